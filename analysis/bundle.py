@@ -1,0 +1,173 @@
+"""The export bundle: a folder that holds everything needed to classify an image, and no code.
+
+    bundle.json         format, kind, config, classes, preprocessing, metrics with their split and n,
+                        seed, versions, dataset, source trial, and the model file's SHA-256
+    model.safetensors   features (n, d) float64, labels (n,) int64 and, for bag-of-sift,
+                        vocabulary (size, 128) float32
+
+Nothing in a bundle is executed: JSON and safetensors hold data only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from analysis.records import write_whole
+from spaces import get_space
+from spaces.errors import UserError
+from trainables.data import Images
+from trainables.knn.encoding import word_histograms
+from trainables.knn.neighbours import Neighbours, nearest_neighbours, votes_by_k
+from trainables.knn.norms import normalised
+from trainables.knn.pipeline import CONFIG_TYPES, KnnConfig
+from trainables.knn.tiny import tiny_images
+from trainables.stages import Stage, compute
+
+FORMAT = 1
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+
+class BundleError(UserError):
+    """A folder that is no bundle, or one that was damaged or changed."""
+
+
+class Measured(BaseModel):
+    """Scores on one split: which, of how many images, and how it was measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: str
+    n: int
+    scheme: str
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+
+
+class BundleFacts(BaseModel):
+    """What bundle.json says; see the module."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1]
+    kind: Literal["knn"]
+    space: str
+    config: dict[str, bool | int | float | str]
+    classes: tuple[str, ...] = Field(min_length=2)
+    preprocessing: dict[str, str | int]
+    val: Measured
+    test: Measured | None
+    test_evaluations: int
+    seed: int
+    versions: dict[str, str]
+    dataset: str
+    fingerprint: str
+    trial: str
+    model_sha256: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A kNN classifier in memory.
+
+    Attributes:
+        facts: what bundle.json says of it.
+        features: (n, d) float64 training features.
+        labels: (n,) int64 their classes.
+        vocabulary: (size, 128) float32 codebook, for bag-of-sift.
+    """
+
+    facts: BundleFacts
+    features: Float64
+    labels: Int64
+    vocabulary: npt.NDArray[np.float32] | None
+
+    @property
+    def config(self) -> KnnConfig:
+        return CONFIG_TYPES[self.facts.space](**self.facts.config)  # type: ignore[arg-type]
+
+    def features_of(self, images: Images, workers: int | None = None) -> Float64:
+        """(m, d) float64 features of m grey images."""
+        config, rows = self.config, len(images)
+        source = Stage(_constant, {"value": "images"}, content="images")
+        memo: dict[str, Any] = {source.digest: images}
+        if self.vocabulary is None:
+            parameters = {"size": config.size, "resampling": config.resampling}  # type: ignore[union-attr]
+            tiny = Stage(tiny_images, parameters, (source,), rows)
+            return normalised(compute(tiny, memo, workers), norm=config.norm, centring=config.centring)  # type: ignore[union-attr]
+        words = Stage(_constant, {"value": "words"}, content="words")
+        memo[words.digest] = self.vocabulary
+        parameters = {name: getattr(config, name) for name in ("step", "bin_size", "fast", "transform")}
+        counts = Stage(word_histograms, parameters, (source, words), rows)
+        return normalised(compute(counts, memo, workers), norm=config.norm)
+
+    def scores_of(self, images: Images, workers: int | None = None) -> tuple[Int64, Float64]:
+        """(m,) predicted class and (m, classes) float64 vote shares, which sum to 1."""
+        return self.vote(
+            nearest_neighbours(self.features_of(images, workers), self.features, metric=self.config.metric, most=self.config.k)
+        )
+
+    def vote(self, neighbours: Neighbours) -> tuple[Int64, Float64]:
+        by_k, shares = votes_by_k(neighbours, self.labels, len(self.facts.classes), self.config.vote, self.config.k)
+        return by_k[:, -1], shares
+
+
+def _constant(value: str) -> str:
+    """Stands for an input that is given, not computed."""
+    return value
+
+
+def write_bundle(folder: Path, model: Model) -> None:
+    """Write bundle.json and model.safetensors."""
+    tensors: dict[str, np.ndarray[Any, Any]] = {"features": model.features, "labels": model.labels}
+    if model.vocabulary is not None:
+        tensors["vocabulary"] = model.vocabulary
+    content = save_tensors({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
+    write_whole(folder / "model.safetensors", content)
+    write_facts(folder, model.facts.model_copy(update={"model_sha256": hashlib.sha256(content).hexdigest()}))
+
+
+def write_facts(folder: Path, facts: BundleFacts) -> None:
+    write_whole(folder / "bundle.json", facts.model_dump_json(indent=1))
+
+
+def read_bundle(folder: Path) -> Model:
+    """The model in ``folder``, checked against what bundle.json says of it.
+
+    Raises:
+        BundleError: with the reason why it cannot be trusted or read.
+    """
+    if not (folder / "bundle.json").is_file():
+        raise BundleError(f"{folder}: no bundle here (no bundle.json); make one with visiontune export RUN --out DIR")
+    try:
+        raw = json.loads((folder / "bundle.json").read_bytes())
+        if isinstance(raw, dict) and raw.get("format") != FORMAT:
+            raise BundleError(f"{folder}: bundle format must be {FORMAT}, but got {raw.get('format')!r}; use the visiontune that wrote it")
+        facts = BundleFacts.model_validate(raw)
+        config = get_space(facts.space).check(facts.config)
+        content = (folder / "model.safetensors").read_bytes()
+        if hashlib.sha256(content).hexdigest() != facts.model_sha256:
+            raise BundleError(f"{folder}: model.safetensors is not the file that was exported (SHA-256 differs); export it again")
+        tensors = load_tensors(content)
+    except (ValidationError, ValueError, OSError, SafetensorError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(f"{folder}: not a whole bundle ({' '.join(str(error).split())})") from error
+    features, labels, vocabulary = (tensors.get(name) for name in ("features", "labels", "vocabulary"))
+    if features is None or labels is None or features.ndim != 2 or labels.shape != (len(features),) or len(labels) == 0:
+        raise BundleError(f"{folder}: model.safetensors must hold features (n, d) and labels (n,)")
+    if labels.min() < 0 or labels.max() >= len(facts.classes) or (facts.space == "bag-of-sift") != (vocabulary is not None):
+        raise BundleError(f"{folder}: model.safetensors does not fit bundle.json (labels or vocabulary)")
+    return Model(facts.model_copy(update={"config": config}), features, labels, vocabulary)

@@ -1,0 +1,82 @@
+"""Pictures: accuracy against k, and confusion matrices. Drawn with matplotlib, off any screen."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+Int64 = npt.NDArray[np.int64]
+MOST_CELLS_WITH_NUMBERS = 20
+"""Classes up to which a confusion matrix shows a number in each cell."""
+
+
+def to_png(figure: Figure, dpi: int = 120) -> bytes:
+    """``figure`` as the bytes of a PNG file."""
+    out = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(out, format="png", dpi=dpi)
+    return out.getvalue()
+
+
+def accuracy_by_k(series: Mapping[str, Sequence[float]], chosen: Mapping[str, int], reference: Mapping[str, float]) -> Figure:
+    """Validation accuracy for k = 1, 2, … of one configuration a line.
+
+    Args:
+        series: label to accuracies for k = 1, 2, ….
+        chosen: label to the k that the configuration has, marked by a dot.
+        reference: named lines to compare with.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for label, values in series.items():
+        (line,) = axes.plot(range(1, len(values) + 1), values, label=_plain(label), linewidth=1.6)
+        k = min(chosen[label], len(values))
+        axes.plot(k, values[k - 1], "o", color=line.get_color())
+        axes.annotate(f"k = {k}: {values[k - 1]:.4f}", (k, values[k - 1]), xytext=(6, 6), textcoords="offset points", fontsize=8)
+    for name, value in reference.items():
+        axes.axhline(value, color="0.5", linestyle="--", linewidth=1)
+        axes.annotate(f"{_plain(name)} {value:g}", (1, value), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.4")
+    axes.set(xlabel="k, number of neighbours", ylabel="validation accuracy")
+    axes.grid(alpha=0.25)
+    axes.margins(y=0.15)
+    axes.legend(fontsize=8, loc="best")
+    return figure
+
+
+def confusion(counts: Int64, classes: Sequence[str], title: str) -> Figure:
+    """A confusion matrix, each row divided by its sum: of the images of a true class, the share given each class.
+
+    Args:
+        counts: (c, c); row: true class, column: predicted class.
+        classes: names, in the order of rows and columns.
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(2.5 + 0.42 * len(classes), 4.5, 30))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.02, label="share of the true class")
+    ticks = range(len(classes))
+    size = 8 if len(classes) <= 40 else 4
+    axes.set_xticks(ticks, [_plain(c) for c in classes], rotation=90, fontsize=size)
+    axes.set_yticks(ticks, [_plain(c) for c in classes], fontsize=size)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(_plain(title), fontsize=10)
+    if len(classes) <= MOST_CELLS_WITH_NUMBERS:
+        for row in ticks:
+            for column in ticks:
+                share = shares[row, column]
+                if share >= 0.005:
+                    color = "white" if share > 0.5 else "black"
+                    axes.text(column, row, f"{share:.2f}".lstrip("0"), ha="center", va="center", fontsize=6.5, color=color)
+    return figure
+
+
+def _plain(text: str) -> str:
+    """Text with matplotlib's own markup switched off: a class may be called ``a$b$``."""
+    return text.replace("$", r"\$")

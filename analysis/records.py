@@ -1,0 +1,281 @@
+"""The run directory: where everything about one search lies, and what a trial's record says.
+
+RUNS/NAME/plan.yaml          the plan, as resolved
+          data.json          the dataset's facts: classes, sizes, fingerprint, skipped files
+          val_labels.npy     the true classes of the validation images
+          state.json         what the driver last said of itself
+          study.journal      the Optuna studies, one per space
+          trials/SPACE/N/    result.json, log.txt; traceback.txt of a failure;
+                             predictions.npy of a trial that was among the best
+          outbox/            what MLflow is to be told
+          report/            tables, plots and the HTML report
+          tune/              Ray Tune's own directory: disposable
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from spaces.errors import UserError
+
+STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
+State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
+
+
+class RunError(UserError):
+    """A run, or a trial of it, that does not exist or does not hold what was asked for."""
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write ``path`` so that it is there whole or not at all, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def npy_bytes(array: npt.NDArray[Any]) -> bytes:
+    """``array`` as the bytes of an npy file."""
+    out = io.BytesIO()
+    np.save(out, array, allow_pickle=False)
+    return out.getvalue()
+
+
+class TrialRecord(BaseModel):
+    """A finished trial, as its result.json says. Times are Unix seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    space: str
+    number: int
+    state: State
+    config: dict[str, bool | int | float | str]
+    metrics: dict[str, float] = {}
+    accuracy_by_k: tuple[float, ...] = ()
+    started: float
+    seconds: float
+    node: str = ""
+    failure: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.space}/{self.number}"
+
+
+class DataFacts(BaseModel):
+    """What is known of the dataset without reading it again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: str
+    classes: tuple[str, ...]
+    sizes: dict[str, int]
+    fingerprint: str
+    skipped: tuple[str, ...] = ()
+
+
+class DriverState(BaseModel):
+    """What the driver last said of itself.
+
+    Attributes:
+        id: of this run among all runs of that name anywhere; MLflow knows it by this.
+        seconds: of all its sessions together.
+        tracking_error: why MLflow could not be told, last; empty if it could.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    state: Literal["running", "stopped", "finished", "failed"] = "running"
+    reason: str = ""
+    pid: int = 0
+    node: str = ""
+    seconds: float = 0.0
+    tracking_error: str = ""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One search's directory; see the module for what lies where."""
+
+    path: Path
+
+    @classmethod
+    def find(cls, run: str, runs_dir: Path) -> RunDirectory:
+        """The run called ``run``, or at the path ``run``.
+
+        Raises:
+            RunError: if there is none; says which there are.
+        """
+        for path in (runs_dir / run, Path(run)):
+            if (path / "plan.yaml").is_file():
+                return cls(path.absolute())
+        names = sorted(p.parent.name for p in runs_dir.glob("*/plan.yaml")) if runs_dir.is_dir() else []
+        there = f"there are {', '.join(names[:8])}" if names else "there are none yet"
+        raise RunError(f"no run {run!r} in {runs_dir}; {there}")
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def plan_file(self) -> Path:
+        return self.path / "plan.yaml"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "study.journal"
+
+    @property
+    def outbox(self) -> Path:
+        return self.path / "outbox"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
+    @property
+    def stop_file(self) -> Path:
+        return self.path / "stop"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "driver.log"
+
+    def trial(self, space: str, number: int) -> Path:
+        return self.path / "trials" / space / f"{number:05d}"
+
+    # --- the driver
+
+    def state(self) -> DriverState:
+        try:
+            return DriverState.model_validate_json((self.path / "state.json").read_bytes())
+        except FileNotFoundError:
+            return DriverState(id=uuid.uuid4().hex[:8], state="stopped", reason="never started")
+
+    def write_state(self, state: DriverState) -> None:
+        write_whole(self.path / "state.json", state.model_dump_json())
+
+    def lock(self) -> int | None:
+        """Take the driver's lock: a file descriptor to keep open, or None if a live driver has it.
+
+        The kernel holds it for the process, so a dead driver holds nothing.
+        """
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def alive(self) -> bool:
+        """Whether a driver works on this run now."""
+        descriptor = self.lock()
+        if descriptor is not None:
+            os.close(descriptor)
+        return descriptor is None
+
+    # --- facts and records
+
+    def data(self) -> DataFacts:
+        try:
+            return DataFacts.model_validate_json((self.path / "data.json").read_bytes())
+        except FileNotFoundError:
+            raise RunError(f"{self.path}: no data.json; the search ended before it had read its images, run it again") from None
+
+    def write_data(self, facts: DataFacts) -> None:
+        write_whole(self.path / "data.json", facts.model_dump_json(indent=1))
+
+    def validation_labels(self) -> npt.NDArray[np.int64] | None:
+        """(n,) true classes of the images that configurations are compared on."""
+        try:
+            return np.asarray(np.load(self.path / "val_labels.npy", allow_pickle=False))
+        except FileNotFoundError:
+            return None
+
+    def write_validation_labels(self, labels: npt.NDArray[np.int64]) -> None:
+        write_whole(self.path / "val_labels.npy", npy_bytes(labels))
+
+    def write_record(self, record: TrialRecord, log: str, traceback: str | None, predictions: npt.NDArray[np.uint16] | None) -> None:
+        """Keep a finished trial; ``result.json`` comes last, so it stands for all of it."""
+        folder = self.trial(record.space, record.number)
+        write_whole(folder / "log.txt", log)
+        if traceback:
+            write_whole(folder / "traceback.txt", traceback)
+        if predictions is not None:
+            write_whole(folder / "predictions.npy", npy_bytes(predictions))
+        write_whole(folder / "result.json", record.model_dump_json(indent=1))
+
+    def record(self, space: str, number: int) -> TrialRecord | None:
+        """The record of a finished trial; None if it has none yet.
+
+        Raises:
+            RunError: if the file is not what this program writes.
+        """
+        path = self.trial(space, number) / "result.json"
+        try:
+            return TrialRecord.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RunError(
+                f"{path}: not a trial's record ({' '.join(str(error).split())}); remove the folder to run the trial again"
+            ) from error
+
+    def records(self) -> list[TrialRecord]:
+        """Every finished trial, by space and number."""
+        keys = sorted(self._trial_keys())
+        return [record for space, number in keys if (record := self.record(space, number)) is not None]
+
+    def _trial_keys(self) -> Iterator[tuple[str, int]]:
+        for path in (self.path / "trials").glob("*/*"):
+            if re.fullmatch(r"\d+", path.name):
+                yield path.parent.name, int(path.name)
+
+    def predictions(self, record: TrialRecord) -> npt.NDArray[np.uint16] | None:
+        """(n,) predicted classes of the validation images, kept for trials that were among the best."""
+        try:
+            return np.asarray(np.load(self.trial(record.space, record.number) / "predictions.npy", allow_pickle=False))
+        except FileNotFoundError:
+            return None
+
+    def text(self, space: str, number: int, name: str) -> str:
+        path = self.trial(space, number) / name
+        return path.read_text() if path.is_file() else ""
+
+
+def find_record(records: list[TrialRecord], trial: str) -> TrialRecord:
+    """The record of trial ``SPACE/N``, or ``N`` where only one space has it.
+
+    Raises:
+        RunError: if there is none, or more than one.
+    """
+    space, _, number = trial.rpartition("/")
+    found = [r for r in records if str(r.number) == number and space in ("", r.space)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RunError(f"trial {trial} is in several spaces; ask for {' or '.join(r.key for r in found)}")
+    known = ", ".join(r.key for r in records[:5]) or "none"
+    raise RunError(f"no finished trial {trial!r}; finished are {known}{' …' if len(records) > 5 else ''}")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_bytes())

@@ -1,0 +1,107 @@
+"""The report of one run: leaderboard, accuracy against k and confusion matrix, and all of it in one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from analysis import figures
+from analysis.confusion import display_order, to_csv
+from analysis.leaderboard import ranked, rows, short_config
+from analysis.leaderboard import to_csv as leaderboard_csv
+from analysis.records import RunDirectory, TrialRecord, write_whole
+from trainables.scores import confusion
+
+SHOWN = 25
+"""Rows of the leaderboard that the HTML report shows; the CSV has all."""
+
+
+def write_report(run: RunDirectory, objective: str, reference: Mapping[str, float], class_order: Sequence[str]) -> list[Path]:
+    """Write ``report/`` of a run, finished or not; returns the files written.
+
+    Args:
+        objective: what the leaderboard is sorted by.
+        reference: named lines to compare with.
+        class_order: order in which classes are shown, if not alphabetical.
+    """
+    records = run.records()
+    table = rows(records, objective, reference)
+    files: dict[str, str | bytes] = {
+        "leaderboard.csv": leaderboard_csv(table),
+        "leaderboard.json": json.dumps(table, indent=1, ensure_ascii=False),
+    }
+    best = ranked(records, objective)[:1]
+    if best:
+        files |= _best_by_space(records, objective, reference) | _confusion(run, best[0], class_order)
+    files["report.html"] = _html(run, objective, reference, records, table, files)
+    for name, content in files.items():
+        write_whole(run.report / name, content)
+    return [run.report / name for name in files]
+
+
+def _best_by_space(records: list[TrialRecord], objective: str, reference: Mapping[str, float]) -> dict[str, str | bytes]:
+    """Accuracy against k for the best trial of each space, as PNG and CSV."""
+    best = {record.space: record for record in reversed(ranked(records, objective)) if record.accuracy_by_k}
+    if not best:
+        return {}
+    series = {f"{record.key} ({record.config['metric']}, {record.config['vote']})": record for record in best.values()}
+    figure = figures.accuracy_by_k(
+        {label: record.accuracy_by_k for label, record in series.items()},
+        {label: int(record.config["k"]) for label, record in series.items()},
+        reference,
+    )
+    lines = ["k," + ",".join(record.key for record in series.values())]
+    longest = max(len(record.accuracy_by_k) for record in series.values())
+    for k in range(longest):
+        lines.append(f"{k + 1}," + ",".join(f"{r.accuracy_by_k[k]:.6f}" if k < len(r.accuracy_by_k) else "" for r in series.values()))
+    return {"accuracy_by_k.png": figures.to_png(figure), "accuracy_by_k.csv": "\n".join(lines) + "\n"}
+
+
+def _confusion(run: RunDirectory, record: TrialRecord, class_order: Sequence[str]) -> dict[str, str | bytes]:
+    """The confusion matrix of a trial on the validation images, as PNG and CSV."""
+    predictions, labels = run.predictions(record), run.validation_labels()
+    if predictions is None or labels is None:
+        return {}
+    classes = run.data().classes
+    order = display_order(classes, class_order)
+    counts = confusion(labels, predictions.astype(labels.dtype), len(classes))[order][:, order]
+    names = [classes[i] for i in order]
+    title = f"{record.key}, validation accuracy {record.metrics['val_accuracy']:.4f} (n = {len(labels):,})"
+    return {"confusion.png": figures.to_png(figures.confusion(counts, names, title)), "confusion.csv": to_csv(counts, names)}
+
+
+def _html(
+    run: RunDirectory,
+    objective: str,
+    reference: Mapping[str, float],
+    records: list[TrialRecord],
+    table: list[dict[str, Any]],
+    files: Mapping[str, str | bytes],
+) -> str:
+    # Names of classes, files and trials come from the user's data: everything is escaped.
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    pictures = {
+        name: "data:image/png;base64," + base64.b64encode(content).decode() for name, content in files.items() if isinstance(content, bytes)
+    }
+    counts = {state: sum(record.state == state for record in records) for state in ("COMPLETE", "PRUNED", "FAIL")}
+    state = run.state()
+    return environment.get_template("report.html.j2").render(
+        run=run.name,
+        state=state,
+        data=run.data(),
+        objective=objective,
+        reference=[(name, value, bool(table) and table[0]["val_accuracy"] > value) for name, value in reference.items()],
+        counts=counts,
+        best=table[0] if table else None,
+        table=table[:SHOWN],
+        hidden=max(0, len(table) - SHOWN),
+        failures=[record for record in records if record.failure][:SHOWN],
+        pictures=pictures,
+        plan=run.plan_file.read_text(encoding="utf-8"),
+        short_config=short_config,
+    )

@@ -1,0 +1,180 @@
+"""The commands that say what was found, export it and use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search.cli_search import RUNS, Json, RunName, RunsDir
+
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by visiontune export.")]
+SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")]
+
+
+def best(
+    run: RunName,
+    top: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """The best configurations of a run, by validation alone."""
+    from analysis.leaderboard import rows, short_config
+    from analysis.records import RunDirectory
+    from search.plan import read_plan
+
+    folder = RunDirectory.find(run, runs_dir)
+    plan = read_plan(folder.plan_file)
+    table = rows(folder.records(), plan.objective, plan.reference)[:top]
+    if json_:
+        print(json.dumps(table, ensure_ascii=False))
+        return
+    if not table:
+        print("no trial is complete yet")
+    for row in table:
+        passes = f"  above {', '.join(row['passes'])}" if row["passes"] else ""
+        print(f"{row['rank']:>3}  {row['trial']:<18} val_accuracy {row['val_accuracy']:.4f}{passes}\n     {short_config(row['config'])}")
+
+
+def report(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
+    """Write leaderboard, accuracy against k, confusion matrix and report.html; also while a search runs."""
+    from analysis.records import RunDirectory
+    from analysis.report import write_report
+    from search.plan import read_plan
+
+    folder = RunDirectory.find(run, runs_dir)
+    plan = read_plan(folder.plan_file)
+    files = write_report(folder, plan.objective, plan.reference, plan.class_order)
+    print(json.dumps([str(file) for file in files]) if json_ else "\n".join(str(file) for file in files))
+
+
+def export(
+    run: RunName,
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    trial: Annotated[str | None, typer.Option(help="Trial to export, N or SPACE/N; the best by default.")] = None,
+    no_test: Annotated[bool, typer.Option("--no-test", help="Do not score the test split.")] = False,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """Export the best configuration as a bundle, checked, and scored on the test split."""
+    from analysis.export import Source
+    from analysis.export import export as write
+    from analysis.leaderboard import ranked
+    from analysis.records import RunDirectory, RunError, find_record
+    from search.plan import read_plan
+
+    folder = RunDirectory.find(run, runs_dir)
+    plan = read_plan(folder.plan_file)
+    records = folder.records()
+    order = ranked(records, plan.objective)
+    if trial is None and not order:
+        raise RunError(f"run {folder.name} has no complete trial to export; visiontune status {run} says how it stands")
+    record = find_record(records, trial) if trial else order[0]
+    source = Source(folder, plan.read_options(), plan.validation_for(folder.data().sizes), plan.seed, plan.class_order)
+    done = write(source, record, out, score_test=not no_test)
+    if json_:
+        facts = {"bundle": str(done.bundle), "trial": done.trial, "val_accuracy": done.val_accuracy, "test_accuracy": done.test_accuracy}
+        print(json.dumps(facts))
+        return
+    test = "not scored" if done.test_accuracy is None else f"{done.test_accuracy:.4f}"
+    print(f"{done.bundle}: trial {done.trial}, val_accuracy {done.val_accuracy:.4f}, test_accuracy {test}")
+
+
+def evaluate(
+    bundle: Bundle,
+    dataset: Annotated[str, typer.Option(help="SPEC of the images; see visiontune datasets.")],
+    skip_unreadable: SkipUnreadable = False,
+    json_: Json = False,
+) -> None:
+    """Score a bundle on the test split of a dataset."""
+    from analysis.bundle import read_bundle
+    from analysis.export import evaluate as score
+
+    found = score(bundle, dataset, skip_unreadable)
+    measured, classes = found.measured, read_bundle(bundle).facts.classes
+    if json_:
+        scores = measured.model_dump(exclude={"scheme"})
+        print(json.dumps({**scores, "classes": classes, "confusion": found.confusion.tolist()}, ensure_ascii=False))
+        return
+    print(
+        f"{found.split}: accuracy {measured.accuracy:.4f}, balanced {measured.balanced_accuracy:.4f}, macro F1 {measured.macro_f1:.4f}, n = {measured.n:,}"
+    )
+
+
+def predict(
+    bundle: Bundle, image: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")], json_: Json = False
+) -> None:
+    """The class of each image, with a score for every class."""
+    from analysis.predict import predict as classify
+
+    rows = classify(bundle, image)
+    if json_:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    for row in rows:
+        scores = sorted(row["scores"].items(), key=lambda item: -item[1])
+        print(f"{row['path']}: {row['class']}  ({', '.join(f'{name} {score:.3f}' for name, score in scores)})")
+
+
+def spaces(json_: Json = False) -> None:
+    """What can be searched: spaces, their parameters, what is tried and what is allowed."""
+    from spaces import SPACES
+
+    if json_:
+        print(json.dumps([_space(space) for space in SPACES.values()], ensure_ascii=False))
+        return
+    for space in SPACES.values():
+        print(f"{space.name}: {space.doc}")
+        for parameter in space.parameters:
+            allowed = f"; allowed: {parameter.allowed}" if parameter.allowed else ""
+            print(f"  {parameter.name:16} {parameter.domain}{allowed}\n  {'':16} {parameter.doc}")
+        print()
+
+
+def _space(space: Any) -> dict[str, Any]:
+    parameters = [
+        {
+            "name": p.name,
+            "domain": str(p.domain),
+            "allowed": str(p.limits),
+            "doc": p.doc,
+            "when": {k: list(v) for k, v in (p.when or {}).items()},
+        }
+        for p in space.parameters
+    ]
+    return {"name": space.name, "doc": space.doc, "parameters": parameters}
+
+
+def datasets(json_: Json = False) -> None:
+    """What can be read: the dataset SPECs."""
+    from trainables.data import SPECS
+
+    if json_:
+        print(json.dumps([{"spec": spec, "doc": doc} for spec, doc in SPECS.items()]))
+        return
+    for spec, doc in SPECS.items():
+        print(f"{spec:22} {doc}")
+
+
+def reproduce(
+    tables: Annotated[str, typer.Option(help="Tables of the report, separated by commas.")] = "2",
+    scenes: Annotated[Path | None, typer.Option(help="Folder of the 15 scenes, with train and test.")] = None,
+    json_: Json = False,
+) -> None:
+    """The report's tables, its numbers beside ours; selected on the test images, as the report did."""
+    from search.reproduce import reproduce as run_tables
+
+    found = run_tables(tables, scenes)
+    if json_:
+        print(json.dumps(found))
+        return
+    for name, table in found.items():
+        print(f"{name}: {table['title']} ({table['n']:,} {table['split']} images)")
+        print("   k  report    ours  difference")
+        for k, theirs, ours in zip(table["k"], table["report"], table["ours"], strict=True):
+            print(f"{k:>4}  {theirs:.4f}  {ours:.4f}  {ours - theirs:+.4f}")
+
+
+COMMANDS = (best, report, export, evaluate, predict, spaces, datasets, reproduce)

@@ -1,0 +1,62 @@
+"""``run --dry-run``: everything checked and shown, nothing started or written."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from typing import Any
+
+from analysis.confusion import display_order
+from analysis.leaderboard import short_config
+from search.plan import Plan
+from spaces.domain import Choice, Domain, Integer, Value
+from trainables.data import read_dataset
+from trainables.stage_registry import STAGE_CPUS, TRIAL_CPUS
+
+SHOWN = 20
+"""Configurations printed in a terminal; ``--json`` gives all."""
+
+
+def dry_run(plan: Plan, as_json: bool) -> None:
+    """Print the dataset's facts, what a trial asks for, and as many random configurations as there would be trials."""
+    dataset = read_dataset(plan.dataset, plan.read_options())
+    sizes = {name: len(part) for name, part in dataset.splits().items()}
+    validation = plan.validation_for(sizes)
+    display_order(dataset.classes, plan.class_order)
+    spaces = list(plan.search_spaces().values())
+    generator = random.Random(plan.seed)
+    configs = [
+        {"space": space.name, **space.sample(lambda _, domain: _draw(generator, domain))}
+        for space in (spaces[i % len(spaces)] for i in range(plan.trials))
+    ]
+    pixels = sum(int(part.images.shapes.prod(axis=1).sum()) for part in dataset.splits().values())
+    facts: dict[str, Any] = {
+        "dataset": plan.dataset,
+        "classes": len(dataset.classes),
+        "images": sizes,
+        "megabytes": round(pixels / 2**20, 1),
+        "skipped": len(dataset.skipped),
+        "validation": validation.scheme,
+        "cores": len(os.sched_getaffinity(0)),
+        "cpus_per_trial": TRIAL_CPUS,
+        "cpus_per_stage_task": STAGE_CPUS,
+    }
+    if as_json:
+        print(json.dumps({**facts, "configs": configs}))
+        return
+    for name, value in facts.items():
+        print(f"{name:20} {value}")
+    print(f"\n{len(configs)} configurations, drawn at random:")
+    for config in configs[:SHOWN]:
+        print("  " + short_config(config))
+    if len(configs) > SHOWN:
+        print(f"  and {len(configs) - SHOWN} more; --json prints all")
+
+
+def _draw(generator: random.Random, domain: Domain) -> Value:
+    if isinstance(domain, Choice):
+        return generator.choice(domain.options)
+    if isinstance(domain, Integer):
+        return generator.randint(domain.low, domain.high)
+    return generator.uniform(domain.low, domain.high)

@@ -1,0 +1,64 @@
+"""The outbox: what MLflow is to be told, kept as one JSON line a fact until it is told.
+
+The driver only appends: it never waits for a server. ``search.tracking`` reads on from
+where it last came to, whenever it can.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from analysis.records import write_whole
+from search.study import cut_half_line
+
+Fact = dict[str, Any]
+
+
+class Outbox:
+    """The facts of one run, in the order they happened.
+
+    A fact is a dict with ``kind``: ``run`` (the search began), ``trial`` (one ended),
+    ``file`` (something to attach), ``end`` (the driver stopped).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._facts = folder / "facts.jsonl"
+        self._cursor = folder / "sent.json"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def repair(self) -> None:
+        """Drop half a line that a killed driver left; for the driver, before it appends."""
+        cut_half_line(self._facts)
+
+    def append(self, fact: Fact) -> None:
+        with open(self._facts, "a", encoding="utf-8") as file:
+            file.write(json.dumps(fact, ensure_ascii=False) + "\n")
+
+    def read(self, offset: int = 0, most: int | None = None) -> Iterator[tuple[Fact, int]]:
+        """Facts from byte ``offset`` on, each with the offset behind it; only whole lines."""
+        if not self._facts.is_file():
+            return
+        with open(self._facts, "rb") as file:
+            file.seek(offset)
+            for count, line in enumerate(file):
+                if not line.endswith(b"\n") or (most is not None and count >= most):
+                    return
+                offset += len(line)
+                yield json.loads(line), offset
+
+    def sent(self) -> int:
+        """Offset behind the last fact that MLflow has for certain."""
+        try:
+            return int(json.loads(self._cursor.read_bytes())["offset"])
+        except FileNotFoundError:
+            return 0
+
+    def mark_sent(self, offset: int) -> None:
+        write_whole(self._cursor, json.dumps({"offset": offset}))
+
+    def waiting(self) -> int:
+        """How many facts MLflow has not been told for certain."""
+        return sum(1 for _ in self.read(self.sent()))

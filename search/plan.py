@@ -1,0 +1,202 @@
+"""The plan: everything a search is told, in one frozen value."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from spaces import Space, get_space
+from spaces.errors import UserError
+from trainables.data import ReadOptions, absolute_spec
+from trainables.knn.pipeline import Validation
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+Objective = Literal["val_accuracy", "balanced_accuracy", "macro_f1"]
+Setting = bool | int | float | str | list[bool | int | float | str]
+
+
+class PlanError(UserError):
+    """A plan that cannot be run; the message lists everything that is wrong with it."""
+
+
+class Tracking(BaseModel):
+    """Where MLflow is to see the search.
+
+    Attributes:
+        enabled: False sends nothing.
+        uri: MLflow's tracking URI; by default sqlite in the runs directory.
+        experiment: MLflow experiment.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+    uri: str | None = None
+    experiment: str = "visiontune"
+
+
+class Plan(BaseModel):
+    """Everything a search is told. Plans are data: nothing in one is ever executed.
+
+    Attributes:
+        spaces: the spaces to search; trials are shared out among them in turn.
+        dataset: SPEC of the images.
+        trials: how many to finish (COMPLETE or PRUNED), over all spaces together.
+        name: of the run directory; made from space and dataset if empty.
+        sampler: who proposes: Optuna's TPE, random, or every combination in order.
+        seed: of samplers, folds and vocabularies.
+        objective: what is maximised, measured on validation images only.
+        validation: ``auto`` is the dataset's val split if it has one, else leave-one-out.
+        folds: of k-fold.
+        hold_out: fraction of train set aside, for validation ``hold-out``.
+        set: parameter to value, list, or "low..high"; replaces the space's own domain.
+        concurrency: trials at a time; twice the cores if None.
+        max_failed: failed trials after which the search gives up.
+        max_side: pictures of a folder are shrunk to this many pixels at most.
+        skip_unreadable: leave out files that cannot be read, and count them.
+        class_order: order in which classes are shown; changes nothing that is computed.
+        reference: named lines to compare with, drawn on curves and marked in tables.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spaces: Annotated[tuple[str, ...], Field(min_length=1)]
+    dataset: str = "digits"
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    name: str = ""
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    objective: Objective = "val_accuracy"
+    validation: Literal["auto", "leave-one-out", "k-fold", "val", "hold-out"] = "auto"
+    folds: Annotated[int, Field(ge=2, le=100)] = 5
+    hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    set: dict[str, Setting] = {}
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    max_failed: Annotated[int, Field(ge=0)] = 10
+    max_side: Annotated[int, Field(ge=8, le=10_000)] = 512
+    skip_unreadable: bool = False
+    class_order: tuple[str, ...] = ()
+    reference: dict[str, float] = {}
+    tracking: Tracking = Tracking()
+
+    @field_validator("spaces", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("spaces")
+    @classmethod
+    def _known_spaces(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            get_space(name)
+        if len(set(names)) != len(names):
+            raise ValueError("a space stands twice")
+        return names
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, spec: str) -> str:
+        return absolute_spec(spec)
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if name and not NAME.fullmatch(name):
+            raise ValueError("a name is letters, digits, '.', '_' and '-', and begins with a letter or digit")
+        return name
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Plan:
+        self.search_spaces()
+        return self
+
+    def search_spaces(self) -> dict[str, Space]:
+        """The spaces, narrowed by ``set``; a setting applies wherever its parameter exists.
+
+        Raises:
+            SpaceError: for a setting that is not allowed, or that no space has.
+        """
+        spaces = {name: get_space(name) for name in self.spaces}
+        for name in self.set:
+            if not any(name in {p.name for p in space.parameters} for space in spaces.values()):
+                next(iter(spaces.values()))[name]  # raises, naming what there is
+        narrowed = {}
+        for name, space in spaces.items():
+            own = {p.name for p in space.parameters}
+            narrowed[name] = space.narrow({key: value for key, value in self.set.items() if key in own})
+        return narrowed
+
+    def read_options(self) -> ReadOptions:
+        """How the dataset is to be read."""
+        return ReadOptions(
+            max_side=self.max_side,
+            skip_unreadable=self.skip_unreadable,
+            hold_out=self.hold_out if self.validation == "hold-out" else 0.0,
+            seed=self.seed,
+        )
+
+    def validation_for(self, splits: dict[str, int]) -> Validation:
+        """How configurations are compared on a dataset with these splits.
+
+        Raises:
+            PlanError: if the plan asks for a val split that is not there.
+        """
+        scheme = self.validation
+        if scheme == "auto":
+            scheme = "val" if "val" in splits else "leave-one-out"
+        if scheme == "hold-out":
+            scheme = "val"
+        if scheme == "val" and "val" not in splits:
+            raise PlanError(
+                f"validation: val needs a val split, but {self.dataset} has {', '.join(splits)}; use leave-one-out, k-fold or hold-out"
+            )
+        return Validation(scheme, self.folds, self.seed)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def make_plan(settings: dict[str, Any], where: str = "plan") -> Plan:
+    """A plan from plain settings.
+
+    Raises:
+        PlanError: one line with every setting that is wrong, what is allowed, and what was got.
+    """
+    try:
+        return Plan(**settings)
+    except ValidationError as error:
+        raise PlanError(f"{where}: " + "; ".join(_complaint(item) for item in error.errors())) from None
+    except TypeError as error:
+        raise PlanError(f"{where}: {error}") from None
+
+
+def _complaint(item: Any) -> str:
+    place = ".".join(str(part) for part in item["loc"])
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        message = f"no such setting; there are {', '.join(Plan.model_fields)}"
+    if item["type"] == "value_error" and not place:
+        return message
+    got = item["input"]
+    return f"{place}: {message[0].lower()}{message[1:]}, but got {got!r}" if item["type"] != "missing" else f"{place}: is missing"
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a YAML file.
+
+    Raises:
+        PlanError: if the file is missing, is no YAML mapping, or the plan is wrong.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PlanError(f"{path}: no such plan file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PlanError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from None
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise PlanError(f"{path}: a plan is a YAML mapping of settings, but got {type(settings).__name__}")
+    return make_plan(settings, str(path))

@@ -1,0 +1,103 @@
+"""What a person sees while a search runs: a live display in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from analysis.leaderboard import short_config
+from search.ledger import Ledger
+
+LINE_EVERY = 10.0
+"""Seconds between plain lines, at least."""
+
+
+class Progress:
+    """Trials done, best so far, time left.
+
+    Args:
+        ledger: what it shows.
+        trials: the plan's number.
+        objective: what is maximised.
+        before: seconds that earlier sessions of the run took.
+    """
+
+    def __init__(self, ledger: Ledger, trials: int, objective: str, before: float, console: Console) -> None:
+        self._ledger = ledger
+        self._trials = trials
+        self._objective = objective
+        self._before = before
+        self._console = console
+        self._began = time.monotonic()
+        self._done_before = ledger.done
+        self._drawn = 0.0
+        self._last_line = ""
+        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        self.redraw()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+        self._console.print(self.line(), highlight=False, soft_wrap=True)
+
+    def seconds(self) -> float:
+        """Of all sessions of this run so far."""
+        return self._before + time.monotonic() - self._began
+
+    def time_left(self) -> float | None:
+        """Seconds, from the pace of this session; None before the first trial is done."""
+        done = self._ledger.done - self._done_before
+        if done <= 0:
+            return None
+        return (time.monotonic() - self._began) / done * max(0, self._trials - self._ledger.done)
+
+    def redraw(self) -> None:
+        """Show how things stand, if it is time to."""
+        now = time.monotonic()
+        if self._live:
+            if now - self._drawn >= 0.25:
+                self._drawn = now
+                self._live.update(self._table())
+            return
+        line = self.line()
+        if line != self._last_line and (now - self._drawn >= LINE_EVERY or not self._last_line):
+            self._drawn, self._last_line = now, line
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def line(self) -> str:
+        counts, best = self._ledger.counts, self._ledger.best
+        parts = [f"{self._ledger.done}/{self._trials} trials"]
+        if counts["FAIL"]:
+            parts.append(f"{counts['FAIL']} failed")
+        if best:
+            parts.append(f"best {self._objective} {best.metrics[self._objective]:.4f} ({best.key})")
+        left = self.time_left()
+        parts.append(f"{clock(self.seconds())} gone" + (f", about {clock(left)} left" if left else ""))
+        return " · ".join(parts)
+
+    def _table(self) -> Table:
+        best = self._ledger.best
+        table = Table.grid(padding=(0, 1))
+        table.add_row(
+            ProgressBar(total=self._trials, completed=self._ledger.done, width=40), self.line(), f"{self._ledger.running} running"
+        )
+        if best:
+            table.add_row("", short_config(best.config), "")
+        return table
+
+
+def clock(seconds: float) -> str:
+    """``75`` as ``1:15``."""
+    whole = int(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"

@@ -1,0 +1,22 @@
+"""What may vary: parameters, their domains and conditions, one file per space."""
+
+from __future__ import annotations
+
+from spaces.bag_of_sift import BAG_OF_SIFT, BagOfSiftConfig
+from spaces.domain import Space, SpaceError
+from spaces.tiny_image import TINY_IMAGE, TinyImageConfig
+
+SPACES: dict[str, Space] = {space.name: space for space in (TINY_IMAGE, BAG_OF_SIFT)}
+
+__all__ = ["SPACES", "BagOfSiftConfig", "Space", "SpaceError", "TinyImageConfig", "get_space"]
+
+
+def get_space(name: str) -> Space:
+    """The space called ``name``.
+
+    Raises:
+        SpaceError: if there is none of that name.
+    """
+    if name not in SPACES:
+        raise SpaceError(f"unknown space {name!r}; the spaces are {', '.join(SPACES)}")
+    return SPACES[name]

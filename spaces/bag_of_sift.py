@@ -1,0 +1,52 @@
+"""The space ``bag-of-sift``: kNN on histograms of visual words (Csurka et al., 2004)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spaces.domain import Choice, Integer, Parameter, Space
+from spaces.knn import METRIC, VOTE, K, norm
+
+
+@dataclass(frozen=True)
+class BagOfSiftConfig:
+    """One configuration of the space ``bag-of-sift``; the fields are its parameters."""
+
+    step: int
+    bin_size: int
+    fast: bool
+    transform: str
+    vocabulary_step: int
+    vocabulary_size: int
+    metric: str
+    norm: str
+    k: int
+    vote: str
+
+
+BAG_OF_SIFT = Space(
+    "bag-of-sift",
+    "kNN on histograms of dense SIFT descriptors quantised to a vocabulary of visual words",
+    (
+        Parameter("step", Choice((4, 6, 8)), "distance between descriptors, pixels", allowed=Integer(3, 32)),
+        Parameter("bin_size", Choice((4, 8)), "side of one of a descriptor's 4 × 4 bins, pixels", allowed=Integer(2, 16)),
+        Parameter(
+            "fast",
+            Choice((True,)),
+            "flat instead of Gaussian window: about the same descriptors, 10 to 20 times sooner",
+            allowed=Choice((True, False)),
+        ),
+        Parameter("transform", Choice(("raw", "root")), "descriptors as they are, or RootSIFT (Arandjelović & Zisserman, 2012)"),
+        Parameter(
+            "vocabulary_step",
+            Choice((8, 16)),
+            "distance between the descriptors the vocabulary is made from, pixels",
+            allowed=Integer(3, 64),
+        ),
+        Parameter("vocabulary_size", Choice((100, 200, 400)), "visual words in the vocabulary", allowed=Integer(2, 4096)),
+        METRIC,
+        norm(("none", "l1", "l2")),
+        K,
+        VOTE,
+    ),
+)

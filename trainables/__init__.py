@@ -1,0 +1,1 @@
+"""How one configuration runs, with no search around it."""

@@ -1,0 +1,135 @@
+"""Readers of datasets that are not trees of image files: digits, Fashion-MNIST, CIFAR-10, npz."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from trainables.data.dataset import Dataset, DatasetError, Images, Split, UInt8, check_classes
+from trainables.data.image_file import Color
+
+FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
+FASHION_MNIST_CLASSES = (
+    "T-shirt-top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle-boot",
+)  # fmt: skip
+
+
+def read_digits(spec: str, color: Color) -> Dataset:
+    """The 1,797 digits that ship with scikit-learn, 8 × 8, shown at 32 × 32 pixels.
+
+    dsift finds nothing on 8 × 8 pixels and CNNs want 32. A stratified, fixed fifth
+    (360 images) is the test split.
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    small = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    large = [np.asarray(Image.fromarray(a).resize((32, 32), Image.Resampling.BICUBIC)) for a in small]
+    rows = np.arange(len(large))
+    train, test = train_test_split(rows, test_size=0.2, random_state=0, stratify=digits.target)
+    whole = _split(large, digits.target, color)
+    return Dataset(spec, tuple("0123456789"), whole.take(np.sort(train)), test=whole.take(np.sort(test)))
+
+
+def read_fashion_mnist(spec: str, root: Path, color: Color) -> Dataset:
+    """Fashion-MNIST (Xiao et al., 2017) from its four idx files, gzipped or not.
+
+    Raises:
+        DatasetError: if a file is missing or is not the idx file it should be.
+    """
+    parts = {}
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        images = _read_idx(spec, root, f"{prefix}-images-idx3-ubyte", 3)
+        labels = _read_idx(spec, root, f"{prefix}-labels-idx1-ubyte", 1)
+        if len(images) != len(labels) or labels.max(initial=0) >= len(FASHION_MNIST_CLASSES):
+            raise DatasetError(
+                f"{spec}: {root}/{prefix}-* hold {len(images)} images and {len(labels)} labels of up to class {labels.max(initial=0)}"
+            )
+        parts[split] = (images, labels)
+    # Labels follow the files; class order is alphabetical everywhere.
+    order = np.argsort(FASHION_MNIST_CLASSES)
+    rank = np.argsort(order)
+    splits = {name: _split(list(images), rank[labels], color) for name, (images, labels) in parts.items()}
+    return check_classes(spec, Dataset(spec, tuple(sorted(FASHION_MNIST_CLASSES)), **splits))
+
+
+def _read_idx(spec: str, root: Path, name: str, dimensions: int) -> UInt8:
+    """One idx file of unsigned bytes (LeCun's format: magic, sizes, data)."""
+    path = next((p for p in (root / f"{name}.gz", root / name) if p.is_file()), None)
+    if path is None:
+        raise DatasetError(f"{spec}: no {name}[.gz] in {root}; install Debian's dataset-fashion-mnist or give its folder")
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        magic, *sizes = struct.unpack_from(f">{dimensions + 1}i", raw)
+        data = np.frombuffer(raw, np.uint8, offset=4 * (dimensions + 1))
+        if magic != 0x0800 + dimensions:
+            raise ValueError(f"magic number {magic:#x}")
+        return data.reshape(sizes)
+    except (OSError, EOFError, ValueError, struct.error) as error:
+        raise DatasetError(f"{spec}: {path} is not an idx file of {dimensions} dimensions ({error})") from error
+
+
+def read_cifar10(spec: str, root: Path, color: Color) -> Dataset:
+    """CIFAR-10 (Krizhevsky, 2009) through torchvision, which checks the files' MD5 sums before it unpickles them.
+
+    Raises:
+        DatasetError: if it is not there and cannot be downloaded.
+    """
+    from torchvision.datasets import CIFAR10
+
+    try:
+        train, test = (CIFAR10(str(root), train=part, download=True) for part in (True, False))
+    except Exception as error:
+        raise DatasetError(
+            f"{spec}: CIFAR-10 is not in {root} and cannot be downloaded ({error}); put cifar-10-batches-py there"
+        ) from error
+    splits = {name: _split(list(part.data), np.asarray(part.targets), color) for name, part in (("train", train), ("test", test))}
+    return check_classes(spec, Dataset(spec, tuple(train.classes), **splits))
+
+
+def read_npz(spec: str, path: Path, color: Color) -> Dataset:
+    """An npz file with x_train, y_train and, as wished, x_val, y_val, x_test, y_test, classes.
+
+    ``x``: (n, H, W) or (n, H, W, 3) uint8; ``y``: (n,) integers from 0; ``classes``: (c,)
+    names in alphabetical order. Pickled content is refused, not run.
+
+    Raises:
+        DatasetError: if the file is missing, damaged, or holds something else.
+    """
+    if not path.is_file():
+        raise DatasetError(f"{spec}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{spec}: not a readable npz file without pickles ({error})") from error
+    splits: dict[str, Split] = {}
+    for name in ("train", "val", "test"):
+        x, y = arrays.get(f"x_{name}"), arrays.get(f"y_{name}")
+        if x is None and y is None and name != "train":
+            continue
+        if x is None or y is None or x.dtype != np.uint8 or not (x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 3)):
+            got = f"{x.dtype} {x.shape}" if x is not None else "none"
+            raise DatasetError(f"{spec}: x_{name} must be uint8 (n, H, W) or (n, H, W, 3) with y_{name} beside it, but got {got}")
+        if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer) or y.min(initial=0) < 0:
+            raise DatasetError(f"{spec}: y_{name} must be {len(x)} integers from 0, but got {y.dtype} {y.shape}")
+        splits[name] = _split(list(x), y, color)
+    top = max(int(part.labels.max(initial=0)) for part in splits.values())
+    classes = tuple(str(c) for c in arrays["classes"]) if "classes" in arrays else tuple(f"{i:0{len(str(top))}d}" for i in range(top + 1))
+    if len(classes) <= top or list(classes) != sorted(set(classes)):
+        raise DatasetError(f"{spec}: classes must be {top + 1} different names in alphabetical order, but got {classes}")
+    if "val" in splits and "test" not in splits:
+        splits["test"] = splits.pop("val")
+    return check_classes(spec, Dataset(spec, classes, **splits))
+
+
+def _split(images: list[UInt8], labels: np.ndarray, color: Color) -> Split:
+    mode = "L" if color == "grey" else "RGB"
+    arrays = [np.asarray(Image.fromarray(a).convert(mode)) for a in images]
+    return Split(Images.from_arrays(arrays), labels.astype(np.int64))

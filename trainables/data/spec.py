@@ -1,0 +1,95 @@
+"""From a dataset SPEC to the dataset it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trainables.data.builtin import FASHION_MNIST_DIR, read_cifar10, read_digits, read_fashion_mnist, read_npz
+from trainables.data.dataset import Dataset, DatasetError
+from trainables.data.folder import list_folder, read_folder
+from trainables.data.image_file import Color
+
+SPECS: dict[str, str] = {
+    "digits": "1,797 handwritten digits that ship with scikit-learn, shown at 32 x 32 pixels",
+    "fashion-mnist[:DIR]": f"70,000 pictures of clothes, idx files (in {FASHION_MNIST_DIR} by default)",
+    "cifar10[:DIR]": "60,000 small pictures in 10 classes, through torchvision (downloaded where there is a network)",
+    "folder:DIR": "your own: DIR/train/CLASS/*.jpg with DIR/test or DIR/val beside it",
+    "npz:FILE": "your own arrays: x_train, y_train and, as wished, x_val, y_val, x_test, y_test, classes",
+}
+"""Every SPEC with what it names, as ``visiontune datasets`` prints them."""
+
+CIFAR10_DIR = Path("~/.cache/visiontune/cifar10")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a dataset is read; part of its fingerprint through what it changes.
+
+    Attributes:
+        color: 8-bit grey (all that kNN needs) or RGB.
+        max_side: larger pictures of ``folder:`` are shrunk so that no side is longer, pixels.
+        skip_unreadable: leave out and count files that cannot be read, instead of refusing them.
+        hold_out: set this fraction of train aside as val; 0 leaves the splits as they are.
+        seed: of the held-out draw.
+    """
+
+    color: Color = "grey"
+    max_side: int = 512
+    skip_unreadable: bool = False
+    hold_out: float = 0.0
+    seed: int = 0
+
+
+def absolute_spec(spec: str) -> str:
+    """``spec`` with its path made absolute, so that it means the same in every process.
+
+    Raises:
+        DatasetError: if it is none of ``SPECS``.
+    """
+    kind, _, place = spec.partition(":")
+    needs_place = {"digits": False, "fashion-mnist": None, "cifar10": None, "folder": True, "npz": True}
+    if kind not in needs_place or (needs_place[kind] is True and not place) or (needs_place[kind] is False and place):
+        raise DatasetError(f"unknown dataset {spec!r}; allowed are {', '.join(SPECS)}")
+    if not place:
+        return kind
+    return f"{kind}:{Path(place).expanduser().absolute()}"
+
+
+def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
+    """The dataset that ``spec`` names.
+
+    Raises:
+        DatasetError: one line on what cannot be read, and why.
+    """
+    options = options or ReadOptions()
+    spec = absolute_spec(spec)
+    kind, _, place = spec.partition(":")
+    if kind == "digits":
+        dataset = read_digits(spec, options.color)
+    elif kind == "fashion-mnist":
+        dataset = read_fashion_mnist(spec, Path(place or FASHION_MNIST_DIR), options.color)
+    elif kind == "cifar10":
+        dataset = read_cifar10(spec, Path(place or CIFAR10_DIR).expanduser(), options.color)
+    elif kind == "folder":
+        dataset = read_folder(spec, Path(place), color=options.color, max_side=options.max_side, skip_unreadable=options.skip_unreadable)
+    else:
+        dataset = read_npz(spec, Path(place), options.color)
+    if not options.hold_out:
+        return dataset
+    if dataset.val is not None:
+        raise DatasetError(f"{spec}: already has a val split; leave validation at auto instead of hold-out")
+    return replace(dataset.hold_out(options.hold_out, options.seed), spec=spec)
+
+
+def check_place(spec: str) -> None:
+    """Refuse at once what a look at the folder or file names shows to be wrong; opens no image.
+
+    Raises:
+        DatasetError: as ``read_dataset`` would.
+    """
+    kind, _, place = absolute_spec(spec).partition(":")
+    if kind == "folder":
+        list_folder(spec, Path(place))
+    elif kind == "npz" and not Path(place).is_file():
+        raise DatasetError(f"{spec}: no such file")

@@ -1,0 +1,71 @@
+"""Distances between feature vectors, each a published one under its usual name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from trainables.knn.norms import Float64
+
+
+def _cosine(x: Float64, y: Float64) -> Float64:
+    """1 - x·y / (|x| |y|); 1 from or to a vector of zeros."""
+    lengths = [np.sqrt((a * a).sum(axis=1)) for a in (x, y)]
+    units = [a / np.where(length > 0, length, 1.0)[:, None] for a, length in zip((x, y), lengths, strict=True)]
+    return np.maximum(1.0 - units[0] @ units[1].T, 0.0)
+
+
+def _chi_squared(x: Float64, y: Float64) -> Float64:
+    """½ Σ (x - y)² / (x + y); terms 0/0 count 0 (Puzicha et al., 1997)."""
+    from sklearn.metrics.pairwise import additive_chi2_kernel
+
+    # scikit-learn's kernel wants writable arrays, which arrays from the object store are not.
+    return np.asarray(additive_chi2_kernel(*(np.require(a, requirements="W") for a in (x, y)))) / -2.0
+
+
+def _hellinger(x: Float64, y: Float64) -> Float64:
+    """|√x - √y|₂ / √2 (Hellinger, 1909)."""
+    return np.asarray(cdist(np.sqrt(x), np.sqrt(y))) / np.sqrt(2.0)
+
+
+def _histogram_intersection(x: Float64, y: Float64) -> Float64:
+    """1 - Σ min(x, y) / min(Σx, Σy) (Swain & Ballard, 1991); Σ min = (Σx + Σy - |x - y|₁) / 2."""
+    sums = [a.sum(axis=1) for a in (x, y)]
+    shared = (sums[0][:, None] + sums[1][None, :] - cdist(x, y, "cityblock")) / 2.0
+    smaller = np.minimum(sums[0][:, None], sums[1][None, :])
+    return np.where(smaller > 0, 1.0 - shared / np.where(smaller > 0, smaller, 1.0), 1.0)
+
+
+def _bray_curtis(x: Float64, y: Float64) -> Float64:
+    """Σ |x - y| / Σ (x + y); 0 between two vectors of zeros (Bray & Curtis, 1957)."""
+    return np.nan_to_num(np.asarray(cdist(x, y, "braycurtis")), nan=0.0)
+
+
+METRICS: dict[str, Callable[[Float64, Float64], Float64]] = {
+    "euclidean": lambda x, y: np.asarray(cdist(x, y)),
+    "cityblock": lambda x, y: np.asarray(cdist(x, y, "cityblock")),
+    "cosine": _cosine,
+    "chi-squared": _chi_squared,
+    "hellinger": _hellinger,
+    "histogram-intersection": _histogram_intersection,
+    "bray-curtis": _bray_curtis,
+}
+
+
+def distances(queries: Float64, gallery: Float64, metric: str) -> Float64:
+    """The (m, n) float64 distances from (m, d) queries to (n, d) gallery vectors.
+
+    Raises:
+        ValueError: for an unknown metric, negative numbers under a metric for histograms,
+            or a distance that is not finite.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, but got {metric!r}")
+    if metric not in ("euclidean", "cityblock", "cosine") and min(queries.min(initial=0), gallery.min(initial=0)) < 0:
+        raise ValueError(f"metric {metric} is for histograms, but the features have negative numbers")
+    result = METRICS[metric](queries, gallery)
+    if not np.isfinite(result).all():
+        raise ValueError(f"metric {metric} gives distances that are not finite for these features")
+    return result

@@ -1,0 +1,172 @@
+"""From one configuration to its stages, and from their answers to its score."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from spaces import BagOfSiftConfig, TinyImageConfig
+from spaces.knn import MAX_K
+from trainables.data import Dataset, Images, ReadOptions, read_dataset
+from trainables.knn.encoding import word_histograms
+from trainables.knn.neighbours import Neighbours, nearest_neighbours, votes_by_k
+from trainables.knn.norms import normalised
+from trainables.knn.sift import sampled_descriptors
+from trainables.knn.tiny import tiny_images
+from trainables.knn.vocabulary import vocabulary
+from trainables.scores import Scores, score
+from trainables.stages import Stage
+
+KnnConfig = TinyImageConfig | BagOfSiftConfig
+CONFIG_TYPES: dict[str, type[TinyImageConfig] | type[BagOfSiftConfig]] = {
+    "tiny-image": TinyImageConfig,
+    "bag-of-sift": BagOfSiftConfig,
+}
+VOCABULARY_DESCRIPTORS = 50_000
+VOCABULARY_IMAGES = 600
+"""A vocabulary is made from at most this many descriptors, of at most this many images."""
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How configurations are compared, inside what may be learned from.
+
+    Attributes:
+        scheme: ``leave-one-out`` or ``k-fold`` inside train (the vocabulary has seen the
+            left-out image, without its label: transductive), or ``val`` for the val split.
+        folds: number of folds of ``k-fold``.
+        seed: of the draw of folds.
+    """
+
+    scheme: Literal["leave-one-out", "k-fold", "val"]
+    folds: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A dataset known by its facts, before its pixels are needed.
+
+    Attributes:
+        stage: reads it.
+        classes: class names, in label order.
+        sizes: images by split.
+        fingerprint: of the dataset.
+        skipped: files that were left out as unreadable.
+    """
+
+    stage: Stage
+    classes: tuple[str, ...]
+    sizes: dict[str, int]
+    fingerprint: str
+    skipped: tuple[str, ...] = ()
+
+    def images(self, split: str) -> Stage:
+        return Stage(split_images, {"split": split}, (self.stage,))
+
+    def labels(self, split: str) -> Stage:
+        return Stage(split_labels, {"split": split}, (self.stage,))
+
+
+def data_source(dataset: Dataset, options: ReadOptions) -> DataSource:
+    """The facts of a dataset, with a stage that reads it again if its pixels are lost."""
+    parameters = {"spec": dataset.spec, "options": asdict(options), "fingerprint": dataset.fingerprint}
+    stage = Stage(load_dataset, parameters, content=dataset.fingerprint)
+    sizes = {name: len(part) for name, part in dataset.splits().items()}
+    return DataSource(stage, dataset.classes, sizes, dataset.fingerprint, dataset.skipped)
+
+
+def load_dataset(*, spec: str, options: dict[str, Any], fingerprint: str) -> Dataset:
+    """The dataset, if it still is what it was when the search began.
+
+    Raises:
+        ValueError: if its content has changed since.
+    """
+    dataset = read_dataset(spec, ReadOptions(**options))
+    if dataset.fingerprint != fingerprint:
+        raise ValueError(f"{spec}: the images have changed since this search began; start a new search")
+    return dataset
+
+
+def split_images(dataset: Dataset, *, split: str) -> Images:
+    return dataset.splits()[split].images
+
+
+def split_labels(dataset: Dataset, *, split: str) -> Int64:
+    return dataset.splits()[split].labels
+
+
+def validation_groups(labels: Int64, *, scheme: str, folds: int, seed: int) -> Int64:
+    """(n,) the group of each training image that is left out together."""
+    if scheme == "leave-one-out":
+        return np.arange(len(labels))
+    from sklearn.model_selection import StratifiedKFold
+
+    groups = np.empty(len(labels), np.int64)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    for group, (_, rows) in enumerate(splitter.split(labels, labels)):
+        groups[rows] = group
+    return groups
+
+
+def words_stage(config: BagOfSiftConfig, data: DataSource, seed: int) -> Stage:
+    """The vocabulary of a bag of SIFT, made from the training images alone."""
+    grid = {"step": config.vocabulary_step, "bin_size": config.bin_size, "fast": config.fast}
+    limits = {"most": VOCABULARY_DESCRIPTORS, "most_images": VOCABULARY_IMAGES, "seed": seed}
+    sample = Stage(sampled_descriptors, grid | limits, (data.images("train"),))
+    return Stage(vocabulary, {"size": config.vocabulary_size, "transform": config.transform, "seed": seed}, (sample,))
+
+
+def features_stage(config: KnnConfig, data: DataSource, split: str, seed: int) -> Stage:
+    """The (n, d) feature vectors of one split."""
+    images, rows = data.images(split), data.sizes[split]
+    if isinstance(config, TinyImageConfig):
+        tiny = Stage(tiny_images, {"size": config.size, "resampling": config.resampling}, (images,), rows)
+        return Stage(normalised, {"norm": config.norm, "centring": config.centring}, (tiny,))
+    grid = {"step": config.step, "bin_size": config.bin_size, "fast": config.fast, "transform": config.transform}
+    counts = Stage(word_histograms, grid, (images, words_stage(config, data, seed)), rows)
+    return Stage(normalised, {"norm": config.norm}, (counts,))
+
+
+def neighbours_stage(config: KnnConfig, data: DataSource, split: str, seed: int) -> Stage:
+    """The training neighbours of each image of ``split``, another split than train."""
+    gallery, queries = (features_stage(config, data, part, seed) for part in ("train", split))
+    return Stage(nearest_neighbours, {"metric": config.metric, "most": MAX_K}, (queries, gallery), data.sizes[split])
+
+
+def validation_stage(config: KnnConfig, data: DataSource, validation: Validation, seed: int) -> Stage:
+    """The neighbours that ``validation`` compares configurations by."""
+    if validation.scheme == "val":
+        return neighbours_stage(config, data, "val", seed)
+    groups = Stage(validation_groups, asdict(validation), (data.labels("train"),))
+    features = features_stage(config, data, "train", seed)
+    parameters = {"metric": config.metric, "most": MAX_K}
+    return Stage(nearest_neighbours, parameters, (features, features, groups), data.sizes["train"])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well one configuration does on one set of images.
+
+    Attributes:
+        scores: at the configuration's own k.
+        accuracy_by_k: accuracy for k = 1, 2, … with everything else as configured.
+        predictions: (n,) int64 predicted class at the configuration's own k.
+    """
+
+    scores: Scores
+    accuracy_by_k: tuple[float, ...]
+    predictions: Int64
+
+
+def evaluate(config: KnnConfig, neighbours: Neighbours, gallery_labels: Int64, labels: Int64, classes: int) -> Evaluation:
+    """The vote of ``neighbours`` against the true ``labels``."""
+    by_k, _ = votes_by_k(neighbours, gallery_labels, classes, config.vote, MAX_K)
+    predictions = by_k[:, min(config.k, by_k.shape[1]) - 1]
+    accuracies = (by_k == labels[:, None]).mean(axis=0)
+    return Evaluation(score(labels, predictions, classes), tuple(float(a) for a in accuracies), predictions)

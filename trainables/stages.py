@@ -1,0 +1,123 @@
+"""Stages: pure functions with a digest, so that work shared by many trials is done once.
+
+A stage is a function, its parameters and the stages it reads. Its digest covers all that
+decides its answer: the same digest means the same bytes. Run here, in one process, by
+``compute``; run on a cluster, once for whoever asks, by ``trainables.stage_registry``.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+BLOCK = 64
+"""Rows that are always computed together, so that the bits do not depend on the chunking."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One step of a pipeline.
+
+    Attributes:
+        function: a module-level function ``function(*inputs, **parameters)`` that returns
+            an array, a dict of arrays, or a frozen value; pure, and seeded by its parameters.
+        parameters: its keyword arguments, JSON values.
+        inputs: the stages whose results are its positional arguments.
+        rows: if given, the function maps over this many rows of its first input: it is
+            called for runs of rows with ``start``, the index of the first, and its results
+            are joined in order. If None it is called once.
+        content: what its answer is known to be (a fingerprint), used for the digest in
+            place of function and parameters.
+    """
+
+    function: Callable[..., Any]
+    parameters: dict[str, Any]
+    inputs: tuple[Stage, ...] = ()
+    rows: int | None = None
+    content: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides the answer, 64 hex digits."""
+        what = [self.content] if self.content else [f"{self.function.__module__}.{self.name}", self.parameters, code_version()]
+        key = [what, self.rows is not None, [stage.digest for stage in self.inputs]]
+        return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
+        return f"{self.name}({settings})"
+
+
+@functools.cache
+def code_version() -> str:
+    """SHA-256 of this package's source: changed code never meets old results."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def run_stage(stage: Stage, inputs: tuple[Any, ...], start: int | None = None, stop: int | None = None) -> Any:
+    """``stage`` on its inputs; only rows ``start:stop`` of the first if it maps over rows.
+
+    Runs with one BLAS thread: results must not depend on how many cores a machine has.
+    """
+    with threadpool_limits(1):
+        if stage.rows is None:
+            return stage.function(*inputs, **stage.parameters)
+        first, *rest = inputs
+        return stage.function(first[start:stop], *rest, start=start, **stage.parameters)
+
+
+def chunks(rows: int, parts: int) -> Iterator[tuple[int, int]]:
+    """About ``parts`` runs (start, stop) that cover ``rows``, each a multiple of BLOCK but the last."""
+    blocks = -(-rows // BLOCK)
+    size = BLOCK * max(1, -(-blocks // max(1, parts)))
+    for start in range(0, rows, size):
+        yield start, min(start + size, rows)
+
+
+def join(parts: list[Any]) -> Any:
+    """The results of runs of rows as one result: arrays end to end, dicts key by key."""
+    if isinstance(parts[0], dict):
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return np.concatenate(parts)
+
+
+def compute(stage: Stage, memo: dict[str, Any] | None = None, workers: int | None = None) -> Any:
+    """The result of ``stage``, computing what it needs in this process.
+
+    Args:
+        memo: results by digest; read and filled, so that calls can share work.
+        workers: processes for stages that map over rows; all cores if None.
+    """
+    memo = {} if memo is None else memo
+    if stage.digest not in memo:
+        inputs = tuple(compute(upstream, memo, workers) for upstream in stage.inputs)
+        memo[stage.digest] = _run_here(stage, inputs, workers or os.cpu_count() or 1)
+    return memo[stage.digest]
+
+
+def _run_here(stage: Stage, inputs: tuple[Any, ...], workers: int) -> Any:
+    if stage.rows is None:
+        return run_stage(stage, inputs)
+    runs = list(chunks(stage.rows, 4 * workers))
+    if workers == 1 or stage.rows < 4 * BLOCK:
+        return join([run_stage(stage, inputs, start, stop) for start, stop in runs])
+    from joblib import Parallel, delayed
+
+    return join(Parallel(n_jobs=workers)(delayed(run_stage)(stage, inputs, start, stop) for start, stop in runs))
