@@ -16,7 +16,8 @@ import typer
 from search import cli_results, cli_search
 from spaces.errors import UserError
 
-(UsageError,) = typer.BadParameter.__bases__  # typer carries its own click and names no base of its errors
+# typer carries its own click, and names the base of its usage errors nowhere public
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 app = typer.Typer(
     name="visiontune",
     help="Find the best image classifier for a folder of images: a Ray-distributed hyperparameter search.",
@@ -38,7 +39,8 @@ def main() -> None:
         check_packages()
         status = app(arguments, standalone_mode=False)
     except UsageError as error:
-        sys.exit(_fail(error.format_message(), 2, debug))
+        message: str = error.format_message()  # type: ignore[attr-defined]
+        sys.exit(_fail(message, 2, debug))
     except UserError as error:
         sys.exit(_fail(str(error), 2, debug))
     except (KeyboardInterrupt, typer.Abort):

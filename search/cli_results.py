@@ -99,7 +99,8 @@ def evaluate(
         print(json.dumps({**scores, "classes": classes, "confusion": found.confusion.tolist()}, ensure_ascii=False))
         return
     print(
-        f"{found.split}: accuracy {measured.accuracy:.4f}, balanced {measured.balanced_accuracy:.4f}, macro F1 {measured.macro_f1:.4f}, n = {measured.n:,}"
+        f"{found.split}: accuracy {measured.accuracy:.4f}, balanced {measured.balanced_accuracy:.4f}, "
+        f"macro F1 {measured.macro_f1:.4f}, n = {measured.n:,}"
     )
 
 

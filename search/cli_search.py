@@ -165,7 +165,7 @@ def _say(summary: Summary, json_: bool) -> int:
     folder, best = summary.run, summary.best
     at = "" if folder.path.parent == RUNS.absolute() else f" --runs-dir {folder.path.parent}"
     if json_:
-        found = {"name": folder.name, "path": str(folder.path), "state": summary.state, "reason": summary.reason}
+        found: dict[str, Any] = {"name": folder.name, "path": str(folder.path), "state": summary.state, "reason": summary.reason}
         found |= {"trials": summary.counts, "best": best.model_dump(mode="json") if best else None, "seconds": summary.seconds}
         print(json.dumps({**found, "tracking_error": summary.tracking_error}))
         return 0 if summary.state == "finished" else 1

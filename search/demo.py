@@ -31,7 +31,8 @@ def main() -> int:
     done = export(source, summary.best, runs_dir / f"{name}-bundle")
     print(
         f"""
-best trial {done.trial}: leave-one-out accuracy {done.val_accuracy:.4f}, which chose it; {done.test_accuracy:.4f} on the test images, scored once
+best trial {done.trial}: {done.val_accuracy:.4f} by leave-one-out, which chose it
+on the test images, scored once: {done.test_accuracy:.4f}
 
   report   {folder.report / "report.html"}
   bundle   {done.bundle.absolute()}

@@ -83,9 +83,11 @@ class Ledger:
     def propose(self) -> Proposal | None:
         """The next trial to run, or None: wait, or ``finished_reason`` says why there is no more."""
         if self.counts["FAIL"] > self._plan.max_failed:
-            return self._finish(f"{self.counts['FAIL']} trials failed (max_failed: {self._plan.max_failed})")
+            self._finish(f"{self.counts['FAIL']} trials failed (max_failed: {self._plan.max_failed})")
+            return None
         if self.done >= self._plan.trials:
-            return self._finish(f"all {self._plan.trials} trials are done")
+            self._finish(f"all {self._plan.trials} trials are done")
+            return None
         if self.done + self.running >= self._plan.trials:
             return None
         while self._unfinished:
@@ -99,7 +101,8 @@ class Ledger:
                 self._started[space] += 1
                 return self._begin(space, *asked)
             self._exhausted.add(space)
-        return None if self._running else self._finish(f"the grid has no more than {self.done} combinations")
+        self._finish(f"the grid has no more than {self.done} combinations")
+        return None
 
     def _begin(self, space: str, number: int, config: dict[str, Value]) -> Proposal:
         proposal = Proposal(space, number, config)
@@ -107,6 +110,7 @@ class Ledger:
         return proposal
 
     def _finish(self, reason: str) -> None:
+        """No more trials: the search ends once those that run have ended."""
         if not self._running:
             self.finished_reason = reason
 

@@ -196,7 +196,8 @@ def _take_lock(folder: RunDirectory) -> int:
     lock = folder.lock()
     if lock is None:
         raise RunError(
-            f"run {folder.name} is running already (process {folder.state().pid} on {folder.state().node}); stop it first: visiontune stop {folder.name}"
+            f"run {folder.name} is running already (process {folder.state().pid} on {folder.state().node}); "
+            f"stop it first: visiontune stop {folder.name}"
         )
     return lock
 

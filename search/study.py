@@ -141,7 +141,7 @@ def _make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
 def _suggest(trial: Trial, name: str, domain: Domain) -> Value:
     if isinstance(domain, Choice):
         value: Any = trial.suggest_categorical(name, domain.options)
-        return value  # type: ignore[no-any-return]
+        return value
     if isinstance(domain, Integer):
         return trial.suggest_int(name, domain.low, domain.high, log=domain.log)
     return trial.suggest_float(name, domain.low, domain.high, log=domain.log)

@@ -56,7 +56,7 @@ def read_fashion_mnist(spec: str, root: Path, color: Color) -> Dataset:
     order = np.argsort(FASHION_MNIST_CLASSES)
     rank = np.argsort(order)
     splits = {name: _split(list(images), rank[labels], color) for name, (images, labels) in parts.items()}
-    return check_classes(spec, Dataset(spec, tuple(sorted(FASHION_MNIST_CLASSES)), **splits))
+    return check_classes(spec, Dataset(spec, tuple(sorted(FASHION_MNIST_CLASSES)), splits["train"], test=splits["test"]))
 
 
 def _read_idx(spec: str, root: Path, name: str, dimensions: int) -> UInt8:
@@ -90,7 +90,7 @@ def read_cifar10(spec: str, root: Path, color: Color) -> Dataset:
             f"{spec}: CIFAR-10 is not in {root} and cannot be downloaded ({error}); put cifar-10-batches-py there"
         ) from error
     splits = {name: _split(list(part.data), np.asarray(part.targets), color) for name, part in (("train", train), ("test", test))}
-    return check_classes(spec, Dataset(spec, tuple(train.classes), **splits))
+    return check_classes(spec, Dataset(spec, tuple(train.classes), splits["train"], test=splits["test"]))
 
 
 def read_npz(spec: str, path: Path, color: Color) -> Dataset:
@@ -126,7 +126,7 @@ def read_npz(spec: str, path: Path, color: Color) -> Dataset:
         raise DatasetError(f"{spec}: classes must be {top + 1} different names in alphabetical order, but got {classes}")
     if "val" in splits and "test" not in splits:
         splits["test"] = splits.pop("val")
-    return check_classes(spec, Dataset(spec, classes, **splits))
+    return check_classes(spec, Dataset(spec, classes, splits["train"], splits.get("val"), splits.get("test")))
 
 
 def _split(images: list[UInt8], labels: np.ndarray, color: Color) -> Split:

@@ -76,7 +76,7 @@ def read_folder(spec: str, root: Path, *, color: Color, max_side: int, skip_unre
             str(path.relative_to(root)) for outcome, (path, _) in zip(outcomes, paths, strict=True) if isinstance(outcome, DatasetError)
         ]
         splits[name] = Split(Images.from_arrays([a for a, _ in good]), np.array([label for _, label in good], np.int64))
-    return check_classes(spec, Dataset(spec, classes, **splits, skipped=tuple(skipped)))
+    return check_classes(spec, Dataset(spec, classes, splits["train"], splits.get("val"), splits.get("test"), tuple(skipped)))
 
 
 def _try_read(path: Path, color: Color, max_side: int) -> UInt8 | DatasetError:

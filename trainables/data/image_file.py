@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from trainables.data.dataset import DatasetError, UInt8
 
@@ -48,7 +48,7 @@ def read_image(path: Path, color: Color = "grey", max_side: int | None = None) -
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such image file") from None
     except Exception as error:  # a damaged file can make a decoder raise anything
-        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else f"damaged ({error})"
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else f"damaged ({error})"
         raise DatasetError(f"{path}: {' '.join(reason.split())}; allowed are {', '.join(FORMATS)}; repair or remove it") from error
 
 
