@@ -113,8 +113,7 @@ def _model(source: Source, record: TrialRecord, dataset: Dataset) -> Model:
     memo = {data.stage.digest: dataset}
     features = compute(features_stage(config, data, "train", source.seed), memo)
     vocabulary = compute(words_stage(config, data, source.seed), memo) if record.space == "bag-of-sift" else None  # type: ignore[arg-type]
-    scheme, split = source.validation.scheme, "val" if source.validation.scheme == "val" else "train"
-    n = data.sizes[split]
+    scheme, split = source.validation.scheme, source.validation.split
     facts = BundleFacts(
         format=FORMAT,
         kind="knn",
@@ -122,7 +121,7 @@ def _model(source: Source, record: TrialRecord, dataset: Dataset) -> Model:
         config=record.config,
         classes=dataset.classes,
         preprocessing={"color": source.options.color, "max_side": source.options.max_side},
-        val=Measured(split=split, n=n, scheme=scheme, accuracy=record.metrics["val_accuracy"], **_others(record)),
+        val=Measured(split=split, n=data.sizes[split], scheme=scheme, accuracy=record.metrics["val_accuracy"], **_others(record)),
         test=None,
         test_evaluations=0,
         seed=source.seed,

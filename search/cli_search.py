@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from search.runner import Summary
+    from search.session import Summary
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run in the runs directory, or path of one.")]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", envvar="VISIONTUNE_RUNS", help="Directory of all runs.")]
@@ -93,16 +93,14 @@ def status(
         if json_:
             print(json.dumps(found))
             return
-        for key, value in found.items():
-            print(f"{key:10} {_plain(value)}")
+        _print(found)
         return
     record = find_record(folder.records(), trial)
     log, traceback = (folder.text(record.space, record.number, name) for name in ("log.txt", "traceback.txt"))
     if json_:
         print(json.dumps({**record.model_dump(mode="json"), "log": log, "traceback": traceback}))
         return
-    for key, value in record.model_dump(exclude={"accuracy_by_k"}).items():
-        print(f"{key:10} {_plain(value)}")
+    _print(record.model_dump(exclude={"accuracy_by_k"}))
     print(f"\n{log}{traceback}")
 
 
@@ -190,9 +188,18 @@ def _say(summary: Summary, json_: bool) -> int:
     return 0 if summary.state == "finished" else 1
 
 
+def _print(found: dict[str, Any]) -> None:
+    """One line an entry; what is empty is left out."""
+    for key, value in found.items():
+        if value not in ("", None, {}):
+            print(f"{key:10} {_plain(value)}")
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
-        return "  ".join(f"{key}={_plain(item)}" for key, item in value.items())
+        return "  ".join(f"{key}={_plain(item)}" for key, item in value.items() if item != "")
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 

@@ -22,7 +22,7 @@ logger = logging.getLogger("visiontune.search")
 
 
 class Bridge:
-    """Ties Tune's trials to the ledger's.
+    """Ties Tune's trials to the ledger's. Tune pickles whatever holds one into its snapshots: it goes in empty.
 
     Args:
         ledger: asked and told.
@@ -39,6 +39,9 @@ class Bridge:
         self._stop_asked = stop_asked
         self._keys: dict[str, Key] = {}
         self.error: Exception | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
     def stopping(self) -> bool:
         return self.error is not None or self._stop_asked()
@@ -97,6 +100,10 @@ class StudyCallback(tune.Callback):
     def __init__(self, bridge: Bridge, redraw: Callable[[], None]) -> None:
         self._bridge = bridge
         self._redraw = redraw
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For Tune's snapshot, which nothing is ever restored from: the display holds a terminal."""
+        return {"_bridge": self._bridge}
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
         if result.get("done"):

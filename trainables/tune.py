@@ -67,7 +67,7 @@ class KnnTrial(tune.Trainable):
         neighbours, there = fetch(registry, validation_stage(config, data, validation, trial["seed"]))
         logger.info("neighbours %s after %.2f s", "shared" if there else "computed", time.time() - started)
         gallery_labels, _ = fetch(registry, data.labels("train"))
-        labels, _ = fetch(registry, data.labels("val" if validation.scheme == "val" else "train"))
+        labels, _ = fetch(registry, data.labels(validation.split))
         outcome = evaluate(config, neighbours, gallery_labels, labels, len(data.classes))
         logger.info("val_accuracy %.4f", outcome.scores.accuracy)
         return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,10 @@ def _read_idx(spec: str, root: Path, name: str, dimensions: int) -> UInt8:
         data = np.frombuffer(raw, np.uint8, offset=4 * (dimensions + 1))
         if magic != 0x0800 + dimensions:
             raise ValueError(f"magic number {magic:#x}")
+        if min(sizes) < 1:
+            raise ValueError(f"sizes {sizes}")
         return data.reshape(sizes)
-    except (OSError, EOFError, ValueError, struct.error) as error:
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise DatasetError(f"{spec}: {path} is not an idx file of {dimensions} dimensions ({error})") from error
 
 
@@ -105,23 +108,33 @@ def read_npz(spec: str, path: Path, color: Color) -> Dataset:
     if not path.is_file():
         raise DatasetError(f"{spec}: no such file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{spec}: not a readable npz file without pickles ({error})") from error
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
+            arrays = {name: np.asarray(archive[name]) for name in archive.files}
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"{spec}: not a readable npz file without pickles ({reason})") from error
     splits: dict[str, Split] = {}
     for name in ("train", "val", "test"):
         x, y = arrays.get(f"x_{name}"), arrays.get(f"y_{name}")
         if x is None and y is None and name != "train":
             continue
-        if x is None or y is None or x.dtype != np.uint8 or not (x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 3)):
+        if x is None or y is None or x.dtype != np.uint8 or not (x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 3)) or not x.size:
             got = f"{x.dtype} {x.shape}" if x is not None else "none"
-            raise DatasetError(f"{spec}: x_{name} must be uint8 (n, H, W) or (n, H, W, 3) with y_{name} beside it, but got {got}")
-        if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer) or y.min(initial=0) < 0:
+            raise DatasetError(
+                f"{spec}: x_{name} must be uint8 (n, H, W) or (n, H, W, 3), not empty, with y_{name} beside it, but got {got}"
+            )
+        if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
             raise DatasetError(f"{spec}: y_{name} must be {len(x)} integers from 0, but got {y.dtype} {y.shape}")
+        most = len(arrays["y_train"])  # every class has training images, so there are no more classes than these
+        if y.min() < 0 or y.max() >= most:
+            raise DatasetError(f"{spec}: y_{name} must be in 0..{most - 1} ({most} training images), but got {y.min()}..{y.max()}")
         splits[name] = _split(list(x), y, color)
     top = max(int(part.labels.max(initial=0)) for part in splits.values())
-    classes = tuple(str(c) for c in arrays["classes"]) if "classes" in arrays else tuple(f"{i:0{len(str(top))}d}" for i in range(top + 1))
+    classes = (
+        tuple(str(c) for c in np.atleast_1d(arrays["classes"]))
+        if "classes" in arrays
+        else tuple(f"{i:0{len(str(top))}d}" for i in range(top + 1))
+    )
     if len(classes) <= top or list(classes) != sorted(set(classes)):
         raise DatasetError(f"{spec}: classes must be {top + 1} different names in alphabetical order, but got {classes}")
     if "val" in splits and "test" not in splits:

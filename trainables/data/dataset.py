@@ -114,7 +114,7 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over classes, splits, shapes, labels and pixels, as 64 hex digits."""
-        digest = hashlib.sha256("\0".join(self.classes).encode())
+        digest = hashlib.sha256("\0".join(self.classes).encode("utf-8", "surrogateescape"))
         for name, part in self.splits().items():
             digest.update(f"\0{name}\0{len(part)}".encode())
             digest.update(part.images.shapes.tobytes())

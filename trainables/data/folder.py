@@ -8,15 +8,13 @@ or an error. Nothing outside DIR is read: a link that leaves the tree is refused
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from trainables.data.dataset import Dataset, DatasetError, Images, Split, UInt8, check_classes, few
-from trainables.data.image_file import Color, read_image
+from trainables.data.dataset import Dataset, DatasetError, Images, Split, check_classes, few
+from trainables.data.image_file import Color, read_images
 
 SPLITS = ("train", "val", "test")
 JUNK = {"thumbs.db", "desktop.ini"}
@@ -42,6 +40,8 @@ def list_folder(spec: str, root: Path) -> dict[str, Listing]:
     if not root.is_dir():
         raise DatasetError(f"{spec}: {'not a folder' if root.exists() else 'no such folder'}; expected DIR/train/CLASS/*.jpg")
     folders = {name: root / name for name in SPLITS if (root / name).is_dir()}
+    for folder in folders.values():
+        _refuse_leaving(folder, root.resolve(), spec)
     if not folders:
         folders = {"train": root}
     elif "train" not in folders:
@@ -65,8 +65,7 @@ def read_folder(spec: str, root: Path, *, color: Color, max_side: int, skip_unre
     splits: dict[str, Split] = {}
     for name, listing in listings.items():
         paths = [(path, label) for label, cls in enumerate(classes) for path in listing.files.get(cls, ())]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            outcomes = list(pool.map(lambda item: _try_read(item[0], color, max_side), paths))
+        outcomes = read_images([path for path, _ in paths], color, max_side)
         bad = [outcome for outcome in outcomes if isinstance(outcome, DatasetError)]
         if bad and not skip_unreadable:
             more = f" (and {len(bad) - 1} more such files in {name})" if len(bad) > 1 else ""
@@ -77,13 +76,6 @@ def read_folder(spec: str, root: Path, *, color: Color, max_side: int, skip_unre
         ]
         splits[name] = Split(Images.from_arrays([a for a, _ in good]), np.array([label for _, label in good], np.int64))
     return check_classes(spec, Dataset(spec, classes, splits["train"], splits.get("val"), splits.get("test"), tuple(skipped)))
-
-
-def _try_read(path: Path, color: Color, max_side: int) -> UInt8 | DatasetError:
-    try:
-        return read_image(path, color, max_side)
-    except DatasetError as error:
-        return error
 
 
 def _list_split(spec: str, folder: Path, root: Path) -> Listing:
@@ -107,6 +99,16 @@ def _entries(folder: Path, root: Path, spec: str) -> list[Path]:
     """The visible entries of ``folder``, sorted by name, none of them outside ``root``."""
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in JUNK)
     for path in entries:
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
-            raise DatasetError(f"{spec}: {path} is a link that leaves the folder (to {path.resolve()}); copy the files instead")
+        _refuse_leaving(path, root, spec)
     return entries
+
+
+def _refuse_leaving(path: Path, root: Path, spec: str) -> None:
+    if not path.is_symlink():
+        return
+    try:
+        target = path.resolve()
+    except RuntimeError:
+        raise DatasetError(f"{spec}: {path} is a link that leads back to itself; remove it") from None
+    if not target.is_relative_to(root):
+        raise DatasetError(f"{spec}: {path} is a link that leaves the folder (to {target}); copy the files instead")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def absolute_spec(spec: str) -> str:
         raise DatasetError(f"unknown dataset {spec!r}; allowed are {', '.join(SPECS)}")
     if not place:
         return kind
-    return f"{kind}:{Path(place).expanduser().absolute()}"
+    return f"{kind}:{Path(os.path.expanduser(place)).absolute()}"
 
 
 def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:

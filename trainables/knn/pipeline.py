@@ -47,6 +47,11 @@ class Validation:
     folds: int = 5
     seed: int = 0
 
+    @property
+    def split(self) -> str:
+        """The split whose images are classified: train itself for leave-one-out and k-fold."""
+        return "val" if self.scheme == "val" else "train"
+
 
 @dataclass(frozen=True)
 class DataSource:

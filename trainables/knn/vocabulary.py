@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from trainables.knn.sift import Float32, transformed
 
@@ -37,7 +38,8 @@ def vocabulary(descriptors: npt.NDArray[np.uint8], *, size: int, transform: str,
             "ask for fewer words, a smaller vocabulary_step or a smaller bin_size"
         )
     means = KMeans(size, init="random", n_init=1, max_iter=ITERATIONS, tol=0.0, random_state=seed)
-    with warnings.catch_warnings():
+    # scikit-learn's own OpenMP was loaded just now, after the caller's limit: its sums depend on the threads.
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct descriptors than words: some words repeat
         means.fit(transformed(descriptors, transform))
     return np.ascontiguousarray(means.cluster_centers_, np.float32)

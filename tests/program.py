@@ -1,0 +1,108 @@
+"""The program as a user types it, for tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def visiontune(*arguments: object, cwd: Path | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run ``visiontune ARGUMENTS`` to its end."""
+    return subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "search", *(str(argument) for argument in arguments)]
+
+
+def output(*arguments: object, **options: Any) -> Any:
+    """What ``visiontune ARGUMENTS --json`` prints, which must succeed."""
+    done = visiontune(*arguments, "--json", **options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def refusal(*arguments: object, **options: Any) -> str:
+    """The one line that ``visiontune ARGUMENTS`` refuses with; its status must be 2."""
+    done = visiontune(*arguments, **options)
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("starting Ray")]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("visiontune: ")
+    return lines[0]
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What MLflow holds of one run: its parents, and its trials by name with every val_accuracy point."""
+
+    parents: int
+    names: list[str]
+    points: dict[str, list[float]]
+
+
+def tracked(runs: Path) -> Tracked:
+    """What the MLflow database in ``runs`` holds."""
+    import mlflow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own, about its own dependencies
+        client = mlflow.MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name("visiontune")
+        found = client.search_runs([experiment.experiment_id], max_results=1000)
+        children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+        points = {run.info.run_name: client.get_metric_history(run.info.run_id, "val_accuracy") for run in children}
+    values = {name: [point.value for point in history] for name, history in points.items()}
+    return Tracked(len(found) - len(children), sorted(run.info.run_name for run in children), values)
+
+
+class Driver:
+    """A search in a process of its own, to be watched and killed."""
+
+    def __init__(self, *arguments: object, log: Path) -> None:
+        self._log = log
+        with open(log, "wb") as file:
+            self.process = subprocess.Popen(command(*arguments), stdout=file, stderr=file, cwd=ROOT, start_new_session=True)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait_for_trials(self, run: Path, count: int, patience: float = 120) -> None:
+        """Until ``count`` trials have a record."""
+        end = time.monotonic() + patience
+        while len(list(run.glob("trials/*/*/result.json"))) < count:
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < end, self.log
+            time.sleep(0.05)
+
+    def ray_processes(self) -> list[psutil.Process]:
+        """Every process below the driver: Ray's head, its helpers and its workers."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def kill_all(self) -> None:
+        """SIGKILL to the driver and every Ray process at once."""
+        victims = self.ray_processes()
+        os.kill(self.process.pid, signal.SIGKILL)
+        for victim in victims:
+            try:
+                victim.kill()
+            except psutil.NoSuchProcess:
+                pass
+        psutil.wait_procs(victims, timeout=30)
+        self.process.wait(30)
+
+    def end(self, patience: float = 120) -> int:
+        return self.process.wait(patience)

@@ -1,0 +1,156 @@
+"""The bundle: whole, checked, harmless, and used as it was measured."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from program import output, refusal, visiontune
+
+IMAGE_FILES = {"bundle.json", "model.safetensors", "confusion.png", "confusion-test.png", "curves.png", "README.md"}
+
+
+@pytest.fixture
+def bundle(digits_bundle: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(digits_bundle, tmp_path / "bundle"))
+
+
+def facts(bundle: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((bundle / "bundle.json").read_text())
+    return found
+
+
+def test_a_bundle_says_what_it_is_and_how_good(digits_bundle: Path, digits_runs: Path) -> None:
+    """Whoever gets the folder knows nothing else of the search."""
+    best = output("best", "first", "--runs-dir", digits_runs)[0]
+    found = facts(digits_bundle)
+    assert {path.name for path in digits_bundle.iterdir()} == IMAGE_FILES
+    assert found["val"]["accuracy"] == best["val_accuracy"]  # type: ignore[index]
+    assert found["val"]["scheme"] == "leave-one-out"  # type: ignore[index]
+    assert found["test"]["n"] == 360  # type: ignore[index]
+    assert found["config"] == best["config"]
+    card = (digits_bundle / "README.md").read_text()
+    assert f"{best['val_accuracy']:.4f}" in card
+    assert "optimistic" in card
+
+
+def test_evaluate_gives_the_test_accuracy_of_the_export_and_counts_the_look(bundle: Path) -> None:
+    """The same files on the same images give the same figure; and looking twice at test images is on record."""
+    before = facts(bundle)
+    found = output("evaluate", bundle, "--dataset", "digits")
+    assert found["accuracy"] == before["test"]["accuracy"]  # type: ignore[index]
+    assert found["n"] == 360
+    assert sum(map(sum, found["confusion"])) == 360
+    assert facts(bundle)["test_evaluations"] == int(before["test_evaluations"]) + 1  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("trial", ["tiny-image/0", "bag-of-sift/0"])
+def test_any_complete_trial_can_be_exported(digits_runs: Path, tmp_path: Path, trial: str) -> None:
+    """Export re-evaluates what it wrote and refuses unless it gives the recorded value exactly."""
+    out = tmp_path / "bundle"
+    exported = output("export", "first", "--trial", trial, "--no-test", "--out", out, "--runs-dir", digits_runs)
+    assert exported["trial"] == trial
+    assert exported["test_accuracy"] is None
+    assert ("vocabulary" in load_file(out / "model.safetensors")) == trial.startswith("bag-of-sift")
+    assert "exists already" in refusal("export", "first", "--out", out, "--runs-dir", digits_runs)
+
+
+def test_a_bundle_that_does_not_give_the_recorded_value_is_not_made(digits_runs: Path, tmp_path: Path) -> None:
+    """A bundle whose figure cannot be had again must not leave the house."""
+    runs = Path(shutil.copytree(digits_runs, tmp_path / "runs"))
+    record = runs / "first" / "trials" / "tiny-image" / "00000" / "result.json"
+    changed = json.loads(record.read_text())
+    changed["metrics"]["val_accuracy"] -= 0.001
+    record.write_text(json.dumps(changed))
+    assert "recorded" in refusal("export", "first", "--trial", "tiny-image/0", "--out", tmp_path / "out", "--runs-dir", runs)
+    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"], "nothing half-made is left"
+
+
+def test_predict_gives_a_class_and_a_score_for_every_class(digits_bundle: Path, tmp_path: Path) -> None:
+    """One JPEG in, one answer out."""
+    from PIL import Image
+
+    from trainables.data import read_dataset
+
+    test = read_dataset("digits").test
+    assert test is not None
+    paths = []
+    for index in range(5):
+        paths.append(tmp_path / f"{index}.jpg")
+        Image.fromarray(test.images[index]).save(paths[-1], quality=95)
+    rows = output("predict", digits_bundle, *paths)
+    assert [row["path"] for row in rows] == [str(path) for path in paths]
+    for row in rows:
+        assert set(row["scores"]) == set("0123456789")
+        assert sum(row["scores"].values()) == pytest.approx(1)
+        assert row["scores"][row["class"]] == max(row["scores"].values())
+    assert sum(int(row["class"]) == label for row, label in zip(rows, test.labels, strict=False)) >= 4
+
+
+def test_predict_refuses_a_text_file_in_one_line(digits_bundle: Path, tmp_path: Path) -> None:
+    """Whatever is named .jpg is not always a picture."""
+    (tmp_path / "note.jpg").write_text("hello")
+    assert "note.jpg: not an image" in refusal("predict", digits_bundle, tmp_path / "note.jpg")
+    assert "no such image file" in refusal("predict", digits_bundle, tmp_path / "gone.jpg")
+
+
+def truncate(bundle: Path) -> None:
+    path = bundle / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(bundle: Path) -> None:
+    path = bundle / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def change(**changes: object):  # type: ignore[no-untyped-def]
+    def spoil(bundle: Path) -> None:
+        (bundle / "bundle.json").write_text(json.dumps({**facts(bundle), **changes}))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (truncate, "SHA-256 differs"),
+        (flip, "SHA-256 differs"),
+        (lambda b: (b / "model.safetensors").unlink(), "not a whole bundle"),
+        (lambda b: (b / "bundle.json").write_text("{"), "not a whole bundle"),
+        (change(format=99), "bundle format must be 1, but got 99"),
+        (change(config={"metric": "telepathy"}), "must be one of euclidean"),
+        (change(classes=["a", "b"]), "does not fit"),
+        (change(extra=1), "not a whole bundle"),
+        (change(space="moon"), "unknown space"),
+    ],
+)
+def test_a_damaged_or_changed_bundle_is_refused_with_the_reason(bundle: Path, spoil, said: str) -> None:  # type: ignore[no-untyped-def]
+    """A wrong answer from a damaged file is worse than none."""
+    spoil(bundle)
+    assert said in refusal("evaluate", bundle, "--dataset", "digits")
+
+
+def test_classes_that_the_bundle_does_not_know_are_named(digits_bundle: Path, tmp_path: Path, make_folder) -> None:  # type: ignore[no-untyped-def]
+    """An accuracy over classes that can never be predicted would be nonsense."""
+    root = make_folder(tmp_path / "other", {"train": {"cat": 2, "dog": 2}})
+    assert "cat, dog" in refusal("evaluate", digits_bundle, "--dataset", f"folder:{root}")
+
+
+def test_changed_images_are_noticed_before_an_export(tmp_path: Path, make_folder) -> None:  # type: ignore[no-untyped-def]
+    """A bundle made of other images than the search saw would carry figures that are not its own."""
+    root = make_folder(tmp_path / "images", {"train": {"a": 6, "b": 6}})
+    runs = tmp_path / "runs"
+    run = visiontune("run", "--space", "tiny-image", "--trials", 1, "--dataset", f"folder:{root}", "--name", "r", "--runs-dir", runs, "--no-tracking")
+    assert run.returncode == 0, run.stderr
+    next((root / "train" / "a").iterdir()).unlink()
+    assert "is not what it was" in refusal("export", "r", "--out", tmp_path / "b", "--runs-dir", runs)
+    assert "is not what it was" in refusal("resume", "r", "--runs-dir", runs)

@@ -1,0 +1,98 @@
+"""Imports go one way, and heavy libraries are loaded only by the files named for them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("spaces", "trainables", "analysis", "search")
+"""Each may import those before it."""
+IMPORTERS = {
+    "ray": {"search/cluster.py", "search/tune_adapters.py", "trainables/tune.py", "trainables/stage_registry.py"},
+    "optuna": {"search/study.py"},
+    "mlflow": {"search/tracking.py"},
+    "cyvlfeat": {"trainables/knn/sift.py"},
+}
+SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for layer in LAYERS for path in (ROOT / layer).rglob("*.py")}
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return isinstance(test, ast.Name | ast.Attribute) and ast.unparse(test).endswith("TYPE_CHECKING")
+
+
+def imported(source: str, file: str) -> set[str]:
+    """Top-level names of what ``source`` imports anywhere when it runs, so not under TYPE_CHECKING."""
+    names: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(source)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0] if not node.level else file.partition("/")[0])
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            names |= {
+                text.value.partition(".")[0] for text in ast.walk(node) if isinstance(text, ast.Constant) and isinstance(text.value, str)
+            }
+        if isinstance(node, ast.If) and _is_type_checking(node.test):
+            waiting += node.orelse
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import ray.tune as t", {"ray"}),
+        ("def f():\n    from ray import tune", {"ray"}),
+        ("if TYPE_CHECKING:\n    import ray\nelse:\n    import optuna", {"optuna"}),
+        ("if typing.TYPE_CHECKING:\n    import ray", set()),
+        ("from .runner import run", {"search"}),
+        ("importlib.import_module('search.plan')", {"search"}),
+    ],
+)
+def test_the_walker_finds_imports_wherever_they_stand(source: str, expected: set[str]) -> None:
+    """The tests below are worth something only if no import hides from the walker."""
+    assert imported(source, "search/example.py") == expected
+
+
+@pytest.mark.parametrize("library", sorted(IMPORTERS))
+def test_only_the_files_named_for_a_library_import_it(library: str) -> None:
+    """A library known in a few files can be replaced, mocked or loaded late; one known everywhere cannot."""
+    assert {file for file, source in SOURCES.items() if library in imported(source, file)} == IMPORTERS[library]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_imports_only_itself_and_those_below(layer: str) -> None:
+    """What runs a configuration must not depend on what searches, or it could not be read and tested alone."""
+    above = set(LAYERS[LAYERS.index(layer) + 1 :])
+    files = {file: source for file, source in SOURCES.items() if file.startswith(f"{layer}/")}
+    assert files
+    assert {file: names for file, source in files.items() if (names := imported(source, file) & above)} == {}
+
+
+def test_spaces_use_the_standard_library_alone() -> None:
+    """A space is data: writing one must need nothing that has to be installed."""
+    names = set().union(*(imported(source, file) for file, source in SOURCES.items() if file.startswith("spaces/")))
+    assert names - set(sys.stdlib_module_names) == {"spaces"}
+
+
+@pytest.mark.parametrize(
+    ("module", "kept_out"),
+    [
+        ("spaces", ("torch", "ray", "optuna", "mlflow", "numpy")),
+        ("trainables.knn.pipeline", ("torch", "ray", "optuna", "mlflow")),
+        ("search.cli", ("torch", "ray", "mlflow", "optuna")),
+    ],
+)
+def test_importing_does_not_load_heavy_libraries(module: str, kept_out: tuple[str, ...]) -> None:
+    """``visiontune --help`` must answer at once, and a reader of spaces needs no GPU stack."""
+    code = f"import sys, {module}; print([name for name in {kept_out!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "[]", done.stderr

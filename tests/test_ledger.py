@@ -1,0 +1,234 @@
+"""The ledger: what a killed driver leaves at any point is mended, and nothing is counted twice."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from analysis.records import DriverState, RunDirectory
+from search.ledger import Ledger
+from search.outbox import Outbox
+from search.plan import Plan, make_plan
+from search.study import cut_half_line, read_trials
+
+
+def plan(**settings: Any) -> Plan:
+    return make_plan({"spaces": ["tiny-image"], "trials": 5, "sampler": "random", **settings})
+
+
+def run_directory(tmp_path: Path) -> RunDirectory:
+    folder = RunDirectory(tmp_path / "run")
+    folder.path.mkdir(exist_ok=True)
+    folder.write_state(DriverState(id="0123abcd"))
+    return folder
+
+
+def result(value: float) -> dict[str, Any]:
+    return {"val_accuracy": value, "balanced_accuracy": value, "macro_f1": value, "accuracy_by_k": [value], "seconds": 0.1, "log": "x\n"}
+
+
+def finish_all(ledger: Ledger) -> None:
+    while (proposal := ledger.propose()) is not None:
+        ledger.end(proposal.key, result(proposal.number / 10))
+
+
+def states(folder: RunDirectory) -> dict[str, list[str]]:
+    return {space: [trial.state.name for trial in trials] for space, trials in read_trials(folder.journal).items()}
+
+
+def test_a_search_ends_with_exactly_the_planned_trials(tmp_path: Path) -> None:
+    """The plan's number is a promise: not one trial more or less."""
+    folder = run_directory(tmp_path)
+    ledger = Ledger(folder, plan())
+    finish_all(ledger)
+    assert ledger.finished_reason == "all 5 trials are done"
+    assert states(folder) == {"tiny-image": ["COMPLETE"] * 5}
+    assert [record.number for record in folder.records()] == [0, 1, 2, 3, 4]
+
+
+def test_no_more_trials_run_at_once_than_are_still_wanted(tmp_path: Path) -> None:
+    """A trial begun beyond the plan's number would be wasted work."""
+    ledger = Ledger(run_directory(tmp_path), plan(trials=2))
+    first, second = ledger.propose(), ledger.propose()
+    assert first is not None
+    assert second is not None
+    assert ledger.propose() is None
+    assert ledger.finished_reason == ""
+    ledger.end(first.key, {"failure": "boom"})
+    assert ledger.propose() is not None, "a failed trial does not count, so another takes its place"
+
+
+def test_a_continued_search_runs_begun_trials_again_under_their_own_numbers(tmp_path: Path) -> None:
+    """A trial that was running when the driver died is neither lost nor doubled."""
+    folder = run_directory(tmp_path)
+    ledger = Ledger(folder, plan())
+    done, begun = ledger.propose(), ledger.propose()
+    assert done is not None
+    assert begun is not None
+    ledger.end(done.key, result(0.5))
+    again = Ledger(folder, plan())
+    assert again.counts["COMPLETE"] == 1
+    assert again.propose() == begun
+    again.end(begun.key, result(0.6))
+    finish_all(again)
+    assert states(folder) == {"tiny-image": ["COMPLETE"] * 5}
+    assert [trial.value for trial in read_trials(folder.journal)["tiny-image"]][:2] == [0.5, 0.6]
+
+
+def test_a_record_that_the_study_was_not_told_is_told(tmp_path: Path) -> None:
+    """The driver may die between writing a record and telling the study; the work is not done twice."""
+    folder = run_directory(tmp_path)
+    ledger = Ledger(folder, plan())
+    proposal = ledger.propose()
+    assert proposal is not None
+    ledger._tell = lambda record: None  # type: ignore[method-assign]  # dies here
+    ledger.end(proposal.key, result(0.7))
+    assert states(folder) == {"tiny-image": ["RUNNING"]}
+    again = Ledger(folder, plan())
+    assert again.counts["COMPLETE"] == 1
+    assert read_trials(folder.journal)["tiny-image"][0].value == 0.7
+
+
+def test_a_record_that_the_outbox_was_not_told_is_told_once(tmp_path: Path) -> None:
+    """MLflow must hear of every trial, also of one whose driver died before it could say so."""
+    folder = run_directory(tmp_path)
+    finish_all(Ledger(folder, plan()))
+    facts = folder.outbox / "facts.jsonl"
+    lines = facts.read_bytes().splitlines(keepends=True)
+    facts.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])  # half a line, as a kill leaves it
+    Ledger(folder, plan())
+    Ledger(folder, plan())
+    told = [fact["number"] for fact, _ in Outbox(folder.outbox).read() if fact["kind"] == "trial"]
+    assert sorted(told) == [0, 1, 2, 3, 4]
+
+
+def test_half_a_line_in_the_journal_does_not_stop_a_continued_search(tmp_path: Path) -> None:
+    """A kill in the middle of a write leaves half a line; Optuna alone would refuse what is appended after it."""
+    folder = run_directory(tmp_path)
+    ledger = Ledger(folder, plan())
+    proposal = ledger.propose()
+    assert proposal is not None
+    ledger.end(proposal.key, result(0.5))
+    with open(folder.journal, "ab") as file:
+        file.write(b'{"op_code":4,"worker')
+    (folder.path / "study.journal.lock").symlink_to(folder.journal)
+    finish_all(Ledger(folder, plan()))
+    assert states(folder) == {"tiny-image": ["COMPLETE"] * 5}
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"), [(b"", b""), (b"a\nb\n", b"a\nb\n"), (b"a\nb", b"a\n"), (b"half", b""), (b"a\n" + b"x" * 200_000, b"a\n")]
+)
+def test_only_half_a_line_is_cut(tmp_path: Path, content: bytes, kept: bytes) -> None:
+    """Whole lines are finished work: none may go."""
+    path = tmp_path / "lines"
+    path.write_bytes(content)
+    cut_half_line(path)
+    assert path.read_bytes() == kept
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None, "0.5"])
+def test_a_result_without_a_finite_objective_is_a_failure_with_its_cause(tmp_path: Path, value: Any) -> None:
+    """Optuna would keep such a trial RUNNING for ever."""
+    folder = run_directory(tmp_path)
+    ledger = Ledger(folder, plan())
+    proposal = ledger.propose()
+    assert proposal is not None
+    record = ledger.end(proposal.key, {**result(0.5), "val_accuracy": value})
+    assert record is not None
+    assert record.state == "FAIL"
+    assert "finite val_accuracy" in (record.failure or "")
+    assert states(folder) == {"tiny-image": ["FAIL"]}
+
+
+def test_too_many_failures_end_the_search(tmp_path: Path) -> None:
+    """A search in which everything fails must not go on for ever."""
+    ledger = Ledger(run_directory(tmp_path), plan(max_failed=2))
+    while (proposal := ledger.propose()) is not None:
+        ledger.end(proposal.key, {"failure": "boom", "traceback": "…"})
+    assert ledger.counts["FAIL"] == 3
+    assert "3 trials failed" in ledger.finished_reason
+
+
+def test_an_end_told_twice_counts_once(tmp_path: Path) -> None:
+    """Tune may tell of an error after a result; a trial has one end."""
+    ledger = Ledger(run_directory(tmp_path), plan())
+    proposal = ledger.propose()
+    assert proposal is not None
+    assert ledger.end(proposal.key, result(0.5)) is not None
+    assert ledger.end(proposal.key, {"failure": "late"}) is None
+    assert ledger.counts == {"COMPLETE": 1, "PRUNED": 0, "FAIL": 0}
+
+
+def test_a_grid_gives_each_combination_once_also_across_a_restart(tmp_path: Path) -> None:
+    """A grid that repeats or skips a point after a restart is no grid."""
+    settings = {
+        "metric": "euclidean,cosine",
+        "size": 16,
+        "resampling": "nearest",
+        "centring": "false",
+        "norm": "l1,l2",
+        "k": "1,3",
+        "vote": "uniform",
+    }
+    grid = plan(sampler="grid", trials=100, set=settings)
+    folder = run_directory(tmp_path)
+    ledger = Ledger(folder, grid)
+    for _ in range(2):
+        proposal = ledger.propose()
+        assert proposal is not None
+        ledger.end(proposal.key, result(0.1))
+    assert ledger.propose() is not None  # begun when the driver dies
+    again = Ledger(folder, grid)
+    finish_all(again)
+    configs = [json.dumps(record.config, sort_keys=True) for record in folder.records()]
+    assert len(configs) == len(set(configs)) == 6, "cosine is blind to the norm: (2 norms + 1) x 2 k"
+    assert again.finished_reason == "the grid has no more than 6 combinations"
+
+
+def test_a_continued_random_search_draws_other_configurations(tmp_path: Path) -> None:
+    """With the seed it began with, a random sampler would draw the same numbers again."""
+    folder = run_directory(tmp_path)
+    finish_all(Ledger(folder, plan(trials=5)))
+    finish_all(Ledger(folder, plan(trials=10)))
+    configs = [json.dumps(record.config, sort_keys=True) for record in folder.records()]
+    assert len(set(configs)) == 10
+
+
+def test_trials_are_shared_out_among_the_spaces_in_turn(tmp_path: Path) -> None:
+    """One study a space, and neither space starves."""
+    folder = run_directory(tmp_path)
+    finish_all(Ledger(folder, plan(spaces=["tiny-image", "bag-of-sift"], trials=6)))
+    assert {space: len(found) for space, found in states(folder).items()} == {"tiny-image": 3, "bag-of-sift": 3}
+
+
+def test_plain_optuna_reads_the_study_back(tmp_path: Path) -> None:
+    """The study belongs to the user: any Optuna tool must be able to open it."""
+    folder = run_directory(tmp_path)
+    finish_all(Ledger(folder, plan()))
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder.journal)))
+    study = optuna.load_study(study_name="tiny-image", storage=storage)
+    assert study.best_value == 0.4
+    assert study.best_trial.user_attrs["balanced_accuracy"] == 0.4
+    assert study.best_trial.user_attrs["visiontune:config"] == folder.record("tiny-image", 4).config  # type: ignore[union-attr]
+
+
+def test_predictions_are_kept_of_the_best_only(tmp_path: Path) -> None:
+    """Ten thousand trials must not leave ten thousand arrays, but the best one's confusion matrix must be there."""
+    folder = run_directory(tmp_path)
+    ledger = Ledger(folder, plan(trials=40))
+    values = [((7 * i) % 40) / 40 for i in range(40)]
+    for value in values:
+        proposal = ledger.propose()
+        assert proposal is not None
+        ledger.end(proposal.key, {**result(value), "predictions": [1, 2, 3]})
+    kept = [record for record in folder.records() if folder.predictions(record) is not None]
+    assert 10 <= len(kept) < 40
+    assert max(record.metrics["val_accuracy"] for record in kept) == max(values)
+    assert ledger.best is not None
+    assert folder.predictions(ledger.best).tolist() == [1, 2, 3]  # type: ignore[union-attr]
