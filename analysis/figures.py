@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
+from matplotlib.text import Text
 
 Int64 = npt.NDArray[np.int64]
 MOST_CELLS_WITH_NUMBERS = 20
 """Classes up to which a confusion matrix shows a number in each cell."""
 
 
+WIDE_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "IPAGothic", "Noto Sans Arabic", "Noto Sans Devanagari")
+"""Fonts that class names outside Latin, Greek and Cyrillic are drawn in, where one is installed."""
+
+
 def to_png(figure: Figure, dpi: int = 120) -> bytes:
-    """``figure`` as the bytes of a PNG file."""
+    """``figure`` as the bytes of a PNG file; a letter that no installed font has is drawn as a box."""
     out = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(out, format="png", dpi=dpi)
+    families = ["DejaVu Sans", *(font for font in WIDE_FONTS if font in get_font_names())]
+    for text in figure.findobj(Text):
+        text.set_fontfamily(families)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(out, format="png", dpi=dpi)
     return out.getvalue()
 
 

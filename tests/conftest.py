@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
 from program import output, visiontune
 
 MakeFolder = Callable[[Path, Mapping[str, Mapping[str, int]]], Path]

@@ -7,9 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
-
 from program import output, refusal, visiontune
+from safetensors.numpy import load_file
 
 IMAGE_FILES = {"bundle.json", "model.safetensors", "confusion.png", "confusion-test.png", "curves.png", "README.md"}
 
@@ -149,7 +148,9 @@ def test_changed_images_are_noticed_before_an_export(tmp_path: Path, make_folder
     """A bundle made of other images than the search saw would carry figures that are not its own."""
     root = make_folder(tmp_path / "images", {"train": {"a": 6, "b": 6}})
     runs = tmp_path / "runs"
-    run = visiontune("run", "--space", "tiny-image", "--trials", 1, "--dataset", f"folder:{root}", "--name", "r", "--runs-dir", runs, "--no-tracking")
+    run = visiontune(
+        "run", "--space", "tiny-image", "--trials", 1, "--dataset", f"folder:{root}", "--name", "r", "--runs-dir", runs, "--no-tracking"
+    )
     assert run.returncode == 0, run.stderr
     next((root / "train" / "a").iterdir()).unlink()
     assert "is not what it was" in refusal("export", "r", "--out", tmp_path / "b", "--runs-dir", runs)

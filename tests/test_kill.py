@@ -8,9 +8,9 @@ from typing import Any
 
 import psutil
 import pytest
+from program import Driver, output, refusal, tracked, visiontune
 
 from analysis.records import RunDirectory
-from program import Driver, output, refusal, tracked, visiontune
 from search.study import read_trials
 
 TRIALS = 30

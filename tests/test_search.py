@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from program import output, refusal, tracked, visiontune
 
 import search
 from analysis.records import RunDirectory
-from program import output, refusal, tracked, visiontune
 from search.study import read_trials
 
 
@@ -46,7 +46,9 @@ def test_one_trial_shows_its_log(digits_runs: Path) -> None:
     assert "trial bag-of-sift/0: BagOfSiftConfig" in shown.stdout
     assert "val_accuracy" in shown.stdout
     assert "SPACE" not in refusal("status", "first", "--trial", "bag-of-sift/99", "--runs-dir", digits_runs)
-    assert "tiny-image/0 or" in refusal("status", "first", "--trial", "0", "--runs-dir", digits_runs).replace("bag-of-sift/0 or tiny-image/0", "tiny-image/0 or")
+    assert "tiny-image/0 or" in refusal("status", "first", "--trial", "0", "--runs-dir", digits_runs).replace(
+        "bag-of-sift/0 or tiny-image/0", "tiny-image/0 or"
+    )
 
 
 def test_the_report_holds_tables_pictures_and_the_answer(digits_runs: Path) -> None:
@@ -81,8 +83,25 @@ def test_resuming_a_finished_search_runs_nothing(digits_runs: Path) -> None:
 
 def test_a_trial_that_fails_is_recorded_with_its_cause_and_the_search_goes_on(tmp_path: Path) -> None:
     """A vocabulary of 4,096 words cannot be made from so few descriptors; its neighbours of 100 words can."""
-    settings = ["--set", "vocabulary_size=100,4096", "--set", "step=8", "--set", "bin_size=8", "--set", "vocabulary_step=16", "--set", "metric=cosine", "--set", "k=1", "--set", "transform=raw"]
-    done = visiontune("run", "--space", "bag-of-sift", "--trials", 4, "--sampler", "grid", "--name", "mixed", "--runs-dir", tmp_path, *settings)
+    settings = [
+        "--set",
+        "vocabulary_size=100,4096",
+        "--set",
+        "step=8",
+        "--set",
+        "bin_size=8",
+        "--set",
+        "vocabulary_step=16",
+        "--set",
+        "metric=cosine",
+        "--set",
+        "k=1",
+        "--set",
+        "transform=raw",
+    ]
+    done = visiontune(
+        "run", "--space", "bag-of-sift", "--trials", 4, "--sampler", "grid", "--name", "mixed", "--runs-dir", tmp_path, *settings
+    )
     assert done.returncode == 0, done.stderr
     status = output("status", "mixed", "--runs-dir", tmp_path)
     assert status["trials"]["COMPLETE"] == 1

@@ -8,13 +8,13 @@ from typing import Any
 
 import mlflow
 import pytest
+from samples import record
 
 from analysis.records import DriverState, RunDirectory
 from search.ledger import trial_fact
 from search.outbox import Outbox
 from search.plan import Tracking
 from search.tracking import Sender, Tracker
-from samples import record
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's own, of its own dependencies
 

@@ -1,0 +1,51 @@
+"""Stage functions that fail, die or count how often they run, for tests; workers import them by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def counted(*inputs: Any, place: str, value: int = 0) -> npt.NDArray[np.int64]:
+    """``value``, leaving a file for every run."""
+    Path(place).mkdir(exist_ok=True)
+    (Path(place) / f"{value}-{os.getpid()}-{os.urandom(4).hex()}").touch()
+    return np.array([value, *(int(np.sum(i)) for i in inputs)])
+
+
+def failing(place: str) -> None:
+    """Fails always, for a reason that lies in the data."""
+    counted(place=place)
+    raise ValueError("word 7 is missing")
+
+
+def dying_once(place: str) -> npt.NDArray[np.int64]:
+    """Kills its own process the first time it runs."""
+    mark = Path(place) / "died"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return np.array([42])
+
+
+def out_of_memory_once(place: str) -> npt.NDArray[np.int64]:
+    """Fails the first time for a reason that passes."""
+    mark = Path(place) / "failed"
+    if not mark.exists():
+        mark.touch()
+        raise MemoryError("for now")
+    return np.array([43])
+
+
+def tripled(rows: npt.NDArray[np.int64], *, start: int = 0) -> npt.NDArray[np.int64]:
+    """Maps over rows."""
+    return rows * 3 + 0 * start
+
+
+def numbers(count: int) -> npt.NDArray[np.int64]:
+    return np.arange(count)
