@@ -17,7 +17,7 @@ from analysis.leaderboard import to_csv as leaderboard_csv
 from analysis.records import RunDirectory, TrialRecord, write_whole
 from trainables.scores import confusion
 
-SHOWN = 25
+SHOWN = 15
 """Rows of the leaderboard that the HTML report shows; the CSV has all."""
 
 

@@ -80,13 +80,13 @@ def test_grey_modes_are_read_in_both_colours(tmp_path: Path, mode: str, values: 
 def test_16_bit_grey_is_divided_by_257(tmp_path: Path, suffix: str) -> None:
     """White is 65535, and must become 255; Pillow alone makes everything over 255 white."""
     path = tmp_path / f"deep.{suffix}"
-    deep = np.array([[0, 257 * 100, 65535]], np.uint16)
+    deep = np.array([[0, 257 * 100 - 1, 257 * 100, 65535]], np.uint16)
     if suffix == "pgm":
-        path.write_bytes(b"P5\n3 1\n65535\n" + deep.astype(">u2").tobytes())
+        path.write_bytes(b"P5\n4 1\n65535\n" + deep.astype(">u2").tobytes())
     else:
         Image.fromarray(deep).save(path)
-    np.testing.assert_array_equal(read_image(path), [[0, 100, 255]])
-    np.testing.assert_array_equal(read_image(path, "rgb")[0, :, 2], [0, 100, 255])
+    np.testing.assert_array_equal(read_image(path), [[0, 99, 100, 255]])
+    np.testing.assert_array_equal(read_image(path, "rgb")[0, :, 2], [0, 99, 100, 255])
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32])

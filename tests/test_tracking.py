@@ -108,7 +108,7 @@ def test_a_server_that_is_away_neither_raises_nor_delays_the_end(tmp_path: Path)
 def test_sync_sends_what_a_server_missed(tmp_path: Path) -> None:
     """After the server is back, nothing of what it missed is lost."""
     folder = run_directory(tmp_path)
-    with pytest.raises(Exception, match="127.0.0.1"):
+    with pytest.raises(Exception, match=r"127\.0\.0\.1"):
         Sender(folder, Tracking(uri="http://127.0.0.1:9")).send()
     assert Sender(folder, Tracking()).send() == 4
 

@@ -71,6 +71,8 @@ def _read(path: Path, color: Color, max_side: int | None) -> UInt8:
             return _to_array(image, path, color, max_side)
     except DatasetError:
         raise
+    except Image.DecompressionBombError:
+        raise DatasetError(f"{path}: an image may have {MAX_PIXELS:,} pixels, but this has more; shrink it or leave it out") from None
     except Exception as error:  # a damaged file can make a decoder raise anything
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else f"damaged ({error})"
         raise DatasetError(f"{path}: {' '.join(reason.split())}; allowed are {', '.join(FORMATS)}; repair or remove it") from error
