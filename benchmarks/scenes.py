@@ -28,6 +28,12 @@ import psutil
 VISIONTUNE = [sys.executable, "-m", "search"]
 
 
+def processor() -> str:
+    """Its name, as Linux has it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
 def tree(process: psutil.Process) -> list[psutil.Process]:
     try:
         return [process, *process.children(recursive=True)]
@@ -103,7 +109,7 @@ def main() -> None:
         print(
             json.dumps(
                 {
-                    "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.processor() or platform.machine()}",
+                    "machine": f"{len(os.sched_getaffinity(0))} cores, {processor()}",
                     "seconds": round(seconds, 1),
                     "peak_pss_gb": round(peak / 2**30, 2),
                     "status": command("status", "scenes", *place)["trials"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from program import output, visiontune
 
 from search.reproduce import reproduce
 
@@ -20,3 +21,15 @@ def test_table_2_is_the_report_s_to_every_digit_it_prints() -> None:
     assert table["k"] == list(range(1, 11))
     assert table["ours"] == TABLE_2
     assert table["report"] == TABLE_2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SCENES.is_dir(), reason=f"the 15 scenes are not at {SCENES}")
+def test_a_search_by_leave_one_out_beats_0_60_on_the_test_images(tmp_path: Path) -> None:
+    """Chosen on training images alone, the exported best must hold on images that nothing before it has seen."""
+    run = ("run", "--space", "bag-of-sift", "--dataset", f"folder:{SCENES}", "--trials", 60, "--name", "scenes", "--runs-dir", tmp_path)
+    done = visiontune(*run, timeout=15 * 60)
+    assert done.returncode == 0, done.stderr
+    exported = output("export", "scenes", "--runs-dir", tmp_path, "--out", tmp_path / "bundle")
+    assert exported["test_accuracy"] >= 0.60
+    assert output("evaluate", tmp_path / "bundle", "--dataset", f"folder:{SCENES}")["accuracy"] == exported["test_accuracy"]
