@@ -74,6 +74,7 @@ class BundleFacts(BaseModel):
     versions: dict[str, str]
     dataset: str
     fingerprint: str
+    test_fingerprint: str | None
     trial: str
     model_sha256: str
 

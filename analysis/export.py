@@ -128,6 +128,7 @@ def _model(source: Source, record: TrialRecord, dataset: Dataset) -> Model:
         versions={"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
         dataset=dataset.spec,
         fingerprint=dataset.fingerprint,
+        test_fingerprint=dataset.test.fingerprint if dataset.test else None,
         trial=f"{source.run.name}: {record.key}",
         model_sha256="",
     )
@@ -184,7 +185,7 @@ class Evaluated:
 def evaluate(folder: Path, spec: str, skip_unreadable: bool = False) -> Evaluated:
     """Score a bundle on the test split of a dataset (else its val split, else its images).
 
-    On the dataset it was exported from, the bundle counts one more look at the test split.
+    On the test images of the run it comes from, the bundle counts one more look.
 
     Raises:
         BundleError: if the bundle cannot be read, or the dataset has classes it does not know.
@@ -198,7 +199,7 @@ def evaluate(folder: Path, spec: str, skip_unreadable: bool = False) -> Evaluate
     index = np.array([model.facts.classes.index(c) for c in dataset.classes], np.int64)
     truth = index[part.labels]
     predictions, _ = model.scores_of(part.images)
-    if name == "test" and dataset.fingerprint == model.facts.fingerprint:
+    if part.fingerprint == model.facts.test_fingerprint:
         write_facts(folder, model.facts.model_copy(update={"test_evaluations": model.facts.test_evaluations + 1}))
     measured = _measured(model, truth, predictions, name, "all training images vote")
     return Evaluated(name, measured, confusion(truth, predictions, len(model.facts.classes)))

@@ -12,6 +12,8 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    # A cluster of one machine: its node address, and so every port it opens, is on loopback.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Ours keep what these would: loggers cost the driver 470 MB and a write per result.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -46,7 +48,6 @@ def local_cluster(cores: int) -> Iterator[Any]:
         log_to_driver=False,
         logging_level=logging.ERROR,
         object_store_memory=min(OBJECT_STORE_BYTES, memory // 4),
-        _node_ip_address="127.0.0.1",
     )
     try:
         yield ray

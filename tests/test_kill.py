@@ -23,6 +23,14 @@ def ends(folder: RunDirectory) -> dict[str, Any]:
     return {key: (t.value, t.datetime_complete) for key, t in trials.items() if t.state.is_finished()}
 
 
+def listening(process: psutil.Process) -> set[str]:
+    """Addresses on which a process waits for connections."""
+    try:
+        return {c.laddr.ip.removeprefix("::ffff:") for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    except psutil.NoSuchProcess:
+        return set()
+
+
 def check_whole(runs: Path, before: dict[str, Any]) -> None:
     """The resumed search has exactly its trials, those finished before unchanged, and MLflow the same."""
     folder = RunDirectory(runs / "killed")
@@ -51,12 +59,16 @@ def test_a_search_killed_with_every_ray_process_is_resumed_to_the_same_end(tmp_p
 
 
 def test_a_second_driver_is_refused_and_stop_and_resume_work_from_another_terminal(tmp_path: Path) -> None:
-    """Two drivers on one run would tell its trials twice; and a search must be stoppable without its terminal."""
+    """Two drivers on one run would tell its trials twice; and a search must be stoppable without its terminal.
+
+    While it runs, nothing of it listens beyond loopback.
+    """
     driver = Driver(*ARGUMENTS, "--runs-dir", tmp_path, log=tmp_path / "log")
     driver.wait_for_trials(tmp_path / "killed", 3)
     assert output("status", "killed", "--runs-dir", tmp_path)["state"] == "running"
     assert "is running already" in refusal("resume", "killed", "--runs-dir", tmp_path)
     assert visiontune("report", "killed", "--runs-dir", tmp_path).returncode == 0
+    assert {address for process in driver.ray_processes() for address in listening(process)} == {"127.0.0.1"}
     stopped = visiontune("stop", "killed", "--runs-dir", tmp_path)
     assert stopped.returncode == 0, stopped.stderr
     assert driver.end() == 1
