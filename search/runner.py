@@ -17,6 +17,7 @@ from analysis.confusion import display_order
 from analysis.records import DataFacts, DriverState, RunDirectory, RunError, write_whole
 from search.cluster import local_cluster
 from search.plan import Plan, PlanError, read_plan
+from search.progress import SearchConsole
 from search.session import Session, Summary
 from trainables.data.spec import check_place
 from trainables.knn.pipeline import DataSource, Validation, data_source, split_labels
@@ -47,7 +48,7 @@ def resume(folder: RunDirectory, console: Console | None = None) -> Summary:
 
 
 def _search(plan: Plan, folder: RunDirectory, console: Console | None, new: bool) -> Summary:
-    console = console or Console(stderr=True)
+    console = console or SearchConsole(stderr=True)
     cores = len(os.sched_getaffinity(0))
     lock = None if new else _take_lock(folder)
     try:

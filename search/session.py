@@ -164,8 +164,14 @@ class Session:
 
 @contextmanager
 def _signals(say: Any) -> Iterator[list[str]]:
-    """Collect SIGINT and SIGTERM by name for the time of the block; a second one interrupts at once."""
+    """Collect requests to stop by name for the time of the block; a second one interrupts at once.
+
+    A closed terminal (SIGHUP) is one too, unless nohup has it ignored.
+    """
     caught: list[str] = []
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
 
     def catch(number: int, frame: Any) -> None:
         if caught:
@@ -174,7 +180,7 @@ def _signals(say: Any) -> Iterator[list[str]]:
         say(caught[0])
 
     try:
-        before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, catch) for number in numbers}
     except ValueError:  # not the main thread: whoever runs us there handles signals
         yield caught
         return
