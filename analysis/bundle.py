@@ -56,6 +56,15 @@ class Measured(BaseModel):
     macro_f1: float
 
 
+class Preprocessing(BaseModel):
+    """How an image file becomes pixels: see ``trainables.data.ReadOptions``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    color: Literal["grey", "rgb"]
+    max_side: int = Field(ge=1)
+
+
 class BundleFacts(BaseModel):
     """What bundle.json says; see the module."""
 
@@ -66,7 +75,7 @@ class BundleFacts(BaseModel):
     space: str
     config: dict[str, bool | int | float | str]
     classes: tuple[str, ...] = Field(min_length=2)
-    preprocessing: dict[str, str | int]
+    preprocessing: Preprocessing
     val: Measured
     test: Measured | None
     test_evaluations: int
@@ -169,6 +178,10 @@ def read_bundle(folder: Path) -> Model:
     features, labels, vocabulary = (tensors.get(name) for name in ("features", "labels", "vocabulary"))
     if features is None or labels is None or features.ndim != 2 or labels.shape != (len(features),) or len(labels) == 0:
         raise BundleError(f"{folder}: model.safetensors must hold features (n, d) and labels (n,)")
+    if features.dtype != np.float64 or labels.dtype != np.int64 or not np.isfinite(features).all():
+        raise BundleError(f"{folder}: features must be finite float64 and labels int64, but got {features.dtype} and {labels.dtype}")
+    if len(set(facts.classes)) != len(facts.classes):
+        raise BundleError(f"{folder}: bundle.json names a class twice")
     if labels.min() < 0 or labels.max() >= len(facts.classes) or (facts.space == "bag-of-sift") != (vocabulary is not None):
         raise BundleError(f"{folder}: model.safetensors does not fit bundle.json (labels or vocabulary)")
     return Model(facts.model_copy(update={"config": config}), features, labels, vocabulary)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis import figures
-from analysis.bundle import FORMAT, BundleError, BundleFacts, Measured, Model, read_bundle, write_bundle, write_facts
+from analysis.bundle import FORMAT, BundleError, BundleFacts, Measured, Model, Preprocessing, read_bundle, write_bundle, write_facts
 from analysis.confusion import display_order
 from analysis.leaderboard import short_config
 from analysis.records import RunDirectory, RunError, TrialRecord, read_json, write_whole
@@ -120,7 +120,7 @@ def _model(source: Source, record: TrialRecord, dataset: Dataset) -> Model:
         space=record.space,
         config=record.config,
         classes=dataset.classes,
-        preprocessing={"color": source.options.color, "max_side": source.options.max_side},
+        preprocessing=Preprocessing(color=source.options.color, max_side=source.options.max_side),
         val=Measured(split=split, n=data.sizes[split], scheme=scheme, accuracy=record.metrics["val_accuracy"], **_others(record)),
         test=None,
         test_evaluations=0,
@@ -208,8 +208,7 @@ def evaluate(folder: Path, spec: str, skip_unreadable: bool = False) -> Evaluate
 def read_options(model: Model, skip_unreadable: bool = False) -> ReadOptions:
     """How images are read for this model: as its training images were."""
     preprocessing = model.facts.preprocessing
-    color = "grey" if preprocessing["color"] == "grey" else "rgb"
-    return ReadOptions(color=color, max_side=int(preprocessing["max_side"]), skip_unreadable=skip_unreadable)  # type: ignore[arg-type]
+    return ReadOptions(color=preprocessing.color, max_side=preprocessing.max_side, skip_unreadable=skip_unreadable)
 
 
 def model_card(facts: BundleFacts) -> str:
@@ -234,7 +233,7 @@ def model_card(facts: BundleFacts) -> str:
         f"- configuration: `{short_config(facts.config)}`",
         f"- classes: {', '.join(facts.classes)}",
         f"- training images: `{facts.dataset}`, fingerprint `{facts.fingerprint[:16]}`",
-        f"- images are read as {facts.preprocessing['color']}, at most {facts.preprocessing['max_side']} pixels a side",
+        f"- images are read as {facts.preprocessing.color}, at most {facts.preprocessing.max_side} pixels a side",
         f"- made with: {', '.join(f'{name} {version}' for name, version in facts.versions.items())}",
         "",
         "```",

@@ -13,9 +13,9 @@ METRICS = ("val_accuracy", "balanced_accuracy", "macro_f1")
 
 
 def ranked(records: list[TrialRecord], objective: str = "val_accuracy") -> list[TrialRecord]:
-    """COMPLETE trials from best to worst by the objective; equals in the order they were begun."""
+    """COMPLETE trials from best to worst by the objective; equals by space and number."""
     complete = [record for record in records if record.state == "COMPLETE" and objective in record.metrics]
-    return sorted(complete, key=lambda record: (-record.metrics[objective], record.started))
+    return sorted(complete, key=lambda record: (-record.metrics[objective], record.space, record.number))
 
 
 def rows(records: list[TrialRecord], objective: str, reference: Mapping[str, float]) -> list[dict[str, Any]]:

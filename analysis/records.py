@@ -14,11 +14,13 @@ RUNS/NAME/plan.yaml          the plan, as resolved
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import io
 import json
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +46,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave the name without the content
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -124,8 +129,9 @@ class RunDirectory:
             RunError: if there is none; says which there are.
         """
         for path in (runs_dir / run, Path(run)):
-            if (path / "plan.yaml").is_file():
-                return cls(path.absolute())
+            with contextlib.suppress(OSError):  # a name too long for a file is no run either
+                if (path / "plan.yaml").is_file():
+                    return cls(path.absolute())
         names = sorted(p.parent.name for p in runs_dir.glob("*/plan.yaml")) if runs_dir.is_dir() else []
         there = f"there are {', '.join(names[:8])}" if names else "there are none yet"
         raise RunError(f"no run {run!r} in {runs_dir}; {there}")
@@ -178,19 +184,28 @@ class RunDirectory:
         The kernel holds it for the process, so a dead driver holds nothing.
         """
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+        for _ in range(20):  # somebody who only looks holds it for an instant
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                time.sleep(0.05)
+        os.close(descriptor)
+        return None
 
     def alive(self) -> bool:
         """Whether a driver works on this run now."""
-        descriptor = self.lock()
-        if descriptor is not None:
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
             os.close(descriptor)
-        return descriptor is None
+        return False
 
     # --- facts and records
 

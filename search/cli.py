@@ -22,7 +22,6 @@ app = typer.Typer(
     name="visiontune",
     help="Find the best image classifier for a folder of images: a Ray-distributed hyperparameter search.",
     epilog="With --debug anywhere, an error shows its traceback.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -37,7 +36,7 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     try:
         check_packages()
-        status = app(arguments, standalone_mode=False)
+        status = app(arguments or ["--help"], standalone_mode=False)
     except UsageError as error:
         message: str = error.format_message()  # type: ignore[attr-defined]
         sys.exit(_fail(message, 2, debug))

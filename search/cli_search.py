@@ -128,12 +128,15 @@ def stop(
 
 def sync(run: RunName, runs_dir: RunsDir = RUNS) -> None:
     """Send MLflow what it has not been told of a run."""
-    from analysis.records import RunDirectory
+    from analysis.records import RunDirectory, RunError
     from search.plan import read_plan
     from search.tracking import Sender, tracking_uri
 
     folder = RunDirectory.find(run, runs_dir)
     tracking = read_plan(folder.plan_file).tracking
+    lock = folder.lock()  # two senders at once would both create what neither finds
+    if lock is None:
+        raise RunError(f"run {folder.name} is running and sends by itself; sync it when it has ended")
     print(f"sent {Sender(folder, tracking).send()} facts to {tracking_uri(tracking, folder.path.parent)}")
 
 

@@ -39,6 +39,8 @@ def local_cluster(cores: int) -> Iterator[Any]:
 
     from trainables.stage_registry import NAMESPACE
 
+    # The variable above is read when ray is imported, which a user's own program may have done before.
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     memory = psutil.virtual_memory().total
     ray.init(
         address="local",

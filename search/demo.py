@@ -8,6 +8,7 @@ from pathlib import Path
 from analysis.export import Source, export
 from search.plan import read_plan
 from search.runner import run
+from spaces.errors import UserError
 
 PLAN = Path(__file__).parent.parent / "plans" / "demo.yaml"
 
@@ -24,7 +25,7 @@ def main() -> int:
     print(f"searching {' and '.join(plan.spaces)} on {plan.dataset}, {plan.trials} trials", flush=True)
     summary = run(plan.model_copy(update={"name": name}), runs_dir)
     if summary.best is None or summary.state != "finished":
-        print(f"the search ended without a result: {summary.reason}")
+        print(f"{summary.state}: {summary.reason}; go on with .venv/bin/visiontune resume {name} --runs-dir {runs_dir}")
         return 1
     folder = summary.run
     source = Source(folder, plan.read_options(), plan.validation_for(folder.data().sizes), plan.seed)
@@ -47,4 +48,7 @@ Your own images, in FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except (UserError, OSError) as error:
+        raise SystemExit(f"visiontune: {error}") from None

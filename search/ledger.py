@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from analysis.leaderboard import METRICS, ranked
 from analysis.records import RunDirectory, TrialRecord
 from search.outbox import Outbox
 from search.plan import Plan
 from search.study import CONFIG, SpaceStudy, open_storage
 from spaces.domain import Value
 
-METRICS = ("val_accuracy", "balanced_accuracy", "macro_f1")
 KEPT_PREDICTIONS = 10
 """Predictions are kept of trials that were among this many best when they ended."""
 
@@ -48,7 +48,8 @@ class Ledger:
 
     Attributes:
         finished_reason: why no more trials are proposed; empty while they are.
-        best: the best finished trial so far, the earliest of equals.
+        best: the best finished trial so far, as the leaderboard ranks them.
+        gave_up: whether too many trials failed since the ledger was opened.
     """
 
     def __init__(self, run: RunDirectory, plan: Plan) -> None:
@@ -67,7 +68,9 @@ class Ledger:
         self._top: list[float] = []
         self.best: TrialRecord | None = None
         self.finished_reason = ""
+        self.gave_up = False
         self._recover()
+        self._failed_before = self.counts["FAIL"]
 
     # --- what to try
 
@@ -82,8 +85,9 @@ class Ledger:
 
     def propose(self) -> Proposal | None:
         """The next trial to run, or None: wait, or ``finished_reason`` says why there is no more."""
-        if self.counts["FAIL"] > self._plan.max_failed:
-            self._finish(f"{self.counts['FAIL']} trials failed (max_failed: {self._plan.max_failed})")
+        if self.counts["FAIL"] - self._failed_before > self._plan.max_failed:
+            self.gave_up = True
+            self._finish(f"{self.counts['FAIL'] - self._failed_before} trials failed (max_failed: {self._plan.max_failed})")
             return None
         if self.done >= self._plan.trials:
             self._finish(f"all {self._plan.trials} trials are done")
@@ -161,15 +165,13 @@ class Ledger:
 
     def _count(self, record: TrialRecord) -> None:
         self.counts[record.state] += 1
-        value = record.metrics.get(self._plan.objective)
-        if record.state == "COMPLETE" and (self.best is None or value > self.best.metrics[self._plan.objective]):  # type: ignore[operator]
-            self.best = record
+        self.best = next(iter(ranked([record, *([self.best] if self.best else [])], self._plan.objective)), None)
 
     def _among_best(self, value: float) -> bool:
         if len(self._top) < KEPT_PREDICTIONS:
             heapq.heappush(self._top, value)
             return True
-        return value > heapq.heappushpop(self._top, value)
+        return heapq.heappushpop(self._top, value) < value or value == self._top[0]
 
     # --- what a killed driver left
 

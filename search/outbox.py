@@ -7,6 +7,7 @@ where it last came to, whenever it can.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class Outbox:
     def append(self, fact: Fact) -> None:
         with open(self._facts, "a", encoding="utf-8") as file:
             file.write(json.dumps(fact, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def read(self, offset: int = 0, most: int | None = None) -> Iterator[tuple[Fact, int]]:
         """Facts from byte ``offset`` on, each with the offset behind it; only whole lines."""
@@ -50,10 +53,11 @@ class Outbox:
                 yield json.loads(line), offset
 
     def sent(self) -> int:
-        """Offset behind the last fact that MLflow has for certain."""
+        """Offset behind the last fact that MLflow has for certain; 0 if in doubt, since sending twice does no harm."""
         try:
-            return int(json.loads(self._cursor.read_bytes())["offset"])
-        except FileNotFoundError:
+            offset = int(json.loads(self._cursor.read_bytes())["offset"])
+            return offset if offset <= self._facts.stat().st_size else 0
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return 0
 
     def mark_sent(self, offset: int) -> None:

@@ -54,7 +54,7 @@ class Plan(BaseModel):
         folds: of k-fold.
         hold_out: fraction of train set aside, for validation ``hold-out``.
         set: parameter to value, list, or "low..high"; replaces the space's own domain.
-        concurrency: trials at a time; twice the cores if None.
+        concurrency: trials at a time, at most four a core; one more than the cores if None.
         max_failed: failed trials after which the search gives up.
         max_side: pictures of a folder are shrunk to this many pixels at most.
         skip_unreadable: leave out files that cannot be read, and count them.
@@ -178,7 +178,8 @@ def _complaint(item: Any) -> str:
     place = ".".join(str(part) for part in item["loc"])
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        message = f"no such setting; there are {', '.join(Plan.model_fields)}"
+        there = Tracking.model_fields if item["loc"][0] == "tracking" else Plan.model_fields
+        message = f"no such setting; there are {', '.join(there)}"
     if item["type"] == "value_error" and not place:
         return message
     got = item["input"]
@@ -195,7 +196,7 @@ def read_plan(path: Path) -> Plan:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PlanError(f"{path}: no such plan file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise PlanError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from None
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise PlanError(f"{path}: a plan is a YAML mapping of settings, but got {type(settings).__name__}")

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from analysis.records import DataFacts, DriverState, RunDirectory, RunError, wri
 from search.cluster import local_cluster
 from search.plan import Plan, PlanError, read_plan
 from search.progress import SearchConsole
-from search.session import Session, Summary
+from search.session import Session, Summary, stop_signals
 from trainables.data.spec import check_place
 from trainables.knn.pipeline import DataSource, Validation, data_source, split_labels
 
@@ -51,23 +52,32 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, new: bool
     console = console or SearchConsole(stderr=True)
     cores = len(os.sched_getaffinity(0))
     lock = None if new else _take_lock(folder)
+    folder.stop_file.unlink(missing_ok=True)  # an old request; one made from now on is meant for us
     try:
         console.print(f"starting Ray on {cores} cores, reading {plan.dataset}", highlight=False, markup=False, soft_wrap=True)
-        with local_cluster(cores) as ray:
+        say = partial(_say_stopping, console, folder)
+        with local_cluster(cores) as ray, stop_signals(say) as asked:  # in this order: ray sets a handler of its own
             source, ref = _read_data(ray, plan)
             validation = plan.validation_for(source.sizes)
             display_order(source.classes, plan.class_order)
+            if asked and new:
+                raise KeyboardInterrupt  # before anything is made
             if lock is None:
                 lock = _create(folder, plan, source, _validation_labels(ray, ref, validation))
             else:
                 _check_unchanged(folder, source)
             _say_data(console, source)
             session = Session(folder, plan, console)
-            session.run(ray, source, ref, validation, cores)
-        return session.finish()
+            session.run(ray, source, ref, validation, cores, asked)
+            return session.finish()
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def _say_stopping(console: Console, folder: RunDirectory, name: str) -> None:
+    line = f"{name}: stopping; what runs now goes on with visiontune resume {folder.name}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _named(plan: Plan, runs_dir: Path) -> Plan:
@@ -128,7 +138,7 @@ def _create(folder: RunDirectory, plan: Plan, source: DataSource, labels: npt.ND
         folder.write_validation_labels(labels)
         folder.write_state(DriverState(id=uuid.uuid4().hex[:8]))
         write_whole(folder.plan_file, plan.to_yaml())  # last: it stands for all of it
-    except OSError:
+    except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
     return _take_lock(folder)

@@ -8,7 +8,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ TRACKING_PATIENCE = 60.0
 """Seconds that a finished search waits for MLflow before it leaves the rest to ``sync``."""
 MORE_TRIALS_THAN_CORES = 1
 """kNN trials only wait for stages: one more than there are cores keeps the cores busy."""
+MOST_TRIALS_A_CORE = 4
+"""TRIAL_CPUS x 4 + STAGE_CPUS is one core."""
 STATE_EVERY = 2.0
 """Seconds between two notes in state.json, so that ``status`` knows how long a killed run took."""
 
@@ -68,16 +70,16 @@ class Session:
         self._state = folder.state().model_copy(update={"state": "running", "reason": "", "pid": os.getpid(), "node": platform.node()})
         self._noted = 0.0
         folder.write_state(self._state)
-        folder.stop_file.unlink(missing_ok=True)
         _log_to(folder.log_file)
         self._ledger = Ledger(folder, plan)
         self._tracker = Tracker(Sender(folder, plan.tracking)) if plan.tracking.enabled else None
 
-    def run(self, ray: Any, source: DataSource, ref: Any, validation: Validation, cores: int) -> None:
+    def run(self, ray: Any, source: DataSource, ref: Any, validation: Validation, cores: int, asked: list[str]) -> None:
         """Run trials until there are enough, or until somebody asks to stop.
 
         Args:
             ref: reference to the dataset in Ray's object store.
+            asked: signals that asked to stop; filled while it runs.
 
         Raises:
             Exception: whatever kept the search from writing down what came out (a full disk, say).
@@ -93,25 +95,27 @@ class Session:
         shared = {"registry": name, "data": source, "validation": validation, "seed": self._plan.seed}
         try:
             with Progress(self._ledger, self._plan.trials, self._plan.objective, self._state.seconds, self._console) as progress:
-                reason = self._run_trials(shared, progress, cores)
+                reason = self._run_trials(shared, progress, cores, asked)
             self._state.seconds = progress.seconds()
         except BaseException as error:
-            self._state.state, self._state.reason = "failed", f"{type(error).__name__}: {error}"
+            self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            self._state.reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
             with contextlib.suppress(OSError):  # the disk may be what failed; the first error is the one to tell
                 self._folder.write_state(self._state)
+                self._ledger.outbox.append({"kind": "end", "time": time.time(), "state": self._state.state, "metrics": {}})
             if self._tracker:
                 self._tracker.close(0.0)
             raise
-        ended = bool(self._ledger.finished_reason)
-        self._state.state = "stopped" if not ended else "finished" if self._ledger.done >= min(1, self._plan.trials) else "failed"
-        if ended and self._ledger.counts["FAIL"] > self._plan.max_failed:
-            self._state.state = "failed"
+        if not self._ledger.finished_reason:
+            self._state.state = "stopped"
+        else:
+            self._state.state = "failed" if self._ledger.gave_up or not self._ledger.done else "finished"
         self._state.reason = self._ledger.finished_reason or reason
         with contextlib.suppress(ray.exceptions.RayError):
             stages = ray.get(registry.stats.remote(), timeout=10)
             self._say(f"stages: {stages['computed']} computed, asked for {stages['shared']} times more")
 
-    def _run_trials(self, shared: dict[str, Any], progress: Progress, cores: int) -> str:
+    def _run_trials(self, shared: dict[str, Any], progress: Progress, cores: int, asked: list[str]) -> str:
         """Run trials; returns why it stopped early, if it did."""
         from search.tune_adapters import Bridge, run_tune
         from trainables.stage_registry import TRIAL_CPUS
@@ -124,16 +128,13 @@ class Session:
                 self._state.seconds = progress.seconds()
                 self._folder.write_state(self._state)
 
-        def said(name: str) -> None:
-            self._say(f"{name}: stopping; what runs now goes on with visiontune resume {self._folder.name}")
-
-        with _signals(said) as caught:
-            bridge = Bridge(self._ledger, shared, lambda: bool(caught) or self._folder.stop_file.exists())
-            concurrency = self._plan.concurrency or cores + MORE_TRIALS_THAN_CORES
-            run_tune(KnnTrial, bridge, redraw, cpus=TRIAL_CPUS, concurrency=concurrency, folder=self._folder.path / "tune")
+        bridge = Bridge(self._ledger, shared, lambda: bool(asked) or self._folder.stop_file.exists())
+        # Waiting trials hold a little of a core each: with more than four a core, no stage would find a whole one.
+        concurrency = min(self._plan.concurrency or cores + MORE_TRIALS_THAN_CORES, MOST_TRIALS_A_CORE * cores)
+        run_tune(KnnTrial, bridge, redraw, cpus=TRIAL_CPUS, concurrency=concurrency, folder=self._folder.path / "tune")
         if bridge.error:
             raise bridge.error
-        return f"asked by {caught[0]}" if caught else "asked by visiontune stop" if self._folder.stop_file.exists() else ""
+        return f"asked by {asked[0]}" if asked else "asked by visiontune stop" if self._folder.stop_file.exists() else ""
 
     def finish(self) -> Summary:
         """Write the report, tell MLflow, and say how it ended."""
@@ -163,7 +164,7 @@ class Session:
 
 
 @contextmanager
-def _signals(say: Any) -> Iterator[list[str]]:
+def stop_signals(say: Callable[[str], None]) -> Iterator[list[str]]:
     """Collect requests to stop by name for the time of the block; a second one interrupts at once.
 
     A closed terminal (SIGHUP) is one too, unless nohup has it ignored.

@@ -19,7 +19,6 @@ from spaces.domain import Choice, Domain, Integer, Space, Value
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-STATES = {state.name: state for state in TrialState}
 GRID_INDEX = "visiontune:grid_index"
 FAILURE = "visiontune:failure"
 CONFIG = "visiontune:config"
@@ -88,10 +87,6 @@ class SpaceStudy:
 
     def trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
-
-    def unfinished(self) -> list[int]:
-        """Numbers of trials that were begun or queued and have no end."""
-        return [t.number for t in self.trials() if not t.state.is_finished()]
 
     def ask(self) -> tuple[int, dict[str, Value]] | None:
         """The next trial's number and complete config; None if a grid has no more."""

@@ -68,6 +68,10 @@ class Sender:
             sent += len(facts)
         return sent
 
+    def reset(self) -> None:
+        """Connect anew, and look up what is there, before the next fact is sent."""
+        self._client = None
+
     def parent_url(self, base: str) -> str:
         """The page of this run in an MLflow UI at ``base``."""
         if self._client is None:
@@ -165,13 +169,14 @@ class Tracker(threading.Thread):
             except Exception as error:
                 self.error = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
                 logger.warning("MLflow could not be told, trying again in %.0f s: %s", pause, self.error)
-                self._sender._client = None
+                self._sender.reset()
                 pause = min(pause * 2, 60.0)
             if closing and (not self.error or time.monotonic() >= self._deadline):
                 return
-            self._closing.wait(1.0 if not closing else 0.5)
-            if self.error and not self._closing.is_set():
-                self._closing.wait(pause - 1.0)
+            if closing:
+                time.sleep(0.5)
+            else:
+                self._closing.wait(pause)
 
     def close(self, patience: float) -> str:
         """Send the rest, for at most ``patience`` seconds; returns why not all was sent, or nothing."""

@@ -57,6 +57,8 @@ class Bridge:
 
     def end(self, trial_id: str, result: dict[str, Any]) -> None:
         key = self._keys.pop(trial_id, None)
+        if result.get("failure") and self.stopping():
+            return  # whoever stops us may have killed the workers first: resume runs the trial again
         if key is not None:
             self._ledger.end(key, result)
 

@@ -130,6 +130,8 @@ def change(**changes: object):  # type: ignore[no-untyped-def]
         (change(classes=["a", "b"]), "does not fit"),
         (change(extra=1), "not a whole bundle"),
         (change(space="moon"), "unknown space"),
+        (change(preprocessing={"max_side": 512}), "not a whole bundle"),
+        (change(classes=["0"] * 10), "names a class twice"),
     ],
 )
 def test_a_damaged_or_changed_bundle_is_refused_with_the_reason(bundle: Path, spoil, said: str) -> None:  # type: ignore[no-untyped-def]

@@ -215,13 +215,13 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path, make_folder: MakeFolder
     assert read(tmp_path / "link").fingerprint == read(tmp_path / "data").fingerprint
 
 
-def test_class_names_may_be_any_that_a_file_system_takes(tmp_path: Path, make_folder: MakeFolder) -> None:
-    """Names from another system need not be UTF-8; the images are good all the same."""
-    odd = os.fsdecode(b"caf\xe9")
-    make_folder(tmp_path, {"train": {odd: 1, "naïve ünïcode": 1}})
-    dataset = read(tmp_path)
-    assert dataset.classes == (odd, "naïve ünïcode")
-    assert len(dataset.fingerprint) == 64
+def test_names_may_be_any_unicode_and_nothing_else(tmp_path: Path, make_folder: MakeFolder) -> None:
+    """Names go into JSON, tables and pages: bytes that are no text are refused by name before any work."""
+    make_folder(tmp_path, {"train": {"日本": 1, "naïve ünïcode": 1}})
+    assert read(tmp_path).classes == ("naïve ünïcode", "日本")
+    make_folder(tmp_path, {"train": {os.fsdecode(b"caf\xe9"): 1}})
+    with pytest.raises(DatasetError, match="is not UTF-8; rename it"):
+        read(tmp_path)
 
 
 def test_a_look_at_the_names_finds_a_bad_tree_without_opening_an_image(tmp_path: Path, make_folder: MakeFolder) -> None:
@@ -232,3 +232,13 @@ def test_a_look_at_the_names_finds_a_bad_tree_without_opening_an_image(tmp_path:
     (tmp_path / "train" / "stray.txt").write_text("")
     with pytest.raises(DatasetError, match=r"stray\.txt is a file among the class folders"):
         check_place(f"folder:{tmp_path}")
+
+
+def test_a_split_without_a_readable_image_is_refused_even_where_files_may_be_skipped(tmp_path: Path, make_folder: MakeFolder) -> None:
+    """An empty test split would be scored as nothing."""
+    root = make_folder(tmp_path, {"train": {"a": 2, "b": 2}})
+    for name in ("a", "b"):
+        (root / "test" / name).mkdir(parents=True)
+        (root / "test" / name / "x.jpg").write_text("not an image")
+    with pytest.raises(DatasetError, match="none of the 2 files in test can be read"):
+        read_dataset(f"folder:{root}", ReadOptions(skip_unreadable=True))

@@ -67,6 +67,7 @@ def test_a_second_driver_is_refused_and_stop_and_resume_work_from_another_termin
     driver.wait_for_trials(tmp_path / "killed", 3)
     assert output("status", "killed", "--runs-dir", tmp_path)["state"] == "running"
     assert "is running already" in refusal("resume", "killed", "--runs-dir", tmp_path)
+    assert "sends by itself" in refusal("sync", "killed", "--runs-dir", tmp_path)
     assert visiontune("report", "killed", "--runs-dir", tmp_path).returncode == 0
     assert {address for process in driver.ray_processes() for address in listening(process)} == {"127.0.0.1"}
     stopped = visiontune("stop", "killed", "--runs-dir", tmp_path)

@@ -232,3 +232,30 @@ def test_predictions_are_kept_of_the_best_only(tmp_path: Path) -> None:
     assert max(record.metrics["val_accuracy"] for record in kept) == max(values)
     assert ledger.best is not None
     assert folder.predictions(ledger.best).tolist() == [1, 2, 3]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("stopping", [True, False])
+def test_a_failure_while_the_search_stops_is_left_for_resume(tmp_path: Path, stopping: bool) -> None:
+    """A service manager kills the workers and the driver together; those trials did not fail of their own."""
+    from search.tune_adapters import Bridge
+
+    folder = run_directory(tmp_path)
+    ledger = Ledger(folder, plan())
+    bridge = Bridge(ledger, {}, lambda: False)
+    bridge.suggest("a")
+    bridge._stop_asked = lambda: stopping
+    bridge.end("a", {"failure": "its worker died"})
+    assert states(folder) == {"tiny-image": ["RUNNING" if stopping else "FAIL"]}
+
+
+def test_a_search_that_gave_up_may_be_tried_again(tmp_path: Path) -> None:
+    """Once the cause of the failures is mended, resume must run trials, not count old failures."""
+    folder = run_directory(tmp_path)
+    ledger = Ledger(folder, plan(max_failed=1))
+    while (proposal := ledger.propose()) is not None:
+        ledger.end(proposal.key, {"failure": "boom"})
+    assert ledger.gave_up
+    again = Ledger(folder, plan(max_failed=1))
+    finish_all(again)
+    assert again.counts == {"COMPLETE": 5, "PRUNED": 0, "FAIL": 2}
+    assert not again.gave_up

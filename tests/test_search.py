@@ -82,26 +82,14 @@ def test_resuming_a_finished_search_runs_nothing(digits_runs: Path) -> None:
 
 
 def test_a_trial_that_fails_is_recorded_with_its_cause_and_the_search_goes_on(tmp_path: Path) -> None:
-    """A vocabulary of 4,096 words cannot be made from so few descriptors; its neighbours of 100 words can."""
-    settings = [
-        "--set",
-        "vocabulary_size=100,4096",
-        "--set",
-        "step=8",
-        "--set",
-        "bin_size=8",
-        "--set",
-        "vocabulary_step=16",
-        "--set",
-        "metric=cosine",
-        "--set",
-        "k=1",
-        "--set",
-        "transform=raw",
-    ]
-    done = visiontune(
-        "run", "--space", "bag-of-sift", "--trials", 4, "--sampler", "grid", "--name", "mixed", "--runs-dir", tmp_path, *settings
-    )
+    """A vocabulary of 4,096 words cannot be made from so few descriptors; its neighbours of 100 words can.
+
+    Nor may asking for far too many trials at a time leave no core for their stages.
+    """
+    fixed = ("vocabulary_size=100,4096", "step=8", "bin_size=8", "vocabulary_step=16", "metric=cosine", "k=1", "transform=raw")
+    settings = [word for setting in fixed for word in ("--set", setting)]
+    plan = ("--space", "bag-of-sift", "--trials", 4, "--sampler", "grid", "--concurrency", 500, "--name", "mixed")
+    done = visiontune("run", *plan, "--runs-dir", tmp_path, *settings)
     assert done.returncode == 0, done.stderr
     status = output("status", "mixed", "--runs-dir", tmp_path)
     assert status["trials"]["COMPLETE"] == 1

@@ -113,6 +113,14 @@ def test_sync_sends_what_a_server_missed(tmp_path: Path) -> None:
     assert Sender(folder, Tracking()).send() == 4
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"offset": 999999}'])
+def test_a_note_of_what_was_sent_that_cannot_be_trusted_means_sending_again(tmp_path: Path, content: bytes) -> None:
+    """A power cut can leave an empty file; sending twice does no harm, sending nothing for ever does."""
+    folder = run_directory(tmp_path)
+    (folder.outbox / "sent.json").write_bytes(content)
+    assert Outbox(folder.outbox).sent() == 0
+
+
 def test_half_a_fact_is_not_sent(tmp_path: Path) -> None:
     """The driver may be writing while the thread reads."""
     folder = run_directory(tmp_path)

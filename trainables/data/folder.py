@@ -8,6 +8,7 @@ or an error. Nothing outside DIR is read: a link that leaves the tree is refused
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def read_folder(spec: str, root: Path, *, color: Color, max_side: int, skip_unre
         skipped += [
             str(path.relative_to(root)) for outcome, (path, _) in zip(outcomes, paths, strict=True) if isinstance(outcome, DatasetError)
         ]
+        if not good:
+            raise DatasetError(f"{spec}: none of the {len(paths)} files in {name} can be read; repair them or remove {name}")
         splits[name] = Split(Images.from_arrays([a for a, _ in good]), np.array([label for _, label in good], np.int64))
     return check_classes(spec, Dataset(spec, classes, splits["train"], splits.get("val"), splits.get("test"), tuple(skipped)))
 
@@ -99,6 +102,10 @@ def _entries(folder: Path, root: Path, spec: str) -> list[Path]:
     """The visible entries of ``folder``, sorted by name, none of them outside ``root``."""
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in JUNK)
     for path in entries:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:
+            raise DatasetError(f"{spec}: the name {os.fsencode(path.name)!r} in {folder} is not UTF-8; rename it") from None
         _refuse_leaving(path, root, spec)
     return entries
 

@@ -6,6 +6,7 @@ from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from trainables.knn.metrics import distances
 from trainables.knn.norms import Float64
@@ -45,7 +46,8 @@ def nearest_neighbours(
     indices = np.empty((len(queries), most), np.int64)
     nearest = np.empty((len(queries), most), np.float64)
     for first in range(0, len(queries), BLOCK):
-        block = distances(queries[first : first + BLOCK], gallery, metric)
+        with threadpool_limits(1):  # the bits of a matrix product depend on the threads
+            block = distances(queries[first : first + BLOCK], gallery, metric)
         for offset, row in enumerate(block):
             if groups is not None:
                 row[groups == groups[start + first + offset]] = np.inf
