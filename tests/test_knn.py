@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_limits
 
 from spaces.knn import HISTOGRAM_METRICS, METRIC, SIGNED_METRICS
 from trainables.knn.metrics import METRICS, distances
@@ -260,3 +261,15 @@ def test_a_row_of_the_confusion_matrix_is_a_true_class() -> None:
         (0, 1): 2,
         (1, 2): 1,
     }
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_neighbours_have_the_same_bits_whatever_threads_a_caller_allows(metric: str) -> None:
+    """A bundle is checked against its search to the last bit, and the two may run on different cores."""
+    counts = np.random.default_rng(0).poisson(0.2, (600, 400)).astype(np.float64)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(nearest_neighbours(counts, counts, np.arange(600), metric=metric, most=20))
+    assert np.array_equal(found[0]["indices"], found[1]["indices"])
+    assert np.array_equal(found[0]["distances"], found[1]["distances"])

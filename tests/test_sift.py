@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +18,7 @@ from trainables.knn.tiny import tiny_images
 from trainables.knn.vocabulary import vocabulary
 from trainables.stages import Stage, run_stage
 
+ROOT = Path(__file__).resolve().parent.parent
 GENERATOR = np.random.default_rng(0)
 SCENE = GENERATOR.integers(0, 256, (40, 61), dtype=np.uint8)
 DESCRIPTORS = GENERATOR.integers(0, 120, (400, 128)).astype(np.uint8)
@@ -182,3 +188,18 @@ def test_a_box_of_whole_blocks_is_their_mean() -> None:
     image = np.repeat(np.repeat(np.arange(16, dtype=np.uint8).reshape(4, 4) * 10, 6, axis=0), 3, axis=1)
     found = tiny_images(Images.from_arrays([image]), size=4, resampling="box")
     np.testing.assert_array_equal(found[0], np.arange(16).reshape(4, 4) * 10)
+
+
+def test_a_vocabulary_has_the_same_bits_however_many_threads_openmp_takes() -> None:
+    """k-means adds up in parts, one a thread; a bundle made on other cores than its search must not differ."""
+    code = (
+        "import numpy as np, hashlib; from trainables.knn.vocabulary import vocabulary;"
+        "d = np.random.default_rng(0).integers(0, 256, (3000, 128), dtype=np.uint8);"
+        "print(hashlib.sha256(vocabulary(d, size=50, transform='raw', seed=0).tobytes()).hexdigest())"
+    )
+    digests = set()
+    for threads in ("1", "2"):
+        environment = {**os.environ, "OMP_NUM_THREADS": threads}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+        digests.add(done.stdout)
+    assert len(digests) == 1
