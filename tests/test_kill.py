@@ -14,7 +14,12 @@ from analysis.records import RunDirectory
 from search.study import read_trials
 
 TRIALS = 30
-ARGUMENTS = ("run", "--space", "bag-of-sift", "--space", "tiny-image", "--trials", TRIALS, "--name", "killed")
+MANY = 250
+"""Trials of a search that must still run after several commands were typed beside it."""
+
+
+def arguments(runs: Path, trials: int) -> tuple[object, ...]:
+    return ("run", "--space", "bag-of-sift", "--space", "tiny-image", "--trials", trials, "--name", "killed", "--runs-dir", runs)
 
 
 def ends(folder: RunDirectory) -> dict[str, Any]:
@@ -31,12 +36,12 @@ def listening(process: psutil.Process) -> set[str]:
         return set()
 
 
-def check_whole(runs: Path, before: dict[str, Any]) -> None:
+def check_whole(runs: Path, before: dict[str, Any], trials: int) -> None:
     """The resumed search has exactly its trials, those finished before unchanged, and MLflow the same."""
     folder = RunDirectory(runs / "killed")
     status = output("status", "killed", "--runs-dir", runs)
     assert status["state"] == "finished"
-    assert status["trials"] == {"COMPLETE": TRIALS, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0}
+    assert status["trials"] == {"COMPLETE": trials, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0}
     after = ends(folder)
     assert {key: after[key] for key in before} == before
     assert {record.key: record.metrics["val_accuracy"] for record in folder.records()} == {key: value for key, (value, _) in after.items()}
@@ -48,14 +53,14 @@ def check_whole(runs: Path, before: dict[str, Any]) -> None:
 
 def test_a_search_killed_with_every_ray_process_is_resumed_to_the_same_end(tmp_path: Path) -> None:
     """A power cut or a kill at 3 a.m. costs the trials that were running, and nothing else."""
-    driver = Driver(*ARGUMENTS, "--runs-dir", tmp_path, log=tmp_path / "log")
+    driver = Driver(*arguments(tmp_path, TRIALS), log=tmp_path / "log")
     driver.wait_for_trials(tmp_path / "killed", TRIALS // 2)
     driver.kill_all()
     before = ends(RunDirectory(tmp_path / "killed"))
     assert len(before) >= TRIALS // 2 - 1
     assert output("status", "killed", "--runs-dir", tmp_path)["state"] == "interrupted"
     assert visiontune("resume", "killed", "--runs-dir", tmp_path).returncode == 0
-    check_whole(tmp_path, before)
+    check_whole(tmp_path, before, TRIALS)
 
 
 def test_a_second_driver_is_refused_and_stop_and_resume_work_from_another_terminal(tmp_path: Path) -> None:
@@ -63,7 +68,7 @@ def test_a_second_driver_is_refused_and_stop_and_resume_work_from_another_termin
 
     While it runs, nothing of it listens beyond loopback.
     """
-    driver = Driver(*ARGUMENTS, "--runs-dir", tmp_path, log=tmp_path / "log")
+    driver = Driver(*arguments(tmp_path, MANY), log=tmp_path / "log")
     driver.wait_for_trials(tmp_path / "killed", 3)
     assert output("status", "killed", "--runs-dir", tmp_path)["state"] == "running"
     assert "is running already" in refusal("resume", "killed", "--runs-dir", tmp_path)
@@ -78,13 +83,13 @@ def test_a_second_driver_is_refused_and_stop_and_resume_work_from_another_termin
     assert "is not running" in refusal("stop", "killed", "--runs-dir", tmp_path)
     before = ends(RunDirectory(tmp_path / "killed"))
     assert visiontune("resume", "killed", "--runs-dir", tmp_path).returncode == 0
-    check_whole(tmp_path, before)
+    check_whole(tmp_path, before, MANY)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C is how most searches end; it must leave no process behind and nothing half-written."""
-    driver = Driver(*ARGUMENTS, "--runs-dir", tmp_path, log=tmp_path / "log")
+    driver = Driver(*arguments(tmp_path, MANY), log=tmp_path / "log")
     driver.wait_for_trials(tmp_path / "killed", 2)
     children = driver.ray_processes()
     driver.process.send_signal(number)
