@@ -45,17 +45,17 @@ def nearest_neighbours(
     most = min(most, len(gallery) - largest_group)
     indices = np.empty((len(queries), most), np.int64)
     nearest = np.empty((len(queries), most), np.float64)
-    for first in range(0, len(queries), BLOCK):
-        with threadpool_limits(1):  # the bits of a matrix product depend on the threads
+    with threadpool_limits(1):  # the bits of a matrix product depend on the threads
+        for first in range(0, len(queries), BLOCK):
             block = distances(queries[first : first + BLOCK], gallery, metric)
-        for offset, row in enumerate(block):
-            if groups is not None:
-                row[groups == groups[start + first + offset]] = np.inf
-            bound = np.partition(row, most - 1)[most - 1]
-            candidates = np.flatnonzero(row <= bound)
-            order = candidates[np.argsort(row[candidates], kind="stable")][:most]
-            indices[first + offset] = order
-            nearest[first + offset] = row[order]
+            for offset, row in enumerate(block):
+                if groups is not None:
+                    row[groups == groups[start + first + offset]] = np.inf
+                bound = np.partition(row, most - 1)[most - 1]
+                candidates = np.flatnonzero(row <= bound)
+                order = candidates[np.argsort(row[candidates], kind="stable")][:most]
+                indices[first + offset] = order
+                nearest[first + offset] = row[order]
     return {"indices": indices, "distances": nearest}
 
 
