@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from analysis.metrics import METRICS
 from analysis.records import TrialRecord
 
-METRICS = ("val_accuracy", "balanced_accuracy", "macro_f1")
+
+def ranked(records: Iterable[TrialRecord], objective: str = "val_accuracy") -> list[TrialRecord]:
+    """COMPLETE trials within the constraints, from best to worst by the objective; equals by space and number."""
+    complete = [r for r in records if r.state == "COMPLETE" and objective in r.metrics and not r.violations]
+    sign = -1.0 if METRICS[objective].direction == "maximize" else 1.0
+    return sorted(complete, key=lambda record: (sign * record.metrics[objective], record.space, record.number))
 
 
-def ranked(records: list[TrialRecord], objective: str = "val_accuracy") -> list[TrialRecord]:
-    """COMPLETE trials from best to worst by the objective; equals by space and number."""
-    complete = [record for record in records if record.state == "COMPLETE" and objective in record.metrics]
-    return sorted(complete, key=lambda record: (-record.metrics[objective], record.space, record.number))
+def pareto_front(records: Iterable[TrialRecord], objectives: Sequence[str]) -> list[TrialRecord]:
+    """The ranked trials that no other beats in one objective without losing in another; by the first objective."""
+    front: list[TrialRecord] = []
+    candidates = [record for record in ranked(records, objectives[0]) if all(name in record.metrics for name in objectives)]
+    for record in candidates:
+        if not any(_dominates(other, record, objectives) for other in candidates):
+            front.append(record)
+    return front
 
 
-def rows(records: list[TrialRecord], objective: str, reference: Mapping[str, float]) -> list[dict[str, Any]]:
+def _dominates(one: TrialRecord, other: TrialRecord, objectives: Sequence[str]) -> bool:
+    pairs = [(METRICS[name], one.metrics[name], other.metrics[name]) for name in objectives]
+    return not any(metric.better(b, a) for metric, a, b in pairs) and any(metric.better(a, b) for metric, a, b in pairs)
+
+
+def rows(
+    records: Iterable[TrialRecord], objective: str, reference: Mapping[str, float], tradeoff: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """One JSON-able row a trial, best first.
 
-    Each row says which reference lines its val_accuracy passes.
+    Each row says which reference lines its val_accuracy passes and, with further
+    objectives in ``tradeoff``, whether it is on the Pareto front.
     """
+    records = list(records)
+    front = {record.key for record in pareto_front(records, (objective, *tradeoff))} if tradeoff else set()
     return [
         {
             "rank": rank,
@@ -33,6 +53,7 @@ def rows(records: list[TrialRecord], objective: str, reference: Mapping[str, flo
             "passes": [name for name, value in reference.items() if record.metrics.get("val_accuracy", 0.0) > value],
             "seconds": record.seconds,
             "config": record.config,
+            **({"front": record.key in front} if tradeoff else {}),
         }
         for rank, record in enumerate(ranked(records, objective), 1)
     ]
@@ -41,7 +62,8 @@ def rows(records: list[TrialRecord], objective: str, reference: Mapping[str, flo
 def to_csv(table: list[dict[str, Any]]) -> str:
     """Rows as CSV, one column a parameter; empty where a space has no such parameter."""
     parameters = list(dict.fromkeys(name for row in table for name in row["config"]))
-    columns = ["rank", "trial", "space", "number", *METRICS, "seconds", *parameters]
+    metrics = [name for name in METRICS if any(name in row for row in table)]
+    columns = ["rank", "trial", "space", "number", *dict.fromkeys((*metrics, "seconds")), *parameters]
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -4,9 +4,12 @@ RUNS/NAME/plan.yaml          the plan, as resolved
           data.json          the dataset's facts: classes, sizes, fingerprint, skipped files
           val_labels.npy     the true classes of the validation images
           state.json         what the driver last said of itself
+          provenance.json    each session's code, package versions and plan
           study.journal      the Optuna studies, one per space
-          trials/SPACE/N/    result.json, log.txt; traceback.txt of a failure;
-                             predictions.npy of a trial that was among the best
+          trials/SPACE/N/    result.json, log.txt; steps.jsonl, a line a report;
+                             traceback.txt of a failure; predictions.npy of a trial
+                             that was among the best
+          requests/          what was asked of the driver and is not done yet
           outbox/            what MLflow is to be told
           report/            tables, plots and the HTML report
           tune/              Ray Tune's own directory: disposable
@@ -63,7 +66,17 @@ def npy_bytes(array: npt.NDArray[Any]) -> bytes:
 
 
 class TrialRecord(BaseModel):
-    """A finished trial, as its result.json says. Times are Unix seconds."""
+    """A finished trial, as its result.json says. Times are Unix seconds.
+
+    Attributes:
+        metrics: by name, as ``analysis.metrics`` knows them; for a pruned trial the last ones.
+        steps: how many it did; 0 where its space reports nothing along the way.
+        failure: why it failed.
+        pruned_by: what stopped it: the pruner, a constraint, or a limit of the search.
+        violations: constraints it breaks, in words.
+        infeasible: it was never run, since it was known to break a constraint.
+        gpu_seconds: seconds times GPUs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,6 +90,11 @@ class TrialRecord(BaseModel):
     seconds: float
     node: str = ""
     failure: str | None = None
+    steps: int = 0
+    pruned_by: str | None = None
+    violations: tuple[str, ...] = ()
+    infeasible: bool = False
+    gpu_seconds: float = 0.0
 
     @property
     def key(self) -> str:
@@ -102,6 +120,10 @@ class DriverState(BaseModel):
         id: of this run among all runs of that name anywhere; MLflow knows it by this.
         seconds: of all its sessions together.
         tracking_error: why MLflow could not be told, last; empty if it could.
+        session: how many drivers have worked on the run.
+        trials: by state, as last counted.
+        best: the best trial so far, as ``visiontune status`` shows it.
+        infeasible: how many of the PRUNED were not run since they break a constraint.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -113,6 +135,10 @@ class DriverState(BaseModel):
     node: str = ""
     seconds: float = 0.0
     tracking_error: str = ""
+    session: int = 0
+    trials: dict[str, int] = {}
+    best: dict[str, Any] | None = None
+    infeasible: int = 0
 
 
 @dataclass(frozen=True)
@@ -159,6 +185,10 @@ class RunDirectory:
     @property
     def stop_file(self) -> Path:
         return self.path / "stop"
+
+    @property
+    def requests(self) -> Path:
+        return self.path / "requests"
 
     @property
     def log_file(self) -> Path:
@@ -270,6 +300,21 @@ class RunDirectory:
             return np.asarray(np.load(self.trial(record.space, record.number) / "predictions.npy", allow_pickle=False))
         except FileNotFoundError:
             return None
+
+    def append_step(self, space: str, number: int, row: dict[str, Any]) -> None:
+        """Keep one report of a trial."""
+        folder = self.trial(space, number)
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "steps.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def steps(self, space: str, number: int) -> list[dict[str, Any]]:
+        """Every report of a trial: ``step`` counted from 0, ``time``, ``seconds`` and the metrics; half a line is left out."""
+        try:
+            lines = (self.trial(space, number) / "steps.jsonl").read_bytes().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines]
 
     def text(self, space: str, number: int, name: str) -> str:
         path = self.trial(space, number) / name

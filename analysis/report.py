@@ -14,6 +14,7 @@ from analysis import figures
 from analysis.confusion import display_order, to_csv
 from analysis.leaderboard import ranked, rows, short_config
 from analysis.leaderboard import to_csv as leaderboard_csv
+from analysis.metrics import METRICS
 from analysis.records import RunDirectory, TrialRecord, write_whole
 from trainables.scores import confusion
 
@@ -21,16 +22,19 @@ SHOWN = 15
 """Rows of the leaderboard that the HTML report shows; the CSV has all."""
 
 
-def write_report(run: RunDirectory, objective: str, reference: Mapping[str, float], class_order: Sequence[str]) -> list[Path]:
+def write_report(
+    run: RunDirectory, objective: str, reference: Mapping[str, float], class_order: Sequence[str], tradeoff: Sequence[str] = ()
+) -> list[Path]:
     """Write ``report/`` of a run, finished or not; returns the files written.
 
     Args:
         objective: what the leaderboard is sorted by.
         reference: named lines to compare with.
         class_order: order in which classes are shown, if not alphabetical.
+        tradeoff: further objectives; the trials on the Pareto front come first then.
     """
     records = run.records()
-    table = rows(records, objective, reference)
+    table = sorted(rows(records, objective, reference, tradeoff), key=lambda row: not row.get("front", False))
     files: dict[str, str | bytes] = {
         "leaderboard.csv": leaderboard_csv(table),
         "leaderboard.json": json.dumps(table, indent=1, ensure_ascii=False),
@@ -38,7 +42,7 @@ def write_report(run: RunDirectory, objective: str, reference: Mapping[str, floa
     best = ranked(records, objective)[:1]
     if best:
         files |= _best_by_space(records, objective, reference) | _confusion(run, best[0], class_order)
-    files["report.html"] = _html(run, objective, reference, records, table, files)
+    files["report.html"] = _html(run, (objective, *tradeoff), reference, records, table, files)
     for name, content in files.items():
         write_whole(run.report / name, content)
     return [run.report / name for name in files]
@@ -77,7 +81,7 @@ def _confusion(run: RunDirectory, record: TrialRecord, class_order: Sequence[str
 
 def _html(
     run: RunDirectory,
-    objective: str,
+    objectives: Sequence[str],
     reference: Mapping[str, float],
     records: list[TrialRecord],
     table: list[dict[str, Any]],
@@ -94,9 +98,12 @@ def _html(
         run=run.name,
         state=state,
         data=run.data(),
-        objective=objective,
-        reference=[(name, value, bool(table) and table[0]["val_accuracy"] > value) for name, value in reference.items()],
+        objectives=objectives,
+        metrics=[(name, METRICS[name].digits) for name in METRICS if name != "seconds" and any(name in row for row in table)],
+        digits=METRICS[objectives[0]].digits,
+        reference=[(name, value, bool(table) and name in table[0]["passes"]) for name, value in reference.items()],
         counts=counts,
+        infeasible=sum(record.infeasible for record in records),
         best=table[0] if table else None,
         table=table[:SHOWN],
         hidden=max(0, len(table) - SHOWN),

@@ -20,14 +20,16 @@ def best(
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
-    """The best configurations of a run, by validation alone."""
+    """The best configurations of a run, by validation alone; with several objectives, the whole Pareto front."""
     from analysis.leaderboard import rows, short_config
+    from analysis.metrics import METRICS
     from analysis.records import RunDirectory
     from search.plan import read_plan
 
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
-    table = rows(folder.records(), plan.objective, plan.reference)[:top]
+    table = rows(folder.records(), plan.objective, plan.reference, plan.tradeoff)
+    table = [row for row in table if row["front"]] if plan.tradeoff else table[:top]
     if json_:
         print(json.dumps(table, ensure_ascii=False))
         return
@@ -35,7 +37,10 @@ def best(
         print("no trial is complete yet")
     for row in table:
         passes = f"  above {', '.join(row['passes'])}" if row["passes"] else ""
-        print(f"{row['rank']:>3}  {row['trial']:<18} val_accuracy {row['val_accuracy']:.4f}{passes}\n     {short_config(row['config'])}")
+        scores = "  ".join(
+            f"{name} {row[name]:.{METRICS[name].digits}f}" for name in dict.fromkeys((*plan.objectives, "val_accuracy")) if name in row
+        )
+        print(f"{row['rank']:>3}  {row['trial']:<18} {scores}{passes}\n     {short_config(row['config'])}")
 
 
 def report(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
@@ -46,7 +51,7 @@ def report(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
 
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
-    files = write_report(folder, plan.objective, plan.reference, plan.class_order)
+    files = write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff)
     print(json.dumps([str(file) for file in files]) if json_ else "\n".join(str(file) for file in files))
 
 
@@ -148,6 +153,21 @@ def _space(space: Any) -> dict[str, Any]:
     return {"name": space.name, "doc": space.doc, "parameters": parameters}
 
 
+def samplers(json_: Json = False) -> None:
+    """Samplers and pruners, and what they go with."""
+    from search.combinations import table
+
+    found = table()
+    if json_:
+        print(json.dumps(found))
+        return
+    for kind in found.values():
+        for row in kind:
+            (_, name), (_, doc), *rest = row.items()
+            print(f"{name:20} {doc}\n{'':20} " + "; ".join(f"{key}: {value}" for key, value in rest))
+        print()
+
+
 def datasets(json_: Json = False) -> None:
     """What can be read: the dataset SPECs."""
     from trainables.data import SPECS
@@ -178,4 +198,4 @@ def reproduce(
             print(f"{k:>4}  {theirs:.4f}  {ours:.4f}  {ours - theirs:+.4f}")
 
 
-COMMANDS = (best, report, export, evaluate, predict, spaces, datasets, reproduce)
+COMMANDS = (best, report, export, evaluate, predict, spaces, samplers, datasets, reproduce)

@@ -1,13 +1,13 @@
-"""The commands that begin, continue, watch and stop a search."""
+"""The commands that begin a search and show it in MLflow, and the words in which a search ends."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -28,7 +28,21 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Fix or narrow a parameter: k=5, step=4,6 or k=1..10.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="tpe, random or grid.")] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC", help="What is to be best; given several times, a Pareto search.")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help="Who proposes; see visiontune samplers.")] = None,
+    pruner: Annotated[str | None, typer.Option(help="Who stops weak trials; see visiontune samplers.")] = None,
+    pruner_option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the pruner.")] = None,
+    sampler_option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the sampler.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="Database of the Optuna studies; a journal in the run directory by default.")
+    ] = None,
+    max_model_mb: Annotated[float | None, typer.Option(help="Largest model allowed, MiB.")] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="What else ends the search: seconds=3600, target=0.9, trial_seconds=60, …"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of samplers, folds and vocabularies.")] = None,
     validation: Annotated[str | None, typer.Option(help="auto, leave-one-out, k-fold, val or hold-out.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Trials at a time.")] = None,
@@ -47,11 +61,19 @@ def run(
     settings: dict[str, Any] = read_plan(plan).model_dump(exclude_unset=True) if plan else {}
     given = {
         "spaces": tuple(space) if space else None, "dataset": dataset, "trials": trials, "name": name, "sampler": sampler,
+        "objective": objective, "pruner": pruner, "storage": storage, "max_model_mb": max_model_mb,
         "seed": seed, "validation": validation, "concurrency": concurrency, "skip_unreadable": skip_unreadable or None,
     }  # fmt: skip
     settings |= {key: value for key, value in given.items() if value is not None}
-    if set_:
-        settings["set"] = {**settings.get("set", {}), **_settings(set_)}
+    if objective:
+        settings.pop("tradeoff", None)
+    pairs = {"--set": set_, "--pruner-option": pruner_option, "--sampler-option": sampler_option, "--limit": limit}
+    keys = {"--set": "set", "--pruner-option": "pruner_options", "--sampler-option": "sampler_options", "--limit": "limits"}
+    for option, texts in pairs.items():
+        read = key_values(texts or [], option)
+        values = read if option == "--set" else {name: yaml.safe_load(text) for name, text in read.items()}
+        if values:
+            settings[keys[option]] = {**settings.get(keys[option], {}), **values}
     if tracking_uri or no_tracking:
         settings["tracking"] = {**settings.get("tracking", {}), "enabled": not no_tracking} | (
             {"uri": tracking_uri} if tracking_uri else {}
@@ -66,64 +88,7 @@ def run(
         return 0
     from search.runner import run as run_search
 
-    return _say(run_search(made, runs_dir), json_)
-
-
-def resume(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> int:
-    """Go on with a run that stopped, was stopped or was killed."""
-    from analysis.records import RunDirectory
-    from search.runner import resume as resume_search
-
-    return _say(resume_search(RunDirectory.find(run, runs_dir)), json_)
-
-
-def status(
-    run: RunName,
-    trial: Annotated[str | None, typer.Option(help="Show one trial, N or SPACE/N, with its log and traceback.")] = None,
-    runs_dir: RunsDir = RUNS,
-    json_: Json = False,
-) -> None:
-    """How a run stands: trials by state, the best so far, seconds."""
-    from analysis.records import RunDirectory, find_record
-    from search.status import read_status
-
-    folder = RunDirectory.find(run, runs_dir)
-    if trial is None:
-        found = read_status(folder)
-        if json_:
-            print(json.dumps(found))
-            return
-        _print(found)
-        return
-    record = find_record(folder.records(), trial)
-    log, traceback = (folder.text(record.space, record.number, name) for name in ("log.txt", "traceback.txt"))
-    if json_:
-        print(json.dumps({**record.model_dump(mode="json"), "log": log, "traceback": traceback}))
-        return
-    _print(record.model_dump(exclude={"accuracy_by_k"}))
-    print(f"\n{log}{traceback}")
-
-
-def stop(
-    run: RunName,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for it to end.")] = 60.0,
-    runs_dir: RunsDir = RUNS,
-) -> int:
-    """Stop a running search; visiontune resume goes on with it."""
-    from analysis.records import RunDirectory, RunError
-
-    folder = RunDirectory.find(run, runs_dir)
-    if not folder.alive():
-        raise RunError(f"run {folder.name} is not running; visiontune status {run} says how it stands")
-    folder.stop_file.touch()
-    end = time.monotonic() + wait
-    while folder.alive():
-        if time.monotonic() > end:
-            print(f"asked run {folder.name} to stop; it has not ended within {wait:g} s and will when it can")
-            return 1
-        time.sleep(0.2)
-    print(f"stopped run {folder.name}; go on with: visiontune resume {run}")
-    return 0
+    return say_ended(run_search(made, runs_dir), json_)
 
 
 def sync(run: RunName, runs_dir: RunsDir = RUNS) -> None:
@@ -151,17 +116,18 @@ def ui(
     serve(run, port, runs_dir)
 
 
-def _settings(pairs: list[str]) -> dict[str, str]:
+def key_values(pairs: list[str], option: str) -> dict[str, str]:
+    """``["k=5"]`` as a dict."""
     settings = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key or not value:
-            raise typer.BadParameter(f"--set wants KEY=VALUE, but got {pair!r}")
+            raise typer.BadParameter(f"{option} wants KEY=VALUE, but got {pair!r}")
         settings[key.strip()] = value.strip()
     return settings
 
 
-def _say(summary: Summary, json_: bool) -> int:
+def say_ended(summary: Summary, json_: bool) -> int:
     """Say how a search ended and what to do next; 0 if it is finished."""
     folder, best = summary.run, summary.best
     at = "" if folder.path.parent == RUNS.absolute() else f" --runs-dir {folder.path.parent}"
@@ -191,19 +157,4 @@ def _say(summary: Summary, json_: bool) -> int:
     return 0 if summary.state == "finished" else 1
 
 
-def _print(found: dict[str, Any]) -> None:
-    """One line an entry; what is empty is left out."""
-    for key, value in found.items():
-        if value not in ("", None, {}):
-            print(f"{key:10} {_plain(value)}")
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return "  ".join(f"{key}={_plain(item)}" for key, item in value.items() if item != "")
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-COMMANDS = (run, resume, status, stop, sync, ui)
+COMMANDS = (run, sync, ui)

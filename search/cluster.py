@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,13 +27,20 @@ QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+HEAD = ("gcs_server", "raylet")
+"""Ray's processes without which a search cannot go on."""
 OBJECT_STORE_BYTES = 2 * 1024**3
 """Shared memory for results at most; Ray spills what is more to disk."""
 
 
 @contextmanager
-def local_cluster(cores: int) -> Iterator[Any]:
-    """Ray with ``cores`` CPUs on this machine, for the time of the block; gives the module ``ray``."""
+def local_cluster(cores: int, lost: Callable[[str], None]) -> Iterator[Any]:
+    """Ray with ``cores`` CPUs on this machine, for the time of the block; gives the module ``ray``.
+
+    Args:
+        lost: told the name of a process of Ray's that died and without which nothing goes on.
+            The program ends after that, with status 1: Ray itself would keep it waiting for a minute.
+    """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     import psutil
@@ -51,7 +60,27 @@ def local_cluster(cores: int) -> Iterator[Any]:
         logging_level=logging.ERROR,
         object_store_memory=min(OBJECT_STORE_BYTES, memory // 4),
     )
+    leaving = threading.Event()
+    threading.Thread(target=_watch, args=(leaving, lost), name="visiontune-head", daemon=True).start()
     try:
         yield ray
     finally:
+        leaving.set()
         ray.shutdown()
+
+
+def _watch(leaving: threading.Event, lost: Callable[[str], None]) -> None:
+    """End the program when Ray's head is gone, as a kill would: what is written is written."""
+    import psutil
+
+    children = psutil.Process().children(recursive=True)
+    head = {child: child.name() for child in children if child.name() in HEAD}
+    while not leaving.wait(0.5):
+        for process, name in head.items():
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                continue
+            lost(f"Ray's {name}")
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+            os._exit(1)

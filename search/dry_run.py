@@ -9,9 +9,11 @@ from typing import Any
 
 from analysis.confusion import display_order
 from analysis.leaderboard import short_config
+from search.combinations import check_combination
 from search.plan import Plan
 from spaces.domain import Choice, Domain, Integer, Value
 from trainables.data import read_dataset
+from trainables.sizes import known_before
 from trainables.stage_registry import STAGE_CPUS, TRIAL_CPUS
 
 SHOWN = 20
@@ -20,28 +22,18 @@ SHOWN = 20
 
 def dry_run(plan: Plan, as_json: bool) -> None:
     """Print the dataset's facts, what a trial asks for, and as many random configurations as there would be trials."""
-    dataset = read_dataset(plan.dataset, plan.read_options())
-    sizes = {name: len(part) for name, part in dataset.splits().items()}
-    validation = plan.validation_for(sizes)
-    display_order(dataset.classes, plan.class_order)
+    check_combination(plan)
+    facts: dict[str, Any] = {"dataset": plan.dataset, **(_images(plan) if plan.needs_images else {})}
     spaces = list(plan.search_spaces().values())
     generator = random.Random(plan.seed)
     configs = [
         {"space": space.name, **space.sample(lambda _, domain: _draw(generator, domain))}
         for space in (spaces[i % len(spaces)] for i in range(plan.trials))
     ]
-    pixels = sum(int(part.images.shapes.prod(axis=1).sum()) for part in dataset.splits().values())
-    facts: dict[str, Any] = {
-        "dataset": plan.dataset,
-        "classes": len(dataset.classes),
-        "images": sizes,
-        "megabytes": round(pixels / 2**20, 1),
-        "skipped": len(dataset.skipped),
-        "validation": validation.scheme,
-        "cores": len(os.sched_getaffinity(0)),
-        "cpus_per_trial": TRIAL_CPUS,
-        "cpus_per_stage_task": STAGE_CPUS,
-    }
+    facts |= {"cores": len(os.sched_getaffinity(0)), "cpus_per_trial": TRIAL_CPUS, "cpus_per_stage_task": STAGE_CPUS}
+    sizes_of = [known_before(str(config["space"]), {k: v for k, v in config.items() if k != "space"}) for config in configs]
+    for config, known in zip(configs, sizes_of, strict=True):
+        config.update(known)
     if as_json:
         print(json.dumps({**facts, "configs": configs}))
         return
@@ -52,6 +44,21 @@ def dry_run(plan: Plan, as_json: bool) -> None:
         print("  " + short_config(config))
     if len(configs) > SHOWN:
         print(f"  and {len(configs) - SHOWN} more; --json prints all")
+
+
+def _images(plan: Plan) -> dict[str, Any]:
+    """Facts of the dataset, which is read for them."""
+    dataset = read_dataset(plan.dataset, plan.read_options())
+    sizes = {name: len(part) for name, part in dataset.splits().items()}
+    display_order(dataset.classes, plan.class_order)
+    pixels = sum(int(part.images.shapes.prod(axis=1).sum()) for part in dataset.splits().values())
+    return {
+        "classes": len(dataset.classes),
+        "images": sizes,
+        "megabytes": round(pixels / 2**20, 1),
+        "skipped": len(dataset.skipped),
+        "validation": plan.validation_for(sizes).scheme,
+    }
 
 
 def _draw(generator: random.Random, domain: Domain) -> Value:

@@ -2,32 +2,35 @@
 
 It knows the studies, the run directory and the outbox, and nothing of Ray. A trial's end
 is written in an order that a kill at any moment leaves repairable: its record first, then
-the study, then the outbox. ``Ledger`` mends on opening what a killed driver left between.
+the study, then the outbox. ``search.recovery`` mends what a killed driver left between.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from analysis.leaderboard import METRICS, ranked
-from analysis.records import RunDirectory, TrialRecord
-from search.outbox import Outbox
+from analysis.metrics import metrics_of
+from analysis.records import RunDirectory, State, TrialRecord
+from search import requests
+from search.limits import Ending, ending
+from search.outbox import Outbox, trial_fact
 from search.plan import Plan
-from search.study import CONFIG, SpaceStudy, open_storage
+from search.storage import open_storage, study_name
+from search.study import REQUEST, SpaceStudy
+from search.tally import Tally
 from spaces.domain import Value
-
-KEPT_PREDICTIONS = 10
-"""Predictions are kept of trials that were among this many best when they ended."""
+from trainables.sizes import known_before
 
 Key = tuple[str, int]
+REFUSED_IN_A_ROW = 50
+"""Configurations that break a constraint before Tune gets its turn again."""
 
 
 @dataclass(frozen=True)
@@ -43,82 +46,182 @@ class Proposal:
         return self.space, self.number
 
 
+@dataclass
+class Running:
+    """A trial that runs: what it has said so far.
+
+    Attributes:
+        last_step: the last step it reported, counted from 0; -1 before the first.
+        seconds: of its steps so far, earlier drivers' included.
+    """
+
+    proposal: Proposal
+    started: float
+    last_step: int = -1
+    seconds: float = 0.0
+    log: list[str] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
 class Ledger:
     """Opens or continues the studies of a run.
 
+    Args:
+        clock: seconds since the run began, all its sessions together.
+
     Attributes:
-        finished_reason: why no more trials are proposed; empty while they are.
-        best: the best finished trial so far, as the leaderboard ranks them.
-        gave_up: whether too many trials failed since the ledger was opened.
+        trials: how many to finish.
+        tally: the count so far.
+        ending: why no more trials are proposed; None while they are.
     """
 
-    def __init__(self, run: RunDirectory, plan: Plan) -> None:
+    def __init__(self, run: RunDirectory, plan: Plan, clock: Callable[[], float] = lambda: 0.0) -> None:
+        from search.recovery import recover
+
         self._run = run
         self._plan = plan
+        self._clock = clock
+        self.trials = plan.trials
         self.outbox = Outbox(run.outbox)
         self.outbox.repair()
-        storage = open_storage(run.journal)
+        storage = open_storage(run, plan.storage)
         spaces = plan.search_spaces()
-        self._studies = {name: SpaceStudy(storage, space, plan.sampler, plan.seed) for name, space in spaces.items()}
+        self._studies = {name: SpaceStudy(storage, study_name(run, plan.storage, name), space, plan) for name, space in spaces.items()}
+        self._bounds = plan.bounds()
         self._exhausted: set[str] = set()
-        self._running: dict[Key, Proposal] = {}
-        self._unfinished: deque[Key] = deque()
-        self.counts = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
-        self._started = dict.fromkeys(self._studies, 0)
-        self._top: list[float] = []
-        self.best: TrialRecord | None = None
-        self.finished_reason = ""
-        self.gave_up = False
-        self._recover()
-        self._failed_before = self.counts["FAIL"]
+        self._running: dict[Key, Running] = {}
+        self.tally = Tally(plan)
+        self._unfinished: deque[Key] = deque(recover(run, plan, self._studies, self.outbox, self.tally, self.tell))
+        self._started = {name: len(study.trials()) for name, study in self._studies.items()}
+        self._requested = {t.user_attrs[REQUEST] for s in self._studies.values() for t in s.trials() if REQUEST in t.user_attrs}
+        self.tally.begin_session()
+        self.ending: Ending | None = None
 
-    # --- what to try
+    # --- how it stands
 
     @property
     def running(self) -> int:
         return len(self._running)
 
     @property
-    def done(self) -> int:
-        """Trials that count towards the plan's number."""
-        return self.counts["COMPLETE"] + self.counts["PRUNED"]
+    def finished_reason(self) -> str:
+        """Why the search has come to its end; empty while trials run or are still to be proposed."""
+        return "" if self.ending is None or self._running else self.ending.reason
+
+    def states(self) -> dict[str, int]:
+        """Trials by state, as the studies have them."""
+        waiting = sum(study.waiting for study in self._studies.values())
+        return {**self.tally.counts, "RUNNING": len(self._running) + len(self._unfinished), "WAITING": waiting}
+
+    def look(self) -> Ending | None:
+        """Why no more trials are to be proposed as things stand now, or None."""
+        gpu_seconds = (
+            sum(time.time() - r.started for r in self._running.values() if self._steps(r.proposal.space)) * self._plan.gpus_per_trial
+        )
+        self.ending = ending(self._plan.limits, self.tally.standing(self.trials, self._clock(), gpu_seconds))
+        if self.ending is None and not self._unfinished and len(self._exhausted) == len(self._studies):
+            self.ending = Ending(f"there are no more than {self.tally.done} combinations")
+        return self.ending
+
+    def _steps(self, space: str) -> bool:
+        return self._studies[space].space.reports != "nothing"
+
+    # --- what to try
 
     def propose(self) -> Proposal | None:
         """The next trial to run, or None: wait, or ``finished_reason`` says why there is no more."""
-        if self.counts["FAIL"] - self._failed_before > self._plan.max_failed:
-            self.gave_up = True
-            self._finish(f"{self.counts['FAIL'] - self._failed_before} trials failed (max_failed: {self._plan.max_failed})")
-            return None
-        if self.done >= self._plan.trials:
-            self._finish(f"all {self._plan.trials} trials are done")
-            return None
-        if self.done + self.running >= self._plan.trials:
-            return None
+        for _ in range(REFUSED_IN_A_ROW):
+            if self.look() or self.tally.done + self.running >= self.trials:
+                return None
+            proposal = self._next()
+            if proposal is None:
+                continue  # a space has run out of combinations
+            known = known_before(proposal.space, proposal.config)
+            violations = self._violations(known)
+            if not violations:
+                return proposal
+            self._close(proposal.key, "PRUNED", {"metrics": known}, pruned_by="a constraint", violations=violations, infeasible=True)
+        return None
+
+    def _next(self) -> Proposal | None:
         while self._unfinished:
             space, number = self._unfinished.popleft()
             return self._begin(space, *self._studies[space].continue_trial(number))
-        for space in sorted(self._studies, key=lambda name: self._started[name]):
-            if space in self._exhausted:
+        waiting = [name for name, study in self._studies.items() if study.waiting]
+        for space in waiting or sorted(self._studies, key=lambda name: self._started[name]):
+            if space in self._exhausted and not waiting:
                 continue
             asked = self._studies[space].ask()
             if asked is not None:
                 self._started[space] += 1
                 return self._begin(space, *asked)
             self._exhausted.add(space)
-        self._finish(f"the grid has no more than {self.done} combinations")
         return None
 
     def _begin(self, space: str, number: int, config: dict[str, Value]) -> Proposal:
         proposal = Proposal(space, number, config)
-        self._running[proposal.key] = proposal
+        running = Running(proposal, time.time())
+        rows = self._run.steps(space, number)
+        if rows:
+            running.started = rows[0]["time"] - rows[0]["seconds"]
+            running.last_step, running.seconds = rows[-1]["step"], sum(row["seconds"] for row in rows)
+        self._running[proposal.key] = running
         return proposal
 
-    def _finish(self, reason: str) -> None:
-        """No more trials: the search ends once those that run have ended."""
-        if not self._running:
-            self.finished_reason = reason
+    def take_requests(self) -> None:
+        """Enqueue what another terminal asked to be tried."""
+        for request in requests.pending(self._run):
+            study = self._studies.get(request.space)
+            if study is not None and request.name not in self._requested:
+                if request.kind == "enqueue":
+                    study.enqueue(request.params, {REQUEST: request.name})
+                else:
+                    study.retry(request.number, {REQUEST: request.name})
+                self._requested.add(request.name)
+            requests.done(self._run, request)
 
     # --- what came out
+
+    def report(self, key: Key, result: Mapping[str, Any]) -> bool:
+        """Write down what a trial says along the way; True if it has ended by that: pruned, or failed.
+
+        Args:
+            result: of one step: ``step`` counted from 0, the metrics, and ``report`` where
+                the pruner judges another value than the objective.
+        """
+        running = self._running.get(key)
+        if running is None:
+            return True
+        running.log.append(result.get("log", ""))
+        step = int(result.get("step", 0))
+        problem = self._problem(result)
+        if problem:
+            self.end(key, {**result, "log": "", "failure": f"{problem} at step {step}"})
+            return True
+        if step <= running.last_step:
+            return False  # done before its worker or driver died: neither reported nor judged again
+        if self._note(running, result) and not result.get("done"):
+            self._close(key, "PRUNED", result, pruned_by=f"pruner {self._plan.pruner} at step {step}")
+            return True
+        return False
+
+    def _note(self, running: Running, result: Mapping[str, Any]) -> bool:
+        """Keep one step, in the run directory first, then the study; whether the pruner would stop the trial."""
+        proposal = running.proposal
+        running.last_step, running.metrics = int(result["step"]), metrics_of(result)
+        running.seconds += float(result.get("seconds", 0.0))
+        row = {"step": running.last_step, "time": time.time(), **running.metrics, "seconds": float(result.get("seconds", 0.0))}
+        value = float(result.get("report", result[self._plan.objective]))
+        self._run.append_step(proposal.space, proposal.number, {**row, "report": value})
+        return self._studies[proposal.space].report(proposal.number, running.last_step, value)
+
+    def _problem(self, result: Mapping[str, Any]) -> str:
+        """Which objective is missing or not finite, in words; empty if none is."""
+        for name in self._plan.objectives:
+            value = result.get(name)
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                return f"{name} was {'missing' if name not in result else value}"
+        return ""
 
     def end(self, key: Key, result: Mapping[str, Any]) -> TrialRecord | None:
         """Write down how a trial ended; None if it is not running (Tune may tell an end twice).
@@ -126,91 +229,70 @@ class Ledger:
         Args:
             result: what the trainable returned, or a ``failure`` that says what became of it.
         """
-        proposal = self._running.get(key)
-        if proposal is None:
+        running = self._running.get(key)
+        if running is None:
             return None
-        value = result.get(self._plan.objective)
+        running.log.append(result.get("log", ""))
         failure = result.get("failure")
-        if not failure and (not isinstance(value, int | float) or not math.isfinite(value)):
-            failure = f"the trial ended without a finite {self._plan.objective}: got {value!r}"
-        seconds = float(result.get("seconds", 0.0))
+        if not failure and "seconds" in self._plan.objectives and "seconds" not in result:
+            result = {**result, "seconds": 0.0}
+        if not failure and (problem := self._problem(result)):
+            failure = f"the trial ended and its {problem}"
+        if failure:
+            return self._close(key, "FAIL", {**result, "metrics": {}}, failure=failure)
+        if self._steps(key[0]) and int(result["step"]) > running.last_step:
+            self._note(running, result)
+        return self._close(key, "COMPLETE", result)
+
+    def settle(self, reason: str) -> None:
+        """End every trial that runs or is to be continued: the search is over, for ``reason``."""
+        while self._unfinished:
+            space, number = self._unfinished.popleft()
+            self._begin(space, *self._studies[space].continue_trial(number))
+        for key, running in list(self._running.items()):
+            self._close(key, "PRUNED", {"metrics": running.metrics}, pruned_by=reason)
+
+    def _close(self, key: Key, state: State, result: Mapping[str, Any], **facts: Any) -> TrialRecord:
+        """Write a trial's end: record, study, outbox; then count it."""
+        running = self._running[key]
+        proposal, steps = running.proposal, self._steps(key[0])
+        metrics = dict(result.get("metrics", metrics_of(result)))
+        seconds = running.seconds if steps else float(result.get("seconds", 0.0))
+        if state == "COMPLETE":
+            metrics["seconds"] = seconds
+        violations = facts.pop("violations", None) or (self._violations(metrics) if state == "COMPLETE" else ())
         record = TrialRecord(
             space=proposal.space,
             number=proposal.number,
-            state="FAIL" if failure else "COMPLETE",
+            state=state,
             config=proposal.config,
-            metrics={} if failure else {name: float(result[name]) for name in METRICS if name in result},
-            accuracy_by_k=() if failure else tuple(result.get("accuracy_by_k", ())),
-            started=float(result.get("started", time.time() - seconds)),
+            metrics=metrics,
+            accuracy_by_k=() if facts.get("failure") else tuple(result.get("accuracy_by_k", ())),
+            started=running.started if steps else float(result.get("started", running.started)),
             seconds=seconds,
             node=str(result.get("node", "")),
-            failure=failure,
+            steps=running.last_step + 1,
+            violations=violations,
+            gpu_seconds=seconds * self._plan.gpus_per_trial if steps else 0.0,
+            **facts,
         )
         predictions = result.get("predictions")
-        keep = predictions if not failure and self._among_best(float(value or 0.0)) else None
-        traceback = result.get("traceback") or failure
-        self._run.write_record(record, result.get("log", ""), traceback, None if keep is None else np.asarray(keep, np.uint16))
-        self._tell(record)
-        self.outbox.append(trial_fact(record))
+        keep = predictions is not None and state == "COMPLETE" and self.tally.among_best(metrics[self._plan.objective])
+        traceback = result.get("traceback") or record.failure
+        kept = np.asarray(predictions, np.uint16) if keep else None
+        self._run.write_record(record, "".join(running.log), traceback, kept)
+        self.tell(record)
+        self.outbox.append(trial_fact(record, self._run.steps(*key) if steps else []))
         del self._running[key]
-        self._count(record)
+        self.tally.count(record)
+        self._studies[record.space].retry_failed(record, self._plan.retries)
         return record
 
-    def _tell(self, record: TrialRecord) -> None:
-        study = self._studies[record.space]
-        if record.state == "COMPLETE":
-            study.complete(record.number, record.metrics[self._plan.objective], record.metrics | {"seconds": record.seconds})
-        else:
-            study.fail(record.number, record.failure or "")
+    def tell(self, record: TrialRecord) -> None:
+        """Tell the study how a trial ended."""
+        excesses = {name: bound.excess(record.metrics[name]) for name, bound in self._bounds.items() if name in record.metrics}
+        self._studies[record.space].tell(record, excesses)
 
-    def _count(self, record: TrialRecord) -> None:
-        self.counts[record.state] += 1
-        self.best = next(iter(ranked([record, *([self.best] if self.best else [])], self._plan.objective)), None)
-
-    def _among_best(self, value: float) -> bool:
-        if len(self._top) < KEPT_PREDICTIONS:
-            heapq.heappush(self._top, value)
-            return True
-        return heapq.heappushpop(self._top, value) < value or value == self._top[0]
-
-    # --- what a killed driver left
-
-    def _recover(self) -> None:
-        """Count what is finished, tell what was written but not told, queue what was begun."""
-        told = {(fact["space"], fact["number"]) for fact, _ in self.outbox.read() if fact["kind"] == "trial"}
-        for space, study in self._studies.items():
-            for trial in study.trials():
-                self._started[space] += 1
-                record = self._run.record(space, trial.number)
-                if record is None and not trial.state.is_finished():
-                    self._unfinished.append((space, trial.number))
-                    continue
-                if record is None:  # finished by someone else's hand: the study is all there is
-                    record = _record_of(space, trial)
-                if not trial.state.is_finished():
-                    self._tell(record)
-                if (space, trial.number) not in told:
-                    self.outbox.append(trial_fact(record))
-                self._count(record)
-                if self._plan.objective in record.metrics:
-                    self._among_best(record.metrics[self._plan.objective])
-
-
-def _record_of(space: str, trial: Any) -> TrialRecord:
-    """What the study alone knows of a finished trial."""
-    attributes = trial.user_attrs
-    return TrialRecord(
-        space=space,
-        number=trial.number,
-        state=trial.state.name,
-        config=attributes.get(CONFIG, trial.params),
-        metrics={name: attributes[name] for name in METRICS if name in attributes},
-        started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
-        seconds=trial.duration.total_seconds() if trial.duration else 0.0,
-        failure=None if trial.state.name == "COMPLETE" else "its record is missing",
-    )
-
-
-def trial_fact(record: TrialRecord) -> dict[str, Any]:
-    """A finished trial as the outbox keeps it."""
-    return {"kind": "trial", **record.model_dump(mode="json")}
+    def _violations(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
+        broken = [(name, bound) for name, bound in self._bounds.items() if name in metrics and bound.excess(metrics[name]) > 0]
+        return tuple(f"{name} {metrics[name]:.4g} is not {bound}" for name, bound in broken)

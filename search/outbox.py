@@ -12,10 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from analysis.records import write_whole
-from search.study import cut_half_line
+from analysis.records import TrialRecord, write_whole
+from search.storage import cut_half_line
 
 Fact = dict[str, Any]
+
+
+def trial_fact(record: TrialRecord, history: list[dict[str, Any]]) -> Fact:
+    """A finished trial as the outbox keeps it, with every step it reported."""
+    return {"kind": "trial", **record.model_dump(mode="json"), "history": history}
 
 
 class Outbox:
@@ -65,4 +70,8 @@ class Outbox:
 
     def waiting(self) -> int:
         """How many facts MLflow has not been told for certain."""
-        return sum(1 for _ in self.read(self.sent()))
+        if not self._facts.is_file():
+            return 0
+        with open(self._facts, "rb") as file:
+            file.seek(self.sent())
+            return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))

@@ -9,13 +9,20 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from analysis.metrics import METRICS
+from search.limits import Bound, Limits
 from spaces import Space, get_space
 from spaces.errors import UserError
 from trainables.data import ReadOptions, absolute_spec
 from trainables.knn.pipeline import Validation
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-Objective = Literal["val_accuracy", "balanced_accuracy", "macro_f1"]
+NO_DATASET = "none"
+"""Dataset of a plan whose spaces need no images."""
+STORAGES = ("sqlite:///", "postgresql://", "postgresql+psycopg2://", "mysql://", "mysql+pymysql://")
+Sampler = Literal["tpe", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "random", "grid", "brute-force"]
+Pruner = Literal["none", "median", "percentile", "successive-halving", "hyperband", "threshold", "patient", "wilcoxon"]
+Option = bool | int | float | str
 Setting = bool | int | float | str | list[bool | int | float | str]
 
 
@@ -47,15 +54,26 @@ class Plan(BaseModel):
         dataset: SPEC of the images.
         trials: how many to finish (COMPLETE or PRUNED), over all spaces together.
         name: of the run directory; made from space and dataset if empty.
-        sampler: who proposes: Optuna's TPE, random, or every combination in order.
+        sampler: who proposes, one of ``search.samplers.SAMPLERS``.
+        sampler_options: its options.
+        pruner: who stops weak trials, one of ``search.pruners.PRUNERS``.
+        pruner_options: its options.
+        storage: where the Optuna studies live: a database URL; by default a journal in the run directory.
         seed: of samplers, folds and vocabularies.
-        objective: what is maximised, measured on validation images only.
+        objective: what is to be best (``analysis.metrics`` says which way), measured on
+            validation images only. Given as a list, the rest of it is ``tradeoff``.
+        tradeoff: further objectives: the search then looks for the Pareto front.
+        constraints: metric to the values that are acceptable. A trial known to break one
+            before it runs is not run; one that turns out to break one is no candidate for the best.
+        max_model_mb: short for a constraint on ``model_mb``, MiB of float32 parameters.
+        limits: what else ends the search.
+        retries: how often a failed configuration is tried again, as a new trial.
+        gpus_per_trial: GPUs, or a share of one, that a trial of a space without shared stages gets.
         validation: ``auto`` is the dataset's val split if it has one, else leave-one-out.
         folds: of k-fold.
         hold_out: fraction of train set aside, for validation ``hold-out``.
         set: parameter to value, list, or "low..high"; replaces the space's own domain.
         concurrency: trials at a time, at most four a core; one more than the cores if None.
-        max_failed: failed trials after which the search gives up.
         max_side: pictures of a folder are shrunk to this many pixels at most.
         skip_unreadable: leave out files that cannot be read, and count them.
         class_order: order in which classes are shown; changes nothing that is computed.
@@ -68,20 +86,58 @@ class Plan(BaseModel):
     dataset: str = "digits"
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     name: str = ""
-    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    sampler: Sampler = "tpe"
+    sampler_options: dict[str, Option] = {}
+    pruner: Pruner = "none"
+    pruner_options: dict[str, Option] = {}
+    storage: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    objective: Objective = "val_accuracy"
+    objective: str = "val_accuracy"
+    tradeoff: tuple[str, ...] = ()
+    constraints: dict[str, Bound] = {}
+    max_model_mb: Annotated[float, Field(gt=0)] | None = None
+    limits: Limits = Limits()
+    retries: Annotated[int, Field(ge=0, le=10)] = 0
+    gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
     validation: Literal["auto", "leave-one-out", "k-fold", "val", "hold-out"] = "auto"
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
     set: dict[str, Setting] = {}
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    max_failed: Annotated[int, Field(ge=0)] = 10
     max_side: Annotated[int, Field(ge=8, le=10_000)] = 512
     skip_unreadable: bool = False
     class_order: tuple[str, ...] = ()
     reference: dict[str, float] = {}
     tracking: Tracking = Tracking()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, settings: Any) -> Any:
+        """``objective`` as a list, and ``max_model_mb``, are written out."""
+        if not isinstance(settings, dict):
+            return settings
+        settings = dict(settings)
+        goals = settings.get("objective")
+        if isinstance(goals, list | tuple) and goals and not settings.get("tradeoff"):
+            settings["objective"], settings["tradeoff"] = goals[0], tuple(goals[1:])
+        return settings
+
+    @field_validator("objective", "tradeoff", "constraints")
+    @classmethod
+    def _known_metrics(cls, value: Any) -> Any:
+        for name in (value,) if isinstance(value, str) else value:
+            if name not in METRICS:
+                raise ValueError(f"no metric {name!r}; there are {', '.join(METRICS)}")
+        return value
+
+    @field_validator("storage")
+    @classmethod
+    def _known_storage(cls, url: str) -> str:
+        if url and not url.startswith(STORAGES):
+            raise ValueError(f"a storage is a URL that begins with {', '.join(STORAGES)}; leave it out for a journal in the run directory")
+        if re.match(r"[^/]+//[^/@]*:[^/@]*@", url):
+            raise ValueError("a plan is kept and shown, so no password belongs in it: put it into PGPASSWORD or ~/.pgpass, or ~/.my.cnf")
+        return f"sqlite:///{Path(url.removeprefix('sqlite:///')).absolute()}" if url.startswith("sqlite:///") else url
 
     @field_validator("spaces", mode="before")
     @classmethod
@@ -100,7 +156,7 @@ class Plan(BaseModel):
     @field_validator("dataset")
     @classmethod
     def _known_dataset(cls, spec: str) -> str:
-        return absolute_spec(spec)
+        return spec if spec == NO_DATASET else absolute_spec(spec)
 
     @field_validator("name")
     @classmethod
@@ -112,7 +168,28 @@ class Plan(BaseModel):
     @model_validator(mode="after")
     def _settings_fit(self) -> Plan:
         self.search_spaces()
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(f"an objective stands twice: {', '.join(self.objectives)}")
+        if self.needs_images and self.dataset == NO_DATASET:
+            raise ValueError(f"dataset none is for spaces that need no images, but there is {', '.join(self.spaces)}")
+        if not self.needs_images:
+            object.__setattr__(self, "dataset", NO_DATASET)
         return self
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """All of them, the primary one first."""
+        return (self.objective, *self.tradeoff)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether any of the spaces reads a dataset."""
+        return any(get_space(name).needs_images for name in self.spaces)
+
+    def bounds(self) -> dict[str, Bound]:
+        """Every constraint by metric, ``max_model_mb`` included."""
+        size = {} if self.max_model_mb is None else {"model_mb": Bound(max=self.max_model_mb)}
+        return {**size, **self.constraints}
 
     def search_spaces(self) -> dict[str, Space]:
         """The spaces, narrowed by ``set``; a setting applies wherever its parameter exists.
@@ -178,7 +255,8 @@ def _complaint(item: Any) -> str:
     place = ".".join(str(part) for part in item["loc"])
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        there = Tracking.model_fields if item["loc"][0] == "tracking" else Plan.model_fields
+        models: dict[Any, type[BaseModel]] = {"tracking": Tracking, "limits": Limits}
+        there = models.get(item["loc"][0], Plan).model_fields
         message = f"no such setting; there are {', '.join(there)}"
     if item["type"] == "value_error" and not place:
         return message

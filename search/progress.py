@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from analysis.leaderboard import short_config
+from analysis.metrics import METRICS
 from search.ledger import Ledger
 
 LINE_EVERY = 10.0
@@ -29,19 +31,17 @@ class Progress:
 
     Args:
         ledger: what it shows.
-        trials: the plan's number.
-        objective: what is maximised.
-        before: seconds that earlier sessions of the run took.
+        objective: by which the best is chosen.
+        clock: seconds since the run began, all its sessions together.
     """
 
-    def __init__(self, ledger: Ledger, trials: int, objective: str, before: float, console: Console) -> None:
+    def __init__(self, ledger: Ledger, objective: str, clock: Callable[[], float], console: Console) -> None:
         self._ledger = ledger
-        self._trials = trials
         self._objective = objective
-        self._before = before
+        self._clock = clock
         self._console = console
         self._began = time.monotonic()
-        self._done_before = ledger.done
+        self._done_before = ledger.tally.done
         self._drawn = 0.0
         self._last_line = ""
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
@@ -57,16 +57,12 @@ class Progress:
             self._live.stop()
         self._console.print(self.line(), highlight=False, soft_wrap=True)
 
-    def seconds(self) -> float:
-        """Of all sessions of this run so far."""
-        return self._before + time.monotonic() - self._began
-
     def time_left(self) -> float | None:
         """Seconds, from the pace of this session; None before the first trial is done."""
-        done = self._ledger.done - self._done_before
+        done = self._ledger.tally.done - self._done_before
         if done <= 0:
             return None
-        return (time.monotonic() - self._began) / done * max(0, self._trials - self._ledger.done)
+        return (time.monotonic() - self._began) / done * max(0, self._ledger.trials - self._ledger.tally.done)
 
     def redraw(self) -> None:
         """Show how things stand, if it is time to."""
@@ -82,21 +78,24 @@ class Progress:
             self._console.print(line, highlight=False, soft_wrap=True)
 
     def line(self) -> str:
-        counts, best = self._ledger.counts, self._ledger.best
-        parts = [f"{self._ledger.done}/{self._trials} trials"]
-        if counts["FAIL"]:
-            parts.append(f"{counts['FAIL']} failed")
-        if best:
-            parts.append(f"best {self._objective} {best.metrics[self._objective]:.4f} ({best.key})")
+        tally = self._ledger.tally
+        parts = [f"{tally.done}/{self._ledger.trials} trials"]
+        pruned = tally.counts["PRUNED"] - tally.infeasible
+        for count, word in ((pruned, "pruned"), (tally.counts["FAIL"], "failed"), (tally.infeasible, "against a constraint")):
+            if count:
+                parts.append(f"{count} {word}")
+        if tally.best:
+            value = f"{tally.best.metrics[self._objective]:.{METRICS[self._objective].digits}f}"
+            parts.append(f"best {self._objective} {value} ({tally.best.key})")
         left = self.time_left()
-        parts.append(f"{clock(self.seconds())} gone" + (f", about {clock(left)} left" if left else ""))
+        parts.append(f"{clock(self._clock())} gone" + (f", about {clock(left)} left" if left else ""))
         return " · ".join(parts)
 
     def _table(self) -> Table:
-        best = self._ledger.best
+        tally, best = self._ledger.tally, self._ledger.tally.best
         table = Table.grid(padding=(0, 1))
         table.add_row(
-            ProgressBar(total=self._trials, completed=self._ledger.done, width=40), self.line(), f"{self._ledger.running} running"
+            ProgressBar(total=self._ledger.trials, completed=tally.done, width=40), self.line(), f"{self._ledger.running} running"
         )
         if best:
             table.add_row("", short_config(best.config), "")

@@ -17,9 +17,12 @@ from rich.console import Console
 from analysis.confusion import display_order
 from analysis.records import DataFacts, DriverState, RunDirectory, RunError, write_whole
 from search.cluster import local_cluster
-from search.plan import Plan, PlanError, read_plan
+from search.combinations import check_combination
+from search.plan import NO_DATASET, Plan, PlanError, read_plan
 from search.progress import SearchConsole
-from search.session import Session, Summary, stop_signals
+from search.provenance import facts, note
+from search.session import Session, Summary
+from search.signals import stop_signals
 from trainables.data.spec import check_place
 from trainables.knn.pipeline import DataSource, Validation, data_source, split_labels
 
@@ -33,7 +36,9 @@ def run(plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = Non
         OSError: if the runs directory cannot be written.
     """
     plan = _named(plan, runs_dir)
-    check_place(plan.dataset)
+    check_combination(plan)
+    if plan.needs_images:
+        check_place(plan.dataset)
     _check_writable(runs_dir)
     return _search(plan, RunDirectory((runs_dir / plan.name).absolute()), console, new=True)
 
@@ -54,30 +59,92 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, new: bool
     lock = None if new else _take_lock(folder)
     folder.stop_file.unlink(missing_ok=True)  # an old request; one made from now on is meant for us
     try:
-        console.print(f"starting Ray on {cores} cores, reading {plan.dataset}", highlight=False, markup=False, soft_wrap=True)
+        reading = f", reading {plan.dataset}" if plan.needs_images else ""
+        _say(console, f"starting Ray on {cores} cores{reading}")
         say = partial(_say_stopping, console, folder)
-        with local_cluster(cores) as ray, stop_signals(say) as asked:  # in this order: ray sets a handler of its own
-            source, ref = _read_data(ray, plan)
-            validation = plan.validation_for(source.sizes)
-            display_order(source.classes, plan.class_order)
+        with (
+            local_cluster(cores, partial(_say_lost, console, folder)) as ray,
+            stop_signals(say) as asked,
+        ):  # in this order: ray sets a handler
+            images = _Images(ray, plan) if plan.needs_images else None
             if asked and new:
                 raise KeyboardInterrupt  # before anything is made
+            now = images.facts() if images else DataFacts(spec=NO_DATASET, classes=(), sizes={}, fingerprint="")
             if lock is None:
-                lock = _create(folder, plan, source, _validation_labels(ray, ref, validation))
+                lock = _create(folder, plan, now, images.validation_labels() if images else None)
             else:
-                _check_unchanged(folder, source)
-            _say_data(console, source)
+                _check_comparable(folder.data(), now, folder.name)
+            _say_data(console, now)
+            for change in note(folder, facts(plan, now.fingerprint)):
+                _say(console, f"warning: since this run's last session {change}")
             session = Session(folder, plan, console)
-            session.run(ray, source, ref, validation, cores, asked)
+            shared = {"seed": plan.seed, **(images.shared(folder.state().id, cores) if images else {})}
+            session.run(shared, now.fingerprint, cores, asked)
+            if images:
+                _say(console, images.stages())
             return session.finish()
     finally:
         if lock is not None:
             os.close(lock)
 
 
-def _say_stopping(console: Console, folder: RunDirectory, name: str) -> None:
-    line = f"{name}: stopping; what runs now goes on with visiontune resume {folder.name}"
+class _Images:
+    """The dataset on Ray: read by a task, so that Ray can read it again, and the registry of stages made from it."""
+
+    def __init__(self, ray: Any, plan: Plan) -> None:
+        from trainables.data import read_dataset
+
+        self._ray = ray
+        options = plan.read_options()
+        self._ref = ray.remote(read_dataset).options(max_retries=2).remote(plan.dataset, options)
+        try:
+            self._source: DataSource = ray.get(ray.remote(data_source).remote(self._ref, options))
+        except ray.exceptions.RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, ValueError) else error) from None
+        self._spec = plan.dataset
+        self._validation: Validation = plan.validation_for(self._source.sizes)
+        display_order(self._source.classes, plan.class_order)
+
+    def facts(self) -> DataFacts:
+        source = self._source
+        return DataFacts(
+            spec=self._spec, classes=source.classes, sizes=source.sizes, fingerprint=source.fingerprint, skipped=source.skipped
+        )
+
+    def validation_labels(self) -> npt.NDArray[np.int64]:
+        """(n,) true classes of the images that configurations are compared on."""
+        ray = self._ray
+        labels: npt.NDArray[np.int64] = ray.get(ray.remote(split_labels).remote(self._ref, split=self._validation.split))
+        return labels
+
+    def shared(self, run_id: str, cores: int) -> dict[str, Any]:
+        """What every kNN trial's config holds; makes the registry of stages that it names."""
+        from trainables.stage_registry import NAMESPACE, StageRegistry
+
+        name = f"stages-{run_id}"
+        self._registry = StageRegistry.options(name=name, namespace=NAMESPACE).remote(parts=2 * cores)  # type: ignore[attr-defined]
+        self._ray.get(self._registry.adopt.remote(self._source.stage, [self._ref]))
+        return {"registry": name, "data": self._source, "validation": self._validation}
+
+    def stages(self) -> str:
+        """How many stages were computed and shared, in words."""
+        try:
+            stages = self._ray.get(self._registry.stats.remote(), timeout=10)
+        except self._ray.exceptions.RayError:
+            return "stages: the registry does not answer"
+        return f"stages: {stages['computed']} computed, asked for {stages['shared']} times more"
+
+
+def _say(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _say_lost(console: Console, folder: RunDirectory, what: str) -> None:
+    _say(console, f"visiontune: {what} died, and the search cannot go on without it; go on with visiontune resume {folder.name}")
+
+
+def _say_stopping(console: Console, folder: RunDirectory, name: str) -> None:
+    _say(console, f"{name}: stopping; what runs now goes on with visiontune resume {folder.name}")
 
 
 def _named(plan: Plan, runs_dir: Path) -> Plan:
@@ -106,36 +173,16 @@ def _check_writable(runs_dir: Path) -> None:
         raise RunError(f"runs directory {runs_dir} cannot be written ({error.strerror}); give another --runs-dir") from error
 
 
-def _read_data(ray: Any, plan: Plan) -> tuple[DataSource, Any]:
-    """The dataset's facts, and a reference to it; read by a task, so that Ray can read it again."""
-    from trainables.data import read_dataset
-
-    options = plan.read_options()
-    ref = ray.remote(read_dataset).options(max_retries=2).remote(plan.dataset, options)
-    try:
-        source: DataSource = ray.get(ray.remote(data_source).remote(ref, options))
-    except ray.exceptions.RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, ValueError) else error) from None
-    return source, ref
-
-
-def _validation_labels(ray: Any, ref: Any, validation: Validation) -> npt.NDArray[np.int64]:
-    labels: npt.NDArray[np.int64] = ray.get(ray.remote(split_labels).remote(ref, split=validation.split))
-    return labels
-
-
-def _create(folder: RunDirectory, plan: Plan, source: DataSource, labels: npt.NDArray[np.int64]) -> int:
+def _create(folder: RunDirectory, plan: Plan, facts: DataFacts, labels: npt.NDArray[np.int64] | None) -> int:
     """Make the run directory, whole or not at all, and take its lock."""
     try:
         folder.path.mkdir(parents=True)
     except FileExistsError:
         raise PlanError(f"there is a run {plan.name!r} by now; resume it, or choose another --name") from None
     try:
-        facts = DataFacts(
-            spec=plan.dataset, classes=source.classes, sizes=source.sizes, fingerprint=source.fingerprint, skipped=source.skipped
-        )
         folder.write_data(facts)
-        folder.write_validation_labels(labels)
+        if labels is not None:
+            folder.write_validation_labels(labels)
         folder.write_state(DriverState(id=uuid.uuid4().hex[:8]))
         write_whole(folder.plan_file, plan.to_yaml())  # last: it stands for all of it
     except BaseException:
@@ -154,18 +201,19 @@ def _take_lock(folder: RunDirectory) -> int:
     return lock
 
 
-def _check_unchanged(folder: RunDirectory, source: DataSource) -> None:
-    before = folder.data()
-    if before.fingerprint != source.fingerprint:
+def _check_comparable(before: DataFacts, now: DataFacts, name: str) -> None:
+    """Refuse images whose results could not stand beside the earlier ones: other classes, or another number of them."""
+    if (before.classes, before.sizes) != (now.classes, now.sizes):
         raise RunError(
-            f"{before.spec} is not what it was when run {folder.name} began ({before.sizes} images then, {source.sizes} now); "
-            "put the images back, or start a new run"
+            f"{before.spec} is not what it was when run {name} began ({len(before.classes)} classes, {before.sizes} images then, "
+            f"{len(now.classes)} classes, {now.sizes} now), so results could not be compared; put the images back, or start a new run"
         )
 
 
-def _say_data(console: Console, source: DataSource) -> None:
-    sizes = ", ".join(f"{size:,} {name}" for name, size in source.sizes.items())
-    console.print(f"{len(source.classes)} classes; images: {sizes}", highlight=False)
-    if source.skipped:
-        line = f"skipped {len(source.skipped)} unreadable files, first {source.skipped[0]}; all are in data.json"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+def _say_data(console: Console, facts: DataFacts) -> None:
+    if facts.spec == NO_DATASET:
+        return
+    sizes = ", ".join(f"{size:,} {name}" for name, size in facts.sizes.items())
+    console.print(f"{len(facts.classes)} classes; images: {sizes}", highlight=False)
+    if facts.skipped:
+        _say(console, f"skipped {len(facts.skipped)} unreadable files, first {facts.skipped[0]}; all are in data.json")

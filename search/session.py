@@ -6,10 +6,8 @@ import contextlib
 import logging
 import os
 import platform
-import signal
+import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,11 @@ from rich.console import Console
 from analysis.records import RunDirectory, TrialRecord
 from analysis.report import write_report
 from search.ledger import Ledger
-from search.plan import Plan
+from search.plan import Plan, read_plan
 from search.progress import Progress
+from search.status import best_of
 from search.tracking import Sender, Tracker
-from trainables.knn.pipeline import DataSource, Validation
+from trainables.checkpoint import latest
 
 TRACKING_PATIENCE = 60.0
 """Seconds that a finished search waits for MLflow before it leaves the rest to ``sync``."""
@@ -30,8 +29,10 @@ MORE_TRIALS_THAN_CORES = 1
 """kNN trials only wait for stages: one more than there are cores keeps the cores busy."""
 MOST_TRIALS_A_CORE = 4
 """TRIAL_CPUS x 4 + STAGE_CPUS is one core."""
-STATE_EVERY = 2.0
-"""Seconds between two notes in state.json, so that ``status`` knows how long a killed run took."""
+NOTE_EVERY = 0.5
+"""Seconds between two looks at what other terminals ask, and two notes in state.json for ``status``."""
+KEPT_CHECKPOINTS = 3
+"""Trials whose last checkpoint is kept when the search ends: the best ones."""
 
 
 @dataclass(frozen=True)
@@ -67,129 +68,147 @@ class Session:
         self._folder = folder
         self._plan = plan
         self._console = console
-        self._state = folder.state().model_copy(update={"state": "running", "reason": "", "pid": os.getpid(), "node": platform.node()})
+        before = folder.state()
+        news = {"state": "running", "reason": "", "pid": os.getpid(), "node": platform.node(), "session": before.session + 1}
+        self._state = before.model_copy(update=news)
+        self._seconds_before, self._began = before.seconds, time.monotonic()
         self._noted = 0.0
+        self._plan_time = folder.plan_file.stat().st_mtime_ns
         folder.write_state(self._state)
         _log_to(folder.log_file)
-        self._ledger = Ledger(folder, plan)
+        self._ledger = Ledger(folder, plan, self.seconds)
         self._tracker = Tracker(Sender(folder, plan.tracking)) if plan.tracking.enabled else None
 
-    def run(self, ray: Any, source: DataSource, ref: Any, validation: Validation, cores: int, asked: list[str]) -> None:
+    def seconds(self) -> float:
+        """Of all sessions of this run so far."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def run(self, shared: dict[str, Any], fingerprint: str, cores: int, asked: list[str]) -> None:
         """Run trials until there are enough, or until somebody asks to stop.
 
         Args:
-            ref: reference to the dataset in Ray's object store.
+            shared: what the Tune config of every trial holds.
+            fingerprint: of the dataset.
             asked: signals that asked to stop; filled while it runs.
 
         Raises:
             Exception: whatever kept the search from writing down what came out (a full disk, say).
         """
-        from trainables.stage_registry import NAMESPACE, StageRegistry
-
-        self._ledger.outbox.append(self._run_fact(source))
+        self._ledger.outbox.append(self._run_fact(fingerprint))
         if self._tracker:
             self._tracker.start()
-        name = f"stages-{self._state.id}"
-        registry = StageRegistry.options(name=name, namespace=NAMESPACE).remote(parts=2 * cores)  # type: ignore[attr-defined]
-        ray.get(registry.adopt.remote(source.stage, [ref]))
-        shared = {"registry": name, "data": source, "validation": validation, "seed": self._plan.seed}
         try:
-            with Progress(self._ledger, self._plan.trials, self._plan.objective, self._state.seconds, self._console) as progress:
+            with Progress(self._ledger, self._plan.objective, self.seconds, self._console) as progress:
                 reason = self._run_trials(shared, progress, cores, asked)
-            self._state.seconds = progress.seconds()
         except BaseException as error:
             self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             self._state.reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
             with contextlib.suppress(OSError):  # the disk may be what failed; the first error is the one to tell
-                self._folder.write_state(self._state)
+                self._note()
                 self._ledger.outbox.append({"kind": "end", "time": time.time(), "state": self._state.state, "metrics": {}})
             if self._tracker:
                 self._tracker.close(0.0)
             raise
-        if not self._ledger.finished_reason:
-            self._state.state = "stopped"
-        else:
-            self._state.state = "failed" if self._ledger.gave_up or not self._ledger.done else "finished"
-        self._state.reason = self._ledger.finished_reason or reason
-        with contextlib.suppress(ray.exceptions.RayError):
-            stages = ray.get(registry.stats.remote(), timeout=10)
-            self._say(f"stages: {stages['computed']} computed, asked for {stages['shared']} times more")
+        ending = self._ledger.ending
+        if ending is not None and ending.at_once and not reason:
+            self._ledger.settle(ending.reason)
+        finished = self._ledger.finished_reason
+        self._state.state = "stopped"
+        if finished and ending is not None:
+            self._state.state = "failed" if ending.gave_up or not self._ledger.tally.done else "finished"
+        self._state.reason = finished or reason
 
     def _run_trials(self, shared: dict[str, Any], progress: Progress, cores: int, asked: list[str]) -> str:
         """Run trials; returns why it stopped early, if it did."""
         from search.tune_adapters import Bridge, run_tune
-        from trainables.stage_registry import TRIAL_CPUS
-        from trainables.tune import KnnTrial
+        from trainables.tune import CPUS, SearchTrial
+
+        folder, plan, session = self._folder, self._plan, self._state.session
+        stepwise = {name: space.reports != "nothing" for name, space in plan.search_spaces().items()}
+
+        def tune_config(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
+            left = latest(checkpoints(folder, space, number)) if stepwise[space] and session > 1 else None
+            own = {"space": space, "number": number, "config": config, "checkpoints": stepwise[space]}
+            return {**shared, **own, "restore": str(left) if left else None}
+
+        def resources(config: dict[str, Any]) -> dict[str, float]:
+            gpus = plan.gpus_per_trial if stepwise[config["space"]] else 0.0
+            return {"CPU": CPUS[config["space"]], **({"GPU": gpus} if gpus else {})}
 
         def redraw() -> None:
             progress.redraw()
-            if time.monotonic() - self._noted > STATE_EVERY:
-                self._noted = time.monotonic()
-                self._state.seconds = progress.seconds()
-                self._folder.write_state(self._state)
+            if time.monotonic() - self._noted > NOTE_EVERY:
+                self._take_news()
+                self._note()
 
-        bridge = Bridge(self._ledger, shared, lambda: bool(asked) or self._folder.stop_file.exists())
+        def stop_asked() -> bool:
+            return bool(asked) or folder.stop_file.exists()
+
+        bridge = Bridge(self._ledger, tune_config, stop_asked, plan.limits.trial_seconds)
         # Waiting trials hold a little of a core each: with more than four a core, no stage would find a whole one.
-        concurrency = min(self._plan.concurrency or cores + MORE_TRIALS_THAN_CORES, MOST_TRIALS_A_CORE * cores)
-        run_tune(KnnTrial, bridge, redraw, cpus=TRIAL_CPUS, concurrency=concurrency, folder=self._folder.path / "tune")
+        concurrency = min(plan.concurrency or cores + MORE_TRIALS_THAN_CORES, MOST_TRIALS_A_CORE * cores)
+        run_tune(SearchTrial, bridge, redraw, resources=resources, concurrency=concurrency, folder=folder.path / "tune", session=session)
         if bridge.error:
             raise bridge.error
-        return f"asked by {asked[0]}" if asked else "asked by visiontune stop" if self._folder.stop_file.exists() else ""
+        return f"asked by {asked[0]}" if asked else "asked by visiontune stop" if folder.stop_file.exists() else ""
+
+    def _take_news(self) -> None:
+        """Do what other terminals asked: more trials (in the plan), configurations to try, the time limit."""
+        changed = self._folder.plan_file.stat().st_mtime_ns
+        if changed != self._plan_time:
+            self._plan_time, self._ledger.trials = changed, read_plan(self._folder.plan_file).trials
+        self._ledger.take_requests()
+        self._ledger.look()
+
+    def _note(self) -> None:
+        """Say how things stand, in one file that ``status`` reads."""
+        self._noted = time.monotonic()
+        state, tally = self._state, self._ledger.tally
+        state.seconds, state.trials, state.infeasible = self.seconds(), self._ledger.states(), tally.infeasible
+        state.best = best_of(tally.best)
+        self._folder.write_state(state)
 
     def finish(self) -> Summary:
         """Write the report, tell MLflow, and say how it ended."""
-        plan, ledger, folder, state = self._plan, self._ledger, self._folder, self._state
-        folder.write_state(state)
-        for path in write_report(folder, plan.objective, plan.reference, plan.class_order):
+        plan, ledger, folder, state, tally = self._plan, self._ledger, self._folder, self._state, self._ledger.tally
+        self._note()
+        self._clear_checkpoints()
+        for path in write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff):
             ledger.outbox.append({"kind": "file", "path": str(path.relative_to(folder.path)), "folder": "report"})
-        best = {f"best_{name}": value for name, value in (ledger.best.metrics if ledger.best else {}).items()}
+        best = {f"best_{name}": value for name, value in (tally.best.metrics if tally.best else {}).items()}
         ledger.outbox.append({"kind": "end", "time": time.time(), "state": state.state, "metrics": {**best, "seconds": state.seconds}})
         if self._tracker:
             state.tracking_error = self._tracker.close(TRACKING_PATIENCE)
         folder.write_state(state)
-        return Summary(folder, state.state, state.reason, dict(ledger.counts), ledger.best, state.seconds, state.tracking_error)
+        return Summary(folder, state.state, state.reason, dict(tally.counts), tally.best, state.seconds, state.tracking_error)
 
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+    def _clear_checkpoints(self) -> None:
+        """Delete the checkpoints of finished trials, but for the last one of each of the best."""
+        from analysis.leaderboard import ranked
 
-    def _run_fact(self, source: DataSource) -> dict[str, Any]:
-        plain = self._plan.model_dump(mode="json", exclude={"tracking"})
+        records = self._folder.records()
+        best = {record.key for record in ranked(records, self._plan.objective)[:KEPT_CHECKPOINTS]}
+        for record in records:
+            there = checkpoints(self._folder, record.space, record.number)
+            kept = latest(there) if record.key in best else None
+            for path in there:
+                if path != kept:
+                    shutil.rmtree(path, ignore_errors=True)
+
+    def _run_fact(self, fingerprint: str) -> dict[str, Any]:
+        plain = self._plan.model_dump(mode="json", exclude={"tracking", "storage"})
         return {
             "kind": "run",
             "time": time.time(),
             "note": f"visiontune search of {', '.join(self._plan.spaces)} on {self._plan.dataset}",
-            "params": {name: value for name, value in plain.items() if value not in ({}, [], "")},
-            "tags": {"visiontune.fingerprint": source.fingerprint},
+            "params": {name: value for name, value in plain.items() if value not in ({}, [], "", None)},
+            "tags": {"visiontune.fingerprint": fingerprint},
         }
 
 
-@contextmanager
-def stop_signals(say: Callable[[str], None]) -> Iterator[list[str]]:
-    """Collect requests to stop by name for the time of the block; a second one interrupts at once.
-
-    A closed terminal (SIGHUP) is one too, unless nohup has it ignored.
-    """
-    caught: list[str] = []
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-
-    def catch(number: int, frame: Any) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(signal.Signals(number).name)
-        say(caught[0])
-
-    try:
-        before = {number: signal.signal(number, catch) for number in numbers}
-    except ValueError:  # not the main thread: whoever runs us there handles signals
-        yield caught
-        return
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def checkpoints(folder: RunDirectory, space: str, number: int) -> list[Path]:
+    """Every checkpoint of a trial, whole or not, of all sessions."""
+    return list((folder.path / "tune").glob(f"{space}-{number:05d}.session-*/checkpoint_*"))
 
 
 def _log_to(path: Path) -> None:

@@ -1,67 +1,35 @@
-"""The Optuna studies of one search: one per space, on a durable journal.
+"""The Optuna study of one space: proposes configurations, judges reports, is told how trials ended.
 
-Only the driver writes them; anything may read them, plain Optuna included.
+Ray's own ``OptunaSearch`` fixes a pruner that never prunes and tells stopped trials as
+COMPLETE; so the study is asked, reported to and told here, and Tune only runs what it says.
+Only the driver writes a study; anything may read it, plain Optuna included.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from analysis.metrics import METRICS
+from analysis.records import TrialRecord
+from search.plan import Plan
+from search.pruners import make_pruner
+from search.samplers import EXHAUSTIVE, make_sampler
 from spaces.domain import Choice, Domain, Integer, Space, Value
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 GRID_INDEX = "visiontune:grid_index"
 FAILURE = "visiontune:failure"
 CONFIG = "visiontune:config"
-
-
-def open_storage(journal: Path) -> JournalStorage:
-    """The storage in ``journal``; for the driver, which alone writes it.
-
-    A driver killed while it wrote leaves half a line or a lock: both are removed, since
-    what was not written whole was not said.
-    """
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    for lock in journal.parent.glob(f"{journal.name}.lock*"):
-        lock.unlink(missing_ok=True)
-    cut_half_line(journal)
-    return JournalStorage(JournalFileBackend(str(journal.absolute())))
-
-
-def cut_half_line(path: Path) -> None:
-    """Remove what follows the last line end of a file that is only appended to, line by line."""
-    if not path.is_file():
-        return
-    with open(path, "r+b") as file:
-        end = file.seek(0, 2)
-        position = end
-        while position > 0:
-            start = max(0, position - 65536)
-            file.seek(start)
-            found = file.read(position - start).rfind(b"\n")
-            if found >= 0:
-                position = start + found + 1
-                break
-            position = start
-        if position < end:
-            file.truncate(position)
-
-
-def read_trials(journal: Path) -> dict[str, list[FrozenTrial]]:
-    """Every trial by space, as Optuna has them; for reading beside a driver that writes."""
-    if not journal.is_file():
-        return {}
-    storage = JournalStorage(JournalFileBackend(str(journal.absolute())))
-    return {study.study_name: storage.get_all_trials(study._study_id, deepcopy=False) for study in storage.get_all_studies()}
+RETRY_OF = "visiontune:retry_of"
+ATTEMPT = "visiontune:attempt"
+REQUEST = "visiontune:request"
 
 
 class SpaceStudy:
@@ -69,68 +37,129 @@ class SpaceStudy:
 
     Args:
         storage: where it lives; created there or continued.
+        name: of the study there.
         space: as narrowed by the plan.
-        sampler: ``tpe``, ``random`` or ``grid``.
-        seed: of the sampler. A continued study draws other numbers than it drew before.
+        plan: names sampler, pruner, objectives and seed. A continued study draws other numbers than it drew before.
     """
 
-    def __init__(self, storage: JournalStorage, space: Space, sampler: str, seed: int) -> None:
+    def __init__(self, storage: BaseStorage, name: str, space: Space, plan: Plan) -> None:
         self.space = space
-        self._study = optuna.create_study(study_name=space.name, storage=storage, direction="maximize", load_if_exists=True)
+        self._objectives = plan.objectives
+        directions = [METRICS[objective].direction for objective in plan.objectives]
+        self._study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.set_metric_names(list(plan.objectives))
         trials = self.trials()
-        self._study.sampler = _make_sampler(sampler, seed + len(trials))
-        self._grid = space.grid() if sampler == "grid" else None
+        self._study.sampler = make_sampler(plan.sampler, plan.sampler_options, plan.seed + len(trials))
+        self._study.pruner = make_pruner(plan.pruner, plan.pruner_options)
+        self._prunes = plan.pruner != "none"
+        self._live: dict[int, Trial] = {}
+        self.waiting = sum(trial.state == TrialState.WAITING for trial in trials)
+        self._grid = space.grid() if plan.sampler == "grid" else None
         if self._grid is not None:
-            reached = 1 + max((t.user_attrs.get(GRID_INDEX, -1) for t in trials), default=-1)
-            self._next_index = reached
-            self._grid = itertools.islice(self._grid, reached, None)
+            self._next_index = 1 + max((t.user_attrs.get(GRID_INDEX, -1) for t in trials), default=-1)
+            self._grid = itertools.islice(self._grid, self._next_index, None)
+        self._left = math.inf
+        if plan.sampler in EXHAUSTIVE and self._grid is None:
+            self._left = sum(1 for _ in space.grid()) - sum(RETRY_OF not in trial.user_attrs for trial in trials)
 
     def trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
+    # --- what to try
+
     def ask(self) -> tuple[int, dict[str, Value]] | None:
-        """The next trial's number and complete config; None if a grid has no more."""
-        if self._grid is not None:
+        """The next trial's number and complete config; None if every combination has been tried."""
+        if self.waiting:
+            self.waiting -= 1  # Optuna hands out waiting trials first
+        elif self._grid is not None:
             point = next(self._grid, None)
             if point is None:
                 return None
             self._study.enqueue_trial(point, user_attrs={GRID_INDEX: self._next_index})
             self._next_index += 1
+        elif self._left <= 0:
+            return None
+        else:
+            self._left -= 1
         return self._begin(self._study.ask())
+
+    def enqueue(self, params: Mapping[str, Value], attributes: Mapping[str, Any]) -> None:
+        """Try these parameters next; what they leave open is drawn."""
+        self._study.enqueue_trial(dict(params), user_attrs=dict(attributes))
+        self.waiting += 1
+
+    def retry(self, number: int, attributes: Mapping[str, Any]) -> None:
+        """Try a trial's parameters again, as a new trial."""
+        frozen = self.trials()[number]
+        attempt = frozen.user_attrs.get(ATTEMPT, 0) + 1
+        self.enqueue(frozen.params, {RETRY_OF: number, ATTEMPT: attempt, **attributes})
+
+    def retry_failed(self, record: TrialRecord, retries: int) -> None:
+        """Try a failed trial again, unless it has been tried ``retries`` times over."""
+        if retries and record.state == "FAIL" and self.trials()[record.number].user_attrs.get(ATTEMPT, 0) < retries:
+            self.retry(record.number, {})
+
+    def retry_all_failed(self, retries: int) -> None:
+        """The same for failures whose retry a killed driver did not come to."""
+        if not retries:
+            return
+        trials = self.trials()
+        retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+        for trial in trials:
+            if trial.state == TrialState.FAIL and trial.number not in retried and trial.user_attrs.get(ATTEMPT, 0) < retries:
+                self.retry(trial.number, {})
 
     def continue_trial(self, number: int) -> tuple[int, dict[str, Value]]:
         """The same trial again: its number, and its config with what was not yet drawn."""
-        frozen = self.trials()[number]
-        if frozen.state == TrialState.WAITING:
-            return self._begin(self._study.ask())  # Optuna hands out waiting trials first
-        return self._begin(Trial(self._study, frozen._trial_id))
+        return self._begin(Trial(self._study, self.trials()[number]._trial_id))
 
     def _begin(self, trial: Trial) -> tuple[int, dict[str, Value]]:
-        config = self.space.sample(lambda name, domain: _suggest(trial, name, domain))
-        trial.set_user_attr(CONFIG, config)
-        return trial.number, config
-
-    def complete(self, number: int, value: float, metrics: dict[str, float]) -> None:
-        """Tell that a trial ended with ``value``; the metrics are kept as user attributes."""
-        trial_id = self.trials()[number]._trial_id
-        for name, metric in metrics.items():
-            self._study._storage.set_trial_user_attr(trial_id, name, metric)
-        self._study.tell(number, value)
-
-    def fail(self, number: int, cause: str) -> None:
-        """Tell that a trial failed, and why."""
-        trial_id = self.trials()[number]._trial_id
-        self._study._storage.set_trial_user_attr(trial_id, FAILURE, cause)
-        self._study.tell(number, state=TrialState.FAIL)
-
-
-def _make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    if name == "tpe":
-        # group=True: parameters that apply under different conditions are modelled apart.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-    return optuna.samplers.RandomSampler(seed=seed)  # a grid's points are enqueued; nothing is left to draw
+            config = self.space.sample(lambda name, domain: _suggest(trial, name, domain))
+        if CONFIG not in trial.user_attrs:
+            trial.set_user_attr(CONFIG, config)
+        self._live[trial.number] = trial
+        return trial.number, config
+
+    # --- what came out
+
+    def report(self, number: int, step: int, value: float) -> bool:
+        """Tell what a running trial has come to at ``step``, counted from 0; True if the pruner would stop it.
+
+        With several objectives nothing is told: Optuna's pruners judge one.
+        """
+        if len(self._objectives) > 1:
+            return False
+        trial = self._live[number]
+        trial.report(value, step)
+        return self._prunes and trial.should_prune()
+
+    def report_late(self, number: int, step: int, value: float) -> None:
+        """Report what a trial had come to before its driver died."""
+        if len(self._objectives) == 1:
+            Trial(self._study, self.trials()[number]._trial_id).report(value, step)
+
+    def tell(self, record: TrialRecord, excesses: Mapping[str, float]) -> None:
+        """Tell how a trial ended; its metrics, cause and constraints are kept as Optuna keeps such things.
+
+        Args:
+            excesses: constraint to how far the trial is out of bounds, at most 0 within them.
+        """
+        trial = self._live.pop(record.number, None) or Trial(self._study, self.trials()[record.number]._trial_id)
+        for name, value in record.metrics.items():
+            trial.set_user_attr(name, value)
+        if record.failure:
+            trial.set_user_attr(FAILURE, record.failure)
+        for name, excess in excesses.items():
+            if name not in trial.constraints:
+                trial.set_constraint(name, excess)
+        if record.state == "COMPLETE":
+            self._study.tell(trial, [record.metrics[objective] for objective in self._objectives])
+        else:
+            self._study.tell(trial, state=TrialState.PRUNED if record.state == "PRUNED" else TrialState.FAIL)
 
 
 def _suggest(trial: Trial, name: str, domain: Domain) -> Value:

@@ -127,7 +127,13 @@ class Sender:
             tags["visiontune.failure"] = fact["failure"][:5000]
         run_id = self._run_id(name, tags, fact["started"])
         end = _milliseconds(fact["started"] + fact["seconds"])
-        series = {metric: [(value, end, 0)] for metric, value in {**fact["metrics"], "seconds": fact["seconds"]}.items()}
+        series: dict[str, list[tuple[float, int, int]]] = {}
+        for row in fact.get("history", ()):
+            for metric in row.keys() & fact["metrics"].keys():
+                series.setdefault(metric, []).append((row[metric], _milliseconds(row["time"]), row["step"]))
+        for metric, value in {**fact["metrics"], "seconds": fact["seconds"]}.items():
+            if metric not in series or metric == "seconds":
+                series[metric] = [(value, end, 0)]
         if fact["accuracy_by_k"]:
             series["accuracy_by_k"] = [(value, end, k) for k, value in enumerate(fact["accuracy_by_k"], 1)]
         self._log(run_id, series, {"space": fact["space"], **fact["config"]})

@@ -1,19 +1,22 @@
-"""The ledger as Ray Tune wants it: a searcher that asks it, a callback that tells it.
+"""The ledger as Ray Tune wants it: a searcher that asks it, a scheduler and a callback that tell it.
 
-Neither may raise: Tune ends the whole search over any exception in them. What goes wrong
+None of them may raise: Tune ends the whole search over any exception in them. What goes wrong
 inside (a full disk, say) is kept, and the search is stopped with that as its reason.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.ledger import Key, Ledger
@@ -26,25 +29,36 @@ class Bridge:
 
     Args:
         ledger: asked and told.
-        shared: Tune config entries that every trial gets.
+        tune_config: Tune's config for a proposal: (space, number, config) to dict.
         stop_asked: whether somebody asked the search to stop.
+        trial_seconds: time limit of one trial.
 
     Attributes:
         error: what went wrong on our side; stops the search.
     """
 
-    def __init__(self, ledger: Ledger, shared: dict[str, Any], stop_asked: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        tune_config: Callable[[str, int, dict[str, Any]], dict[str, Any]],
+        stop_asked: Callable[[], bool],
+        trial_seconds: float | None,
+    ) -> None:
         self._ledger = ledger
-        self._shared = shared
+        self._tune_config = tune_config
         self._stop_asked = stop_asked
+        self._trial_seconds = trial_seconds
         self._keys: dict[str, Key] = {}
+        self._begun: dict[str, float] = {}
+        self._overdue: set[str] = set()
         self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def stopping(self) -> bool:
-        return self.error is not None or self._stop_asked()
+        """Whether trials that run are to be stopped."""
+        return self.error is not None or self._stop_asked() or (self._ledger.ending is not None and self._ledger.ending.at_once)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.stopping():
@@ -53,14 +67,42 @@ class Bridge:
         if proposal is None:
             return Searcher.FINISHED if self._ledger.finished_reason else None
         self._keys[trial_id] = proposal.key
-        return {**self._shared, "space": proposal.space, "number": proposal.number, "config": proposal.config}
+        return self._tune_config(proposal.space, proposal.number, proposal.config)
+
+    def report(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Tell what a trial says along the way; True if it has ended by that."""
+        key = self._keys.get(trial_id)
+        return key is None or self._ledger.report(key, result)
 
     def end(self, trial_id: str, result: dict[str, Any]) -> None:
         key = self._keys.pop(trial_id, None)
-        if result.get("failure") and self.stopping():
+        self._begun.pop(trial_id, None)
+        if result.get("failure") and self._stop_asked():
             return  # whoever stops us may have killed the workers first: resume runs the trial again
         if key is not None:
             self._ledger.end(key, result)
+
+    def fail(self, trial: Trial) -> None:
+        """Tell that a trial's worker is gone for good."""
+        cause = trial.get_error()
+        text = " ".join(str(cause).split()) if cause is not None else "no cause given"
+        failure = f"its worker died: {type(cause).__name__}: {text}"[:2000]
+        if trial.trial_id in self._overdue:
+            failure = f"not done after {self._trial_seconds:g} s (limits.trial_seconds); its worker was killed"
+        self.end(trial.trial_id, {"failure": failure})
+
+    def kill_overdue(self, trials: list[Trial]) -> None:
+        """Kill the worker of every trial that has run for too long: it may hang where nothing else reaches it."""
+        if self._trial_seconds is None:
+            return
+        now = time.monotonic()
+        for trial in trials:
+            if trial.status != Trial.RUNNING or trial.trial_id not in self._keys:
+                continue
+            if now - self._begun.setdefault(trial.trial_id, now) > self._trial_seconds and trial.trial_id not in self._overdue:
+                self._overdue.add(trial.trial_id)
+                trial.max_failures = 0  # or Tune would start it again
+                ray.kill(trial.temporary_state.ray_actor)
 
     def guarded(self, action: Callable[[], Any]) -> Any:
         """``action()``; an exception stops the search instead of breaking Tune."""
@@ -96,6 +138,18 @@ class StudySearcher(Searcher):
         """Nothing to restore: a resumed search begins from the study."""
 
 
+class StudyScheduler(FIFOScheduler):
+    """Tune's scheduler: stops a trial when the study's pruner would."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+        stop = self._bridge.guarded(lambda: self._bridge.report(trial.trial_id, result))
+        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+
+
 class StudyCallback(tune.Callback):
     """Tells the ledger how trials ended, and redraws the display."""
 
@@ -114,12 +168,10 @@ class StudyCallback(tune.Callback):
                 result.pop(bulky, None)  # Tune would keep them for as long as the search lasts
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        cause = trial.get_error()
-        text = " ".join(str(cause).split()) if cause is not None else "no cause given"
-        failure = f"its worker died: {type(cause).__name__}: {text}"[:2000]
-        self._bridge.guarded(lambda: self._bridge.end(trial.trial_id, {"failure": failure}))
+        self._bridge.guarded(lambda: self._bridge.fail(trial))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._bridge.guarded(lambda: self._bridge.kill_overdue(trials))
         self._bridge.guarded(self._redraw)
 
 
@@ -141,25 +193,32 @@ def run_tune(
     bridge: Bridge,
     redraw: Callable[[], None],
     *,
-    cpus: float,
+    resources: Callable[[dict[str, Any]], dict[str, float]],
     concurrency: int,
     folder: Path,
+    session: int,
 ) -> None:
-    """Run trials until the ledger has no more or somebody asks to stop."""
+    """Run trials until the ledger has no more or somebody asks to stop.
+
+    Args:
+        resources: what a trial with this Tune config asks for.
+        folder: Tune's own directory; a trial's checkpoints lie below SPACE-NUMBER in it.
+        session: of the run: a trial that goes on does so in another folder than before.
+    """
     tune.run(
-        trainable,
+        tune.with_resources(trainable, lambda config: tune.PlacementGroupFactory([resources(config)])),
         name=folder.name,
         storage_path=str(folder.parent),
         search_alg=StudySearcher(bridge),
-        scheduler=FIFOScheduler(),
+        scheduler=StudyScheduler(bridge),
         callbacks=[StudyCallback(bridge, redraw)],
         stop=StopRequest(bridge),
         num_samples=-1,
         max_concurrent_trials=concurrency,
-        resources_per_trial=tune.PlacementGroupFactory([{"CPU": cpus}]),
+        checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         reuse_actors=True,
         max_failures=1,
         raise_on_failed_trial=False,
         verbose=0,
-        trial_dirname_creator=lambda trial: f"{trial.config['space']}-{trial.config['number']:05d}-{trial.trial_id}",
+        trial_dirname_creator=lambda trial: f"{trial.config['space']}-{trial.config['number']:05d}.session-{session}",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from spaces.errors import UserError
 
@@ -107,11 +107,21 @@ class Space:
 
     ``parameters`` are ordered: a condition names parameters that stand before it, so
     sampling them in order is define-by-run and never draws one that does not apply.
+
+    Attributes:
+        reports: what a trial reports along the way, which is what a pruner can judge:
+            an ``epoch`` at a time (each better informed than the last), a ``fold`` at a
+            time (each a sample of the same accuracy), or ``nothing`` before its end.
+        metrics: what a finished trial says of itself beside accuracy, by name.
+        needs_images: whether a dataset is read for it.
     """
 
     name: str
     doc: str
     parameters: tuple[Parameter, ...]
+    reports: Literal["nothing", "epoch", "fold"] = "nothing"
+    metrics: tuple[str, ...] = ("val_accuracy", "balanced_accuracy", "macro_f1", "seconds")
+    needs_images: bool = True
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -122,6 +132,11 @@ class Space:
             if parameter.when and parameter.otherwise is None:
                 raise SpaceError(f"{self.name}: conditional parameter {parameter.name} needs a value for otherwise")
             seen.add(parameter.name)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether some parameter may not apply."""
+        return any(parameter.when for parameter in self.parameters)
 
     def __getitem__(self, name: str) -> Parameter:
         for parameter in self.parameters:
@@ -179,6 +194,20 @@ class Space:
         if problems:
             raise SpaceError("; ".join(problems))
         return replace(self, parameters=tuple(parameters.values()))
+
+    def point(self, settings: Mapping[str, str]) -> dict[str, Value]:
+        """Values of some parameters, as a user typed them.
+
+        Raises:
+            SpaceError: for an unknown parameter, or a value outside what is searched.
+        """
+        values: dict[str, Value] = {}
+        for name, text in settings.items():
+            parameter = self[name]
+            values[name] = _read_value(text, parameter)
+            if values[name] not in parameter.domain:
+                raise SpaceError(f"{self.name}.{name} must be {parameter.domain} in this search, but got {text!r}")
+        return values
 
     def check(self, config: Mapping[str, Any]) -> dict[str, Value]:
         """``config`` completed with the values of parameters that do not apply.

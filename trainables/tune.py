@@ -1,4 +1,4 @@
-"""The thin file that makes the pipelines Ray trainables.
+"""The thin file that makes every pipeline a Ray trainable.
 
 A trial that fails does not raise: it returns its cause as a result. An exception would
 end the actor, and a fresh one costs seconds where a reused one costs milliseconds.
@@ -11,69 +11,116 @@ import logging
 import platform
 import time
 import traceback
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
 
-import numpy as np
-import ray
 from ray import tune
+from ray.tune.result import SHOULD_CHECKPOINT
 
-from trainables.knn.pipeline import CONFIG_TYPES, DataSource, KnnConfig, Validation, evaluate, validation_stage
-from trainables.stage_registry import NAMESPACE, fetch
+from spaces import ToyConfig
+from trainables.knn.run import KnnRun
+from trainables.stage_registry import TRIAL_CPUS
+from trainables.toy import ToyRun
 
 logger = logging.getLogger("visiontune.trial")
 
 
-class KnnTrial(tune.Trainable):
-    """One kNN configuration: asks for its stages, votes, and is done in one step.
+class Run(Protocol):
+    """One configuration, from its first step to its last."""
 
-    The Tune config holds ``space``, ``number`` and ``config`` of the trial, and what all
-    trials share: ``registry`` (its name), ``data``, ``validation`` and ``seed``.
+    def step(self) -> dict[str, Any]:
+        """Do one step; the metrics by name, ``done`` after the last, and ``report`` where the pruner is to see another value."""
+
+    def save(self, folder: Path) -> None:
+        """Write all that the next step depends on; a whole folder, as ``trainables.checkpoint`` defines it."""
+
+    def load(self, folder: Path) -> None:
+        """Go on from what ``save`` wrote."""
+
+
+RUNS: dict[str, Callable[[dict[str, Any]], Run]] = {
+    "tiny-image": KnnRun,
+    "bag-of-sift": KnnRun,
+    "toy": lambda trial: ToyRun(ToyConfig(**trial["config"]), seed=trial["seed"]),
+    "toy-folds": lambda trial: ToyRun(ToyConfig(**trial["config"]), folds=True, seed=trial["seed"]),
+}
+"""What runs the trials of each space, made from the Tune config of one."""
+CPUS = dict.fromkeys(("tiny-image", "bag-of-sift", "toy", "toy-folds"), TRIAL_CPUS)
+"""CPUs a trial of each space asks for: these only wait."""
+
+
+class SearchTrial(tune.Trainable):
+    """One configuration of any space, a step at a time.
+
+    The Tune config holds ``space``, ``number`` and ``config`` of the trial, ``restore`` (the
+    checkpoint an earlier driver left, or None), ``checkpoints`` (whether its space has any),
+    and what all trials share: ``seed`` and, for images, ``registry`` (its name), ``data`` and ``validation``.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._trial = config
+        self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Nothing outlives a trial: everything it knows is in its config."""
-        self._trial = new_config
+        """Nothing outlives a trial: everything it knows is in its config. Never fails: Tune would lose the trial."""
+        self._begin(new_config)
         return True
 
+    def _begin(self, trial: dict[str, Any]) -> None:
+        self._trial = trial
+        self._run: Run | None = None
+        self._count = 0
+        self._failure: dict[str, Any] | None = None
+        self._log = io.StringIO()
+        self._guarded(self._make)
+
+    def _make(self) -> dict[str, Any]:
+        trial = self._trial
+        logger.info("trial %s/%s: %s", trial["space"], trial["number"], trial["config"])
+        self._run = RUNS[trial["space"]](trial)
+        if trial["restore"]:
+            self._load(Path(trial["restore"]))
+        return {}
+
+    def _load(self, folder: Path) -> dict[str, Any]:
+        assert self._run is not None
+        self._run.load(folder)
+        logger.info("goes on from %s", folder)
+        return {}
+
     def step(self) -> dict[str, Any]:
-        log = io.StringIO()
-        handler = logging.StreamHandler(log)
+        started = time.time()
+        run = self._run
+        result = {} if run is None else self._guarded(run.step)
+        result = self._failure or result
+        common = {"started": started, "seconds": time.time() - started, "node": platform.node(), "log": self._log.getvalue()}
+        self._log.seek(0)
+        self._log.truncate()
+        if self._failure:
+            return {**result, **common, "done": True}
+        return {**result, **common, SHOULD_CHECKPOINT: self._trial["checkpoints"] and not result["done"]}
+
+    def _guarded(self, action: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """``action()`` with its log kept; an exception becomes the trial's failure."""
+        handler = logging.StreamHandler(self._log)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
-        started = time.time()
         try:
-            result = self._run()
+            return action()
         except Exception as error:
             logger.error("failed: %s", error)
             cause = f"{type(error).__name__}: {error}"
-            result = {"failure": " ".join(cause.split()), "traceback": traceback.format_exc()}
+            self._failure = {"failure": " ".join(cause.split()), "traceback": traceback.format_exc()}
+            return {}
         finally:
             logger.removeHandler(handler)
-        common = {"started": started, "seconds": time.time() - started, "node": platform.node(), "log": log.getvalue()}
-        return {**result, **common, "done": True}
 
-    def _run(self) -> dict[str, Any]:
-        trial = self._trial
-        data: DataSource = trial["data"]
-        validation: Validation = trial["validation"]
-        config: KnnConfig = CONFIG_TYPES[trial["space"]](**trial["config"])
-        logger.info("trial %s/%s: %s", trial["space"], trial["number"], config)
-        registry = ray.get_actor(trial["registry"], namespace=NAMESPACE)
-        started = time.time()
-        neighbours, there = fetch(registry, validation_stage(config, data, validation, trial["seed"]))
-        logger.info("neighbours %s after %.2f s", "shared" if there else "computed", time.time() - started)
-        gallery_labels, _ = fetch(registry, data.labels("train"))
-        labels, _ = fetch(registry, data.labels(validation.split))
-        outcome = evaluate(config, neighbours, gallery_labels, labels, len(data.classes))
-        logger.info("val_accuracy %.4f", outcome.scores.accuracy)
-        return {
-            "val_accuracy": outcome.scores.accuracy,
-            "balanced_accuracy": outcome.scores.balanced_accuracy,
-            "macro_f1": outcome.scores.macro_f1,
-            "accuracy_by_k": list(outcome.accuracy_by_k),
-            "predictions": outcome.predictions.astype(np.uint16),
-        }
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        assert self._run is not None  # Tune saves only after a step that succeeded
+        self._run.save(Path(checkpoint_dir))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Go on after this worker's predecessor died."""
+        if self._failure is None:
+            self._guarded(lambda: self._load(Path(checkpoint_dir)))

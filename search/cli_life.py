@@ -1,0 +1,168 @@
+"""The life of a search: continued, watched, stopped, extended and told what to try, from any terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from search.cli_search import RUNS, Json, RunName, RunsDir, key_values, say_ended
+
+
+def resume(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> int:
+    """Go on with a run that stopped, was stopped or was killed."""
+    from analysis.records import RunDirectory
+    from search.runner import resume as resume_search
+
+    return say_ended(resume_search(RunDirectory.find(run, runs_dir)), json_)
+
+
+def status(
+    run: RunName,
+    trial: Annotated[str | None, typer.Option(help="Show one trial, N or SPACE/N, with its log and traceback.")] = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """How a run stands: trials by state, the best so far, seconds."""
+    from analysis.records import RunDirectory, find_record
+    from search.status import read_status
+
+    folder = RunDirectory.find(run, runs_dir)
+    if trial is None:
+        found = read_status(folder)
+        if json_:
+            print(json.dumps(found))
+            return
+        _print(found)
+        return
+    record = find_record(folder.records(), trial)
+    log, traceback = (folder.text(record.space, record.number, name) for name in ("log.txt", "traceback.txt"))
+    if json_:
+        print(json.dumps({**record.model_dump(mode="json"), "log": log, "traceback": traceback}))
+        return
+    _print(record.model_dump(exclude={"accuracy_by_k"}))
+    print(f"\n{log}{traceback}")
+
+
+def stop(
+    run: RunName,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for it to end.")] = 60.0,
+    runs_dir: RunsDir = RUNS,
+) -> int:
+    """Stop a running search; visiontune resume goes on with it."""
+    from analysis.records import RunDirectory, RunError
+
+    folder = RunDirectory.find(run, runs_dir)
+    if not folder.alive():
+        raise RunError(f"run {folder.name} is not running; visiontune status {run} says how it stands")
+    folder.stop_file.touch()
+    end = time.monotonic() + wait
+    while folder.alive():
+        if time.monotonic() > end:
+            print(f"asked run {folder.name} to stop; it has not ended within {wait:g} s and will when it can")
+            return 1
+        time.sleep(0.2)
+    print(f"stopped run {folder.name}; go on with: visiontune resume {run}")
+    return 0
+
+
+def extend(
+    run: RunName,
+    trials: Annotated[int, typer.Option(min=1, help="How many more trials to finish.")],
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> int:
+    """Give a search more trials: one that runs takes them up, one that does not goes on at once."""
+    from analysis.records import RunDirectory, write_whole
+    from search.plan import read_plan
+    from search.runner import resume as resume_search
+
+    folder = RunDirectory.find(run, runs_dir)
+    with open(folder.path / "plan.lock", "w") as lock:  # two terminals at once would both read the same number
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        plan = read_plan(folder.plan_file)
+        longer = plan.model_copy(update={"trials": plan.trials + trials})
+        write_whole(folder.plan_file, longer.to_yaml())
+    if not folder.alive():
+        return say_ended(resume_search(folder), json_)
+    if json_:
+        print(json.dumps({"name": folder.name, "budget": longer.trials}))
+    else:
+        print(f"run {folder.name} goes on to {longer.trials} trials")
+    return 0
+
+
+def enqueue(
+    run: RunName,
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A parameter's value; what is left open is drawn.")],
+    space: Annotated[str | None, typer.Option(help="Space of the configuration, if the run has several.")] = None,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Have a search try a configuration of yours next, also while it runs."""
+    from analysis.records import RunDirectory, RunError
+    from search.plan import read_plan
+    from search.requests import ask
+
+    folder = RunDirectory.find(run, runs_dir)
+    spaces = read_plan(folder.plan_file).search_spaces()
+    if space is None and len(spaces) > 1:
+        raise RunError(f"run {folder.name} searches {', '.join(spaces)}: say which with --space")
+    name = space or next(iter(spaces))
+    if name not in spaces:
+        raise RunError(f"run {folder.name} does not search {name!r}; it searches {', '.join(spaces)}")
+    params = spaces[name].point(key_values(set_, "--set"))
+    ask(folder, "enqueue", name, params)
+    _say_asked(folder, f"{name} with {', '.join(f'{key}={value}' for key, value in params.items())}")
+
+
+def retry(
+    run: RunName,
+    trial: Annotated[list[str] | None, typer.Option(help="Trial to try again, N or SPACE/N; all failed ones by default.")] = None,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Have a search try failed trials again, as new trials."""
+    from analysis.records import RunDirectory, RunError, find_record
+    from search.requests import ask
+
+    folder = RunDirectory.find(run, runs_dir)
+    records = folder.records()
+    chosen = [find_record(records, one) for one in trial] if trial else [record for record in records if record.state == "FAIL"]
+    if not chosen:
+        raise RunError(f"run {folder.name} has no failed trial; visiontune status {run} counts them")
+    for record in chosen:
+        ask(folder, "retry", record.space, {}, record.number)
+    _say_asked(folder, f"{', '.join(record.key for record in chosen)} again")
+
+
+def _say_asked(folder: Any, what: str) -> None:
+    """Say who will try what was asked for, and when."""
+    from search.plan import read_plan
+
+    if folder.alive():
+        print(f"run {folder.name} tries {what}, next")
+        return
+    state, budget = folder.state(), read_plan(folder.plan_file).trials
+    done = state.trials.get("COMPLETE", 0) + state.trials.get("PRUNED", 0) - state.infeasible
+    command = f"visiontune extend {folder.name} --trials N" if done >= budget else f"visiontune resume {folder.name}"
+    print(f"run {folder.name} will try {what} first, with: {command}")
+
+
+def _print(found: dict[str, Any]) -> None:
+    """One line an entry; what is empty is left out."""
+    for key, value in found.items():
+        if value not in ("", None, {}):
+            print(f"{key:10} {_plain(value)}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{key}={_plain(item)}" for key, item in value.items() if item != "")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+COMMANDS = (resume, status, stop, extend, enqueue, retry)

@@ -1,0 +1,85 @@
+"""What a search ran with: code, packages, plan and data of every session, and what changed since the last one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from analysis.records import RunDirectory, read_json, write_whole
+from search.plan import Plan
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("spaces", "trainables", "analysis", "search")
+PACKAGES = ("ray", "optuna", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "cyvlfeat", "pillow", "mlflow")
+MAY_CHANGE = ("trials", "name")
+"""Settings of a plan that change nothing about a trial."""
+
+
+def facts(plan: Plan, fingerprint: str) -> dict[str, Any]:
+    """What this session runs with; ``plan_sha256`` is of the plan as YAML, ``code`` has a SHA-256 a source file."""
+    code = {
+        path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for layer in LAYERS
+        for path in sorted((ROOT / layer).rglob("*.py"))
+    }
+    return {
+        "time": time.time(),
+        "node": platform.node(),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "plan_sha256": hashlib.sha256(plan.to_yaml().encode()).hexdigest(),
+        "plan": plan.model_dump(mode="json", exclude={"tracking", "storage"}),
+        "data": fingerprint,
+        "code": code,
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def sessions(run: RunDirectory) -> list[dict[str, Any]]:
+    """What every session of a run ran with, oldest first."""
+    try:
+        return list(read_json(run.path / "provenance.json"))
+    except FileNotFoundError:
+        return []
+
+
+def note(run: RunDirectory, now: dict[str, Any]) -> list[str]:
+    """Keep what this session runs with; returns what changed since the last one, a line each."""
+    before = sessions(run)
+    write_whole(run.path / "provenance.json", json.dumps([*before, now], indent=1))
+    return changes(before[-1], now) if before else []
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two sessions, a line each."""
+    lines = []
+    if before["python"] != now["python"]:
+        lines.append(f"Python is {now['python']}, was {before['python']}")
+    for name in _differing(before["packages"], now["packages"]):
+        lines.append(f"package {name} is {now['packages'].get(name, 'missing')}, was {before['packages'].get(name, 'missing')}")
+    files = _differing(before["code"], now["code"])
+    if files:
+        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+        lines.append(f"the code has changed: {', '.join(files[:5])}{more}")
+    for name in _differing(before["plan"], now["plan"]):
+        if name not in MAY_CHANGE:
+            lines.append(f"the plan's {name} is {now['plan'].get(name)}, was {before['plan'].get(name)}")
+    if before["data"] != now["data"]:
+        lines.append("the images have changed, though neither their number nor their classes: trials before and after saw different pixels")
+    return lines
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]

@@ -1,0 +1,83 @@
+"""Where Optuna's studies live: a journal in the run directory, or a database by its URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+
+from analysis.records import RunDirectory, RunError
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def open_storage(run: RunDirectory, url: str) -> BaseStorage:
+    """The storage of a run; for the driver, which alone writes it.
+
+    Raises:
+        RunError: if a database cannot be reached.
+    """
+    return _database(url) if url else open_journal(run.journal)
+
+
+def open_journal(journal: Path) -> JournalStorage:
+    """The storage in ``journal``.
+
+    A driver killed while it wrote leaves half a line or a lock: both are removed, since
+    what was not written whole was not said.
+    """
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    for lock in journal.parent.glob(f"{journal.name}.lock*"):
+        lock.unlink(missing_ok=True)
+    cut_half_line(journal)
+    return JournalStorage(JournalFileBackend(str(journal.absolute())))
+
+
+def _database(url: str) -> RDBStorage:
+    import sqlalchemy
+
+    try:
+        return RDBStorage(url)
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+        cause = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise RunError(f"storage {url} cannot be opened ({cause}); check that the database is there and may be written") from error
+
+
+def study_name(run: RunDirectory, url: str, space: str) -> str:
+    """The name of a space's study: the space in the run's own journal; run and space in a database that others use too."""
+    return f"visiontune/{run.name}-{run.state().id}/{space}" if url else space
+
+
+def read_trials(run: RunDirectory, url: str = "") -> dict[str, list[FrozenTrial]]:
+    """Every trial by space, as Optuna has them; for reading beside a driver that writes."""
+    if not url and not run.journal.is_file():
+        return {}
+    storage = _database(url) if url else JournalStorage(JournalFileBackend(str(run.journal.absolute())))
+    prefix = study_name(run, url, "")
+    return {
+        study.study_name.removeprefix(prefix): storage.get_all_trials(study._study_id, deepcopy=False)
+        for study in storage.get_all_studies()
+        if study.study_name.startswith(prefix)
+    }
+
+
+def cut_half_line(path: Path) -> None:
+    """Remove what follows the last line end of a file that is only appended to, line by line."""
+    if not path.is_file():
+        return
+    with open(path, "r+b") as file:
+        end = file.seek(0, 2)
+        position = end
+        while position > 0:
+            start = max(0, position - 65536)
+            file.seek(start)
+            found = file.read(position - start).rfind(b"\n")
+            if found >= 0:
+                position = start + found + 1
+                break
+            position = start
+        if position < end:
+            file.truncate(position)
