@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ OBJECT_STORE_BYTES = 2 * 1024**3
 
 
 @contextmanager
-def local_cluster(cores: int, lost: Callable[[str], None]) -> Iterator[Any]:
+def local_cluster(cores: int, lost: Callable[[str], None] = lambda name: print(f"{name} died", file=sys.stderr)) -> Iterator[Any]:
     """Ray with ``cores`` CPUs on this machine, for the time of the block; gives the module ``ray``.
 
     Args:

@@ -124,12 +124,18 @@ class Session:
         from trainables.tune import CPUS, SearchTrial
 
         folder, plan, session = self._folder, self._plan, self._state.session
+        # Waiting trials hold a little of a core each: with more than four a core, no stage would find a whole one.
+        concurrency = min(self._plan.concurrency or cores + MORE_TRIALS_THAN_CORES, MOST_TRIALS_A_CORE * cores)
+        wave, first = min(concurrency, self._ledger.trials - self._ledger.tally.done), list[int]()
         stepwise = {name: space.reports != "nothing" for name, space in plan.search_spaces().items()}
 
         def tune_config(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
             left = latest(checkpoints(folder, space, number)) if stepwise[space] and session > 1 else None
             own = {"space": space, "number": number, "config": config, "checkpoints": stepwise[space]}
-            return {**shared, **own, "restore": str(left) if left else None}
+            if len(first) < wave:
+                first.append(number)
+                own["gate"] = (str(folder.path / "tune" / f"gate-{session}"), wave)
+            return {**shared, "gate": None, **own, "restore": str(left) if left else None}
 
         def resources(config: dict[str, Any]) -> dict[str, float]:
             gpus = plan.gpus_per_trial if stepwise[config["space"]] else 0.0
@@ -145,9 +151,16 @@ class Session:
             return bool(asked) or folder.stop_file.exists()
 
         bridge = Bridge(self._ledger, tune_config, stop_asked, plan.limits.trial_seconds)
-        # Waiting trials hold a little of a core each: with more than four a core, no stage would find a whole one.
-        concurrency = min(plan.concurrency or cores + MORE_TRIALS_THAN_CORES, MOST_TRIALS_A_CORE * cores)
-        run_tune(SearchTrial, bridge, redraw, resources=resources, concurrency=concurrency, folder=folder.path / "tune", session=session)
+        run_tune(
+            SearchTrial,
+            bridge,
+            redraw,
+            resources=resources,
+            concurrency=concurrency,
+            alike=len({tuple(resources({"space": space}).items()) for space in plan.spaces}) == 1,
+            folder=folder.path / "tune",
+            session=session,
+        )
         if bridge.error:
             raise bridge.error
         return f"asked by {asked[0]}" if asked else "asked by visiontune stop" if folder.stop_file.exists() else ""

@@ -139,11 +139,23 @@ class StudySearcher(Searcher):
 
 
 class StudyScheduler(FIFOScheduler):
-    """Tune's scheduler: stops a trial when the study's pruner would."""
+    """Tune's scheduler: stops a trial when the study's pruner would.
 
-    def __init__(self, bridge: Bridge) -> None:
+    Args:
+        bridge: asked.
+        pool: idle workers to keep for the next trials. Tune alone keeps one, and starts a
+            fresh process, which costs seconds, for every other trial.
+    """
+
+    def __init__(self, bridge: Bridge, pool: int) -> None:
         super().__init__()
         self._bridge = bridge
+        self._pool = pool
+
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+        for _ in range(self._pool):
+            tune_controller._actor_cache.increase_max(trial.placement_group_factory)
+        self._pool = 0
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         stop = self._bridge.guarded(lambda: self._bridge.report(trial.trial_id, result))
@@ -195,6 +207,7 @@ def run_tune(
     *,
     resources: Callable[[dict[str, Any]], dict[str, float]],
     concurrency: int,
+    alike: bool,
     folder: Path,
     session: int,
 ) -> None:
@@ -202,6 +215,8 @@ def run_tune(
 
     Args:
         resources: what a trial with this Tune config asks for.
+        alike: whether all trials ask for the same: only then are idle workers kept, which
+            would otherwise hold what the others wait for.
         folder: Tune's own directory; a trial's checkpoints lie below SPACE-NUMBER in it.
         session: of the run: a trial that goes on does so in another folder than before.
     """
@@ -210,7 +225,7 @@ def run_tune(
         name=folder.name,
         storage_path=str(folder.parent),
         search_alg=StudySearcher(bridge),
-        scheduler=StudyScheduler(bridge),
+        scheduler=StudyScheduler(bridge, concurrency if alike else 0),
         callbacks=[StudyCallback(bridge, redraw)],
         stop=StopRequest(bridge),
         num_samples=-1,

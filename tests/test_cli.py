@@ -47,7 +47,7 @@ def test_every_command_has_help(name: str) -> None:
         ((*TINY, "--set", "size"), "KEY=VALUE"),
         ((*TINY, "--set", "size=1000"), "tiny-image.size must be a whole number in 2..64, but got '1000'"),
         ((*TINY, "--set", "sizes=16"), "has no parameter 'sizes'; it has metric, size"),
-        ((*TINY, "--sampler", "oracle"), "'tpe', 'random' or 'grid'"),
+        ((*TINY, "--sampler", "oracle"), "'tpe', 'gp'"),
         ((*TINY, "--name", "../up"), "a name is letters"),
         ((*TINY, "--dataset", "cats"), "unknown dataset 'cats'; allowed are digits"),
         ((*TINY, "--dataset", "folder:/nowhere"), "no such folder"),
@@ -130,7 +130,7 @@ def test_debug_adds_the_traceback(tmp_path: Path) -> None:
 def test_spaces_and_datasets_are_listed(tmp_path: Path) -> None:
     """What can be searched and read is asked of the program, not of the source."""
     spaces = {space["name"]: space for space in output("spaces")}
-    assert set(spaces) == {"tiny-image", "bag-of-sift"}
+    assert set(spaces) == {"tiny-image", "bag-of-sift", "toy", "toy-folds"}
     assert "step" in {p["name"] for p in spaces["bag-of-sift"]["parameters"]}
     assert [d["spec"] for d in output("datasets")] == ["digits", "fashion-mnist[:DIR]", "cifar10[:DIR]", "folder:DIR", "npz:FILE"]
 

@@ -11,7 +11,7 @@ import pytest
 from program import Driver, output, refusal, tracked, visiontune
 
 from analysis.records import RunDirectory
-from search.study import read_trials
+from search.storage import read_trials
 
 TRIALS = 30
 MANY = 250
@@ -24,7 +24,7 @@ def arguments(runs: Path, trials: int) -> tuple[object, ...]:
 
 def ends(folder: RunDirectory) -> dict[str, Any]:
     """Value and end of every finished trial, as the study has them."""
-    trials = {f"{space}/{t.number}": t for space, found in read_trials(folder.journal).items() for t in found}
+    trials = {f"{space}/{t.number}": t for space, found in read_trials(folder).items() for t in found}
     return {key: (t.value, t.datetime_complete) for key, t in trials.items() if t.state.is_finished()}
 
 

@@ -14,7 +14,7 @@ from analysis.records import DriverState, RunDirectory
 from search.ledger import Ledger
 from search.outbox import Outbox
 from search.plan import Plan, make_plan
-from search.study import cut_half_line, read_trials
+from search.storage import cut_half_line, read_trials
 
 
 def plan(**settings: Any) -> Plan:
@@ -38,7 +38,7 @@ def finish_all(ledger: Ledger) -> None:
 
 
 def states(folder: RunDirectory) -> dict[str, list[str]]:
-    return {space: [trial.state.name for trial in trials] for space, trials in read_trials(folder.journal).items()}
+    return {space: [trial.state.name for trial in trials] for space, trials in read_trials(folder).items()}
 
 
 def test_a_search_ends_with_exactly_the_planned_trials(tmp_path: Path) -> None:
@@ -72,12 +72,12 @@ def test_a_continued_search_runs_begun_trials_again_under_their_own_numbers(tmp_
     assert begun is not None
     ledger.end(done.key, result(0.5))
     again = Ledger(folder, plan())
-    assert again.counts["COMPLETE"] == 1
+    assert again.tally.counts["COMPLETE"] == 1
     assert again.propose() == begun
     again.end(begun.key, result(0.6))
     finish_all(again)
     assert states(folder) == {"tiny-image": ["COMPLETE"] * 5}
-    assert [trial.value for trial in read_trials(folder.journal)["tiny-image"]][:2] == [0.5, 0.6]
+    assert [trial.value for trial in read_trials(folder)["tiny-image"]][:2] == [0.5, 0.6]
 
 
 def test_a_record_that_the_study_was_not_told_is_told(tmp_path: Path) -> None:
@@ -86,12 +86,12 @@ def test_a_record_that_the_study_was_not_told_is_told(tmp_path: Path) -> None:
     ledger = Ledger(folder, plan())
     proposal = ledger.propose()
     assert proposal is not None
-    ledger._tell = lambda record: None  # type: ignore[method-assign]  # dies here
+    ledger.tell = lambda record: None  # type: ignore[method-assign]  # dies here
     ledger.end(proposal.key, result(0.7))
     assert states(folder) == {"tiny-image": ["RUNNING"]}
     again = Ledger(folder, plan())
-    assert again.counts["COMPLETE"] == 1
-    assert read_trials(folder.journal)["tiny-image"][0].value == 0.7
+    assert again.tally.counts["COMPLETE"] == 1
+    assert read_trials(folder)["tiny-image"][0].value == 0.7
 
 
 def test_a_record_that_the_outbox_was_not_told_is_told_once(tmp_path: Path) -> None:
@@ -142,16 +142,16 @@ def test_a_result_without_a_finite_objective_is_a_failure_with_its_cause(tmp_pat
     record = ledger.end(proposal.key, {**result(0.5), "val_accuracy": value})
     assert record is not None
     assert record.state == "FAIL"
-    assert "finite val_accuracy" in (record.failure or "")
+    assert "val_accuracy was" in (record.failure or "")
     assert states(folder) == {"tiny-image": ["FAIL"]}
 
 
 def test_too_many_failures_end_the_search(tmp_path: Path) -> None:
     """A search in which everything fails must not go on for ever."""
-    ledger = Ledger(run_directory(tmp_path), plan(max_failed=2))
+    ledger = Ledger(run_directory(tmp_path), plan(limits={"max_failed": 2}))
     while (proposal := ledger.propose()) is not None:
         ledger.end(proposal.key, {"failure": "boom", "traceback": "…"})
-    assert ledger.counts["FAIL"] == 3
+    assert ledger.tally.counts["FAIL"] == 3
     assert "3 trials failed" in ledger.finished_reason
 
 
@@ -162,7 +162,7 @@ def test_an_end_told_twice_counts_once(tmp_path: Path) -> None:
     assert proposal is not None
     assert ledger.end(proposal.key, result(0.5)) is not None
     assert ledger.end(proposal.key, {"failure": "late"}) is None
-    assert ledger.counts == {"COMPLETE": 1, "PRUNED": 0, "FAIL": 0}
+    assert ledger.tally.counts == {"COMPLETE": 1, "PRUNED": 0, "FAIL": 0}
 
 
 def test_a_grid_gives_each_combination_once_also_across_a_restart(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_grid_gives_each_combination_once_also_across_a_restart(tmp_path: Path
     finish_all(again)
     configs = [json.dumps(record.config, sort_keys=True) for record in folder.records()]
     assert len(configs) == len(set(configs)) == 6, "cosine is blind to the norm: (2 norms + 1) x 2 k"
-    assert again.finished_reason == "the grid has no more than 6 combinations"
+    assert again.finished_reason == "there are no more than 6 combinations"
 
 
 def test_a_continued_random_search_draws_other_configurations(tmp_path: Path) -> None:
@@ -230,8 +230,8 @@ def test_predictions_are_kept_of_the_best_only(tmp_path: Path) -> None:
     kept = [record for record in folder.records() if folder.predictions(record) is not None]
     assert 10 <= len(kept) < 40
     assert max(record.metrics["val_accuracy"] for record in kept) == max(values)
-    assert ledger.best is not None
-    assert folder.predictions(ledger.best).tolist() == [1, 2, 3]  # type: ignore[union-attr]
+    assert ledger.tally.best is not None
+    assert folder.predictions(ledger.tally.best).tolist() == [1, 2, 3]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("stopping", [True, False])
@@ -241,7 +241,7 @@ def test_a_failure_while_the_search_stops_is_left_for_resume(tmp_path: Path, sto
 
     folder = run_directory(tmp_path)
     ledger = Ledger(folder, plan())
-    bridge = Bridge(ledger, {}, lambda: False)
+    bridge = Bridge(ledger, lambda *trial: {}, lambda: False, None)
     bridge.suggest("a")
     bridge._stop_asked = lambda: stopping
     bridge.end("a", {"failure": "its worker died"})
@@ -251,11 +251,13 @@ def test_a_failure_while_the_search_stops_is_left_for_resume(tmp_path: Path, sto
 def test_a_search_that_gave_up_may_be_tried_again(tmp_path: Path) -> None:
     """Once the cause of the failures is mended, resume must run trials, not count old failures."""
     folder = run_directory(tmp_path)
-    ledger = Ledger(folder, plan(max_failed=1))
+    ledger = Ledger(folder, plan(limits={"max_failed": 1}))
     while (proposal := ledger.propose()) is not None:
         ledger.end(proposal.key, {"failure": "boom"})
-    assert ledger.gave_up
-    again = Ledger(folder, plan(max_failed=1))
+    assert ledger.ending is not None
+    assert ledger.ending.gave_up
+    again = Ledger(folder, plan(limits={"max_failed": 1}))
     finish_all(again)
-    assert again.counts == {"COMPLETE": 5, "PRUNED": 0, "FAIL": 2}
-    assert not again.gave_up
+    assert again.tally.counts == {"COMPLETE": 5, "PRUNED": 0, "FAIL": 2}
+    assert again.ending is not None
+    assert not again.ending.gave_up

@@ -23,7 +23,7 @@ def ledger(tmp_path: Path) -> Ledger:
 def test_plain_lines_say_trials_done_best_and_time_left(tmp_path: Path) -> None:
     """In a log file there is no live display; a line must say it all."""
     out, found = io.StringIO(), ledger(tmp_path)
-    with Progress(found, 4, "val_accuracy", 60.0, Console(file=out, width=200)) as progress:
+    with Progress(found, "val_accuracy", lambda: 60.0, Console(file=out, width=200)) as progress:
         assert progress.time_left() is None
         proposal = found.propose()
         assert proposal is not None
@@ -37,7 +37,7 @@ def test_plain_lines_say_trials_done_best_and_time_left(tmp_path: Path) -> None:
 def test_a_terminal_shows_a_live_display_and_ends_with_one_line(tmp_path: Path) -> None:
     """The display must leave a readable terminal behind."""
     out = io.StringIO()
-    with Progress(ledger(tmp_path), 4, "val_accuracy", 0.0, Console(file=out, force_terminal=True, width=120)) as progress:
+    with Progress(ledger(tmp_path), "val_accuracy", lambda: 0.0, Console(file=out, force_terminal=True, width=120)) as progress:
         progress.redraw()
     assert "0/4 trials" in out.getvalue()
 
@@ -49,7 +49,7 @@ def test_a_terminal_that_is_gone_stops_no_search(tmp_path: Path) -> None:
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    with Progress(ledger(tmp_path), 4, "val_accuracy", 0.0, SearchConsole(file=Gone(), force_terminal=True)) as progress:
+    with Progress(ledger(tmp_path), "val_accuracy", lambda: 0.0, SearchConsole(file=Gone(), force_terminal=True)) as progress:
         progress.redraw()
     plain = SearchConsole(file=Gone())
     plain.print("nobody reads this")

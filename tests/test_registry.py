@@ -109,13 +109,14 @@ def test_a_reused_actor_leaks_nothing_from_one_trial_to_the_next(ray: Any, regis
     from trainables.data import ReadOptions, read_dataset
     from trainables.knn.pipeline import Validation, data_source
     from trainables.stage_registry import NAMESPACE
-    from trainables.tune import KnnTrial
+    from trainables.tune import SearchTrial
 
     source = data_source(read_dataset("digits"), ReadOptions())
     named = StageRegistry.options(name="aba", namespace=NAMESPACE).remote(parts=2)  # type: ignore[attr-defined]
     config = {"metric": "cityblock", "size": 8, "resampling": "box", "centring": False, "norm": "l1", "k": 3, "vote": "distance"}
     shared = {"registry": "aba", "data": source, "validation": Validation("leave-one-out"), "seed": 0, "space": "tiny-image", "number": 0}
-    trial = KnnTrial({**shared, "config": config})
+    shared |= {"gate": None, "restore": None, "checkpoints": False}
+    trial = SearchTrial({**shared, "config": config})
     results = []
     for metric in ("cityblock", "cosine", "cityblock"):
         assert trial.reset_config({**shared, "config": {**config, "metric": metric, "norm": "none" if metric == "cosine" else "l1"}})

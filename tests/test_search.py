@@ -13,7 +13,7 @@ from program import output, refusal, tracked, visiontune
 
 import search
 from analysis.records import RunDirectory
-from search.study import read_trials
+from search.storage import read_trials
 
 
 def test_a_search_leaves_exactly_its_trials_everywhere(digits_runs: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_search_leaves_exactly_its_trials_everywhere(digits_runs: Path) -> Non
     assert status["budget"] == 12
     assert status["tracking"] == {"waiting": 0, "error": ""}
     folder = RunDirectory(digits_runs / "first")
-    values = {f"{space}/{t.number}": t.value for space, trials in read_trials(folder.journal).items() for t in trials}
+    values = {f"{space}/{t.number}": t.value for space, trials in read_trials(folder).items() for t in trials}
     assert values == {record.key: record.metrics["val_accuracy"] for record in folder.records()}
     assert tracked(digits_runs).points == {key: [value] for key, value in values.items()}
 
@@ -43,7 +43,7 @@ def test_the_best_is_the_highest_validation_accuracy(digits_runs: Path) -> None:
 def test_one_trial_shows_its_log(digits_runs: Path) -> None:
     """The first question about a trial is what it did."""
     shown = visiontune("status", "first", "--trial", "bag-of-sift/0", "--runs-dir", digits_runs)
-    assert "trial bag-of-sift/0: BagOfSiftConfig" in shown.stdout
+    assert "trial bag-of-sift/0: {'step': " in shown.stdout
     assert "val_accuracy" in shown.stdout
     assert "SPACE" not in refusal("status", "first", "--trial", "bag-of-sift/99", "--runs-dir", digits_runs)
     assert "tiny-image/0 or" in refusal("status", "first", "--trial", "0", "--runs-dir", digits_runs).replace(

@@ -11,8 +11,7 @@ import pytest
 from samples import record
 
 from analysis.records import DriverState, RunDirectory
-from search.ledger import trial_fact
-from search.outbox import Outbox
+from search.outbox import Outbox, trial_fact
 from search.plan import Tracking
 from search.tracking import Sender, Tracker
 
@@ -27,7 +26,7 @@ def run_directory(tmp_path: Path, trials: int = 3) -> RunDirectory:
     outbox = Outbox(folder.outbox)
     outbox.append({"kind": "run", "time": 1000.0, "note": "a search", "params": {"trials": trials}, "tags": {"a": "b"}})
     for number in range(trials):
-        outbox.append(trial_fact(record(number)))
+        outbox.append(trial_fact(record(number), []))
     return folder
 
 
@@ -76,7 +75,7 @@ def test_sending_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """What was noted as sent is not sent again, and what was added since is."""
     folder = run_directory(tmp_path)
     Sender(folder, Tracking()).send()
-    Outbox(folder.outbox).append(trial_fact(record(3)))
+    Outbox(folder.outbox).append(trial_fact(record(3), []))
     assert Sender(folder, Tracking()).send() == 1
     assert len(stored(folder)[1]) == 4
 
@@ -129,5 +128,5 @@ def test_half_a_fact_is_not_sent(tmp_path: Path) -> None:
     outbox = Outbox(folder.outbox)
     assert len(list(outbox.read())) == 4
     outbox.repair()
-    outbox.append(trial_fact(record(3)))
+    outbox.append(trial_fact(record(3), []))
     assert len(list(outbox.read())) == 5

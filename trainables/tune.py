@@ -6,6 +6,7 @@ end the actor, and a fresh one costs seconds where a reused one costs millisecon
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import platform
@@ -48,17 +49,39 @@ RUNS: dict[str, Callable[[dict[str, Any]], Run]] = {
 """What runs the trials of each space, made from the Tune config of one."""
 CPUS = dict.fromkeys(("tiny-image", "bag-of-sift", "toy", "toy-folds"), TRIAL_CPUS)
 """CPUs a trial of each space asks for: these only wait."""
+GATE_PATIENCE = 5.0
+"""Seconds without another worker after which those that are there begin."""
+
+
+def _wait_for_others(gate: Path, name: str, workers: int) -> None:
+    """Wait until ``workers`` processes have started, or none has for a while.
+
+    Tune gives the worker of a trial that has ended to one that still waits for its own, and
+    kills that one; so trials shorter than the start of a process would start one each, for ever.
+    """
+    with contextlib.suppress(OSError):
+        gate.mkdir(parents=True, exist_ok=True)
+        (gate / name).touch()
+        there, since = 0, time.monotonic()
+        while there < workers and time.monotonic() - since < GATE_PATIENCE:
+            time.sleep(0.02)
+            now = len(list(gate.iterdir()))
+            if now > there:
+                there, since = now, time.monotonic()
 
 
 class SearchTrial(tune.Trainable):
     """One configuration of any space, a step at a time.
 
     The Tune config holds ``space``, ``number`` and ``config`` of the trial, ``restore`` (the
-    checkpoint an earlier driver left, or None), ``checkpoints`` (whether its space has any),
-    and what all trials share: ``seed`` and, for images, ``registry`` (its name), ``data`` and ``validation``.
+    checkpoint an earlier driver left, or None), ``checkpoints`` (whether its space has any), ``gate``
+    (of the first workers: folder and number), and what all trials share: ``seed`` and, for images, ``registry`` (its
+    name), ``data`` and ``validation``.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
+        if config["gate"]:
+            _wait_for_others(Path(config["gate"][0]), f"{config['space']}-{config['number']}", config["gate"][1])
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
