@@ -69,6 +69,7 @@ def export(
     from analysis.leaderboard import ranked
     from analysis.records import RunDirectory, RunError, find_record
     from search.plan import read_plan
+    from trainables.stage_cache import stage_cache
 
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
@@ -77,7 +78,8 @@ def export(
     if trial is None and not order:
         raise RunError(f"run {folder.name} has no complete trial to export; visiontune status {run} says how it stands")
     record = find_record(records, trial) if trial else order[0]
-    source = Source(folder, plan.read_options(), plan.validation_for(folder.data().sizes), plan.seed, plan.class_order)
+    cache = stage_cache(folder.path.parent, plan.cache_gib)
+    source = Source(folder, plan.read_options(), plan.validation_for(folder.data().sizes), plan.seed, plan.class_order, cache)
     done = write(source, record, out, score_test=not no_test)
     if json_:
         facts = {"bundle": str(done.bundle), "trial": done.trial, "val_accuracy": done.val_accuracy, "test_accuracy": done.test_accuracy}

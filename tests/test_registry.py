@@ -53,7 +53,7 @@ def test_a_stage_that_many_ask_for_at_once_runs_once(ray: Any, registry: Any, tm
 
     @ray.remote(num_cpus=0.01)
     def ask(stage: Stage) -> Any:
-        return fetch(registry, stage)[0]
+        return fetch(registry, stage)[0][0]
 
     answers = ray.get([ask.remote(stage) for stage in asked * 4])
     assert [answer.tolist() for answer in answers[:3]] == [[2, 1], [2, 1], [3, 1]]
@@ -66,7 +66,7 @@ def test_rows_are_joined_in_order_whatever_the_parts(ray: Any, tmp_path: Path) -
     numbers = Stage(stage_functions.numbers, {"count": 1000})
     for parts in (1, 3, 50):
         registry = StageRegistry.remote(parts=parts)  # type: ignore[attr-defined]
-        value, _ = fetch(registry, Stage(stage_functions.tripled, {}, (numbers,), rows=1000))
+        (value,), _ = fetch(registry, Stage(stage_functions.tripled, {}, (numbers,), rows=1000))
         assert np.array_equal(value, np.arange(1000) * 3)
 
 
@@ -80,7 +80,7 @@ def test_a_stage_that_fails_names_itself_and_the_cause_and_hurts_no_other(regist
     assert runs(place, 0) <= ATTEMPTS, "what fails every time is not tried for ever"
     with pytest.raises(StageError, match="word 7"):
         fetch(registry, counted(place, 5, bad))
-    assert fetch(registry, counted(place, 6))[0].tolist() == [6]
+    assert fetch(registry, counted(place, 6))[0][0].tolist() == [6]
 
 
 def test_a_failure_that_passes_is_not_remembered(registry: Any, tmp_path: Path) -> None:
@@ -88,20 +88,20 @@ def test_a_failure_that_passes_is_not_remembered(registry: Any, tmp_path: Path) 
     stage = Stage(stage_functions.out_of_memory_once, {"place": str(tmp_path)})
     with pytest.raises(StageError, match="MemoryError"):
         fetch(registry, stage)
-    assert fetch(registry, stage)[0].tolist() == [43]
+    assert fetch(registry, stage)[0][0].tolist() == [43]
 
 
 def test_a_killed_stage_worker_is_replaced(registry: Any, tmp_path: Path) -> None:
     """A worker that the kernel kills takes nothing with it."""
-    assert fetch(registry, Stage(stage_functions.dying_once, {"place": str(tmp_path)}))[0].tolist() == [42]
+    assert fetch(registry, Stage(stage_functions.dying_once, {"place": str(tmp_path)}))[0][0].tolist() == [42]
 
 
 def test_a_killed_registry_starts_again_and_is_asked_again(ray: Any, registry: Any, tmp_path: Path) -> None:
     """The registry is one process: the search must outlive it."""
     stage = counted(tmp_path / "n", 8)
-    assert fetch(registry, stage)[0].tolist() == [8]
+    assert fetch(registry, stage)[0][0].tolist() == [8]
     ray.kill(registry, no_restart=False)
-    assert fetch(registry, counted(tmp_path / "n", 9, stage))[0].tolist() == [9, 8]
+    assert fetch(registry, counted(tmp_path / "n", 9, stage))[0][0].tolist() == [9, 8]
 
 
 def test_a_reused_actor_leaks_nothing_from_one_trial_to_the_next(ray: Any, registry: Any) -> None:
