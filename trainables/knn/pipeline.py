@@ -162,7 +162,7 @@ def tiny_stage(config: TinyImageConfig, images: Stage, rows: int, mirrored: bool
     """Tiny images as (rows, size²) feature vectors."""
     parameters = {"size": config.size, "resampling": config.resampling, "mirrored": mirrored}
     tiny = Stage(tiny_images, parameters, (images,), rows)
-    return Stage(normalised, {"norm": config.norm, "centring": config.centring}, (tiny,))
+    return Stage(normalised, {"norm": config.norm, "centring": config.centring}, (tiny,), large=8 * rows * config.size**2)
 
 
 def features_stage(config: KnnConfig, data: DataSource, split: str, seed: int, mirrored: bool = False) -> Stage:
