@@ -126,7 +126,7 @@ def noop(scenes: Path, options: Any) -> dict[str, Any]:
     from search.cluster import local_cluster
 
     began = time.monotonic()
-    with local_cluster(CORES):
+    with local_cluster(CORES, print):
         from ray import tune
 
         class Nothing(tune.Trainable):
@@ -184,7 +184,7 @@ def bare(scenes: Path, options: Any) -> dict[str, Any]:
     from search.cluster import local_cluster
 
     train, val = read(scenes)
-    with local_cluster(CORES) as ray:
+    with local_cluster(CORES, print) as ray:
         from ray import tune
 
         data = ray.put((train, val))

@@ -24,7 +24,7 @@ def ray() -> Iterator[Any]:
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # so that workers find stage_functions
     try:
-        with local_cluster(2) as ray:
+        with local_cluster(2, print) as ray:
             yield ray
     finally:
         os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
