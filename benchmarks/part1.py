@@ -25,6 +25,7 @@ import argparse
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -172,9 +173,8 @@ def noop(scenes: Path, options: Any) -> dict[str, Any]:
 def _search(scenes: Path, options: Any, name: str) -> dict[str, Any]:
     folder = options.out / "scenes"
     if not folder.exists():
-        folder.mkdir(parents=True)
-        (folder / "train").symlink_to((scenes / "train").absolute())
-        (folder / "val").symlink_to((scenes / "test").absolute())
+        shutil.copytree(scenes / "train", folder / "train")
+        shutil.copytree(scenes / "test", folder / "val")
     lists = {"step": list(STEPS), "vocabulary_size": list(SIZES), "metric": list(METRICS), "norm": list(NORMS), "k": list(KS)}
     plan = {"spaces": ["bag-of-sift"], "dataset": f"folder:{folder}", "trials": 360, "sampler": "grid", "concurrency": CONCURRENCY}
     (options.out / "plan.yaml").write_text(json.dumps({**plan, "set": {**FIXED, **lists}, "tracking": {"enabled": False}}))
