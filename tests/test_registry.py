@@ -133,7 +133,7 @@ def test_a_damaged_file_is_computed_again_for_whoever_waits(ray: Any, tmp_path: 
     path = cache.folder / f"{stage.digest}.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
     registry = StageRegistry.remote(3, cache)  # type: ignore[attr-defined]
-    assert fetch(registry, counted(place, 23, stage))[0][0].tolist() == [23, 33]
+    assert fetch(registry, counted(place, 23, stage))[0][0].tolist() == [23, 43]
     assert (runs(place, 22), runs(place, 21)) == (2, 1)
     np.testing.assert_array_equal(cache.read(stage), [22, 21])
 
@@ -201,13 +201,22 @@ def test_a_reused_actor_leaks_nothing_from_one_trial_to_the_next(ray: Any, regis
     from trainables.data import ReadOptions, read_dataset
     from trainables.knn.pipeline import Validation, data_source
     from trainables.stage_registry import NAMESPACE
-    from trainables.tune import KnnTrial
+    from trainables.tune import SearchTrial
 
     source = data_source(read_dataset("digits"), ReadOptions())
     named = StageRegistry.options(name="aba", namespace=NAMESPACE).remote(parts=2)  # type: ignore[attr-defined]
     config = {"metric": "cityblock", "size": 8, "resampling": "box", "centring": False, "norm": "l1", "k": 3, "vote": "distance"}
-    shared = {"registry": "aba", "data": source, "validation": Validation("leave-one-out"), "seed": 0, "space": "tiny-image", "number": 0}
-    trial = KnnTrial({**shared, "config": config})
+    shared = {
+        "registry": "aba",
+        "data": source,
+        "validation": Validation("leave-one-out"),
+        "seed": 0,
+        "space": "tiny-image",
+        "number": 0,
+        "restore": None,
+        "checkpoints": False,
+    }
+    trial = SearchTrial({**shared, "config": config})
     results = []
     for metric in ("cityblock", "cosine", "cityblock"):
         assert trial.reset_config({**shared, "config": {**config, "metric": metric, "norm": "none" if metric == "cosine" else "l1"}})
