@@ -2,8 +2,9 @@
 
     bundle.json         format, kind, config, classes, preprocessing, metrics with their split and n,
                         seed, versions, dataset, source trial, and the model file's SHA-256
-    model.safetensors   features (n, d) float64, labels (n,) int64 and, for bag-of-sift,
-                        vocabulary (size, 128) float32
+    model.safetensors   features (n, d), labels (n,) int64 and, for bag-of-sift,
+                        vocabulary (size, 128) float32 and, with idf, weights (size,) float64;
+                        features and labels of mirror images follow those of the images
 
 Nothing in a bundle is executed: JSON and safetensors hold data only.
 """
@@ -24,14 +25,12 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from analysis.records import write_whole
-from spaces import get_space
+from spaces import TinyImageConfig, get_space
 from spaces.errors import UserError
 from trainables.data import Images
-from trainables.knn.encoding import word_histograms
 from trainables.knn.neighbours import Neighbours, nearest_neighbours, votes_by_k
-from trainables.knn.norms import normalised
-from trainables.knn.pipeline import CONFIG_TYPES, KnnConfig
-from trainables.knn.tiny import tiny_images
+from trainables.knn.norms import Floats
+from trainables.knn.pipeline import CONFIG_TYPES, KnnConfig, bag_stage, counts_stage, tiny_stage
 from trainables.stages import Stage, compute
 
 FORMAT = 1
@@ -94,34 +93,33 @@ class Model:
 
     Attributes:
         facts: what bundle.json says of it.
-        features: (n, d) float64 training features.
+        features: (n, d) training features, float64 of tiny images and float32 of bags.
         labels: (n,) int64 their classes.
         vocabulary: (size, 128) float32 codebook, for bag-of-sift.
+        weights: (size,) float64 of the words, with idf.
     """
 
     facts: BundleFacts
-    features: Float64
+    features: Floats
     labels: Int64
     vocabulary: npt.NDArray[np.float32] | None
+    weights: Float64 | None = None
 
     @property
     def config(self) -> KnnConfig:
         return CONFIG_TYPES[self.facts.space](**self.facts.config)  # type: ignore[arg-type]
 
-    def features_of(self, images: Images, workers: int | None = None) -> Float64:
-        """(m, d) float64 features of m grey images."""
+    def features_of(self, images: Images, workers: int | None = None) -> Floats:
+        """(m, d) features of m grey images."""
         config, rows = self.config, len(images)
-        source = Stage(_constant, {"value": "images"}, content="images")
-        memo: dict[str, Any] = {source.digest: images}
-        if self.vocabulary is None:
-            parameters = {"size": config.size, "resampling": config.resampling}  # type: ignore[union-attr]
-            tiny = Stage(tiny_images, parameters, (source,), rows)
-            return normalised(compute(tiny, memo, workers), norm=config.norm, centring=config.centring)  # type: ignore[union-attr]
-        words = Stage(_constant, {"value": "words"}, content="words")
-        memo[words.digest] = self.vocabulary
-        parameters = {name: getattr(config, name) for name in ("step", "bin_size", "fast", "transform")}
-        counts = Stage(word_histograms, parameters, (source, words), rows)
-        return normalised(compute(counts, memo, workers), norm=config.norm)
+        given = {"images": images, "words": self.vocabulary, "weights": self.weights}
+        sources = {name: Stage(_constant, {"value": name}, content=name) for name in given}
+        memo: dict[str, Any] = {sources[name].digest: value for name, value in given.items()}
+        if isinstance(config, TinyImageConfig):
+            return np.asarray(compute(tiny_stage(config, sources["images"], rows), memo, workers))
+        counts = counts_stage(config, sources["images"], sources["words"], rows, images.area)
+        weights = sources["weights"] if config.idf else None
+        return np.asarray(compute(bag_stage(config, counts, weights, rows), memo, workers))
 
     def scores_of(self, images: Images, workers: int | None = None) -> tuple[Int64, Float64]:
         """(m,) predicted class and (m, classes) float64 vote shares, which sum to 1."""
@@ -144,6 +142,8 @@ def write_bundle(folder: Path, model: Model) -> None:
     tensors: dict[str, np.ndarray[Any, Any]] = {"features": model.features, "labels": model.labels}
     if model.vocabulary is not None:
         tensors["vocabulary"] = model.vocabulary
+    if model.weights is not None:
+        tensors["weights"] = model.weights
     content = save_tensors({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
     write_whole(folder / "model.safetensors", content)
     write_facts(folder, model.facts.model_copy(update={"model_sha256": hashlib.sha256(content).hexdigest()}))
@@ -175,13 +175,16 @@ def read_bundle(folder: Path) -> Model:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{folder}: not a whole bundle ({' '.join(str(error).split())})") from error
-    features, labels, vocabulary = (tensors.get(name) for name in ("features", "labels", "vocabulary"))
+    features, labels, vocabulary, weights = (tensors.get(name) for name in ("features", "labels", "vocabulary", "weights"))
     if features is None or labels is None or features.ndim != 2 or labels.shape != (len(features),) or len(labels) == 0:
         raise BundleError(f"{folder}: model.safetensors must hold features (n, d) and labels (n,)")
-    if features.dtype != np.float64 or labels.dtype != np.int64 or not np.isfinite(features).all():
-        raise BundleError(f"{folder}: features must be finite float64 and labels int64, but got {features.dtype} and {labels.dtype}")
+    if features.dtype not in (np.float32, np.float64) or labels.dtype != np.int64 or not np.isfinite(features).all():
+        raise BundleError(f"{folder}: features must be finite floats and labels int64, but got {features.dtype} and {labels.dtype}")
     if len(set(facts.classes)) != len(facts.classes):
         raise BundleError(f"{folder}: bundle.json names a class twice")
     if labels.min() < 0 or labels.max() >= len(facts.classes) or (facts.space == "bag-of-sift") != (vocabulary is not None):
         raise BundleError(f"{folder}: model.safetensors does not fit bundle.json (labels or vocabulary)")
-    return Model(facts.model_copy(update={"config": config}), features, labels, vocabulary)
+    words = None if vocabulary is None else vocabulary.shape[:1]
+    if bool(config.get("idf")) != (weights is not None) or (weights is not None and weights.shape != words):
+        raise BundleError(f"{folder}: model.safetensors does not fit bundle.json (weights of words)")
+    return Model(facts.model_copy(update={"config": config}), features, labels, vocabulary, weights)

@@ -20,11 +20,12 @@ from analysis.bundle import FORMAT, BundleError, BundleFacts, Measured, Model, P
 from analysis.confusion import display_order
 from analysis.leaderboard import short_config
 from analysis.records import RunDirectory, RunError, TrialRecord, read_json, write_whole
+from spaces import BagOfSiftConfig
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.knn.neighbours import nearest_neighbours
-from trainables.knn.pipeline import CONFIG_TYPES, Validation, data_source, features_stage, validation_groups, words_stage
+from trainables.knn.pipeline import CONFIG_TYPES, Validation, data_source, gallery_stage, validation_groups, weights_stage, words_stage
 from trainables.scores import confusion, score
-from trainables.stages import compute
+from trainables.stages import NO_CACHE, Cache, compute
 
 Int64 = npt.NDArray[np.int64]
 PACKAGES = ("numpy", "scipy", "scikit-learn", "pillow", "cyvlfeat", "safetensors")
@@ -50,6 +51,7 @@ class Source:
     validation: Validation
     seed: int
     class_order: Sequence[str] = ()
+    cache: Cache = NO_CACHE
 
 
 def export(source: Source, record: TrialRecord, out: Path, score_test: bool = True) -> Exported:
@@ -111,8 +113,11 @@ def _model(source: Source, record: TrialRecord, dataset: Dataset) -> Model:
     config = CONFIG_TYPES[record.space](**record.config)  # type: ignore[arg-type]
     data = data_source(dataset, source.options)
     memo = {data.stage.digest: dataset}
-    features = compute(features_stage(config, data, "train", source.seed), memo)
-    vocabulary = compute(words_stage(config, data, source.seed), memo) if record.space == "bag-of-sift" else None  # type: ignore[arg-type]
+    features = compute(gallery_stage(config, data, source.seed), memo, cache=source.cache)
+    vocabulary = weights = None
+    if isinstance(config, BagOfSiftConfig):
+        vocabulary = compute(words_stage(config, data, source.seed), memo, cache=source.cache)
+        weights = compute(weights_stage(config, data, source.seed), memo, cache=source.cache) if config.idf else None
     scheme, split = source.validation.scheme, source.validation.split
     facts = BundleFacts(
         format=FORMAT,
@@ -132,7 +137,8 @@ def _model(source: Source, record: TrialRecord, dataset: Dataset) -> Model:
         trial=f"{source.run.name}: {record.key}",
         model_sha256="",
     )
-    return Model(facts, features, dataset.train.labels, vocabulary)
+    labels = np.tile(dataset.train.labels, len(features) // len(dataset.train.labels))  # mirror images have their image's
+    return Model(facts, features, labels, vocabulary, weights)
 
 
 def _others(record: TrialRecord) -> dict[str, float]:
@@ -144,9 +150,10 @@ def _validate(model: Model, validation: Validation, dataset: Dataset) -> tuple[I
     if validation.scheme == "val":
         assert dataset.val is not None  # the search ran on it
         return dataset.val.labels, model.scores_of(dataset.val.images)[0]
-    groups = validation_groups(model.labels, **asdict(validation))
-    neighbours = nearest_neighbours(model.features, model.features, groups, metric=model.config.metric, most=model.config.k)
-    return model.labels, model.vote(neighbours)[0]
+    n = len(dataset.train)
+    groups = validation_groups(model.labels[:n], **asdict(validation), copies=len(model.labels) // n)
+    neighbours = nearest_neighbours(model.features[:n], model.features, groups, metric=model.config.metric, most=model.config.k)
+    return model.labels[:n], model.vote(neighbours)[0]
 
 
 def _measured(model: Model, truth: Int64, predictions: Int64, split: str, scheme: str) -> Measured:

@@ -69,6 +69,7 @@ def export(
     from analysis.leaderboard import ranked
     from analysis.records import RunDirectory, RunError, find_record
     from search.plan import read_plan
+    from trainables.stage_cache import stage_cache
 
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
@@ -77,7 +78,8 @@ def export(
     if trial is None and not order:
         raise RunError(f"run {folder.name} has no complete trial to export; visiontune status {run} says how it stands")
     record = find_record(records, trial) if trial else order[0]
-    source = Source(folder, plan.read_options(), plan.validation_for(folder.data().sizes), plan.seed, plan.class_order)
+    cache = stage_cache(folder.path.parent, plan.cache_gib)
+    source = Source(folder, plan.read_options(), plan.validation_for(folder.data().sizes), plan.seed, plan.class_order, cache)
     done = write(source, record, out, score_test=not no_test)
     if json_:
         facts = {"bundle": str(done.bundle), "trial": done.trial, "val_accuracy": done.val_accuracy, "test_accuracy": done.test_accuracy}
@@ -182,20 +184,27 @@ def datasets(json_: Json = False) -> None:
 def reproduce(
     tables: Annotated[str, typer.Option(help="Tables of the report, separated by commas.")] = "2",
     scenes: Annotated[Path | None, typer.Option(help="Folder of the 15 scenes, with train and test.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Vocabularies that tables 3 and 4 are made with.")] = 3,
+    runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
     """The report's tables, its numbers beside ours; selected on the test images, as the report did."""
+    from search.plan import Plan
     from search.reproduce import reproduce as run_tables
+    from trainables.stage_cache import stage_cache
 
-    found = run_tables(tables, scenes)
+    found = run_tables(tables, scenes, seeds, stage_cache(runs_dir, Plan.model_fields["cache_gib"].default))
     if json_:
         print(json.dumps(found))
         return
     for name, table in found.items():
-        print(f"{name}: {table['title']} ({table['n']:,} {table['split']} images)")
-        print("   k  report    ours  difference")
-        for k, theirs, ours in zip(table["k"], table["report"], table["ours"], strict=True):
-            print(f"{k:>4}  {theirs:.4f}  {ours:.4f}  {ours - theirs:+.4f}")
+        label = "step" if "step" in table else "k"
+        drawn = f", mean and spread over {len(table['by_seed'])} vocabularies" if "by_seed" in table else ""
+        print(f"{name}: {table['title']} ({table['n']:,} {table['split']} images{drawn})")
+        print(f"{label:>4}  report    ours  difference{'  spread' if drawn else ''}")
+        spreads = table.get("spread", [None] * len(table["ours"]))
+        for column, theirs, ours, spread in zip(table[label], table["report"], table["ours"], spreads, strict=True):
+            print(f"{column:>4}  {theirs:.4f}  {ours:.4f}  {ours - theirs:+.4f}" + ("" if spread is None else f"     {spread:.4f}"))
 
 
 COMMANDS = (best, report, export, evaluate, predict, spaces, samplers, datasets, reproduce)

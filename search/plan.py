@@ -76,6 +76,7 @@ class Plan(BaseModel):
         concurrency: trials at a time, at most four a core; one more than the cores if None.
         max_side: pictures of a folder are shrunk to this many pixels at most.
         skip_unreadable: leave out files that cannot be read, and count them.
+        cache_gib: size limit of the stages kept on disk in the runs directory for the next search; 0 keeps none.
         class_order: order in which classes are shown; changes nothing that is computed.
         reference: named lines to compare with, drawn on curves and marked in tables.
     """
@@ -106,6 +107,7 @@ class Plan(BaseModel):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     max_side: Annotated[int, Field(ge=8, le=10_000)] = 512
     skip_unreadable: bool = False
+    cache_gib: Annotated[float, Field(ge=0, le=100_000)] = 10.0
     class_order: tuple[str, ...] = ()
     reference: dict[str, float] = {}
     tracking: Tracking = Tracking()

@@ -33,13 +33,15 @@ class Progress:
         ledger: what it shows.
         objective: by which the best is chosen.
         clock: seconds since the run began, all its sessions together.
+        more: says something else worth a place in the line; may be empty.
     """
 
-    def __init__(self, ledger: Ledger, objective: str, clock: Callable[[], float], console: Console) -> None:
+    def __init__(self, ledger: Ledger, objective: str, clock: Callable[[], float], console: Console, more: Callable[[], str] = str) -> None:
         self._ledger = ledger
         self._objective = objective
         self._clock = clock
         self._console = console
+        self._more = more
         self._began = time.monotonic()
         self._done_before = ledger.tally.done
         self._drawn = 0.0
@@ -87,6 +89,8 @@ class Progress:
         if tally.best:
             value = f"{tally.best.metrics[self._objective]:.{METRICS[self._objective].digits}f}"
             parts.append(f"best {self._objective} {value} ({tally.best.key})")
+        if more := self._more():
+            parts.append(more)
         left = self.time_left()
         parts.append(f"{clock(self._clock())} gone" + (f", about {clock(left)} left" if left else ""))
         return " · ".join(parts)

@@ -23,6 +23,7 @@ from search.progress import SearchConsole
 from search.provenance import facts, note
 from search.session import Session, Summary
 from search.signals import stop_signals
+from search.stage_counts import StageCounts
 from trainables.data.spec import check_place
 from trainables.knn.pipeline import DataSource, Validation, data_source, split_labels
 
@@ -78,10 +79,10 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, new: bool
             for change in note(folder, facts(plan, now.fingerprint)):
                 _say(console, f"warning: since this run's last session {change}")
             session = Session(folder, plan, console)
-            shared = {"seed": plan.seed, **(images.shared(folder.state().id, cores) if images else {})}
-            session.run(shared, now.fingerprint, cores, asked)
+            shared = {"seed": plan.seed, **(images.shared(folder, plan, cores) if images else {})}
+            session.run(shared, now.fingerprint, cores, asked, images.counts.line if images else str)
             if images:
-                _say(console, images.stages())
+                _say(console, images.counts.line(wait=10.0))
             return session.finish()
     finally:
         if lock is not None:
@@ -117,22 +118,17 @@ class _Images:
         labels: npt.NDArray[np.int64] = ray.get(ray.remote(split_labels).remote(self._ref, split=self._validation.split))
         return labels
 
-    def shared(self, run_id: str, cores: int) -> dict[str, Any]:
+    def shared(self, folder: RunDirectory, plan: Plan, cores: int) -> dict[str, Any]:
         """What every kNN trial's config holds; makes the registry of stages that it names."""
-        from trainables.stage_registry import NAMESPACE, StageRegistry
+        from trainables.stage_cache import stage_cache
+        from trainables.stage_registry import NAMESPACE, PARTS_A_CORE, StageRegistry
 
-        name = f"stages-{run_id}"
-        self._registry = StageRegistry.options(name=name, namespace=NAMESPACE).remote(parts=2 * cores)  # type: ignore[attr-defined]
-        self._ray.get(self._registry.adopt.remote(self._source.stage, [self._ref]))
+        name, cache = f"stages-{folder.state().id}", stage_cache(folder.path.parent, plan.cache_gib)
+        options = {"name": name, "namespace": NAMESPACE}
+        registry = StageRegistry.options(**options).remote(PARTS_A_CORE * cores, cache)  # type: ignore[attr-defined]
+        self.counts = StageCounts(self._ray, registry)
+        self._ray.get(registry.adopt.remote(self._source.stage, [self._ref]))
         return {"registry": name, "data": self._source, "validation": self._validation}
-
-    def stages(self) -> str:
-        """How many stages were computed and shared, in words."""
-        try:
-            stages = self._ray.get(self._registry.stats.remote(), timeout=10)
-        except self._ray.exceptions.RayError:
-            return "stages: the registry does not answer"
-        return f"stages: {stages['computed']} computed, asked for {stages['shared']} times more"
 
 
 def _say(console: Console, line: str) -> None:

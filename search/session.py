@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,13 +84,14 @@ class Session:
         """Of all sessions of this run so far."""
         return self._seconds_before + time.monotonic() - self._began
 
-    def run(self, shared: dict[str, Any], fingerprint: str, cores: int, asked: list[str]) -> None:
+    def run(self, shared: dict[str, Any], fingerprint: str, cores: int, asked: list[str], more: Callable[[], str] = str) -> None:
         """Run trials until there are enough, or until somebody asks to stop.
 
         Args:
             shared: what the Tune config of every trial holds.
             fingerprint: of the dataset.
             asked: signals that asked to stop; filled while it runs.
+            more: what else the progress line is to say.
 
         Raises:
             Exception: whatever kept the search from writing down what came out (a full disk, say).
@@ -98,7 +100,7 @@ class Session:
         if self._tracker:
             self._tracker.start()
         try:
-            with Progress(self._ledger, self._plan.objective, self.seconds, self._console) as progress:
+            with Progress(self._ledger, self._plan.objective, self.seconds, self._console, more) as progress:
                 reason = self._run_trials(shared, progress, cores, asked)
         except BaseException as error:
             self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"

@@ -84,6 +84,8 @@ class Parameter:
         when: parameters declared before this one, with the values under which this
             one applies; all must hold. It always applies if empty.
         otherwise: the value it has where it does not apply.
+        before: the value that configurations had, unsaid, before this parameter existed;
+            None if it must be said.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Parameter:
     allowed: Domain | None = None
     when: Mapping[str, tuple[Value, ...]] | None = None
     otherwise: Value | None = None
+    before: Value | None = None
 
     @property
     def limits(self) -> Domain:
@@ -222,7 +225,7 @@ class Space:
                 assert parameter.otherwise is not None
                 full[parameter.name] = parameter.otherwise
                 continue
-            value = config.get(parameter.name)
+            value = config.get(parameter.name, parameter.before)
             if value is None or value not in parameter.limits:
                 problems.append(f"{self.name}.{parameter.name} must be {parameter.limits}, but got {value!r}")
                 break

@@ -34,6 +34,13 @@ VOTE = Parameter(
     otherwise="uniform",
 )
 
+MIRRORED = Parameter(
+    "mirrored",
+    Choice((False, True)),
+    "the mirror images of the training images vote too",
+    before=False,
+)
+
 
 def norm(options: tuple[str, ...]) -> Parameter:
     """The norm each vector is divided by; the cosine distance is blind to it."""

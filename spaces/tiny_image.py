@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spaces.domain import Choice, Integer, Parameter, Space
-from spaces.knn import METRIC, SIGNED_METRICS, VOTE, K, norm
+from spaces.knn import METRIC, MIRRORED, SIGNED_METRICS, VOTE, K, norm
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class TinyImageConfig:
     norm: str
     k: int
     vote: str
+    mirrored: bool = False
 
 
 TINY_IMAGE = Space(
@@ -42,5 +43,6 @@ TINY_IMAGE = Space(
         norm(("none", "l1", "l2", "matrix-1")),
         K,
         VOTE,
+        MIRRORED,
     ),
 )

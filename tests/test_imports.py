@@ -17,6 +17,7 @@ IMPORTERS = {
     "optuna": {"search/study.py", "search/storage.py", "search/samplers.py", "search/pruners.py"},
     "mlflow": {"search/tracking.py"},
     "cyvlfeat": {"trainables/knn/sift.py"},
+    "faiss": {"trainables/knn/bounds.py"},
 }
 SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for layer in LAYERS for path in (ROOT / layer).rglob("*.py")}
 

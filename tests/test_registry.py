@@ -12,8 +12,9 @@ import pytest
 import stage_functions
 
 from search.cluster import local_cluster
+from trainables.stage_cache import DiskCache
 from trainables.stage_registry import ATTEMPTS, StageError, StageRegistry, fetch
-from trainables.stages import Stage
+from trainables.stages import Stage, compute
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own
 
@@ -23,7 +24,7 @@ def ray() -> Iterator[Any]:
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # so that workers find stage_functions
     try:
-        with local_cluster(2) as ray:
+        with local_cluster(2, print) as ray:
             yield ray
     finally:
         os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
@@ -53,7 +54,7 @@ def test_a_stage_that_many_ask_for_at_once_runs_once(ray: Any, registry: Any, tm
 
     @ray.remote(num_cpus=0.01)
     def ask(stage: Stage) -> Any:
-        return fetch(registry, stage)[0]
+        return fetch(registry, stage)[0][0]
 
     answers = ray.get([ask.remote(stage) for stage in asked * 4])
     assert [answer.tolist() for answer in answers[:3]] == [[2, 1], [2, 1], [3, 1]]
@@ -66,7 +67,7 @@ def test_rows_are_joined_in_order_whatever_the_parts(ray: Any, tmp_path: Path) -
     numbers = Stage(stage_functions.numbers, {"count": 1000})
     for parts in (1, 3, 50):
         registry = StageRegistry.remote(parts=parts)  # type: ignore[attr-defined]
-        value, _ = fetch(registry, Stage(stage_functions.tripled, {}, (numbers,), rows=1000))
+        (value,), _ = fetch(registry, Stage(stage_functions.tripled, {}, (numbers,), rows=1000))
         assert np.array_equal(value, np.arange(1000) * 3)
 
 
@@ -80,7 +81,7 @@ def test_a_stage_that_fails_names_itself_and_the_cause_and_hurts_no_other(regist
     assert runs(place, 0) <= ATTEMPTS, "what fails every time is not tried for ever"
     with pytest.raises(StageError, match="word 7"):
         fetch(registry, counted(place, 5, bad))
-    assert fetch(registry, counted(place, 6))[0].tolist() == [6]
+    assert fetch(registry, counted(place, 6))[0][0].tolist() == [6]
 
 
 def test_a_failure_that_passes_is_not_remembered(registry: Any, tmp_path: Path) -> None:
@@ -88,20 +89,111 @@ def test_a_failure_that_passes_is_not_remembered(registry: Any, tmp_path: Path) 
     stage = Stage(stage_functions.out_of_memory_once, {"place": str(tmp_path)})
     with pytest.raises(StageError, match="MemoryError"):
         fetch(registry, stage)
-    assert fetch(registry, stage)[0].tolist() == [43]
+    assert fetch(registry, stage)[0][0].tolist() == [43]
 
 
 def test_a_killed_stage_worker_is_replaced(registry: Any, tmp_path: Path) -> None:
     """A worker that the kernel kills takes nothing with it."""
-    assert fetch(registry, Stage(stage_functions.dying_once, {"place": str(tmp_path)}))[0].tolist() == [42]
+    assert fetch(registry, Stage(stage_functions.dying_once, {"place": str(tmp_path)}))[0][0].tolist() == [42]
 
 
 def test_a_killed_registry_starts_again_and_is_asked_again(ray: Any, registry: Any, tmp_path: Path) -> None:
     """The registry is one process: the search must outlive it."""
     stage = counted(tmp_path / "n", 8)
-    assert fetch(registry, stage)[0].tolist() == [8]
+    assert fetch(registry, stage)[0][0].tolist() == [8]
     ray.kill(registry, no_restart=False)
-    assert fetch(registry, counted(tmp_path / "n", 9, stage))[0].tolist() == [9, 8]
+    assert fetch(registry, counted(tmp_path / "n", 9, stage))[0][0].tolist() == [9, 8]
+
+
+def kept_on_disk(ray: Any, tmp_path: Path, value: int) -> tuple[DiskCache, Stage, Path]:
+    """A stage over another, both computed once and on disk."""
+    cache = DiskCache(tmp_path / "cache", 2**20)
+    place = tmp_path / "n"
+    stage = counted(place, value, counted(place, value - 1))
+    fetch(StageRegistry.remote(3, cache), stage)  # type: ignore[attr-defined]
+    assert (runs(place, value), runs(place, value - 1)) == (1, 1)
+    return cache, stage, place
+
+
+def test_the_next_search_reads_what_the_last_one_computed(ray: Any, tmp_path: Path) -> None:
+    """A registry that died or never lived is refilled from disk, and what a kept stage needed is not even read."""
+    cache, stage, place = kept_on_disk(ray, tmp_path, 12)
+    registry = StageRegistry.remote(3, cache)  # type: ignore[attr-defined]
+    assert fetch(registry, stage)[0][0].tolist() == [12, 11]
+    assert ray.get(registry.stats.remote()) == {"computed": 0, "shared": 0, "read": 1}
+    ray.kill(registry, no_restart=False)
+    assert fetch(registry, stage)[0][0].tolist() == [12, 11]
+    assert (runs(place, 12), runs(place, 11)) == (1, 1)
+
+
+@pytest.mark.parametrize("kept", [0, -5], ids=["empty", "truncated"])
+def test_a_damaged_file_is_computed_again_for_whoever_waits(ray: Any, tmp_path: Path, kept: int) -> None:
+    """The trial that finds the damage must get its result, not an error."""
+    cache, stage, place = kept_on_disk(ray, tmp_path, 22)
+    path = cache.folder / f"{stage.digest}.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    registry = StageRegistry.remote(3, cache)  # type: ignore[attr-defined]
+    assert fetch(registry, counted(place, 23, stage))[0][0].tolist() == [23, 43]
+    assert (runs(place, 22), runs(place, 21)) == (2, 1)
+    np.testing.assert_array_equal(cache.read(stage), [22, 21])
+
+
+def test_a_trial_that_is_gone_takes_no_result_with_it(ray: Any, registry: Any, tmp_path: Path) -> None:
+    """A reference made by a trial would die with it; the registry owns them all."""
+
+    @ray.remote(num_cpus=0.01)
+    class Trial:
+        def ask(self, stage: Stage) -> Any:
+            return fetch(registry, stage)[0][0]
+
+    stage = counted(tmp_path / "n", 31)
+    trial = Trial.remote()
+    ray.get(trial.ask.remote(stage))
+    ray.kill(trial)
+    assert fetch(registry, stage)[0][0].tolist() == [31]
+    assert runs(tmp_path / "n", 31) == 1
+
+
+def test_a_trial_in_a_small_placement_group_gets_its_stages(ray: Any, registry: Any, tmp_path: Path) -> None:
+    """Tune puts each trial in a group of 0.01 CPU: a stage asked for from there must not be confined to it."""
+    from ray.util.placement_group import placement_group, remove_placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    @ray.remote
+    def ask(stage: Stage) -> Any:
+        return fetch(registry, stage)[0][0]
+
+    group = placement_group([{"CPU": 0.01}])
+    ray.get(group.ready())
+    inside = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+    stage = counted(tmp_path / "n", 41)
+    assert ray.get(ask.options(num_cpus=0.01, scheduling_strategy=inside).remote(stage)).tolist() == [41]
+    remove_placement_group(group)
+    assert fetch(registry, stage)[0][0].tolist() == [41]
+    assert runs(tmp_path / "n", 41) == 1
+
+
+def test_parts_are_handed_on_and_large_ones_let_go(ray: Any, tmp_path: Path) -> None:
+    """Descriptors of gigabytes must neither be joined to be used nor stay for ever; the answer is the same, in any parts."""
+    numbers = Stage(stage_functions.numbers, {"count": 1000})
+    tripled = Stage(stage_functions.tripled, {}, (numbers,), rows=1000, large=2 * 2**30)
+    ninefold = Stage(stage_functions.tripled, {}, (tripled,), rows=1000)
+    for parts in (1, 3, 50):
+        registry = StageRegistry.remote(parts)  # type: ignore[attr-defined]
+        assert np.array_equal(fetch(registry, ninefold)[0][0], np.arange(1000) * 9)
+        again = Stage(stage_functions.tripled, {}, (numbers,), rows=1000, large=2 * 2**30 + 1)
+        assert np.array_equal(fetch(registry, again, tripled)[0][1], np.arange(1000) * 3)
+    assert np.array_equal(compute(ninefold, workers=1), np.arange(1000) * 9)
+
+
+def test_one_failure_fails_those_that_need_it_and_names_itself_once(registry: Any, tmp_path: Path) -> None:
+    """The cause lies in one stage: its name and reason belong in the message, once, whichever stage was asked for."""
+    bad = Stage(stage_functions.failing, {"place": str(tmp_path / "n")})
+    with pytest.raises(StageError) as caught:
+        fetch(registry, counted(tmp_path / "n", 51, counted(tmp_path / "n", 50, bad)))
+    assert str(caught.value).count("word 7 is missing") == 1
+    assert str(caught.value).startswith("failing(place=")
+    assert fetch(registry, counted(tmp_path / "n", 52))[0][0].tolist() == [52]
 
 
 def test_a_reused_actor_leaks_nothing_from_one_trial_to_the_next(ray: Any, registry: Any) -> None:

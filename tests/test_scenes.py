@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from program import output, visiontune
+from program import ROOT, output, visiontune
 
 from search.reproduce import reproduce
+from trainables.stage_cache import stage_cache
 
 SCENES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "scenes15"
 TABLE_2 = [0.2233, 0.1787, 0.1887, 0.2047, 0.2020, 0.1980, 0.2000, 0.2033, 0.1980, 0.2020]
@@ -21,6 +22,31 @@ def test_table_2_is_the_report_s_to_every_digit_it_prints() -> None:
     assert table["k"] == list(range(1, 11))
     assert table["ours"] == TABLE_2
     assert table["report"] == TABLE_2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SCENES.is_dir(), reason=f"the 15 scenes are not at {SCENES}")
+def test_tables_3_and_4_are_within_0_02_of_the_report_s(tmp_path: Path) -> None:
+    """Three vocabularies draw three answers: their mean must be the report's, in its order."""
+    tables = reproduce("3,4", SCENES, seeds=3, cache=stage_cache(tmp_path, 10))
+    for table in tables.values():
+        assert all(abs(ours - report) <= 0.02 for ours, report in zip(table["ours"], table["report"], strict=True)), table
+    assert tables["table4"]["ours"] == sorted(tables["table4"]["ours"], reverse=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SCENES.is_dir(), reason=f"the 15 scenes are not at {SCENES}")
+@pytest.mark.parametrize(("name", "least"), [("tiny-image", 0.235), ("bag-of-sift", 0.73)])
+def test_a_search_by_leave_one_out_beats_what_was_tuned_by_hand(name: str, least: float, tmp_path: Path) -> None:
+    """Median of three seeds, each chosen on training images alone and scored once."""
+    found = []
+    for seed in range(3):
+        plan = ROOT / "plans" / "scenes" / f"{name}.yaml"
+        run = ("run", plan, "--dataset", f"folder:{SCENES}", "--seed", seed, "--name", f"s{seed}", "--runs-dir", tmp_path, "--no-tracking")
+        done = visiontune(*run, timeout=15 * 60)
+        assert done.returncode == 0, done.stderr
+        found.append(output("export", f"s{seed}", "--runs-dir", tmp_path, "--out", tmp_path / f"b{seed}")["test_accuracy"])
+    assert sorted(found)[1] >= least, found
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from trainables.data import Images
-from trainables.knn.encoding import nearest_words, word_histograms
+from trainables.knn.encoding import nearest_words, streamed_word_counts
 from trainables.knn.sift import dense_sift, sampled_descriptors, transformed
 from trainables.knn.tiny import tiny_images
 from trainables.knn.vocabulary import vocabulary
@@ -21,6 +21,7 @@ from trainables.stages import Stage, run_stage
 ROOT = Path(__file__).resolve().parent.parent
 GENERATOR = np.random.default_rng(0)
 SCENE = GENERATOR.integers(0, 256, (40, 61), dtype=np.uint8)
+GRID = {"fast": True, "scales": 1, "mirrored": False}
 DESCRIPTORS = GENERATOR.integers(0, 120, (400, 128)).astype(np.uint8)
 
 
@@ -43,9 +44,11 @@ def test_an_image_smaller_than_a_descriptor_gives_none(shape: tuple[int, int]) -
     """One icon among photographs must not end a search."""
     image = np.ascontiguousarray(SCENE[: shape[0], : shape[1]])
     assert dense_sift(image, step=3, bin_size=4, fast=True).shape == (0, 128)
-    assert word_histograms(
-        Images.from_arrays([image]), np.eye(3, 128, dtype=np.float32), step=3, bin_size=4, fast=True, transform="root"
-    ).tolist() == [[0, 0, 0]]
+    counts = streamed_word_counts(
+        Images.from_arrays([image]), np.eye(3, 128, dtype=np.float32), **GRID, step=3, bin_size=4, transform="root", assignment="hard"
+    )
+    assert counts.shape == (1, 16, 3)
+    assert not counts.any()
 
 
 @pytest.mark.parametrize("step", [2, 3, 8])
@@ -138,13 +141,13 @@ def test_a_histogram_counts_every_descriptor_once(transform: str) -> None:
     """Its sum is the number of descriptors, and each image is counted on its own, whatever stands beside it."""
     sizes = [(40, 61), (13, 13), (12, 12), (30, 20)]
     images = Images.from_arrays([SCENE[:h, :w] for h, w in sizes])
-    grid = {"step": 3, "bin_size": 4, "fast": True}
+    grid = {"step": 3, "bin_size": 4}
     book = words(0, transform=transform)
-    counts = word_histograms(images, book, transform=transform, **grid)
+    counts = streamed_word_counts(images, book, transform=transform, assignment="hard", **grid, **GRID).sum(axis=1)
     assert counts.shape == (4, 20)
     assert counts.sum(axis=1).tolist() == [along(h, 3, 4) * along(w, 3, 4) for h, w in sizes]
     for row, image in enumerate(images):
-        nearest = nearest_words(transformed(dense_sift(image, **grid), transform), book)
+        nearest = nearest_words(transformed(dense_sift(image, fast=True, **grid), transform), book)
         np.testing.assert_array_equal(counts[row], [(nearest == word).sum() for word in range(20)])
 
 

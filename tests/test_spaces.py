@@ -76,7 +76,16 @@ def test_sampling_asks_only_for_what_applies(space: Space) -> None:
 )
 def test_a_parameter_without_effect_has_one_value(config: dict[str, Value], expected: dict[str, Value]) -> None:
     """Configurations that do the same must be equal, or they are run twice."""
-    full = {"metric": "euclidean", "size": 8, "resampling": "box", "centring": True, "norm": "l2", "k": 5, "vote": "distance"}
+    full = {
+        "metric": "euclidean",
+        "size": 8,
+        "resampling": "box",
+        "centring": True,
+        "norm": "l2",
+        "k": 5,
+        "vote": "distance",
+        "mirrored": False,
+    }
     assert SPACES["tiny-image"].check(full) == full
     assert SPACES["tiny-image"].check(full | config) == full | config | expected
 

@@ -12,7 +12,7 @@ import pytest
 from spaces import BagOfSiftConfig, TinyImageConfig
 from spaces.knn import HISTOGRAM_METRICS, SIGNED_METRICS
 from trainables.data import Images, ReadOptions, read_dataset
-from trainables.knn.encoding import word_histograms
+from trainables.knn.encoding import streamed_word_counts
 from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.pipeline import Validation, data_source, evaluate, validation_groups, validation_stage
 from trainables.knn.tiny import tiny_images
@@ -113,9 +113,11 @@ PICTURES = images()
 WORDS = GENERATOR.random((30, 128)).astype(np.float32) * 80
 VECTORS = GENERATOR.random((ROWS, 40)) * GENERATOR.integers(0, 2, (ROWS, 40))
 VECTORS[ROWS // 2 :: 7] = VECTORS[0]
-SIFT = {"step": 4, "bin_size": 4, "fast": True, "transform": "root"}
+SIFT = {
+    "step": 4, "bin_size": 4, "fast": True, "scales": 1, "mirrored": True, "transform": "root", "assignment": "hard",
+}  # fmt: skip
 CASES: dict[str, tuple[Stage, tuple[Any, ...]]] = {
-    "word_histograms": (Stage(word_histograms, SIFT, rows=ROWS), (PICTURES, WORDS)),
+    "streamed_word_counts": (Stage(streamed_word_counts, SIFT, rows=ROWS), (PICTURES, WORDS)),
     "tiny_images": (Stage(tiny_images, {"size": 8, "resampling": "lanczos"}, rows=ROWS), (PICTURES,)),
     "folds": (Stage(nearest_neighbours, {"metric": "cosine", "most": 20}, rows=ROWS), (VECTORS, VECTORS, np.arange(ROWS) % 5)),
 } | {
@@ -143,7 +145,7 @@ def test_the_bits_do_not_depend_on_the_chunks(case: str) -> None:
         assert bits(in_parts(stage, inputs, parts)) == bits(whole), f"{parts} parts"
 
 
-@pytest.mark.parametrize("case", ["word_histograms", "tiny_images", "cosine", "chi-squared"])
+@pytest.mark.parametrize("case", ["streamed_word_counts", "tiny_images", "cosine", "chi-squared"])
 def test_the_bits_do_not_depend_on_the_processes(case: str) -> None:
     """One core and many must give the same model."""
     stage, inputs = CASES[case]
@@ -192,10 +194,12 @@ def source(tmp_path: Path, make_folder: Callable[..., Path]) -> Any:
         (TINY, {"norm": "l2"}, {"normalised", "nearest_neighbours"}),
         (TINY, {"size": 16}, {"tiny_images", "normalised", "nearest_neighbours"}),
         (BAG, {"k": 9, "vote": "distance"}, set()),
-        (BAG, {"norm": "l2"}, {"normalised", "nearest_neighbours"}),
-        (BAG, {"step": 4}, {"word_histograms", "normalised", "nearest_neighbours"}),
-        (BAG, {"vocabulary_size": 20}, {"vocabulary", "word_histograms", "normalised", "nearest_neighbours"}),
-        (BAG, {"vocabulary_step": 4}, {"sampled_descriptors", "vocabulary", "word_histograms", "normalised", "nearest_neighbours"}),
+        (BAG, {"norm": "l2"}, {"region_features", "nearest_neighbours"}),
+        (BAG, {"step": 4}, {"dense_descriptors", "word_counts", "region_features", "nearest_neighbours"}),
+        (BAG, {"vocabulary_size": 20}, {"vocabulary", "word_counts", "region_features", "nearest_neighbours"}),
+        (BAG, {"vocabulary_step": 4}, {"sampled_descriptors", "vocabulary", "word_counts", "region_features", "nearest_neighbours"}),
+        (BAG, {"regions": "2x2"}, {"region_features", "nearest_neighbours"}),
+        (BAG, {"assignment": "soft"}, {"word_counts", "region_features", "nearest_neighbours"}),
     ],
 )
 def test_configurations_share_every_stage_that_their_difference_leaves_alone(

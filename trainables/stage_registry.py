@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-from trainables.stages import Stage, chunks, join, run_stage
+from trainables.stages import NO_CACHE, Cache, Stage, by_parts, chunks, join, run_stage
 
 STAGE_CPUS = 0.96
 """CPUs a stage task asks for: whole cores, less what four waiting trials a core take."""
@@ -22,7 +22,12 @@ TRIAL_CPUS = 0.01
 """CPUs a kNN trial asks for: it only waits for stages (Tune refuses 0)."""
 ATTEMPTS = 3
 """Times a trial asks for a stage whose task or data was lost before it gives up."""
+PARTS_A_CORE = 4
+"""Tasks a core that a stage over many rows is divided into: the last to end keeps few cores waiting."""
 NAMESPACE = "visiontune"
+
+LARGE_BYTES = 3 * 1024**3
+"""Large results, which are quick to make again, that are remembered at a time, about."""
 
 _task_options = {"num_cpus": STAGE_CPUS, "max_retries": 2, "scheduling_strategy": "SPREAD"}
 
@@ -31,54 +36,112 @@ class StageError(RuntimeError):
     """A stage failed; the message names it and the cause."""
 
 
+class CacheMissError(RuntimeError):
+    """A result was not on disk after all, or was damaged; asked for again, it is computed."""
+
+
 @ray.remote(**_task_options)
-def _run(stage: Stage, start: int | None, stop: int | None, *inputs: Any) -> Any:
-    return run_stage(stage, inputs, start, stop)
+def _run(stage: Stage, start: int | None, stop: int | None, sliced: bool, cache: Cache, *inputs: Any) -> Any:
+    try:
+        result = run_stage(stage, inputs, start, stop, sliced)
+    except Exception as error:
+        raise StageError(f"{stage} failed: {type(error).__name__}: {error}") from error
+    if (start or 0, stop) in ((0, None), (0, stage.rows)):  # all of it, not a part
+        cache.write(stage, result)
+    return result
 
 
 @ray.remote(num_cpus=0, max_retries=2)
-def _join(*parts: Any) -> Any:
-    return join(list(parts))
+def _join(stage: Stage, cache: Cache, *parts: Any) -> Any:
+    result = join(list(parts))
+    cache.write(stage, result)
+    return result
+
+
+@ray.remote(num_cpus=0, max_retries=2)
+def _read(stage: Stage, cache: Cache) -> Any:
+    result = cache.read(stage)
+    if result is None:
+        raise CacheMissError(f"{stage} was damaged on disk")
+    return result
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class StageRegistry:
     """Digest to result of every stage asked for so far.
 
+    A stage that maps over rows is computed in parts, one task each; where the next stage maps
+    over the same rows its tasks take the parts as they are, so that what is large is never
+    one piece and the next stage begins before the last part is done.
+
     Args:
         parts: into how many tasks a stage that maps over rows is divided.
+        cache: results on disk, looked for before anything is computed.
     """
 
-    def __init__(self, parts: int) -> None:
+    def __init__(self, parts: int, cache: Cache = NO_CACHE) -> None:
         self._refs: dict[str, Any] = {}
+        self._part_refs: dict[str, list[Any]] = {}
+        self._large: dict[str, int] = {}  # the least recently used first
         self._parts = parts
+        self._cache = cache
         self._failures: dict[str, int] = {}
-        self._shared = 0
+        self._counts = {"computed": 0, "shared": 0, "read": 0}
 
     def adopt(self, stage: Stage, refs: list[Any]) -> None:
         """Know a result that exists already; the reference is in a list, so that Ray does not resolve it."""
         self._refs[stage.digest] = refs[0]
 
-    def request(self, stage: Stage) -> tuple[list[Any], bool]:
-        """([reference to the result], whether it was there already)."""
-        there = stage.digest in self._refs
-        self._shared += there
-        return [self._submit(stage)], there
+    def request(self, *stages: Stage) -> tuple[list[Any], bool]:
+        """(references to the results, whether the first was asked for before)."""
+        there = stages[0].digest in self._refs
+        self._counts["shared"] += there
+        return [self._submit(stage) for stage in stages], there
 
     def _submit(self, stage: Stage) -> Any:
+        """Reference to the whole result."""
         if stage.digest not in self._refs:
-            inputs = [self._submit(upstream) for upstream in stage.inputs]
-            self._refs[stage.digest] = self._tasks(stage, inputs)
+            if stage.digest not in self._part_refs and self._cache.has(stage):
+                self._counts["read"] += 1
+                self._refs[stage.digest] = _read.remote(_key(stage), self._cache)
+            elif stage.rows is None:
+                self._counts["computed"] += 1
+                inputs = [self._submit(upstream) for upstream in stage.inputs]
+                self._refs[stage.digest] = _run.remote(_key(stage), None, None, False, self._cache, *inputs)
+            else:
+                parts = self._submit_parts(stage)
+                self._refs[stage.digest] = parts[0] if len(parts) == 1 else _join.remote(_key(stage), self._cache, *parts)
+        self._remember(stage)
         return self._refs[stage.digest]
 
-    def _tasks(self, stage: Stage, inputs: list[Any]) -> Any:
-        # A task needs the stage alone, not what it was made from.
-        bare = Stage(stage.function, stage.parameters, rows=stage.rows)
-        if stage.rows is None:
-            return _run.remote(bare, None, None, *inputs)
-        runs = list(chunks(stage.rows, self._parts))
-        parts = [_run.remote(bare, start, stop, *inputs) for start, stop in runs]
-        return parts[0] if len(parts) == 1 else _join.remote(*parts)
+    def _submit_parts(self, stage: Stage) -> list[Any]:
+        """References to the results of the runs of rows, in order."""
+        if stage.digest not in self._part_refs:
+            assert stage.rows is not None
+            self._counts["computed"] += 1
+            first, *others = stage.inputs
+            sliced = by_parts(stage) and first.digest not in self._refs and not self._cache.has(first)
+            runs = list(chunks(stage.rows, self._parts))
+            firsts = self._submit_parts(first) if sliced else [self._submit(first)] * len(runs)
+            rest = [self._submit(upstream) for upstream in others]
+            key = _key(stage)
+            self._part_refs[stage.digest] = [
+                _run.remote(key, start, stop, sliced, self._cache, part, *rest) for (start, stop), part in zip(runs, firsts, strict=True)
+            ]
+        self._remember(stage)
+        return self._part_refs[stage.digest]
+
+    def _remember(self, stage: Stage) -> None:
+        """Note that a large result was used; let go of those unused for longest. What a task waits for stays until it has run."""
+        if not stage.large:
+            return
+        self._large.pop(stage.digest, None)
+        self._large[stage.digest] = stage.large
+        while len(self._large) > 1 and sum(self._large.values()) > LARGE_BYTES:
+            digest = next(iter(self._large))
+            del self._large[digest]
+            self._refs.pop(digest, None)
+            self._part_refs.pop(digest, None)
 
     def forget(self, stage: Stage) -> None:
         """Drop the failed results on the way to ``stage``, so that asking again runs them again.
@@ -87,16 +150,22 @@ class StageRegistry:
         """
         for upstream in stage.inputs:
             self.forget(upstream)
-        ref = self._refs.get(stage.digest)
-        if ref is None or not _failed(ref):
+        refs = [*self._part_refs.get(stage.digest, []), *([self._refs[stage.digest]] if stage.digest in self._refs else [])]
+        if not any(_failed(ref) for ref in refs):
             return
         self._failures[stage.digest] = self._failures.get(stage.digest, 0) + 1
         if self._failures[stage.digest] < ATTEMPTS:
-            del self._refs[stage.digest]
+            self._refs.pop(stage.digest, None)
+            self._part_refs.pop(stage.digest, None)
 
     def stats(self) -> dict[str, int]:
-        """Stages known, and how often a trial asked for one that was there already."""
-        return {"computed": len(self._refs), "shared": self._shared}
+        """Stages computed and read from disk, and how often a trial asked for one that was there already."""
+        return dict(self._counts)
+
+
+def _key(stage: Stage) -> Stage:
+    """What a task needs of a stage: not what it was made from, but the digest it is kept under."""
+    return Stage(stage.function, stage.parameters, rows=stage.rows, large=stage.large, known=stage.digest)
 
 
 def _failed(ref: Any) -> bool:
@@ -110,24 +179,28 @@ def _failed(ref: Any) -> bool:
     return False
 
 
-def fetch(registry: Any, stage: Stage) -> tuple[Any, bool]:
-    """(result of ``stage``, whether another trial had asked for it before).
+def fetch(registry: Any, *stages: Stage) -> tuple[list[Any], bool]:
+    """(results of the stages, whether another trial had asked for the first before).
 
     Raises:
-        StageError: naming the stage and the cause, if it fails, or if it was lost
+        StageError: naming the stage and the cause, if one fails, or if it was lost
             ``ATTEMPTS`` times in a row.
     """
+    names = ", ".join(str(stage) for stage in stages[:1])
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            refs, there = ray.get(registry.request.remote(stage))
-            return ray.get(refs[0]), there
+            refs, there = ray.get(registry.request.remote(*stages))
+            return ray.get(refs), there
         except RayTaskError as error:
-            registry.forget.remote(stage)
+            ray.get([registry.forget.remote(stage) for stage in stages])
             cause = error.cause if isinstance(error.cause, Exception) else error
-            raise StageError(f"{stage} failed: {type(cause).__name__}: {cause}") from cause
+            if isinstance(cause, CacheMissError) and attempt < ATTEMPTS:
+                continue
+            raise StageError(f"{cause}" if isinstance(cause, StageError) else f"{names} failed: {type(cause).__name__}: {cause}") from cause
         except RayError as error:  # a worker, a node or the registry died, or memory ran out
             if attempt == ATTEMPTS:
-                raise StageError(f"{stage} was lost {ATTEMPTS} times: {type(error).__name__}: {error}") from error
-            registry.forget.remote(stage)
+                raise StageError(f"{names} was lost {ATTEMPTS} times: {type(error).__name__}: {error}") from error
+            for stage in stages:
+                registry.forget.remote(stage)
             time.sleep(attempt)
     raise AssertionError("unreachable")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -38,6 +38,9 @@ class Stage:
             are joined in order. If None it is called once.
         content: what its answer is known to be (a fingerprint), used for the digest in
             place of function and parameters.
+        large: bytes of the result, about, if it is large and quick to make again: such a
+            result is kept on no disk, and only for a while in memory. 0 for all others.
+        known: its digest, where its inputs are left out of it.
     """
 
     function: Callable[..., Any]
@@ -45,6 +48,8 @@ class Stage:
     inputs: tuple[Stage, ...] = ()
     rows: int | None = None
     content: str | None = None
+    large: int = 0
+    known: str | None = None
 
     @property
     def name(self) -> str:
@@ -53,6 +58,8 @@ class Stage:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that decides the answer, 64 hex digits."""
+        if self.known:
+            return self.known
         what = [self.content] if self.content else [f"{self.function.__module__}.{self.name}", self.parameters, code_version()]
         key = [what, self.rows is not None, [stage.digest for stage in self.inputs]]
         return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
@@ -60,6 +67,35 @@ class Stage:
     def __str__(self) -> str:
         settings = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
         return f"{self.name}({settings})"
+
+
+class Cache(Protocol):
+    """Where results may outlive the process that computed them."""
+
+    def has(self, stage: Stage) -> bool:
+        """Whether a result seems to be there; ``read`` may still find it damaged."""
+
+    def read(self, stage: Stage) -> Any:
+        """The result, or None if there is none that can be trusted."""
+
+    def write(self, stage: Stage, result: Any) -> None:
+        """Keep a result, if it is of a kind worth keeping; never raises for what the disk does."""
+
+
+class _NoCache:
+    """The cache that is off."""
+
+    def has(self, stage: Stage) -> bool:
+        return False
+
+    def read(self, stage: Stage) -> Any:
+        return None
+
+    def write(self, stage: Stage, result: Any) -> None:
+        """Keeps nothing."""
+
+
+NO_CACHE: Cache = _NoCache()
 
 
 @functools.cache
@@ -71,16 +107,19 @@ def code_version() -> str:
     return digest.hexdigest()
 
 
-def run_stage(stage: Stage, inputs: tuple[Any, ...], start: int | None = None, stop: int | None = None) -> Any:
+def run_stage(stage: Stage, inputs: tuple[Any, ...], start: int | None = None, stop: int | None = None, sliced: bool = False) -> Any:
     """``stage`` on its inputs; only rows ``start:stop`` of the first if it maps over rows.
 
     Runs with one BLAS thread: results must not depend on how many cores a machine has.
+
+    Args:
+        sliced: the first input holds those rows alone already.
     """
     with threadpool_limits(1):
         if stage.rows is None:
             return stage.function(*inputs, **stage.parameters)
         first, *rest = inputs
-        return stage.function(first[start:stop], *rest, start=start, **stage.parameters)
+        return stage.function(first if sliced else first[start:stop], *rest, start=start, **stage.parameters)
 
 
 def chunks(rows: int, parts: int) -> Iterator[tuple[int, int]]:
@@ -92,24 +131,51 @@ def chunks(rows: int, parts: int) -> Iterator[tuple[int, int]]:
 
 
 def join(parts: list[Any]) -> Any:
-    """The results of runs of rows as one result: arrays end to end, dicts key by key."""
+    """The results of runs of rows as one: arrays end to end, dicts key by key, others by their own ``joined``."""
     if isinstance(parts[0], dict):
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    return np.concatenate(parts)
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return type(parts[0]).joined(parts)
 
 
-def compute(stage: Stage, memo: dict[str, Any] | None = None, workers: int | None = None) -> Any:
+def by_parts(stage: Stage) -> bool:
+    """Whether ``stage`` can take its first input in the parts in which that is computed."""
+    return stage.rows is not None and bool(stage.inputs) and stage.inputs[0].rows == stage.rows
+
+
+def compute(stage: Stage, memo: dict[str, Any] | None = None, workers: int | None = None, cache: Cache = NO_CACHE) -> Any:
     """The result of ``stage``, computing what it needs in this process.
 
     Args:
         memo: results by digest; read and filled, so that calls can share work.
         workers: processes for stages that map over rows; all cores if None.
+        cache: results kept on disk; read and filled.
     """
     memo = {} if memo is None else memo
     if stage.digest not in memo:
-        inputs = tuple(compute(upstream, memo, workers) for upstream in stage.inputs)
-        memo[stage.digest] = _run_here(stage, inputs, workers or os.cpu_count() or 1)
+        found = cache.read(stage)
+        if found is None:
+            inputs = tuple(_input(stage, at, memo, workers, cache) for at in range(len(stage.inputs)))
+            found = _run_here(stage, inputs, workers or os.cpu_count() or 1)
+            cache.write(stage, found)
+        memo[stage.digest] = found
     return memo[stage.digest]
+
+
+@dataclass(frozen=True)
+class _Unmade:
+    """A large input that is made run of rows by run of rows, where it is used."""
+
+    stage: Stage
+    inputs: tuple[Any, ...]
+
+
+def _input(stage: Stage, at: int, memo: dict[str, Any], workers: int | None, cache: Cache) -> Any:
+    upstream = stage.inputs[at]
+    if at == 0 and upstream.large and by_parts(stage) and upstream.digest not in memo:
+        return _Unmade(upstream, tuple(compute(above, memo, workers, cache) for above in upstream.inputs))
+    return compute(upstream, memo, workers, cache)
 
 
 def _run_here(stage: Stage, inputs: tuple[Any, ...], workers: int) -> Any:
@@ -117,7 +183,14 @@ def _run_here(stage: Stage, inputs: tuple[Any, ...], workers: int) -> Any:
         return run_stage(stage, inputs)
     runs = list(chunks(stage.rows, 4 * workers))
     if workers == 1 or stage.rows < 4 * BLOCK:
-        return join([run_stage(stage, inputs, start, stop) for start, stop in runs])
+        return join([_run_rows(stage, inputs, start, stop) for start, stop in runs])
     from joblib import Parallel, delayed
 
-    return join(Parallel(n_jobs=workers)(delayed(run_stage)(stage, inputs, start, stop) for start, stop in runs))
+    return join(Parallel(n_jobs=workers)(delayed(_run_rows)(stage, inputs, start, stop) for start, stop in runs))
+
+
+def _run_rows(stage: Stage, inputs: tuple[Any, ...], start: int, stop: int) -> Any:
+    first, *rest = inputs
+    if not isinstance(first, _Unmade):
+        return run_stage(stage, inputs, start, stop)
+    return run_stage(stage, (run_stage(first.stage, first.inputs, start, stop), *rest), start, stop, sliced=True)

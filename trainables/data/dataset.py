@@ -63,6 +63,11 @@ class Images:
     def __iter__(self) -> Iterator[UInt8]:
         return (self[i] for i in range(len(self)))
 
+    @property
+    def area(self) -> int:
+        """Pixels of all images together."""
+        return int(self.shapes[:, :2].prod(axis=1).sum())
+
     def take(self, rows: Int64) -> Images:
         """The images at ``rows``, in that order, sharing this buffer."""
         return Images(self.pixels, self.shapes[rows], self.offsets[rows])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from trainables.knn.norms import Float64
+from trainables.knn.norms import Float64, Floats
 
 
 def _cosine(x: Float64, y: Float64) -> Float64:
@@ -54,18 +54,32 @@ METRICS: dict[str, Callable[[Float64, Float64], Float64]] = {
 }
 
 
-def distances(queries: Float64, gallery: Float64, metric: str) -> Float64:
+def distances(queries: Floats, gallery: Floats, metric: str) -> Float64:
     """The (m, n) float64 distances from (m, d) queries to (n, d) gallery vectors.
 
     Raises:
         ValueError: for an unknown metric, negative numbers under a metric for histograms,
             or a distance that is not finite.
     """
+    check_metric(queries, gallery, metric)
+    return computed(queries, gallery, metric)
+
+
+def computed(queries: Floats, gallery: Floats, metric: str) -> Float64:
+    """The same for vectors that ``check_metric`` has seen."""
+    result = METRICS[metric](queries.astype(np.float64, copy=False), gallery.astype(np.float64, copy=False))
+    if not np.isfinite(result).all():
+        raise ValueError(f"metric {metric} gives distances that are not finite for these features")
+    return result
+
+
+def check_metric(queries: Floats, gallery: Floats, metric: str) -> None:
+    """Refuse a metric that these vectors cannot be compared by.
+
+    Raises:
+        ValueError: for an unknown metric, or negative numbers under a metric for histograms.
+    """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, but got {metric!r}")
     if metric not in ("euclidean", "cityblock", "cosine") and min(queries.min(initial=0), gallery.min(initial=0)) < 0:
         raise ValueError(f"metric {metric} is for histograms, but the features have negative numbers")
-    result = METRICS[metric](queries, gallery)
-    if not np.isfinite(result).all():
-        raise ValueError(f"metric {metric} gives distances that are not finite for these features")
-    return result

@@ -6,10 +6,10 @@ from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
-from trainables.knn.metrics import distances
-from trainables.knn.norms import Float64
+from trainables.knn.bounds import bounds_of
+from trainables.knn.metrics import check_metric, computed
+from trainables.knn.norms import Float64, Floats
 from trainables.stages import BLOCK
 
 Int64 = npt.NDArray[np.int64]
@@ -26,36 +26,40 @@ class Neighbours(TypedDict):
 
 
 def nearest_neighbours(
-    queries: Float64, gallery: Float64, groups: Int64 | None = None, *, metric: str, most: int, start: int = 0
+    queries: Floats, gallery: Floats, groups: Int64 | None = None, *, metric: str, most: int, start: int = 0
 ) -> Neighbours:
     """The ``most`` nearest gallery vectors of each query.
 
     Args:
-        queries: (m, d) float64; rows ``start`` and on of all queries.
-        gallery: (n, d) float64.
-        groups: (n,) the validation group of each image, when queries are the gallery
-            itself: an image is never its own neighbour, nor another of its group.
+        queries: (m, d); rows ``start`` and on of all queries.
+        gallery: (n, d).
+        groups: (n,) the validation group of each gallery vector, when all queries are its
+            first rows: an image is never its own neighbour, nor another of its group.
             Every image a group of its own is leave-one-out; folds are larger groups.
         most: neighbours to keep; fewer are kept where a query has fewer.
 
     Returns:
         Neighbours of every query, (m, min(most, neighbours that every query has)).
     """
+    check_metric(queries, gallery, metric)
     largest_group = 0 if groups is None else int(np.bincount(groups).max())
     most = min(most, len(gallery) - largest_group)
     indices = np.empty((len(queries), most), np.int64)
     nearest = np.empty((len(queries), most), np.float64)
-    with threadpool_limits(1):  # the bits of a matrix product depend on the threads
+    with bounds_of(gallery, metric) as bounds:
         for first in range(0, len(queries), BLOCK):
-            block = distances(queries[first : first + BLOCK], gallery, metric)
+            block = queries[first : first + BLOCK]
+            low, high = bounds(block)
             for offset, row in enumerate(block):
                 if groups is not None:
-                    row[groups == groups[start + first + offset]] = np.inf
-                bound = np.partition(row, most - 1)[most - 1]
-                candidates = np.flatnonzero(row <= bound)
-                order = candidates[np.argsort(row[candidates], kind="stable")][:most]
-                indices[first + offset] = order
-                nearest[first + offset] = row[order]
+                    own = groups == groups[start + first + offset]
+                    low[offset, own] = high[offset, own] = np.inf
+                bound = np.partition(high[offset], most - 1)[most - 1]
+                candidates = np.flatnonzero(low[offset] <= bound)
+                exact = high[offset, candidates] if low is high else computed(row[None], gallery[candidates], metric)[0]
+                order = np.argsort(exact, kind="stable")[:most]
+                indices[first + offset] = candidates[order]
+                nearest[first + offset] = exact[order]
     return {"indices": indices, "distances": nearest}
 
 

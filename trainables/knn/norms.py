@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 Float64 = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating[Any]]
+"""float32 or float64."""
 
 
-def normalised(features: Float64, *, norm: str, centring: bool = False) -> Float64:
+def normalised(features: Floats, *, norm: str, centring: bool = False) -> Floats:
     """Feature vectors, each centred if asked and divided by its own norm.
 
     Args:
@@ -18,7 +22,7 @@ def normalised(features: Float64, *, norm: str, centring: bool = False) -> Float
         centring: subtract each vector's own mean first.
 
     Returns:
-        (n, d) float64. A vector whose norm is 0 is left as it is.
+        (n, d), of the same precision. A vector whose norm is 0 is left as it is.
 
     Raises:
         ValueError: for another norm, or ``matrix-1`` of vectors that are no images.
@@ -29,11 +33,11 @@ def normalised(features: Float64, *, norm: str, centring: bool = False) -> Float
     if norm == "none":
         return np.array(flat)
     if norm == "l1":
-        sizes = np.abs(flat).sum(axis=1)
+        sizes: Floats = np.abs(flat).sum(axis=1)
     elif norm == "l2":
         sizes = np.sqrt((flat * flat).sum(axis=1))
     elif norm == "matrix-1" and features.ndim == 3:
         sizes = np.abs(features).sum(axis=1).max(axis=1)
     else:
         raise ValueError(f"norm must be none, l1, l2, or (for images) matrix-1, but got {norm!r} for shape {features.shape}")
-    return flat / np.where(sizes > 0, sizes, 1.0)[:, None]
+    return flat / np.where(sizes > 0, sizes, flat.dtype.type(1))[:, None]

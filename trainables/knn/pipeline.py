@@ -11,10 +11,12 @@ import numpy.typing as npt
 from spaces import BagOfSiftConfig, TinyImageConfig
 from spaces.knn import MAX_K
 from trainables.data import Dataset, Images, ReadOptions, read_dataset
-from trainables.knn.encoding import word_histograms
+from trainables.knn.descriptors import dense_descriptors
+from trainables.knn.encoding import streamed_word_counts, word_counts
 from trainables.knn.neighbours import Neighbours, nearest_neighbours, votes_by_k
-from trainables.knn.norms import normalised
-from trainables.knn.sift import sampled_descriptors
+from trainables.knn.norms import Floats, normalised
+from trainables.knn.regions import inverse_document_frequency, region_features
+from trainables.knn.sift import DESCRIPTOR, GRID, sampled_descriptors
 from trainables.knn.tiny import tiny_images
 from trainables.knn.vocabulary import vocabulary
 from trainables.scores import Scores, score
@@ -28,6 +30,8 @@ CONFIG_TYPES: dict[str, type[TinyImageConfig] | type[BagOfSiftConfig]] = {
 VOCABULARY_DESCRIPTORS = 50_000
 VOCABULARY_IMAGES = 600
 """A vocabulary is made from at most this many descriptors, of at most this many images."""
+SHARED_BYTES = 1536 * 1024**2
+"""Descriptors of more bytes than this are made, counted and dropped image by image for every vocabulary."""
 
 Int64 = npt.NDArray[np.int64]
 
@@ -61,6 +65,7 @@ class DataSource:
         stage: reads it.
         classes: class names, in label order.
         sizes: images by split.
+        pixels: of all images of a split together, by split.
         fingerprint: of the dataset.
         skipped: files that were left out as unreadable.
     """
@@ -68,6 +73,7 @@ class DataSource:
     stage: Stage
     classes: tuple[str, ...]
     sizes: dict[str, int]
+    pixels: dict[str, int]
     fingerprint: str
     skipped: tuple[str, ...] = ()
 
@@ -83,7 +89,8 @@ def data_source(dataset: Dataset, options: ReadOptions) -> DataSource:
     parameters = {"spec": dataset.spec, "options": asdict(options), "fingerprint": dataset.fingerprint}
     stage = Stage(load_dataset, parameters, content=dataset.fingerprint)
     sizes = {name: len(part) for name, part in dataset.splits().items()}
-    return DataSource(stage, dataset.classes, sizes, dataset.fingerprint, dataset.skipped)
+    pixels = {name: part.images.area for name, part in dataset.splits().items()}
+    return DataSource(stage, dataset.classes, sizes, pixels, dataset.fingerprint, dataset.skipped)
 
 
 def load_dataset(*, spec: str, options: dict[str, Any], fingerprint: str) -> Dataset:
@@ -106,41 +113,83 @@ def split_labels(dataset: Dataset, *, split: str) -> Int64:
     return dataset.splits()[split].labels
 
 
-def validation_groups(labels: Int64, *, scheme: str, folds: int, seed: int) -> Int64:
-    """(n,) the group of each training image that is left out together."""
+def validation_groups(labels: Int64, *, scheme: str, folds: int, seed: int, copies: int = 1) -> Int64:
+    """(copies × n,) the group of each training image that is left out together, its mirror images with it."""
     if scheme == "leave-one-out":
-        return np.arange(len(labels))
+        return np.tile(np.arange(len(labels)), copies)
     from sklearn.model_selection import StratifiedKFold
 
     groups = np.empty(len(labels), np.int64)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for group, (_, rows) in enumerate(splitter.split(labels, labels)):
         groups[rows] = group
-    return groups
+    return np.tile(groups, copies)
 
 
 def words_stage(config: BagOfSiftConfig, data: DataSource, seed: int) -> Stage:
     """The vocabulary of a bag of SIFT, made from the training images alone."""
-    grid = {"step": config.vocabulary_step, "bin_size": config.bin_size, "fast": config.fast}
-    limits = {"most": VOCABULARY_DESCRIPTORS, "most_images": VOCABULARY_IMAGES, "seed": seed}
-    sample = Stage(sampled_descriptors, grid | limits, (data.images("train"),))
+    grid = {"step": config.vocabulary_step, "bin_size": config.bin_size, "fast": config.fast, "scales": config.scales}
+    limits = {"most": VOCABULARY_DESCRIPTORS, "most_images": VOCABULARY_IMAGES, "seed": seed, "total": data.sizes["train"]}
+    sample = Stage(sampled_descriptors, grid | limits, (data.images("train"),), data.sizes["train"])
     return Stage(vocabulary, {"size": config.vocabulary_size, "transform": config.transform, "seed": seed}, (sample,))
 
 
-def features_stage(config: KnnConfig, data: DataSource, split: str, seed: int) -> Stage:
-    """The (n, d) feature vectors of one split."""
-    images, rows = data.images(split), data.sizes[split]
+def counts_stage(config: BagOfSiftConfig, images: Stage, words: Stage, rows: int, pixels: int, mirrored: bool = False) -> Stage:
+    """The (rows, 16, size) word counts of ``rows`` images that have ``pixels`` in all, or of their mirror images."""
+    grid = {"step": config.step, "bin_size": config.bin_size, "fast": config.fast, "scales": config.scales, "mirrored": mirrored}
+    encoding = {"transform": config.transform, "assignment": config.assignment}
+    size = pixels * config.scales * DESCRIPTOR // config.step**2
+    if size > SHARED_BYTES:
+        return Stage(streamed_word_counts, grid | encoding, (images, words), rows)
+    descriptors = Stage(dense_descriptors, grid, (images,), rows, large=max(1, size))
+    return Stage(word_counts, encoding, (descriptors, words), rows)
+
+
+def weights_stage(config: BagOfSiftConfig, data: DataSource, seed: int) -> Stage:
+    """The weight of each word, from the training images alone."""
+    words = words_stage(config, data, seed)
+    return Stage(inverse_document_frequency, {}, (counts_stage(config, data.images("train"), words, *_amount(data, "train")),))
+
+
+def bag_stage(config: BagOfSiftConfig, counts: Stage, weights: Stage | None, rows: int) -> Stage:
+    """Word counts as (rows, d) feature vectors."""
+    inputs = (counts, weights) if weights else (counts,)
+    size = 4 * rows * config.vocabulary_size * (1 + GRID + GRID * GRID)
+    return Stage(region_features, {"regions": config.regions, "norm": config.norm}, inputs, rows, large=size)
+
+
+def tiny_stage(config: TinyImageConfig, images: Stage, rows: int, mirrored: bool = False) -> Stage:
+    """Tiny images as (rows, size²) feature vectors."""
+    parameters = {"size": config.size, "resampling": config.resampling, "mirrored": mirrored}
+    tiny = Stage(tiny_images, parameters, (images,), rows)
+    return Stage(normalised, {"norm": config.norm, "centring": config.centring}, (tiny,), large=8 * rows * config.size**2)
+
+
+def features_stage(config: KnnConfig, data: DataSource, split: str, seed: int, mirrored: bool = False) -> Stage:
+    """The (n, d) feature vectors of one split, or of its mirror images."""
+    images, (rows, pixels) = data.images(split), _amount(data, split)
     if isinstance(config, TinyImageConfig):
-        tiny = Stage(tiny_images, {"size": config.size, "resampling": config.resampling}, (images,), rows)
-        return Stage(normalised, {"norm": config.norm, "centring": config.centring}, (tiny,))
-    grid = {"step": config.step, "bin_size": config.bin_size, "fast": config.fast, "transform": config.transform}
-    counts = Stage(word_histograms, grid, (images, words_stage(config, data, seed)), rows)
-    return Stage(normalised, {"norm": config.norm}, (counts,))
+        return tiny_stage(config, images, rows, mirrored)
+    counts = counts_stage(config, images, words_stage(config, data, seed), rows, pixels, mirrored)
+    return bag_stage(config, counts, weights_stage(config, data, seed) if config.idf else None, rows)
+
+
+def gallery_stage(config: KnnConfig, data: DataSource, seed: int) -> Stage:
+    """The feature vectors that vote: of the training images and, if the configuration says so, of their mirror images after them."""
+    features = features_stage(config, data, "train", seed)
+    if not config.mirrored:
+        return features
+    other = features_stage(config, data, "train", seed, mirrored=True)
+    return Stage(stacked, {}, (features, other), large=features.large + other.large)
+
+
+def stacked(*parts: Floats) -> Floats:
+    return np.concatenate(parts)
 
 
 def neighbours_stage(config: KnnConfig, data: DataSource, split: str, seed: int) -> Stage:
     """The training neighbours of each image of ``split``, another split than train."""
-    gallery, queries = (features_stage(config, data, part, seed) for part in ("train", split))
+    gallery, queries = gallery_stage(config, data, seed), features_stage(config, data, split, seed)
     return Stage(nearest_neighbours, {"metric": config.metric, "most": MAX_K}, (queries, gallery), data.sizes[split])
 
 
@@ -148,10 +197,14 @@ def validation_stage(config: KnnConfig, data: DataSource, validation: Validation
     """The neighbours that ``validation`` compares configurations by."""
     if validation.scheme == "val":
         return neighbours_stage(config, data, "val", seed)
-    groups = Stage(validation_groups, asdict(validation), (data.labels("train"),))
-    features = features_stage(config, data, "train", seed)
-    parameters = {"metric": config.metric, "most": MAX_K}
-    return Stage(nearest_neighbours, parameters, (features, features, groups), data.sizes["train"])
+    parameters = asdict(validation) | {"copies": 2 if config.mirrored else 1}
+    groups = Stage(validation_groups, parameters, (data.labels("train"),))
+    inputs = (features_stage(config, data, "train", seed), gallery_stage(config, data, seed), groups)
+    return Stage(nearest_neighbours, {"metric": config.metric, "most": MAX_K}, inputs, data.sizes["train"])
+
+
+def _amount(data: DataSource, split: str) -> tuple[int, int]:
+    return data.sizes[split], data.pixels[split]
 
 
 @dataclass(frozen=True)
@@ -170,7 +223,8 @@ class Evaluation:
 
 
 def evaluate(config: KnnConfig, neighbours: Neighbours, gallery_labels: Int64, labels: Int64, classes: int) -> Evaluation:
-    """The vote of ``neighbours`` against the true ``labels``."""
+    """The vote of ``neighbours`` against the true ``labels``; mirror images stand behind all images in the gallery."""
+    gallery_labels = np.tile(gallery_labels, 2 if config.mirrored else 1)
     by_k, _ = votes_by_k(neighbours, gallery_labels, classes, config.vote, MAX_K)
     predictions = by_k[:, min(config.k, by_k.shape[1]) - 1]
     accuracies = (by_k == labels[:, None]).mean(axis=0)

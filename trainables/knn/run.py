@@ -34,10 +34,9 @@ class KnnRun:
         config: KnnConfig = CONFIG_TYPES[trial["space"]](**trial["config"])
         registry = ray.get_actor(trial["registry"], namespace=NAMESPACE)
         started = time.time()
-        neighbours, there = fetch(registry, validation_stage(config, data, validation, trial["seed"]))
+        stages = (validation_stage(config, data, validation, trial["seed"]), data.labels("train"), data.labels(validation.split))
+        (neighbours, gallery_labels, labels), there = fetch(registry, *stages)
         logger.info("neighbours %s after %.2f s", "shared" if there else "computed", time.time() - started)
-        gallery_labels, _ = fetch(registry, data.labels("train"))
-        labels, _ = fetch(registry, data.labels(validation.split))
         outcome = evaluate(config, neighbours, gallery_labels, labels, len(data.classes))
         logger.info("val_accuracy %.4f", outcome.scores.accuracy)
         return {

@@ -8,29 +8,42 @@ import numpy.typing as npt
 from trainables.data import Images
 
 Float32 = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
 DESCRIPTOR = 128
 """Numbers in a descriptor: 4 × 4 bins of 8 orientations."""
+GRID = 4
+"""An image is divided into GRID × GRID cells, and a descriptor is in the cell of its centre."""
 
 
-def dense_sift(image: npt.NDArray[np.uint8], *, step: int, bin_size: int, fast: bool) -> npt.NDArray[np.uint8]:
-    """The descriptors of one grey image, on a grid.
+def dense_sift(image: UInt8, *, step: int, bin_size: int, fast: bool, scales: int = 1) -> UInt8:
+    """The descriptors of one grey image, on a grid for each bin size.
 
     Args:
         image: (H, W) uint8.
         step: distance between neighbouring descriptors, pixels.
         bin_size: side of a spatial bin, pixels; a descriptor spans 3 × bin_size + 1.
         fast: flat instead of Gaussian window.
+        scales: bin sizes used together: bin_size, twice that, three times that and so on
+            (several sizes together: Bosch, Zisserman & Muñoz, ICCV 2007).
 
     Returns:
-        (m, 128) uint8; m is 0 for an image smaller than one descriptor.
+        (m, 128) uint8, one bin size after another; m is 0 for an image smaller than one descriptor.
     """
+    return located_sift(image, step=step, bin_size=bin_size, fast=fast, scales=scales)[1]
+
+
+def located_sift(image: UInt8, *, step: int, bin_size: int, fast: bool, scales: int = 1) -> tuple[UInt8, UInt8]:
+    """(m,) uint8 cell of each descriptor, row by row from the top left, and ``dense_sift``'s descriptors."""
     from cyvlfeat.sift.dsift import dsift  # here, so that only those who compute descriptors load it
 
-    _, descriptors = dsift(image.astype(np.float32), step=step, size=bin_size, fast=fast)
-    return np.asarray(descriptors, np.uint8)
+    pixels = image.astype(np.float32)
+    found = [dsift(pixels, step=step, size=bin_size * scale, fast=fast) for scale in range(1, scales + 1)]
+    centres = np.concatenate([frames for frames, _ in found])
+    row, column = np.minimum(centres * (GRID / np.array(image.shape)), GRID - 1).astype(np.uint8).T
+    return row * np.uint8(GRID) + column, np.concatenate([np.asarray(descriptors, np.uint8) for _, descriptors in found])
 
 
-def transformed(descriptors: npt.NDArray[np.uint8], transform: str) -> Float32:
+def transformed(descriptors: UInt8, transform: str) -> Float32:
     """Descriptors as float32: ``raw``, or ``root`` for RootSIFT.
 
     RootSIFT (Arandjelović & Zisserman, CVPR 2012) is the square root of the descriptor
@@ -44,28 +57,40 @@ def transformed(descriptors: npt.NDArray[np.uint8], transform: str) -> Float32:
 
 
 def sampled_descriptors(
-    images: Images, *, step: int, bin_size: int, fast: bool, most: int, most_images: int, seed: int
-) -> npt.NDArray[np.uint8]:
+    images: Images,
+    *,
+    step: int,
+    bin_size: int,
+    fast: bool,
+    most: int,
+    most_images: int,
+    seed: int,
+    scales: int = 1,
+    total: int | None = None,
+    start: int = 0,
+) -> UInt8:
     """Descriptors on a coarse grid, for a vocabulary to be made from.
 
     Args:
-        images: n grey images.
-        most: at most this many descriptors, drawn at random; each image gives at most its
-            share, so that large images do not rule.
+        images: grey images ``start`` and on of ``total``.
+        most: at most this many descriptors of all images, drawn at random; each image gives
+            at most its share, so that large images do not rule.
         most_images: at most this many images, spread evenly over all of them (which stand
             in class order).
-        seed: of the draw.
+        seed: of the draws; each image has its own, so that they do not depend on the chunks.
+        total: number of all images; those given if None.
 
     Returns:
-        (m, 128) uint8 with m ≤ most, in image order.
+        (m, 128) uint8, in image order.
     """
-    generator = np.random.default_rng(seed)
-    rows = np.unique(np.linspace(0, len(images) - 1, min(most_images, len(images))).astype(np.int64))
-    share = max(1, -(-most // len(rows)))
-    found = []
-    for row in rows:
-        descriptors = dense_sift(images[int(row)], step=step, bin_size=bin_size, fast=fast)
+    total = len(images) if total is None else total
+    rows = np.unique(np.linspace(0, total - 1, min(most_images, most, total)).astype(np.int64))
+    share = most // len(rows)
+    found = [np.empty((0, DESCRIPTOR), np.uint8)]
+    for row in rows[(rows >= start) & (rows < start + len(images))]:
+        descriptors = dense_sift(images[int(row) - start], step=step, bin_size=bin_size, fast=fast, scales=scales)
         if len(descriptors) > share:
+            generator = np.random.default_rng((seed, int(row)))
             descriptors = descriptors[np.sort(generator.choice(len(descriptors), share, replace=False))]
         found.append(descriptors)
-    return np.concatenate(found)[:most]
+    return np.concatenate(found)

@@ -1,0 +1,201 @@
+"""Bags of words beyond plain counts: regions, bin sizes, soft words, idf, mirror images; and quick neighbours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from program import output, visiontune
+from safetensors.numpy import load_file
+from sklearn.feature_extraction.text import TfidfTransformer
+from threadpoolctl import threadpool_limits
+
+from spaces import BagOfSiftConfig, TinyImageConfig
+from spaces.knn import HISTOGRAM_METRICS, SIGNED_METRICS
+from trainables.data import Images, ReadOptions, read_dataset
+from trainables.knn import pipeline
+from trainables.knn.descriptors import Descriptors, dense_descriptors
+from trainables.knn.encoding import nearest_words, streamed_word_counts, word_counts
+from trainables.knn.metrics import distances
+from trainables.knn.neighbours import nearest_neighbours
+from trainables.knn.pipeline import Validation, data_source, gallery_stage, validation_stage
+from trainables.knn.regions import inverse_document_frequency, region_features
+from trainables.knn.report import stretched_histograms
+from trainables.knn.sift import dense_sift, located_sift, transformed
+from trainables.stages import compute
+
+GENERATOR = np.random.default_rng(3)
+IMAGES = Images.from_arrays([GENERATOR.integers(0, 256, shape, dtype=np.uint8) for shape in ((60, 90), (9, 9), (45, 33))])
+WORDS = (GENERATOR.random((20, 128)) * 60).astype(np.float32)
+GRID: dict[str, Any] = {"step": 4, "bin_size": 3, "fast": True, "scales": 2, "mirrored": False}
+COUNTS = GENERATOR.integers(0, 5, (6, 16, 7)).astype(np.float32)
+
+
+def test_several_bin_sizes_are_each_size_s_descriptors_end_to_end() -> None:
+    """``scales`` must add descriptors and change none."""
+    found = dense_sift(IMAGES[0], step=4, bin_size=3, fast=True, scales=3)
+    each = [dense_sift(IMAGES[0], step=4, bin_size=size, fast=True) for size in (3, 6, 9)]
+    np.testing.assert_array_equal(found, np.concatenate(each))
+
+
+def test_a_descriptor_is_in_the_cell_of_its_centre() -> None:
+    """Rows and columns must not change places, nor an edge fall outside."""
+    cells, _ = located_sift(IMAGES[0], step=4, bin_size=3, fast=True)
+    rows, columns = (np.arange(4.5, side - 4.5 + 1e-9, 4) for side in (60, 90))
+    expected = [int(4 * y / 60) * 4 + int(4 * x / 90) for y in rows for x in columns]
+    assert len(cells) == len(expected)
+    assert np.mean(cells == expected) > 0.9, "centres lie on whole or half pixels"
+    assert cells[0] == 0
+    assert cells.max() == 15
+
+
+@pytest.mark.parametrize("assignment", ["hard", "soft"])
+def test_streamed_and_kept_descriptors_are_counted_to_the_same_bits(assignment: str) -> None:
+    """Whether descriptors fit in memory must not show in a score."""
+    kept = dense_descriptors(IMAGES, **GRID)
+    one = word_counts(kept, WORDS, transform="root", assignment=assignment)
+    two = streamed_word_counts(IMAGES, WORDS, **GRID, transform="root", assignment=assignment)
+    assert one.tobytes() == two.tobytes()
+    parts = Descriptors.joined([kept[0:1], kept[1:3]])
+    assert word_counts(parts, WORDS, transform="root", assignment=assignment).tobytes() == one.tobytes()
+    assert not one[1].any(), "an image too small for a descriptor"
+    np.testing.assert_allclose(one.sum(axis=(1, 2)), np.diff([0, *kept.ends]), rtol=1e-5)
+
+
+def test_soft_words_are_shared_out_by_distance() -> None:
+    """The definition of codeword uncertainty, written out for one descriptor."""
+    descriptors = transformed(dense_sift(IMAGES[0], step=4, bin_size=3, fast=True), "raw")
+    gaps = ((descriptors[:, None].astype(float) - WORDS[None]) ** 2).sum(axis=2)
+    between = ((WORDS[:, None].astype(float) - WORDS[None]) ** 2).sum(axis=2) + np.diag(np.full(20, np.inf))
+    weights = np.exp(-(gaps - gaps.min(axis=1, keepdims=True)) / (2 * 0.05 * between.min(axis=1).mean()))
+    expected = (weights / weights.sum(axis=1, keepdims=True)).sum(axis=0)
+    grid = {**GRID, "scales": 1}
+    found = streamed_word_counts(IMAGES[0:1], WORDS, **grid, transform="raw", assignment="soft").sum(axis=(0, 1))
+    np.testing.assert_allclose(found, expected, rtol=2e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(("regions", "size"), [("none", 7), ("2x2", 28), ("pyramid", 147)])
+def test_every_region_is_a_sum_of_cells(regions: str, size: int) -> None:
+    """Nothing is counted twice or lost: each level of a region holds every word once."""
+    found = region_features(COUNTS, regions=regions, norm="none")
+    assert found.shape == (6, size)
+    assert found.dtype == np.float32
+    whole = COUNTS.sum(axis=1)
+    levels = {"none": [(1, 1.0)], "2x2": [(4, 1.0)], "pyramid": [(1, 0.25), (4, 0.25), (16, 0.5)]}[regions]
+    start = 0
+    for cells, weight in levels:
+        level = found[:, start : start + 7 * cells].reshape(6, cells, 7)
+        np.testing.assert_allclose(level.sum(axis=1), whole * weight, rtol=1e-6)
+        start += 7 * cells
+    if regions == "2x2":
+        np.testing.assert_array_equal(found.reshape(6, 4, 7)[:, 1], COUNTS[:, [2, 3, 6, 7]].sum(axis=1))
+
+
+def test_idf_is_scikit_learn_s() -> None:
+    """A published weight under its usual name is the usual one, smoothing included."""
+    counts = COUNTS * GENERATOR.integers(0, 2, (6, 1, 7))
+    expected = TfidfTransformer(smooth_idf=True).fit(counts.sum(axis=1)).idf_
+    np.testing.assert_allclose(inverse_document_frequency(counts), expected)
+    weighted = region_features(counts, inverse_document_frequency(counts), regions="none", norm="none")
+    np.testing.assert_allclose(weighted, counts.sum(axis=1) * expected, rtol=1e-5)
+
+
+def test_the_report_s_histogram_is_numpy_s_without_a_range() -> None:
+    """The claim about the report's bins is checked against the call it is said to have made."""
+    words = np.array([2, 2, 3, 5, 6, 6, 6])
+    counts = np.zeros((2, 16, 8), np.float32)
+    np.add.at(counts, (0, GENERATOR.integers(0, 16, len(words)), words), 1)
+    found = stretched_histograms(counts)
+    np.testing.assert_array_equal(found[0], np.histogram(words, bins=8)[0])
+    assert not found[1].any()
+
+
+VECTORS = GENERATOR.random((150, 300)) * (GENERATOR.random((150, 300)) < 0.3)
+VECTORS[40:44] = VECTORS[0]
+VECTORS[50] = 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("metric", SIGNED_METRICS + HISTOGRAM_METRICS)
+def test_quick_neighbours_are_those_of_a_full_comparison(metric: str, dtype: type) -> None:
+    """Bounds leave candidates out; the nearest, their ties and their distances must not change by a bit."""
+    vectors = VECTORS.astype(dtype)
+    found = nearest_neighbours(vectors[:64], vectors, np.arange(150), metric=metric, most=30)
+    with threadpool_limits(1):  # the bits of a matrix product depend on the threads
+        full = distances(vectors[:64], vectors, metric)
+    full[np.arange(64), np.arange(64)] = np.inf
+    order = np.argsort(full, axis=1, kind="stable")[:, :30]
+    np.testing.assert_array_equal(found["indices"], order)
+    np.testing.assert_array_equal(found["distances"], np.take_along_axis(full, order, axis=1))
+
+
+TINY = TinyImageConfig("cityblock", 8, "box", False, "l1", 3, "uniform", mirrored=True)
+BAG = BagOfSiftConfig(
+    8, 4, True, "root", 8, 12, "cityblock", "l1", 3, "distance", scales=2, assignment="soft", regions="pyramid", idf=True, mirrored=True
+)
+
+
+@pytest.mark.parametrize("config", [TINY, BAG], ids=["tiny-image", "bag-of-sift"])
+@pytest.mark.parametrize("scheme", ["leave-one-out", "k-fold"])
+def test_an_image_left_out_is_not_judged_by_its_own_mirror_image(config: Any, scheme: Any, tmp_path: Path, make_folder: Any) -> None:
+    """A symmetric image would find itself in the mirror, and the score would be a lie."""
+    dataset = read_dataset(f"folder:{make_folder(tmp_path, {'train': {'a': 8, 'b': 8}}, side=40)}")
+    data, memo = data_source(dataset, ReadOptions()), {}
+    neighbours = compute(validation_stage(config, data, Validation(scheme, 4), 0), memo, workers=1)
+    groups = pipeline.validation_groups(dataset.train.labels, scheme=scheme, folds=4, seed=0, copies=2)
+    assert len(groups) == 32
+    assert (groups[neighbours["indices"]] != groups[:16, None]).all()
+    assert (neighbours["indices"] >= 16).any(), "mirror images vote"
+    gallery = compute(gallery_stage(config, data, 0), memo, workers=1)
+    assert len(gallery) == 32
+    assert not np.array_equal(gallery[:16], gallery[16:])
+
+
+def test_descriptors_too_many_to_keep_are_streamed(tmp_path: Path, make_folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At step 1 they would fill any memory; the neighbours must be the same either way."""
+    dataset = read_dataset(f"folder:{make_folder(tmp_path, {'train': {'a': 6, 'b': 6}}, side=40)}")
+    data = data_source(dataset, ReadOptions())
+    found = []
+    for limit, name in ((10**9, "dense_descriptors"), (10, "streamed_word_counts")):
+        monkeypatch.setattr(pipeline, "SHARED_BYTES", limit)
+        stage = validation_stage(BAG, data, Validation("leave-one-out"), 0)
+        assert name in _names(stage)
+        found.append(compute(stage, workers=1))
+    assert found[0]["distances"].tobytes() == found[1]["distances"].tobytes()
+
+
+def _names(stage: Any) -> set[str]:
+    return {stage.name}.union(*(_names(upstream) for upstream in stage.inputs))
+
+
+def test_words_are_drawn_the_same_in_any_chunks() -> None:
+    """Each image draws for itself, or a vocabulary would depend on the number of workers."""
+    assert nearest_words(transformed(dense_sift(IMAGES[0], step=4, bin_size=3, fast=True), "root"), WORDS).max() < 20
+    from trainables.knn.sift import sampled_descriptors
+
+    settings: dict[str, Any] = {"step": 4, "bin_size": 3, "fast": True, "most": 60, "most_images": 10, "seed": 1, "total": 3}
+    whole = sampled_descriptors(IMAGES, **settings)
+    parts = [sampled_descriptors(IMAGES[run], start=run.start, **settings) for run in (slice(0, 2), slice(2, 3))]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    assert 20 <= len(whole) <= 60
+
+
+def test_everything_at_once_is_searched_exported_and_used(tmp_path: Path) -> None:
+    """The bundle is re-evaluated exactly as it is written: idf, mirror images, regions and soft words must all be in it."""
+    fixed = {
+        "scales": 2, "assignment": "soft", "regions": "2x2", "idf": "true", "mirrored": "true", "step": 8, "bin_size": 3,
+        "vocabulary_size": 20, "metric": "cityblock", "norm": "l1", "k": 3, "vote": "distance", "transform": "root",
+    }  # fmt: skip
+    settings = [part for name, value in fixed.items() for part in ("--set", f"{name}={value}")]
+    done = visiontune(
+        "run", "--space", "bag-of-sift", "--trials", 2, "--name", "all", "--runs-dir", tmp_path, "--no-tracking",
+        "--validation", "k-fold", *settings,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    exported = output("export", "all", "--out", tmp_path / "bundle", "--runs-dir", tmp_path)
+    tensors = load_file(tmp_path / "bundle" / "model.safetensors")
+    assert tensors["features"].shape == (2 * 1437, 80)
+    assert tensors["weights"].shape == (20,)
+    assert output("evaluate", tmp_path / "bundle", "--dataset", "digits")["accuracy"] == exported["test_accuracy"]
