@@ -12,7 +12,9 @@ from search.cli_search import Json
 
 def describe(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A network, such as mynet; see visiontune describe --help.")],
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change its architecture, as in --set width=0.5.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change its architecture, as in --set width=0.5.")
+    ] = None,
     classes: Annotated[int, typer.Option(min=2, help="Classes it tells apart.")] = 10,
     size: Annotated[int, typer.Option(help="Side of its images, pixels.")] = 32,
     json_: Json = False,

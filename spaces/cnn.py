@@ -133,7 +133,9 @@ AUGMENTATION = (
     Parameter("rotation", Float(0.0, 20.0), "turned by up to this many degrees either way", allowed=Float(0.0, 180.0)),
     Parameter("crop", Integer(0, 4), "shifted by up to this many pixels on each axis", allowed=Integer(0, 32)),
     Parameter("cutout", Choice((0, 8, 12, 16)), "side of a square set to the mean, pixels", allowed=Integer(0, 64)),
-    Parameter("jitter", Float(0.0, 0.4), "brightness, contrast and saturation, each changed by up to this fraction", allowed=Float(0.0, 1.0)),
+    Parameter(
+        "jitter", Float(0.0, 0.4), "brightness, contrast and saturation, each changed by up to this fraction", allowed=Float(0.0, 1.0)
+    ),
     Parameter("mixup", Choice((0.0, 0.2)), "alpha of the Beta distribution that mixes two images", allowed=Float(0.0, 4.0)),
 )
 """What is done to training images, anew for each image and epoch."""
@@ -180,7 +182,9 @@ OPTIMISATION = (
         "learning rate: warm-up then cosine, cosine from the start, or straight up and down",
     ),
     Parameter("label_smoothing", Float(0.0, 0.2), "probability spread over all classes", allowed=Float(0.0, 0.9)),
-    Parameter("ema", Choice((0.0, 0.99, 0.995)), "decay a step of the averaged weights that are judged; 0: none", allowed=Float(0.0, 0.99999)),
+    Parameter(
+        "ema", Choice((0.0, 0.99, 0.995)), "decay a step of the averaged weights that are judged; 0: none", allowed=Float(0.0, 0.99999)
+    ),
     Parameter("test_flip", Choice((True,)), "judge the mean over an image and its mirror image", allowed=Choice((True, False))),
 )
 """How the network is trained, and judged."""

@@ -73,7 +73,9 @@ class GoogLeNet(nn.Module):
         super().__init__()
         rate, before = stage_rate(dropout, dropout_place), scaled(192, width)
         if stem_convolutions == 1:
-            self.conv = nn.Sequential(stem_convolution(before, stem, stem_padding, bias=True), nn.BatchNorm2d(before), nn.ReLU(inplace=True))
+            self.conv = nn.Sequential(
+                stem_convolution(before, stem, stem_padding, bias=True), nn.BatchNorm2d(before), nn.ReLU(inplace=True)
+            )
             if stem == "7x7":
                 self.conv.append(stem_pool(stem))
         else:
