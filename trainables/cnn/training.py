@@ -162,7 +162,7 @@ class CnnRun:
             if share < 1:
                 loss = share * loss + (1 - share) * F.cross_entropy(scores, others, label_smoothing=config.label_smoothing)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             if self.ema is not None:
                 self.ema.update_parameters(self.net)
@@ -194,7 +194,7 @@ class CnnRun:
             if self.data.val_images is None:
                 raise ValueError("there are no validation images")
             net, parts = self.judged.eval(), []
-            for batch in self.data.val_images.split(EVAL_BATCH):
+            for batch in torch.split(self.data.val_images, EVAL_BATCH):
                 images = self.data.normalise(batch)
                 with self._autocast():
                     scores = net(images).float()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -58,7 +60,7 @@ class FastNet(nn.Module):
         if whiten:
             self.stem[0].weight.requires_grad_(False)
         rate = stage_rate(dropout, dropout_place)
-        blocks = (Block(before, after, fastnet_convolutions) for before, after in zip(channels, channels[1:], strict=False))
+        blocks = (Block(before, after, fastnet_convolutions) for before, after in pairwise(channels))
         self.blocks = nn.Sequential(*(with_channel_dropout(block, rate) for block in blocks))
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.fc = classifier(channels[-1], classes, head_rate(dropout, dropout_place))
@@ -78,5 +80,6 @@ class FastNet(nn.Module):
         covariance = patches.T @ patches / len(patches)
         values, vectors = torch.linalg.eigh(covariance.cpu())
         filters = (vectors.T / torch.sqrt(values + 5e-4)[:, None]).flip(0).reshape(12, 3, 2, 2)
-        weight = self.stem[0].weight
-        weight.copy_(torch.cat([filters, -filters]).to(weight))
+        convolution = self.stem[0]
+        assert isinstance(convolution, nn.Conv2d)
+        convolution.weight.copy_(torch.cat([filters, -filters]))

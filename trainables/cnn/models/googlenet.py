@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 from torchvision.models.googlenet import BasicConv2d
 from torchvision.models.googlenet import Inception as TorchvisionInception
@@ -98,8 +100,9 @@ class GoogLeNet(nn.Module):
             self.add_module(f"inception_{name}", block)
             if pool := stages.get(name):
                 self.add_module(pool, nn.MaxPool2d(3, stride=2, padding=1))
-        side = size + 2 * (stem_padding - 1) if stem == "3x3" else size // (4 if stem_convolutions == 1 else 8)
-        self.avgpool = nn.AvgPool2d(-(-(-(-side // 2)) // 2), stride=1)
+        side = size + 2 * (stem_padding - 1) if stem == "3x3" else size
+        halvings = 2 + (0 if stem == "3x3" else 2 if stem_convolutions == 1 else 3)
+        self.avgpool = nn.AvgPool2d(math.ceil(side / 2**halvings), stride=1)
         # Applied here, although the report's own table has no row for it (see layers.py).
         self.dropout = nn.Dropout(head_rate(dropout, dropout_place))
         self.fc = nn.Linear(before, classes)
