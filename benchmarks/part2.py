@@ -142,13 +142,13 @@ def main() -> None:
     parser.add_argument("--threads", default=len(os.sched_getaffinity(0)), type=int)
     parser.add_argument("--models", default="fastnet,resnet18")
     parser.add_argument("--repeats", default=5, type=int)
-    parser.add_argument("--images", type=int, help="a repeat; by default 1,280 (fastnet) or 384 on a CPU, 12,800 on a GPU")
+    parser.add_argument("--images", type=int, help="a repeat; by default 1,280 (fastnet) or 256 on a CPU, 12,800 on a GPU")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     device, results = options.device, {}
     for model in options.models.split(","):
         config = CnnConfig(model=model, **RECIPE)
-        count = options.images or (12_800 if device == "cuda" else 1280 if model == "fastnet" else 384)
+        count = options.images or (12_800 if device == "cuda" else 1280 if model == "fastnet" else 256)
         step, dtype = ours(config, count, device, options.threads)
         contestants = {
             "ours": step,

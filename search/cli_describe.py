@@ -25,7 +25,7 @@ def describe(
     """
     import torch
 
-    from trainables.cnn.layers import layer_table
+    from trainables.cnn.layers import architecture, layer_table
     from trainables.cnn.models import build
 
     with torch.device("meta"):  # nothing is computed, so size does not matter
@@ -33,10 +33,15 @@ def describe(
     table = layer_table(net, size)
     if json_:
         layers = [{"name": layer.name, "output_shape": list(layer.output_shape), "parameters": layer.parameters} for layer in table.layers]
-        facts = {"layers": layers, "total_parameters": table.total_parameters, "size_mb": round(table.size_mb, 2), "architecture": str(net)}
+        facts = {
+            "layers": layers,
+            "total_parameters": table.total_parameters,
+            "size_mb": round(table.size_mb, 2),
+            "architecture": architecture(net),
+        }
         print(json.dumps({"model": model, **facts}))
         return
-    print(f"{net}\n\n{table}")
+    print(f"{architecture(net)}\n\n{table}")
 
 
 def _tweaks(model: str, settings: list[str]) -> dict[str, Any]:

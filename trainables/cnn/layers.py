@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import torch
@@ -83,6 +84,11 @@ def layer_table(net: nn.Module, size: int) -> LayerTable:
             hook.remove()
     trainable = sum(p.numel() for p in net.parameters() if p.requires_grad)
     return LayerTable(tuple(rows), sum(p.numel() for p in net.parameters()), trainable, (3, size, size))
+
+
+def architecture(net: nn.Module) -> str:
+    """``net`` as PyTorch prints it, without what newer versions add to batch norm, so that it reads as the report's."""
+    return re.sub(r"(BatchNorm2d\(.*?affine=\w+), bias=\w+", r"\1", str(net))
 
 
 def _shape(shape: tuple[int, ...]) -> str:
