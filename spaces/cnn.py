@@ -22,7 +22,7 @@ class CnnConfig:
     stem: str = "3x3"
     stem_padding: int = 1
     stem_convolutions: int = 1
-    branch3_extra: bool = False
+    branch3_extra: bool = True
     branch3_kernel: int = 3
     vgg_first: int = 64
     densenet_depth: int = 121
@@ -93,7 +93,7 @@ ARCHITECTURE = (
         otherwise=1,
     ),
     Parameter("stem_convolutions", Choice((1, 3)), "convolutions before the first Inception", when={"model": INCEPTION}, otherwise=1),
-    Parameter("branch3_extra", Choice((False, True)), "one more convolution in branch 3", when={"model": INCEPTION}, otherwise=False),
+    Parameter("branch3_extra", Choice((False, True)), "one more convolution in branch 3", when={"model": INCEPTION}, otherwise=True),
     Parameter("branch3_kernel", Choice((3, 5)), "kernel of branch 3's convolutions, pixels", when={"model": INCEPTION}, otherwise=3),
     Parameter("vgg_first", Choice((64, 96)), "channels of the first two convolutions", when={"model": ("vgg16", "vgg19")}, otherwise=64),
     Parameter(

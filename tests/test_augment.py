@@ -61,7 +61,7 @@ def test_a_crop_shifts_each_image_by_whole_pixels_and_mirrors_the_edge(images: T
 def test_a_rotation_turns_about_the_centre_by_no_more_than_asked() -> None:
     """A point far from the centre must lie within the angle, on its circle, and differ among images."""
     dots = torch.zeros(64, 3, 33, 33)
-    dots[:, :, 16, 28:31] = 255.0
+    dots[:, :, 16, 24:27] = 255.0
     out = A.rotate_shift_flip(dots, 30.0, 0, 0.0, generator())
     steps = torch.arange(33) - 16.0
     mass = out[:, 0].flatten(1).sum(1)
@@ -71,7 +71,7 @@ def test_a_rotation_turns_about_the_centre_by_no_more_than_asked() -> None:
     assert angles.abs().max() < 31
     assert angles.max() > 20
     assert angles.min() < -20
-    assert torch.allclose((x**2 + y**2).sqrt(), torch.full((64,), 13.0), atol=0.5)
+    assert torch.allclose((x**2 + y**2).sqrt(), torch.full((64,), 9.0), atol=0.3)
 
 
 def test_rotation_by_almost_nothing_is_the_exact_shift_and_flip(images: Tensor) -> None:

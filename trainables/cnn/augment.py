@@ -26,7 +26,9 @@ def augment(images: Tensor, config: CnnConfig, data: Resident, generator: torch.
     if config.jitter:
         out = jitter(out, config.jitter, generator)
     out = data.normalise(out)
-    return cutout(out, config.cutout, generator) if config.cutout else out
+    if config.cutout:
+        out = cutout(out, config.cutout, generator)
+    return out.contiguous(memory_format=torch.channels_last)
 
 
 def uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
