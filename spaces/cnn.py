@@ -189,4 +189,10 @@ OPTIMISATION = (
 )
 """How the network is trained, and judged."""
 
-CNN = Space("cnn", "convolutional networks, trained from scratch", ARCHITECTURE + AUGMENTATION + OPTIMISATION)
+CNN = Space(
+    "cnn",
+    "convolutional networks, trained from scratch",
+    ARCHITECTURE + AUGMENTATION + OPTIMISATION,
+    reports="epoch",
+    metrics=("val_accuracy", "val_loss", "train_accuracy", "train_loss", "balanced_accuracy", "macro_f1", "epoch", "seconds"),
+)

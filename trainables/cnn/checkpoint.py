@@ -68,9 +68,12 @@ def read(folder: Path) -> Checkpoint:
         facts = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
             raise CheckpointError(f"{folder}: not a checkpoint of format {FORMAT}; start the trial anew")
-        flat = load_file(folder / Path(str(facts["tensors"])).name)
+        tensors_file = folder / Path(str(facts["tensors"])).name
+        if not tensors_file.is_file():
+            raise CheckpointError(f"{folder}: no checkpoint here ({tensors_file.name} is missing)")
+        flat = load_file(tensors_file)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: no checkpoint here ({Path(error.filename or STATE).name} is missing)") from error
+        raise CheckpointError(f"{folder}: no checkpoint here ({STATE} is missing)") from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise error if isinstance(error, CheckpointError) else CheckpointError(f"{folder}: damaged checkpoint: {error}") from error
     tensors: dict[str, dict[str, Tensor]] = {}
