@@ -54,7 +54,7 @@ class FastNet(nn.Module):
         dropout_place: DropoutPlace = "none",
     ) -> None:
         super().__init__()
-        channels = [24, scaled(64, width), scaled(256, width), scaled(256, width)]
+        channels = [24, scaled(48, width), scaled(128, width), scaled(384, width)]
         self.stem = nn.Sequential(nn.Conv2d(3, channels[0], 2), nn.ReLU(inplace=True))
         self.whiten = whiten
         if whiten:
