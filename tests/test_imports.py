@@ -87,6 +87,8 @@ def test_spaces_use_the_standard_library_alone() -> None:
 @pytest.mark.parametrize(
     ("module", "kept_out"),
     [
+        ("spaces.cnn", ("torch", "ray", "optuna", "mlflow", "numpy")),
+        ("trainables.cnn.training", ("ray", "optuna", "mlflow", "sklearn", "kornia")),
         ("spaces", ("torch", "ray", "optuna", "mlflow", "numpy")),
         ("trainables.knn.pipeline", ("torch", "ray", "optuna", "mlflow")),
         ("search.cli", ("torch", "ray", "mlflow", "optuna")),

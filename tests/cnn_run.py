@@ -1,0 +1,61 @@
+"""A small training for tests; as a program it saves every epoch and goes on from what is saved, until it is killed or done.
+
+python tests/cnn_run.py FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from spaces.cnn import CnnConfig
+from trainables.cnn.data import CnnData
+from trainables.cnn.training import CnnRun
+from trainables.data import ReadOptions, read_dataset
+
+EVERYTHING = CnnConfig(
+    width=0.125,
+    dropout_place="both",
+    dropout=0.1,
+    rotation=10.0,
+    crop=2,
+    cutout=8,
+    jitter=0.2,
+    mixup=0.2,
+    batch_size=64,
+    learning_rate=0.2,
+    flip=0.1,
+)
+"""Every part that draws random numbers or keeps a state."""
+
+
+@cache
+def digits() -> CnnData:
+    """1,149 training and 288 validation images."""
+    return CnnData.from_dataset(read_dataset("digits", ReadOptions(color="rgb", hold_out=0.2)))
+
+
+def small_run(epochs: int = 3, *, data: CnnData | None = None, seed: int = 1, device: str = "cpu", **changes: Any) -> CnnRun:
+    """A run of ``EVERYTHING`` with ``changes``, on digits."""
+    options = {name: changes.pop(name) for name in ("max_model_mb", "compile", "dtype", "threads") if name in changes}
+    config = replace(EVERYTHING, **changes)
+    return CnnRun(config, data or digits(), classes=10, epochs=epochs, seed=seed, device=device, **({"threads": 1} | options))
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    run = small_run(6)
+    if (folder / "state.json").exists():
+        run.load(folder)
+    print("ready", flush=True)
+    while not run.done:
+        run.step()
+        run.save(folder)
+        print(run.epoch, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Augmentation: each does what it says, to each image on its own, and draws from nothing but its generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from cnn_run import EVERYTHING
+from torch import Tensor
+
+from spaces.cnn import CnnConfig
+from trainables.cnn import augment as A  # noqa: N812
+from trainables.cnn.data import CnnData, Resident
+
+SIZE = 32
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randint(0, 256, (16, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator())
+
+
+@pytest.fixture
+def resident(images: Tensor) -> Resident:
+    return Resident.on(CnnData(images.numpy(), np.zeros(len(images), np.int64)), torch.device("cpu"))
+
+
+def test_without_any_augmentation_pixels_stay_exactly_as_they_are(images: Tensor) -> None:
+    """A resampling that blurs would be an augmentation nobody asked for."""
+    assert torch.equal(A.shift_flip(images, 0, 0.0, generator()), images)
+
+
+def test_a_flip_is_a_mirror_image_and_a_matter_of_chance(images: Tensor) -> None:
+    """Half of the images, each whole."""
+    out = A.shift_flip(images, 0, 0.5, generator())
+    flipped = [torch.equal(after, before.flip(2)) for after, before in zip(out, images, strict=True)]
+    kept = [torch.equal(after, before) for after, before in zip(out, images, strict=True)]
+    assert all(a != b for a, b in zip(flipped, kept, strict=True))
+    assert 2 < sum(flipped) < 14
+    assert torch.equal(A.shift_flip(images, 0, 1.0, generator()), images.flip(3))
+
+
+def test_a_crop_shifts_each_image_by_whole_pixels_and_mirrors_the_edge(images: Tensor) -> None:
+    """The same as padding by reflection and cutting out, which is what the literature does."""
+    padded = torch.nn.functional.pad(images.float(), (3, 3, 3, 3), mode="reflect").to(torch.uint8)
+    places = set()
+    for image, around in zip(A.shift_flip(images, 3, 0.0, generator()), padded, strict=True):
+        found = [(y, x) for y in range(7) for x in range(7) if torch.equal(image, around[:, y : y + SIZE, x : x + SIZE])]
+        assert len(found) == 1
+        places.add(found[0])
+    assert len(places) > 8
+
+
+def test_a_rotation_turns_about_the_centre_by_no_more_than_asked() -> None:
+    """A point far from the centre must lie within the angle, on its circle, and differ among images."""
+    dots = torch.zeros(64, 3, 33, 33)
+    dots[:, :, 16, 24:27] = 255.0
+    out = A.rotate_shift_flip(dots, 30.0, 0, 0.0, generator())
+    steps = torch.arange(33) - 16.0
+    mass = out[:, 0].flatten(1).sum(1)
+    y = (out[:, 0].sum(2) * steps).sum(1) / mass
+    x = (out[:, 0].sum(1) * steps).sum(1) / mass
+    angles = torch.rad2deg(torch.atan2(y, x))
+    assert angles.abs().max() < 31
+    assert angles.max() > 20
+    assert angles.min() < -20
+    assert torch.allclose((x**2 + y**2).sqrt(), torch.full((64,), 9.0), atol=0.3)
+
+
+def test_rotation_by_almost_nothing_is_the_exact_shift_and_flip(images: Tensor) -> None:
+    """Both paths must mean the same crop and flip, or rotation would change them too."""
+    turned = A.rotate_shift_flip(images.float(), 1e-6, 0, 1.0, generator())
+    assert torch.allclose(turned, images.flip(3).float(), atol=0.05)
+    shifted = A.rotate_shift_flip(images.float(), 1e-6, 3, 0.0, generator())
+    middles = {
+        (y, x)
+        for image, before in zip(shifted, images.float(), strict=True)
+        for y in range(-3, 4)
+        for x in range(-3, 4)
+        if torch.allclose(image[:, 8:24, 8:24], before[:, 8 + y : 24 + y, 8 + x : 24 + x], atol=0.1)
+    }
+    assert len(middles) > 8
+
+
+def test_cutout_sets_one_square_to_the_mean(images: Tensor) -> None:
+    """The square may hang over the edge, and lies elsewhere in every image."""
+    out = A.cutout(torch.ones(64, 3, SIZE, SIZE), 8, generator())
+    empty = out == 0
+    assert torch.equal(empty[:, 0], empty[:, 2])
+    sizes = empty[:, 0].flatten(1).sum(1)
+    assert sizes.max() == 64
+    assert sizes.min() >= 16
+    assert len({tuple(row.tolist()) for row in empty[:, 0].any(2)}) > 8
+
+
+def test_jitter_changes_each_image_within_its_strength(images: Tensor) -> None:
+    """An average brightness may change by the fraction asked for, and no pixel leaves 0..255."""
+    before = images.float() * 0.4 + 50
+    out = A.jitter(before, 0.3, generator())
+    ratio = out.mean((1, 2, 3)) / before.mean((1, 2, 3))
+    assert 0.69 < ratio.min() < 0.95
+    assert 1.05 < ratio.max() < 1.31
+    assert out.min() >= 0
+    assert out.max() <= 255
+    assert torch.equal(A.jitter(before, 0.0, generator()), before)
+
+
+def test_mixup_is_the_weighted_mean_of_two_images(images: Tensor) -> None:
+    """And says which labels, in which share; the first is never the lesser."""
+    before, labels = images.float(), torch.arange(16)
+    draws = generator()
+    shares = []
+    for _ in range(200):
+        out, others, share = A.mixup(before, labels, 0.4, draws)
+        shares.append(share)
+        assert torch.allclose(out, share * before + (1 - share) * before[others], atol=1e-3)
+    assert 0.5 <= min(shares) < 0.6
+    assert 0.95 < max(shares) <= 1
+    exact = np.random.default_rng(0).beta(0.4, 0.4, 100_000)
+    assert np.mean(shares) == pytest.approx(np.maximum(exact, 1 - exact).mean(), abs=0.03)
+
+
+CHANGES: list[Callable[[CnnConfig], CnnConfig]] = [
+    lambda c: c,
+    lambda c: replace(c, rotation=0.0),
+    lambda c: replace(c, rotation=0.0, jitter=0.0, cutout=0, crop=0, flip=0.0),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_same_generator_gives_the_same_batch_and_the_images_stay(
+    images: Tensor, resident: Resident, change: Callable[[CnnConfig], CnnConfig]
+) -> None:
+    """Resuming relies on it; and the images stay on the device for every epoch, so no one may write into them."""
+    config, before = change(EVERYTHING), images.clone()
+    torch.manual_seed(1)
+    first = A.augment(images, config, resident, generator(3))
+    torch.manual_seed(2)
+    second = A.augment(images, config, resident, generator(3))
+    assert torch.equal(first, second)
+    assert torch.equal(images, before)
+    assert first.dtype is torch.float32
+    assert first.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_normalised_training_images_have_mean_0_and_variance_1(images: Tensor, resident: Resident) -> None:
+    """Learning rates are meant for inputs of that size."""
+    out = resident.normalise(images)
+    assert torch.allclose(out.mean((0, 2, 3)), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(out.var((0, 2, 3)), torch.ones(3), atol=1e-3)

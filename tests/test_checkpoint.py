@@ -1,0 +1,183 @@
+"""Checkpoints: killed and resumed is the same as never killed, and what is damaged is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cnn_run import small_run
+from program import ROOT
+from safetensors.torch import load_file
+
+from trainables.cnn.checkpoint import CheckpointError
+from trainables.cnn.training import CnnRun
+
+
+def plain(run: CnnRun) -> list[dict[str, float]]:
+    return [{name: value for name, value in metrics.items() if name != "seconds"} for metrics in run.history]
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimizer": "adamw", "ema": 0.0}, {"model": "densenet", "densenet_depth": 53, "densenet_growth": 4}]
+)
+def test_saved_and_loaded_after_each_epoch_gives_the_same_bits(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Optimiser, schedule, averages, order, augmentation and dropout: one forgotten, and the bits differ."""
+    changes = {"batch_size": 128, **changes}
+    whole = small_run(3, **changes)
+    while not whole.done:
+        whole.step()
+    whole.save(tmp_path / "whole")
+    for epoch in range(3):
+        part = small_run(3, **changes)
+        if epoch:
+            part.load(tmp_path / "part")
+        part.step()
+        part.save(tmp_path / "part")
+    assert plain(part) == plain(whole)
+    one, other = (next((tmp_path / name).glob("*.safetensors")).read_bytes() for name in ("whole", "part"))
+    assert one == other
+    loaded = small_run(3, **changes)
+    loaded.load(tmp_path / "part")
+    assert (loaded.predictions() == whole.predictions()).all()
+
+
+def test_a_checkpoint_holds_tensors_and_json_and_only_the_last(tmp_path: Path) -> None:
+    """A pickle runs whatever its maker wanted; and old checkpoints would fill the disk."""
+    run = small_run(2)
+    run.step()
+    run.save(tmp_path)
+    run.step()
+    run.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["state.json", "tensors-000002.safetensors"]
+    assert {key.partition("/")[0] for key in load_file(tmp_path / "tensors-000002.safetensors")} == {"model", "ema", "optimizer", "rng"}
+    facts = json.loads((tmp_path / "state.json").read_text())
+    assert facts["epoch"] == len(facts["history"]) == 2
+
+
+def test_a_kill_between_the_two_files_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    """state.json names its tensors, so the pair cannot be mixed."""
+    run = small_run(3)
+    run.step()
+    run.save(tmp_path)
+    shutil.copytree(tmp_path, tmp_path / "kept")
+    run.step()
+    run.save(tmp_path / "next")
+    shutil.copy(tmp_path / "next" / "tensors-000002.safetensors", tmp_path / "kept")
+    (tmp_path / "kept" / "state.json.123.tmp").write_text('{"epo')
+    resumed = small_run(3)
+    resumed.load(tmp_path / "kept")
+    assert resumed.epoch == 1
+    resumed.step()
+    assert plain(resumed) == plain(run)
+    resumed.save(tmp_path / "kept")
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def damage(folder: Path, how: str) -> None:
+    state, tensors = folder / "state.json", next(folder.glob("*.safetensors"))
+    if how == "no state":
+        state.unlink()
+    elif how == "no tensors":
+        tensors.unlink()
+    elif how == "half a state":
+        state.write_text(state.read_text()[:100])
+    elif how == "half the tensors":
+        tensors.write_bytes(tensors.read_bytes()[:1000])
+    elif how == "another format":
+        state.write_text(json.dumps({**json.loads(state.read_text()), "format": 99}))
+    elif how == "no optimiser":
+        from safetensors.torch import save_file
+
+        save_file({k: v for k, v in load_file(tensors).items() if k.startswith("rng")}, tensors)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("no state", "no checkpoint here (state.json is missing)"),
+        ("no tensors", "no checkpoint here (tensors-000001.safetensors is missing)"),
+        ("half a state", "damaged checkpoint"),
+        ("half the tensors", "damaged checkpoint"),
+        ("another format", "not a checkpoint of format 1"),
+        ("no optimiser", "damaged checkpoint"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path, how: str, said: str) -> None:
+    """Going on from half a state would give a result nobody could repeat."""
+    run = small_run(2)
+    run.step()
+    run.save(tmp_path)
+    damage(tmp_path, how)
+    with pytest.raises(CheckpointError) as caught:
+        small_run(2).load(tmp_path)
+    assert said in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "changes", "said"),
+    [(3, {}, "epochs is 2, but must be 3"), (2, {"seed": 5}, "seed is 1, but must be 5"), (2, {"momentum": 0.5}, "config is")],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, epochs: int, changes: dict[str, Any], said: str) -> None:
+    """A schedule laid over other epochs, or another seed, is another run."""
+    run = small_run(2)
+    run.step()
+    run.save(tmp_path)
+    with pytest.raises(CheckpointError, match=said):
+        small_run(epochs, **changes).load(tmp_path)
+
+
+def program(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cnn_run", str(folder)], cwd=ROOT / "tests", stdout=subprocess.PIPE, text=True, env=_env()
+    )
+
+
+def _env() -> dict[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_five_random_moments_is_the_same_as_never_killed(tmp_path: Path, seed: int) -> None:
+    """Power goes and spot machines vanish at any moment, also while a checkpoint is being written."""
+    with program(tmp_path / "whole") as undisturbed:
+        started = time.monotonic()
+        said, _ = undisturbed.communicate(timeout=300)
+    assert said.split() == ["ready", "1", "2", "3", "4", "5", "6"]
+    draws, kills = random.Random(seed), 0
+    epoch_seconds = (time.monotonic() - started) / 8
+    while kills < 5:
+        with program(tmp_path / "killed") as victim:
+            assert victim.stdout is not None
+            assert victim.stdout.readline() == "ready\n"
+            time.sleep(draws.uniform(0, 1.2 * epoch_seconds))
+            if victim.poll() is None:
+                victim.send_signal(signal.SIGKILL)
+            assert victim.wait(30) == -signal.SIGKILL, "it was done before it was killed five times"
+        kills += 1
+    with program(tmp_path / "killed") as last:
+        last.communicate(timeout=300)
+        assert last.returncode == 0
+    runs = []
+    for name in ("whole", "killed"):
+        run = small_run(6)
+        run.load(tmp_path / name)
+        runs.append(run)
+    assert plain(runs[0]) == plain(runs[1])
+    assert runs[1].epoch == 6
+    assert all(torch.equal(a, b) for a, b in zip(runs[0].net.state_dict().values(), runs[1].net.state_dict().values(), strict=True))
+    one, other = (next((tmp_path / name).glob("*.safetensors")).read_bytes() for name in ("whole", "killed"))
+    assert one == other

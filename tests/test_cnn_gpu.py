@@ -1,0 +1,79 @@
+"""The same training on CUDA; skipped, saying so, where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from cnn_run import small_run
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: the CUDA path was not tested"),
+]
+
+
+def test_images_stay_on_the_device_and_products_are_in_bfloat16() -> None:
+    """Copying each batch would cost more than training on it."""
+    run = small_run(2, device="cuda")
+    assert run.data.train_images.device.type == "cuda"
+    assert run.data.train_images.dtype is torch.uint8
+    with run._autocast():
+        assert run.net(run.data.normalise(run.data.train_images[:8])).dtype is run.dtype
+    assert run.step()["val_accuracy"] > 0.05
+
+
+def test_it_learns_as_on_the_cpu() -> None:
+    """One code path: the device must not matter to what comes out, beyond rounding."""
+    calm = {"mixup": 0.0, "jitter": 0.0, "cutout": 0, "dropout_place": "none", "dropout": 0.0, "flip": 0.0, "test_flip": False}
+    found = []
+    for device in ("cpu", "cuda"):
+        run = small_run(6, device=device, **calm)
+        while not run.done:
+            metrics = run.step()
+        found.append(metrics["val_accuracy"])
+    assert min(found) > 0.9
+
+
+def test_a_resumed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    """Kernels on CUDA may add in another order, so within a tolerance unless told to be deterministic."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        whole = small_run(2, device="cuda", rotation=0.0)
+        whole.step()
+        whole.save(tmp_path)
+        whole.step()
+        part = small_run(2, device="cuda", rotation=0.0)
+        part.load(tmp_path)
+        part.step()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert part.history[-1]["train_loss"] == pytest.approx(whole.history[-1]["train_loss"], rel=1e-3)
+
+
+def test_a_checkpoint_goes_on_on_another_device(tmp_path: Path) -> None:
+    """A trial may be resumed where there is no GPU; its random numbers then begin anew from its seed."""
+    run = small_run(2, device="cuda")
+    run.step()
+    run.save(tmp_path)
+    other = small_run(2)
+    other.load(tmp_path)
+    assert other.step()["epoch"] == 2
+
+
+def test_a_compiled_network_learns_too() -> None:
+    """torch.compile is optional and must not change what is trained."""
+    run = small_run(2, device="cuda", compile=True, rotation=0.0)
+    first = run.step()
+    assert run.step()["train_loss"] < first["train_loss"]
+
+
+def test_out_of_memory_names_the_device() -> None:
+    """The line must say which of several devices was too small."""
+    torch.cuda.set_per_process_memory_fraction(0.001)
+    try:
+        with pytest.raises(RuntimeError, match=r"out of memory on cuda with batch size 1149"):
+            small_run(1, device="cuda", width=4.0, batch_size=1149).step()
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

@@ -1,0 +1,219 @@
+"""The networks: the report's own to the last row, all at both sizes, and each tweak where it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from program import output, refusal, visiontune
+from torch import nn
+
+from spaces.cnn import ARCHITECTURE, CNN, CnnConfig
+from spaces.errors import UserError
+from trainables.cnn.layers import architecture, layer_table
+from trainables.cnn.models import MODELS, build, tweak_defaults
+
+TABLES: dict[str, list[list[Any]]] = json.loads((Path(__file__).parent / "data" / "layer_tables.json").read_text())
+REPORT = Path(__file__).resolve().parents[2] / "shared" / "reference" / "report.txt"
+
+
+def on_meta(model: str, **tweaks: Any) -> nn.Module:
+    with torch.device("meta"):
+        return build(model, 10, 32, tweaks)
+
+
+@pytest.mark.parametrize(("model", "total", "size"), [("mynet", 6_158_538, 23.49), ("resnet18", 11_173_962, 42.63)])
+def test_describe_gives_the_reports_own_table(model: str, total: int, size: float) -> None:
+    """Who holds the printed report must find every row of it, or the network is another one."""
+    found = output("describe", model)
+    assert [[row["name"], row["output_shape"], row["parameters"]] for row in found["layers"]] == TABLES[model]
+    assert (found["total_parameters"], found["size_mb"]) == (total, size)
+
+
+@pytest.mark.parametrize(("model", "passes", "whole"), [("mynet", "81.42", "104.93"), ("resnet18", "20.55", "63.19")])
+def test_describe_prints_the_reports_footer(model: str, passes: str, whole: str) -> None:
+    """The sizes under the table are the report's too, to the digit."""
+    text = visiontune("describe", model).stdout
+    assert f"Forward/backward pass size (MB): {passes}" in text
+    assert f"Estimated Total Size (MB): {whole}" in text
+    assert re.search(r"Conv2d-1 +\[-1, \d+, 3\d, 3\d\] +[\d,]+\n", text)
+
+
+@pytest.mark.skipif(not REPORT.exists(), reason=f"the report is not at {REPORT}")
+@pytest.mark.parametrize(("model", "begins", "ends"), [("mynet", "MyNet(", "2.2.2 number"), ("resnet18", "ResNet18(", "2.2.4 number")])
+def test_the_printed_networks_are_the_reports(model: str, begins: str, ends: str) -> None:
+    """The tables leave out kernels, strides and dropout; the printed networks do not."""
+    text = REPORT.read_text()
+    words = re.compile(r"[A-Za-z_]\w*|\d+\.?\d*(?:e-\d+)?|[()=,:]")
+    theirs, mine = words.findall(text[text.index(begins) : text.index(ends)]), words.findall(architecture(on_meta(model)))
+    position, lost = 0, 0
+    for word in mine:
+        # the scan has line numbers between, and lost or moved a few closing brackets
+        while (
+            position < len(theirs) and theirs[position] != word and (theirs[position].isdecimal() or (theirs[position], word) == (")", "("))
+        ):
+            lost += theirs[position] == ")"
+            position += 1
+        if position < len(theirs) and theirs[position] == word:
+            position += 1
+        else:
+            assert word == ")", (word, theirs[position - 8 : position + 8])
+            lost += 1
+    assert lost <= 4
+    assert all(word.isdecimal() or word == ")" for word in theirs[position:])
+
+
+def test_mynet_applies_the_dropout_that_its_table_leaves_out() -> None:
+    """The report prints Dropout(0.2) and has no row for it; a net that drops nothing would be another."""
+    torch.manual_seed(0)
+    images = torch.rand(4, 3, 32, 32)
+    for place, same in (("head", False), ("none", True)):
+        net = build("mynet", 10, 32, {"width": 0.125, "dropout": 0.2, "dropout_place": place}).train()
+        assert torch.equal(net(images), net(images)) == same
+
+
+@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("model", MODELS)
+def test_every_network_runs_forward_and_backward(model: str, size: int) -> None:
+    """Networks made for 224 pixels fail at 32, and one made for 32 may fail at 64."""
+    torch.manual_seed(0)
+    tweaks = {"densenet_growth": 12, "densenet_depth": 53} if model == "densenet" else {"width": 0.25}
+    net = build(model, 7, size, tweaks)
+    scores = net(torch.rand(2, 3, size, size))
+    assert scores.shape == (2, 7)
+    scores.square().mean().backward()
+    learned = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    assert [name for name, p in learned if p.grad is None or not torch.isfinite(p.grad).all()] == []
+    assert sum(float(p.grad.abs().sum()) > 0 for _, p in learned if p.grad is not None) > len(learned) / 2
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_network_is_described_at_its_full_size(model: str) -> None:
+    """Sizes decide before training, so they must be known without building the network."""
+    for size in (32, 48, 64):
+        with torch.device("meta"):
+            net = build(model, 10, size)
+        table = layer_table(net, size)
+        assert table.layers[-1].output_shape == (-1, 10) or "Linear" in table.layers[-2].name
+        assert sum(layer.parameters for layer in table.layers) == table.total_parameters
+
+
+STEM, NONE = {"stem": "7x7"}, {"dropout_place": "none"}
+DROP = {"dropout": 0.3, "dropout_place": "stages"}
+CHANGES: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
+    ("resnet18", {}, STEM, ["resnet.conv1", "resnet.maxpool"]),
+    ("resnet18", {}, {"stem_padding": 1}, ["resnet.conv1"]),
+    ("mynet", {}, STEM, ["conv.0", "conv.3", "avgpool"]),
+    ("mynet", {}, {"stem_padding": 3}, ["conv.0", "avgpool"]),
+    ("mynet", {}, {"stem_convolutions": 3}, ["conv.*"]),
+    ("mynet", {}, {"branch3_extra": False}, ["inception_*.branch3.2*"]),
+    ("mynet", {}, {"branch3_kernel": 5}, ["inception_*.branch3.[12].conv"]),
+    ("googlenet", {}, {"branch3_extra": True}, ["inception_*.branch3.2*"]),
+    ("googlenet", {}, {"stem_convolutions": 1}, ["conv.*"]),
+    ("googlenet", {}, STEM, ["conv.*", "avgpool"]),
+    ("densenet", {}, STEM, ["densenet.features.*0"]),
+    ("densenet", {}, {"densenet_depth": 53}, ["densenet.*"]),
+    ("densenet", {}, {"densenet_growth": 12}, ["densenet.*"]),
+    ("vgg16", {}, {"vgg_first": 96}, ["features.[01347]"]),
+    ("vgg19", {}, {"vgg_first": 96}, ["features.[01347]"]),
+    ("fastnet", {}, {"fastnet_convolutions": 3}, ["blocks.*.rest.*"]),
+    ("resnet18", {}, {"dropout": 0.3, "dropout_place": "head"}, ["resnet.fc*"]),
+    ("resnet18", {}, DROP, ["resnet.layer?.2"]),
+    ("fastnet", {}, {"dropout": 0.3, "dropout_place": "head"}, ["fc*"]),
+    ("vgg16", NONE, {"dropout": 0.3, "dropout_place": "head"}, ["classifier.*"]),
+    ("mynet", {}, {"dropout": 0.3}, ["dropout"]),
+]
+
+
+@pytest.mark.parametrize(("model", "before", "after", "places"), CHANGES, ids=lambda value: str(value))
+def test_a_tweak_changes_the_network_in_the_place_it_names(
+    model: str, before: dict[str, Any], after: dict[str, Any], places: list[str]
+) -> None:
+    """A parameter that changed nothing, or something else too, would be searched in vain or blamed wrongly."""
+
+    def leaves(**tweaks: Any) -> dict[str, str]:
+        return {name: str(module) for name, module in on_meta(model, **tweaks).named_modules() if not list(module.children())}
+
+    one, other = leaves(**before), leaves(**(before | after))
+    changed = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+    assert changed
+    assert {name for name in changed if not any(fnmatch(name, place) for place in places)} == set()
+    assert {place for place in places if not any(fnmatch(name, place) for name in changed)} == set()
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if "width" in tweak_defaults(model)])
+def test_width_scales_every_layer_but_stem_and_classes(model: str) -> None:
+    """Half the channels must give about a quarter of the parameters, or width is not what it says."""
+    full, half = (sum(p.numel() for p in on_meta(model, width=w).parameters()) for w in (1.0, 0.5))
+    assert 0.2 < half / full < 0.6 if model == "lenet" else 0.2 < half / full < 0.35
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("place", ["head", "stages", "both"])
+def test_dropout_stands_where_it_is_asked_for(model: str, place: str) -> None:
+    """Both kinds are there when both are asked for, and only then."""
+    net = on_meta(model, dropout=0.3, dropout_place=place)
+    channel = any(isinstance(m, nn.Dropout2d) or getattr(m, "drop_rate", 0) for m in net.modules())
+    assert channel == (place != "head")
+    assert any(isinstance(m, nn.Dropout) and m.p == 0.3 for m in net.modules()) == (place != "stages")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_space_offers_a_model_exactly_its_own_tweaks(model: str) -> None:
+    """A tweak that a network lacks would stop a trial; one the space lacks is never searched."""
+    offered: set[str] = set()
+    for place in ("none", "both"):
+        config = CnnConfig(model=model, dropout_place=place, dropout=0.1)
+        offered |= set(config.tweaks())
+        build_on_meta = on_meta(model, **config.tweaks())
+        assert isinstance(build_on_meta, nn.Module)
+    assert offered == set(tweak_defaults(model))
+    assert offered <= {parameter.name for parameter in ARCHITECTURE}
+
+
+def test_whitening_makes_patches_uncorrelated_and_of_unit_variance() -> None:
+    """That is what whitening means, and why the filters need not be learned."""
+    torch.manual_seed(0)
+    images = torch.nn.functional.avg_pool2d(torch.randn(64, 3, 34, 34), 3, stride=1)
+    net: Any = build("fastnet", 10, 32)
+    net.whiten_stem(images)
+    out = net.stem[0](images)[:, :12] - net.stem[0].bias[:12, None, None]
+    covariance = out.transpose(0, 1).flatten(1).cov()
+    assert torch.allclose(covariance, torch.eye(12), atol=0.05)
+    assert not net.stem[0].weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("describe", "mynett"), "unknown model 'mynett'; the models are lenet"),
+        (("describe", "lenet", "--set", "vgg_first=96"), "lenet has no parameter vgg_first; it has width"),
+        (("describe", "resnet18", "--set", "stem=5x5"), "cnn.stem must be one of 3x3, 7x7, but got '5x5'"),
+        (("describe", "resnet18", "--set", "width=0.5,1"), "width must be one value"),
+        (("describe", "resnet18", "--size", "8"), "needs images of at least 32 × 32 pixels, but got 8 × 8"),
+    ],
+)
+def test_describe_refuses_in_one_line(arguments: tuple[str, ...], said: str) -> None:
+    """The line names what is allowed."""
+    assert said in refusal(*arguments)
+
+
+def test_describe_shows_what_is_set() -> None:
+    """A tweak can be looked at before it is searched."""
+    found = output("describe", "resnet18", "--set", "stem=7x7", "--set", "width=0.5", "--classes", "3", "--size", "64")
+    assert found["layers"][0] == {"name": "Conv2d-1", "output_shape": [-1, 32, 32, 32], "parameters": 3 * 32 * 49}
+    assert found["layers"][-1]["output_shape"] == [-1, 3]
+
+
+def test_the_space_and_the_config_agree() -> None:
+    """The space is what may vary and the dataclass what runs; the defaults must be a configuration of the space."""
+    assert list(asdict(CnnConfig())) == [parameter.name for parameter in CNN.parameters]
+    assert CNN.check(asdict(CnnConfig())) == asdict(CnnConfig())
+    with pytest.raises(UserError, match=r"cnn\.model must be one of fastnet, resnet18, .* but got 'x'"):
+        CNN.check(asdict(CnnConfig(model="x")))

@@ -1,0 +1,243 @@
+"""Training: it learns, keeps to itself, stops when it must, and says why in one line."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cnn_run import EVERYTHING, digits, small_run
+
+from spaces.errors import UserError
+from trainables.cnn import training as T  # noqa: N812
+from trainables.cnn.data import CnnData
+from trainables.cnn.optimizer import make_optimizer
+from trainables.cnn.precision import measured_dtype
+from trainables.cnn.schedule import fraction
+from trainables.cnn.training import CnnRun, ModelTooLarge, TrainingError, model_size_mb
+from trainables.data import ReadOptions, read_dataset
+
+CALM = {"mixup": 0.0, "jitter": 0.0, "cutout": 0, "dropout_place": "none", "dropout": 0.0, "flip": 0.0}
+
+
+def trained(run: CnnRun) -> CnnRun:
+    while not run.done:
+        run.step()
+    return run
+
+
+def weights(run: CnnRun) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in run.net.state_dict().items()}
+
+
+def same(one: CnnRun, other: CnnRun) -> bool:
+    strip = [[{k: v for k, v in m.items() if k != "seconds"} for m in run.history] for run in (one, other)]
+    a, b = weights(one), weights(other)
+    return strip[0] == strip[1] and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"optimizer": "adamw"}, {"schedule": "triangular", "ema": 0.0}], ids=str)
+def test_it_learns_digits(changes: dict[str, Any]) -> None:
+    """Whatever the optimiser and schedule, digits are easy: what does not learn them is broken."""
+    run = trained(small_run(6, **CALM, test_flip=False, **changes))
+    assert run.history[-1]["val_accuracy"] > 0.9
+    assert run.history[-1]["val_loss"] < run.history[0]["val_loss"]
+
+
+def test_metrics_are_what_they_are_called() -> None:
+    """They are compared across families, so each must be the thing scikit-learn means by its name."""
+    from sklearn.metrics import balanced_accuracy_score, f1_score
+
+    run = small_run(2)
+    run.step()
+    metrics = run.step()
+    labels, predictions = digits().val_labels, run.predictions()
+    assert labels is not None
+    assert predictions.dtype == np.int64
+    assert metrics["val_accuracy"] == pytest.approx(float((labels == predictions).mean()))
+    assert metrics["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, predictions))
+    assert metrics["macro_f1"] == pytest.approx(f1_score(labels, predictions, average="macro", zero_division=0.0))
+    assert metrics["epoch"] == 2
+    assert run.done
+    names = "epoch seconds train_accuracy train_loss val_accuracy val_loss balanced_accuracy macro_f1"
+    assert set(metrics) == set(names.split())
+    with pytest.raises(ValueError, match="all 2 epochs are done"):
+        run.step()
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
+    """Whatever else the process did with random numbers in between."""
+    torch.manual_seed(7)
+    one = trained(small_run(2))
+    torch.manual_seed(8)
+    torch.rand(3)
+    assert same(one, trained(small_run(2)))
+    assert not same(one, trained(small_run(2, seed=2)))
+
+
+def test_a_run_changes_no_random_numbers_but_its_own_and_none_of_another_run() -> None:
+    """Reused actors run one trial after the other, and two runs may take turns in one process."""
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    one, other = small_run(2), small_run(2, width=0.25, optimizer="adamw")
+    for _ in range(2):
+        one.step()
+        other.step()
+    assert torch.equal(torch.rand(4), expected)
+    assert same(one, trained(small_run(2)))
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", "learning_rate"), ("adamw", "adamw_learning_rate")])
+def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_epoch(optimizer: str, rate: str) -> None:
+    """Hours on NaN are hours lost; the search goes on with another trial."""
+    run = small_run(2, optimizer=optimizer, **{rate: 1e-3}, ema=0.0, dtype="float32")
+    run.step()
+    with torch.no_grad():
+        next(p for p in run.net.parameters() if p.requires_grad).fill_(math.inf)
+    with pytest.raises(TrainingError, match=r"loss became (nan|inf) in epoch 2, step 1 of \d+; lower the learning rate"):
+        run.step()
+
+
+def test_a_learning_rate_far_too_high_is_an_error_not_a_result() -> None:
+    """The same, as it happens in a search."""
+    with pytest.raises(TrainingError, match=r"in epoch \d"):
+        trained(small_run(6, learning_rate=1e9, dtype="float32", weight_decay=1.0))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_too_little_memory_names_batch_size_and_device(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """What to change must be in the line."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    run = small_run(2)
+    monkeypatch.setattr(T, "augment", fail)
+    with pytest.raises(TrainingError, match=r"out of memory on cpu with batch size 64 \(fastnet\): lower batch_size or width"):
+        run.step()
+    monkeypatch.setattr(T, "augment", lambda *_: [][0])
+    with pytest.raises(IndexError):
+        run.step()
+
+
+def test_a_network_over_the_limit_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """128 MiB must not be allocated to find that they are too many."""
+    made: list[torch.device] = []
+    real = T.build
+
+    def watch(*arguments: Any) -> Any:
+        net = real(*arguments)
+        made.append(next(net.parameters()).device)
+        return net
+
+    monkeypatch.setattr(T, "build", watch)
+    with pytest.raises(ModelTooLarge, match=r"vgg16 has 128\.35 MiB, but max_model_mb is 80; lower its width"):
+        small_run(1, model="vgg16", width=1.0, max_model_mb=80, dropout_place="head")
+    assert [device.type for device in made] == ["meta"]
+    assert model_size_mb(replace(EVERYTHING, model="mynet", width=1.0), 10, 32) == pytest.approx(23.49, abs=0.01)
+    assert small_run(1, max_model_mb=80).epoch == 0
+
+
+def test_biases_and_norms_do_not_decay() -> None:
+    """Decay on a norm's scale works against what the norm does."""
+    run = small_run(1)
+    groups = make_optimizer(run.net, run.config).param_groups
+    assert [group["weight_decay"] for group in groups] == [EVERYTHING.weight_decay, 0.0]
+    assert all(p.ndim == 1 for p in groups[1]["params"])
+    learned = sum(p.requires_grad for p in run.net.parameters())
+    assert sum(len(group["params"]) for group in groups) == learned == sum(1 for _ in run.net.parameters()) - 1  # the whitened stem
+
+
+def test_ema_is_the_average_of_the_weights_on_their_way() -> None:
+    """With decay d, an average moves (1 - d) of the way at each step; in the first steps faster."""
+    run = small_run(1, ema=0.9)
+    assert run.ema is not None
+    run.step()
+    judged, net = dict(run.judged.named_parameters()), dict(run.net.named_parameters())
+    assert any(not torch.equal(judged[name], net[name]) for name in net)
+    with torch.no_grad():
+        for p in run.net.parameters():
+            p.fill_(3.0)
+        before = {name: p.clone() for name, p in judged.items()}
+        run.ema.n_averaged.fill_(1000)
+        run.ema.update_parameters(run.net)
+    assert all(torch.allclose(p, 0.9 * before[name] + 0.3, atol=1e-5) for name, p in judged.items())
+    assert small_run(1, ema=0.0).ema is None
+
+
+def test_every_image_is_seen_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pass over the data: none left out, none twice, in another order each epoch."""
+    seen: list[np.ndarray[Any, Any]] = []
+    run, real = small_run(2), T.augment
+    fingerprint = {image.tobytes(): row for row, image in enumerate(digits().train_images)}
+
+    def watch(images: torch.Tensor, *others: Any) -> torch.Tensor:
+        seen.append(np.array([fingerprint[image.numpy().tobytes()] for image in images]))
+        return real(images, *others)
+
+    monkeypatch.setattr(T, "augment", watch)
+    run.step()
+    first = np.concatenate(seen)
+    seen.clear()
+    run.step()
+    second = np.concatenate(seen)
+    assert sorted(first) == sorted(second) == sorted(fingerprint.values())
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "triangular"])
+def test_a_schedule_ends_at_nothing_and_never_leaves_its_range(schedule: str) -> None:
+    """A last step at a high rate would undo what was learned."""
+    values = [fraction(schedule, step / 1000) for step in range(1001)]
+    assert max(values) == pytest.approx(1)
+    assert min(values) >= 0
+    assert values[-1] == pytest.approx(0, abs=1e-9)
+    assert values[0] == (1 if schedule == "cosine" else 0)
+    assert max(abs(a - b) for a, b in pairwise(values)) < 0.01
+    with pytest.raises(ValueError, match="schedule must be one-cycle, cosine or triangular, but got 'x'"):
+        fraction("x", 0.5)
+
+
+def test_a_refit_trains_without_validation_images() -> None:
+    """After selection all images are for learning."""
+    data = replace(digits(), val_images=None, val_labels=None)
+    run = small_run(1, data=data)
+    assert set(run.step()) == {"train_accuracy", "train_loss", "epoch", "seconds"}
+    with pytest.raises(ValueError, match="no validation images"):
+        run.predictions()
+
+
+def test_shared_read_only_images_are_copied_not_changed() -> None:
+    """Ray's object store gives every trial the same memory."""
+    data, before = digits(), digits().train_images.copy()
+    data.train_images.flags.writeable = False
+    small_run(1, data=data).step()
+    assert np.array_equal(data.train_images, before)
+
+
+def test_images_of_any_size_and_colour_become_square_rgb(tmp_path: Any) -> None:
+    """Folders hold what they hold."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", x_train=rng.integers(0, 256, (6, 20, 30), dtype=np.uint8), y_train=np.array([0, 1] * 3))
+    data = CnnData.from_dataset(read_dataset(f"npz:{tmp_path / 'x.npz'}", ReadOptions(color="grey")), size=48)
+    assert data.train_images.shape == (6, 3, 48, 48)
+    assert np.array_equal(data.train_images[:, 0], data.train_images[:, 2])
+    assert data.val_images is None
+    with pytest.raises(UserError, match=r"images must be \(n, 3, size, size\) uint8, but got \(6, 3, 48, 40\)"):
+        CnnData(data.train_images[..., :40], data.train_labels)
+
+
+def test_the_dtype_is_measured_and_never_slower_than_float32() -> None:
+    """bfloat16 is emulated on processors without it; the choice must follow the clock."""
+    found = measured_dtype("cpu")
+    assert found in (torch.float32, torch.bfloat16)
+    assert measured_dtype("cpu") is found
+    assert small_run(1).dtype is found
+    assert small_run(1, dtype="float32").dtype is torch.float32

@@ -1,0 +1,1 @@
+"""Convolutional networks: models, augmentation and training, in one process."""

@@ -1,0 +1,83 @@
+"""A run's state in a folder: tensors as safetensors, the rest as JSON, nothing that could be executed."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from spaces.errors import UserError
+
+FORMAT = 1
+STATE = "state.json"
+
+
+class CheckpointError(UserError):
+    """A checkpoint that is missing, damaged or of something else."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything a run needs to go on.
+
+    Attributes:
+        tensors: by part (``model``, ``ema``, ``optimizer``, ``rng``) and name, on the CPU.
+        facts: JSON data: config, epoch, history and the like.
+    """
+
+    tensors: dict[str, dict[str, Tensor]]
+    facts: dict[str, Any]
+
+
+def write(checkpoint: Checkpoint, folder: Path) -> None:
+    """Put ``checkpoint`` into ``folder``, in place of one that is there; whole, whenever the process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = {f"{part}/{name}": tensor.contiguous() for part, named in checkpoint.tensors.items() for name, tensor in named.items()}
+    name = f"tensors-{checkpoint.facts['epoch']:06d}.safetensors"
+    unfinished = folder / f"{name}.{os.getpid()}.tmp"
+    save_file(flat, unfinished)
+    _replace(unfinished, folder / name)
+    text = folder / f"{STATE}.{os.getpid()}.tmp"
+    text.write_text(json.dumps({"format": FORMAT, "tensors": name, **checkpoint.facts}, indent=1), encoding="utf-8")
+    _replace(text, folder / STATE)  # from here on this checkpoint is the one
+    for old in (*folder.glob("tensors-*"), *folder.glob("*.tmp")):
+        if old.name != name:
+            old.unlink(missing_ok=True)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename, with the content on the disk before the name."""
+    with open(source, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(source, target)
+
+
+def read(folder: Path) -> Checkpoint:
+    """The checkpoint in ``folder``.
+
+    Raises:
+        CheckpointError: if there is none, or it cannot be read.
+    """
+    try:
+        facts = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+            raise CheckpointError(f"{folder}: not a checkpoint of format {FORMAT}; start the trial anew")
+        tensors_file = folder / Path(str(facts["tensors"])).name
+        if not tensors_file.is_file():
+            raise CheckpointError(f"{folder}: no checkpoint here ({tensors_file.name} is missing)")
+        flat = load_file(tensors_file)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder}: no checkpoint here ({STATE} is missing)") from error
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise error if isinstance(error, CheckpointError) else CheckpointError(f"{folder}: damaged checkpoint: {error}") from error
+    tensors: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in flat.items():
+        part, _, name = key.partition("/")
+        tensors.setdefault(part, {})[name] = tensor
+    return Checkpoint(tensors, facts)

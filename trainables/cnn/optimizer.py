@@ -1,0 +1,45 @@
+"""The optimiser of a configuration, and its state as named tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from spaces.cnn import CnnConfig
+
+
+def make_optimizer(net: nn.Module, config: CnnConfig) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW (Loshchilov & Hutter, 2019); weights decay, biases and norms do not."""
+    learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    decay = config.weight_decay if config.optimizer == "sgd" else config.adamw_weight_decay
+    groups = [
+        {"params": [p for p in learned if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
+    return torch.optim.AdamW(groups, lr=0.0, fused=True)
+
+
+def peak_learning_rate(config: CnnConfig) -> float:
+    """The largest learning rate of the schedule."""
+    return config.learning_rate if config.optimizer == "sgd" else config.adamw_learning_rate
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """``INDEX.NAME`` to tensor, of what the optimiser remembers of each parameter."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": value for index, named in state.items() for name, value in named.items() if isinstance(value, Tensor)}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Give ``optimizer`` back what ``optimizer_tensors`` said."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, named in optimizer.state.items():
+        for name, value in named.items():
+            if value.shape == parameter.shape:  # the parameter's own memory layout
+                named[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -1,0 +1,274 @@
+"""One configuration of the space ``cnn``, trained an epoch at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from spaces.cnn import CnnConfig
+from spaces.errors import UserError
+from trainables.cnn import checkpoint as files
+from trainables.cnn.augment import augment, mixup
+from trainables.cnn.data import CnnData, Int64, Resident
+from trainables.cnn.layers import MIB
+from trainables.cnn.models import build
+from trainables.cnn.optimizer import make_optimizer, optimizer_tensors, peak_learning_rate, restore_optimizer
+from trainables.cnn.precision import measured_dtype
+from trainables.cnn.randomness import RandomState
+from trainables.cnn.schedule import fraction
+from trainables.scores import score
+
+CHECK_EVERY = 16
+"""Steps between looks at the loss: each waits for the device."""
+EVAL_BATCH = 500
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message is one line."""
+
+
+class ModelTooLarge(UserError):  # noqa: N818 (a refusal, not a fault)
+    """A network over the size limit, never trained."""
+
+
+def model_size_mb(config: CnnConfig, classes: int, size: int) -> float:
+    """Size of the configuration's network as float32, MiB; nothing is allocated."""
+    with torch.device("meta"):
+        net = build(config.model, classes, size, config.tweaks())
+    return sum(parameter.numel() for parameter in net.parameters()) * 4 / MIB
+
+
+class CnnRun:
+    """A network, its optimiser and its data on a device.
+
+    On a CPU the same arguments give the same bits, whether in one go or saved and loaded between
+    any two epochs, with the same number of threads.
+
+    Args:
+        config: what to train and how.
+        data: the images; copied to the device.
+        classes: how many there are; labels are 0..classes - 1.
+        epochs: passes over the training images in all, which the schedule is laid over.
+        seed: of weights, order, augmentation and dropout.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: of the CPU.
+        max_model_mb: a larger network is refused before it is built, MiB of float32.
+        compile: use ``torch.compile``.
+        dtype: of convolutions and products; ``auto`` measures which is faster here.
+
+    Raises:
+        ModelTooLarge: if the network is over ``max_model_mb``.
+        TrainingError: if it does not fit on the device.
+    """
+
+    def __init__(
+        self,
+        config: CnnConfig,
+        data: CnnData,
+        *,
+        classes: int,
+        epochs: int,
+        seed: int,
+        device: str,
+        threads: int,
+        max_model_mb: float | None = None,
+        compile: bool = False,
+        dtype: str = "auto",
+    ) -> None:
+        if max_model_mb is not None and (found := model_size_mb(config, classes, data.size)) > max_model_mb:
+            raise ModelTooLarge(f"{config.model} has {found:.2f} MiB, but max_model_mb is {max_model_mb:g}; lower its width")
+        torch.set_num_threads(threads)
+        self.config, self.classes, self.epochs, self.seed, self.threads = config, classes, epochs, seed, threads
+        self.device = torch.device(device)
+        self.dtype = measured_dtype(str(self.device)) if dtype == "auto" else _DTYPES[dtype]
+        self.random = RandomState(seed, self.device)
+        self.epoch, self.history = 0, list[dict[str, float]]()
+        self._scores: Tensor | None = None
+        with self._memory_named():
+            self.data = Resident.on(data, self.device)
+            with self.random.use():
+                net = build(config.model, classes, data.size, config.tweaks())
+            self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if config.tweaks().get("whiten"):
+                net.whiten_stem(self.data.normalise(self.data.train_images[:5000]))  # type: ignore[operator]
+            self.optimizer = make_optimizer(self.net, config)
+            self.ema = AveragedModel(self.net, multi_avg_fn=self._average, use_buffers=True) if config.ema else None
+        self._forward = torch.compile(self.net) if compile else self.net
+        self.steps = max(1, round(len(data.train_labels) / config.batch_size))
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are over."""
+        return self.epoch >= self.epochs
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that validation images are shown: the averaged one, where there is one."""
+        return self.net if self.ema is None else self.ema.module
+
+    def step(self) -> dict[str, float]:
+        """Train for one epoch and judge.
+
+        Returns:
+            ``epoch`` (from 1), ``seconds``, ``train_accuracy`` and ``train_loss`` (running means over the augmented
+            epoch, of the loss that is minimised), and on validation images ``val_accuracy``, ``val_loss`` (plain
+            cross-entropy), ``balanced_accuracy``, ``macro_f1``.
+
+        Raises:
+            TrainingError: for a loss that is not finite, or too little memory.
+        """
+        if self.done:
+            raise ValueError(f"all {self.epochs} epochs are done")
+        started = time.perf_counter()
+        torch.set_num_threads(self.threads)
+        with self._memory_named(), self.random.use():
+            metrics = self._train()
+            self.epoch += 1
+            self._scores = None
+            metrics |= self._judge()
+        metrics |= {"epoch": float(self.epoch), "seconds": time.perf_counter() - started}
+        self.history.append(metrics)
+        return metrics
+
+    def _train(self) -> dict[str, float]:
+        config, data, generator = self.config, self.data, self.random.generator
+        self.net.train()
+        count = len(data.train_labels)
+        total, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        order = torch.randperm(count, generator=generator, device=self.device)
+        for number, rows in enumerate(order.tensor_split(self.steps)):
+            progress = (self.epoch * self.steps + number + 1) / (self.epochs * self.steps + 1)
+            for group in self.optimizer.param_groups:
+                group["lr"] = peak_learning_rate(config) * fraction(config.schedule, progress)
+            images, labels = augment(data.train_images[rows], config, data, generator), data.train_labels[rows]
+            others, share = labels, 1.0
+            if config.mixup:
+                images, others, share = mixup(images, labels, config.mixup, generator)
+            with self._autocast():
+                scores = self._forward(images)
+            scores = scores.float()
+            loss = F.cross_entropy(scores, labels, label_smoothing=config.label_smoothing)
+            if share < 1:
+                loss = share * loss + (1 - share) * F.cross_entropy(scores, others, label_smoothing=config.label_smoothing)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            if self.ema is not None:
+                self.ema.update_parameters(self.net)
+            with torch.no_grad():
+                total += loss.detach() * len(rows)
+                hits += (scores.argmax(1) == labels).sum()
+            if (number % CHECK_EVERY == 0 or number == self.steps - 1) and not math.isfinite(total.item()):
+                raise TrainingError(
+                    f"loss became {loss.item():g} in epoch {self.epoch + 1}, step {number + 1} of {self.steps}; lower the learning rate"
+                )
+        return {"train_accuracy": hits.item() / count, "train_loss": total.item() / count}
+
+    def _judge(self) -> dict[str, float]:
+        if self.data.val_images is None or self.data.val_labels is None:
+            return {}
+        scores, labels = self._val_scores(), self.data.val_labels
+        found = score(labels.cpu().numpy(), self.predictions(), self.classes)
+        return {
+            "val_accuracy": found.accuracy,
+            "val_loss": F.cross_entropy(scores, labels).item(),
+            "balanced_accuracy": found.balanced_accuracy,
+            "macro_f1": found.macro_f1,
+        }
+
+    @torch.no_grad()
+    def _val_scores(self) -> Tensor:
+        """(m, classes) float32 for the validation images, by the weights there are now."""
+        if self._scores is None:
+            if self.data.val_images is None:
+                raise ValueError("there are no validation images")
+            net, parts = self.judged.eval(), []
+            for batch in torch.split(self.data.val_images, EVAL_BATCH):
+                images = self.data.normalise(batch)
+                with self._autocast():
+                    scores = net(images).float()
+                    if self.config.test_flip:
+                        scores = (scores + net(images.flip(3)).float()) / 2
+                parts.append(scores)
+            self._scores = torch.cat(parts)
+        return self._scores
+
+    def predictions(self) -> Int64:
+        """(m,) int64: the class of each validation image."""
+        return self._val_scores().argmax(1).cpu().numpy().astype(np.int64)
+
+    def save(self, folder: Path) -> None:
+        """Write all that ``load`` needs into ``folder``, whole or not at all."""
+        tensors = {"model": self.net.state_dict(), "optimizer": optimizer_tensors(self.optimizer), "rng": self.random.state()}
+        if self.ema is not None:
+            tensors["ema"] = self.ema.state_dict()
+        facts = {**self._identity(), "epoch": self.epoch, "history": self.history, "dtype": _NAMES[self.dtype], "torch": torch.__version__}
+        on_cpu = {part: {name: tensor.detach().cpu() for name, tensor in named.items()} for part, named in tensors.items()}
+        files.write(files.Checkpoint(on_cpu, facts), folder)
+
+    def load(self, folder: Path) -> None:
+        """Go on from what ``save`` wrote, also on another device.
+
+        Raises:
+            CheckpointError: if there is nothing, or it is damaged, or of another configuration.
+        """
+        found = files.read(folder)
+        for name, value in self._identity().items():
+            if found.facts.get(name) != value:
+                raise files.CheckpointError(f"{folder}: checkpoint of another run: {name} is {found.facts.get(name)}, but must be {value}")
+        try:
+            self.net.load_state_dict(found.tensors["model"])
+            if self.ema is not None:
+                self.ema.load_state_dict(found.tensors["ema"])
+            restore_optimizer(self.optimizer, found.tensors.get("optimizer", {}))
+            self.epoch, self.history = int(found.facts["epoch"]), list(found.facts["history"])
+            self.dtype = _DTYPES[found.facts["dtype"]]
+            self.random.restore(found.tensors["rng"], self.seed + self.epoch)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise files.CheckpointError(f"{folder}: damaged checkpoint: {' '.join(str(error).split())[:200]}") from error
+        self._scores = None
+
+    def _identity(self) -> dict[str, Any]:
+        run = {"classes": self.classes, "epochs": self.epochs, "seed": self.seed, "size": int(self.data.train_images.shape[2])}
+        return {"config": asdict(self.config), **run, "train_images": len(self.data.train_labels)}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
+
+    @torch.no_grad()
+    def _average(self, averages: Any, values: Any, count: Any) -> None:
+        """Move ``averages`` towards ``values``; in the first steps faster, or the initial weights would linger."""
+        seen = int(count)
+        weight = 1 - min(self.config.ema, (1 + seen) / (10 + seen))
+        if torch.is_floating_point(averages[0]):
+            torch._foreach_lerp_(averages, values, weight)
+        else:
+            torch._foreach_copy_(averages, values)
+
+    @contextmanager
+    def _memory_named(self) -> Iterator[None]:
+        """Say how large a batch was on which device where memory did not suffice."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
+                raise
+            raise TrainingError(
+                f"out of memory on {self.device} with batch size {self.config.batch_size} ({self.config.model}): "
+                "lower batch_size or width, or run fewer trials at once"
+            ) from error
+
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
