@@ -49,6 +49,8 @@ def local_cluster(cores: int, lost: Callable[[str], None] = lambda name: print(f
 
     from trainables.stage_registry import NAMESPACE
 
+    # Tune's own files are disposable: that they cannot be written (a full disk) is no news to anybody.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # The variable above is read when ray is imported, which a user's own program may have done before.
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     memory = psutil.virtual_memory().total
@@ -63,11 +65,12 @@ def local_cluster(cores: int, lost: Callable[[str], None] = lambda name: print(f
     )
     leaving = threading.Event()
     threading.Thread(target=_watch, args=(leaving, lost), name="visiontune-head", daemon=True).start()
-    try:
-        yield ray
-    finally:
-        leaving.set()
-        ray.shutdown()
+    with contextlib.redirect_stdout(sys.stderr):  # Ray prints news of dead workers there, and --json must stay JSON
+        try:
+            yield ray
+        finally:
+            leaving.set()
+            ray.shutdown()
 
 
 def _watch(leaving: threading.Event, lost: Callable[[str], None]) -> None:

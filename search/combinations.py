@@ -61,6 +61,8 @@ def _space_problems(plan: Plan, space: Space, sampler: SamplerKind, pruner: Prun
         )
     if sampler.needs == "finite":
         for parameter in space.parameters:
+            if not all(any(value in space[parent].domain for value in values) for parent, values in (parameter.when or {}).items()):
+                continue  # it never applies
             try:
                 parameter.domain.values()
             except SpaceError as error:

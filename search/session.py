@@ -97,6 +97,7 @@ class Session:
             Exception: whatever kept the search from writing down what came out (a full disk, say).
         """
         self._ledger.outbox.append(self._run_fact(fingerprint))
+        self._take_news()  # what was asked while no driver was there comes first
         if self._tracker:
             self._tracker.start()
         try:
@@ -226,13 +227,20 @@ def checkpoints(folder: RunDirectory, space: str, number: int) -> list[Path]:
     return list((folder.path / "tune").glob(f"{space}-{number:05d}.session-*/checkpoint_*"))
 
 
+class _Quiet(logging.FileHandler):
+    """A log that falls silent when its disk is full: what stopped the search is told by the search."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Nothing: logging itself would print a traceback."""
+
+
 def _log_to(path: Path) -> None:
     """Send our log to the run's driver.log, and nowhere else."""
     ours = logging.getLogger("visiontune")
     for old in list(ours.handlers):
         ours.removeHandler(old)
         old.close()
-    handler = logging.FileHandler(path)
+    handler = _Quiet(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)

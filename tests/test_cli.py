@@ -64,7 +64,7 @@ def test_every_command_has_help(name: str) -> None:
         (("ui",), "nothing was tracked in"),
         (("predict", "/nowhere", "x.jpg"), "no bundle here"),
         (("evaluate", "/nowhere", "--dataset", "digits"), "no bundle here"),
-        (("reproduce", "--tables", "9"), "--tables must name tables among 2, but got 9"),
+        (("reproduce", "--tables", "9"), "--tables must name tables among 2, 3, 4, but got 9"),
         (("reproduce", "--tables", "2"), "--scenes"),
         (("reproduce", "--tables", "2", "--scenes", "/nowhere"), "no such folder"),
     ],

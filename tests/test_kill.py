@@ -19,7 +19,9 @@ MANY = 250
 
 
 def arguments(runs: Path, trials: int) -> tuple[object, ...]:
-    return ("run", "--space", "bag-of-sift", "--space", "tiny-image", "--trials", trials, "--name", "killed", "--runs-dir", runs)
+    cheap = ("step=8", "vocabulary_size=100", "scales=1", "regions=none", "mirrored=false")
+    settings = [word for setting in cheap for word in ("--set", setting)]
+    return ("run", "--space", "bag-of-sift", "--space", "tiny-image", *settings, "--trials", trials, "--name", "killed", "--runs-dir", runs)
 
 
 def ends(folder: RunDirectory) -> dict[str, Any]:
