@@ -85,8 +85,7 @@ class Bridge:
     def fail(self, trial: Trial) -> None:
         """Tell that a trial's worker is gone for good."""
         cause = trial.get_error()
-        text = " ".join(str(cause).split()) if cause is not None else "no cause given"
-        failure = f"its worker died: {type(cause).__name__}: {text}"[:2000]
+        failure = f"its worker died: {' '.join(str(cause).split()) if cause is not None else 'Ray gives no cause'}"[:2000]
         if trial.trial_id in self._overdue:
             failure = f"not done after {self._trial_seconds:g} s (limits.trial_seconds); its worker was killed"
         self.end(trial.trial_id, {"failure": failure})
@@ -98,6 +97,7 @@ class Bridge:
         now = time.monotonic()
         for trial in trials:
             if trial.status != Trial.RUNNING or trial.trial_id not in self._keys:
+                self._begun.pop(trial.trial_id, None)  # its worker is still starting, or starts again
                 continue
             if now - self._begun.setdefault(trial.trial_id, now) > self._trial_seconds and trial.trial_id not in self._overdue:
                 self._overdue.add(trial.trial_id)
