@@ -69,6 +69,8 @@ def export(source: Source, record: TrialRecord, out: Path, score_test: bool = Tr
         raise RunError(f"{out} exists already; give another --out or remove it")
     if record.state != "COMPLETE":
         raise RunError(f"trial {record.key} is {record.state}; only COMPLETE trials can be exported")
+    if record.space not in CONFIG_TYPES:
+        raise RunError(f"trial {record.key} has no classifier: only trials of {', '.join(CONFIG_TYPES)} can be exported")
     facts = source.run.data()
     dataset = read_dataset(facts.spec, source.options)
     if dataset.fingerprint != facts.fingerprint:

@@ -147,9 +147,9 @@ def say_ended(summary: Summary, json_: bool) -> int:
     if summary.counts["FAIL"]:
         console.print(f"failed     {summary.counts['FAIL']} trials; see visiontune report {folder.name}{at}", markup=False)
     console.print(f"report     {folder.report / 'report.html'}", markup=False)
-    if summary.state == "finished":
+    if summary.state == "finished" and folder.data().classes:
         console.print(f"bundle     visiontune export {folder.name}{at} --out DIR", markup=False)
-    else:
+    elif summary.state != "finished":
         console.print(f"go on with visiontune resume {folder.name}{at}", markup=False)
     console.print(f"MLflow     visiontune ui {folder.name}{at}", markup=False)
     if summary.tracking_error:

@@ -87,6 +87,7 @@ def test_a_trial_that_fails_is_recorded_with_its_cause_and_the_search_goes_on(tm
     Nor may asking for far too many trials at a time leave no core for their stages.
     """
     fixed = ("vocabulary_size=100,4096", "step=8", "bin_size=8", "vocabulary_step=16", "metric=cosine", "k=1", "transform=raw")
+    fixed += ("scales=1", "regions=none", "idf=false", "mirrored=false")
     settings = [word for setting in fixed for word in ("--set", setting)]
     plan = ("--space", "bag-of-sift", "--trials", 4, "--sampler", "grid", "--concurrency", 500, "--name", "mixed")
     done = visiontune("run", *plan, "--runs-dir", tmp_path, *settings)
