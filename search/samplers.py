@@ -80,7 +80,6 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "tpe": {"multivariate": True, "group": True, "constant_liar": True},
     "qmc": {"scramble": True, "warn_asynchronous_seeding": False},
 }
-_PLAIN = (bool, int, float, str)
 
 
 def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> BaseSampler:
@@ -119,8 +118,14 @@ def check_options(name: str, make: Callable[..., Any], options: Mapping[str, Any
     Raises:
         ValueError: naming the options there are.
     """
-    allowed = [option for option in plain_arguments(make) if option not in fixed]
+    kinds = {option: kind for option, kind in plain_arguments(make).items() if option not in fixed}
     for option, value in options.items():
-        if option not in allowed or not isinstance(value, _PLAIN):
-            there = ", ".join(allowed) or "none"
+        if option not in kinds or not _fits(value, kinds[option]):
+            there = ", ".join(f"{known} ({kind})" for known, kind in kinds.items()) or "none"
             raise ValueError(f"{name} has no option {option!r} with value {value!r}; its options are {there}")
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a plain value is of a type as written in a signature; a whole number is a float too."""
+    words = set(kind.replace("|", " ").replace("'", " ").split())
+    return type(value).__name__ in words or (type(value) is int and "float" in words)

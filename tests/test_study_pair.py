@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from program import output
 
-from analysis.records import RunDirectory
+from analysis.records import DriverState, RunDirectory
 from search.combinations import check_combination, markdown, table
+from search.ledger import Ledger
 from search.plan import PlanError, make_plan
 from search.pruners import PRUNERS
 from search.samplers import SAMPLERS
@@ -20,13 +21,13 @@ from search.storage import read_trials
 
 OPTIONS = {
     "threshold": {"lower": 0.3, "n_warmup_steps": 1},
-    "patient": {"patience": 2, "min_delta": 0.02},
+    "patient": {"patience": 1, "min_delta": 0.05},
     "median": {"n_startup_trials": 3},
     "percentile": {"n_startup_trials": 3},
     "successive-halving": {"min_resource": 1, "reduction_factor": 2},
     "hyperband": {"min_resource": 1, "max_resource": 8, "reduction_factor": 2},
 }
-FINITE = {"quality": "0.1,0.4,0.7,0.95", "optimiser": "adam", "rate": "0.3,0.6,1.2", "momentum": 0, "width": "8,16"}
+FINITE = {"quality": "0.95,0.7,0.4,0.1", "optimiser": "adam", "rate": "0.3,0.6,1.2", "momentum": 0, "width": "8,16"}
 PAIRS = [(s, p) for s in SAMPLERS for p in PRUNERS]
 FEW = [(s, "median") for s in SAMPLERS if s != "tpe"] + [("tpe", p) for p in PRUNERS if p != "none"]
 
@@ -69,7 +70,9 @@ def check_pair(folder: RunDirectory, pruner: str) -> None:
                 assert reported[last] < max(others), "only what is worse than another at that step is stopped"
             if pruner == "threshold":
                 assert reported[last] < 0.3
-    if pruner != "none":
+    if pruner == "patient":
+        assert "PRUNED" not in states, "the toy never stops rising, so nothing runs out of patience"
+    elif pruner != "none":
         assert "PRUNED" in states
 
 
@@ -77,6 +80,20 @@ def check_pair(folder: RunDirectory, pruner: str) -> None:
 def test_each_sampler_and_each_pruner_works_through_ray(tmp_path: Path, sampler: str, pruner: str) -> None:
     """A sampler or pruner that Optuna has and a plan may name must work as it does under Optuna alone."""
     check_pair(searched(tmp_path, sampler, pruner), pruner)
+
+
+def test_patience_runs_out_on_what_only_falls(tmp_path: Path) -> None:
+    """The patient pruner stops a trial that has not come near its own best for a while."""
+    folder = RunDirectory(tmp_path / "run")
+    folder.path.mkdir()
+    folder.write_state(DriverState(id="0"))
+    ledger = Ledger(folder, make_plan({"spaces": "toy", "trials": 1, "pruner": "patient", "pruner_options": {"patience": 1}}))
+    proposal = ledger.propose()
+    assert proposal is not None
+    values = (0.5, 0.9, 0.4, 0.3, 0.2)
+    stopped = [ledger.report(proposal.key, {"step": step, "val_accuracy": value}) for step, value in enumerate(values)]
+    assert stopped == [False, False, False, True, True]
+    assert [record.state for record in folder.records()] == ["PRUNED"]
 
 
 @pytest.mark.slow
