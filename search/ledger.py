@@ -144,7 +144,7 @@ class Ledger:
         return None
 
     def _next(self) -> Proposal | None:
-        while self._unfinished:
+        if self._unfinished:
             space, number = self._unfinished.popleft()
             return self._begin(space, *self._studies[space].continue_trial(number))
         waiting = [name for name, study in self._studies.items() if study.waiting]
