@@ -175,6 +175,7 @@ def test_a_grid_gives_each_combination_once_also_across_a_restart(tmp_path: Path
         "norm": "l1,l2",
         "k": "1,3",
         "vote": "uniform",
+        "mirrored": "false",
     }
     grid = plan(sampler="grid", trials=100, set=settings)
     folder = run_directory(tmp_path)
