@@ -49,6 +49,10 @@ def run(kinds: list[str], trials: int, runs: Path, seed: int) -> dict[str, Any]:
         if driver.poll() is not None:
             break  # it was done before its time to die came
         _kill(kind, driver, generator)
+        print(
+            f"{time.strftime('%H:%M:%S')} killed: {kind}, with {len(list(folder.path.glob('trials/*/*/result.json')))} trials done",
+            file=sys.stderr,
+        )
         if kind == "worker":
             continue
         driver.wait(LOST)
@@ -160,8 +164,8 @@ def main() -> None:
     kinds = [*KINDS, *(generator.choice(KINDS) for _ in range(asked.kills))][: asked.kills]
     generator.shuffle(kinds)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as temporary:
-        found = run(kinds, 10 * asked.kills, asked.runs_dir or Path(temporary), asked.seed)
+    runs = asked.runs_dir or Path(tempfile.mkdtemp(prefix="visiontune-chaos-"))  # kept: what failed is to be looked at
+    found = run(kinds, 10 * asked.kills, runs, asked.seed)
     print(json.dumps({**found, "seconds": round(time.monotonic() - started)}))
 
 
