@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
-from trainables.data.dataset import Dataset, DatasetError, Split, UInt8
+from trainables.cnn.images import stack
+from trainables.cnn.weights import normalised
+from trainables.data.dataset import Dataset, DatasetError, UInt8
 
 Int64 = npt.NDArray[np.int64]
 
@@ -59,16 +60,6 @@ class CnnData:
         )
 
 
-def stack(split: Split, size: int) -> UInt8:
-    """(n, 3, size, size) uint8 of n images of any size, grey or RGB."""
-    out = np.empty((len(split), 3, size, size), np.uint8)
-    for row, image in enumerate(split.images):
-        if image.shape[:2] != (size, size):
-            image = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
-        out[row] = image.transpose(2, 0, 1) if image.ndim == 3 else image
-    return out
-
-
 @dataclass(frozen=True)
 class Resident:
     """``CnnData`` on a device, with what normalises it.
@@ -104,4 +95,4 @@ class Resident:
 
     def normalise(self, images: Tensor) -> Tensor:
         """Float32 images of mean 0 and variance 1 a channel, channels last in memory, from 0..255."""
-        return ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return normalised(images, self.mean, self.std)
