@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from analysis.export import Source, export
+from analysis.export import export
+from search.exports import source_of
 from search.plan import read_plan
 from search.runner import run
 from spaces.errors import UserError
@@ -28,8 +29,7 @@ def main() -> int:
         print(f"{summary.state}: {summary.reason}; go on with .venv/bin/visiontune resume {name} --runs-dir {runs_dir}")
         return 1
     folder = summary.run
-    source = Source(folder, plan.read_options(), plan.validation_for(folder.data().sizes), plan.seed)
-    done = export(source, summary.best, runs_dir / f"{name}-bundle")
+    done = export(source_of(folder, plan), summary.best, runs_dir / f"{name}-bundle")
     print(
         f"""
 best trial {done.trial}: {done.val_accuracy:.4f} by leave-one-out, which chose it

@@ -53,9 +53,9 @@ class CnnData:
         """``train`` and ``val`` of a dataset; images of other sizes are resized (Pillow's bicubic), grey ones repeated to RGB."""
         val = dataset.val
         return cls(
-            stack(dataset.train, size),
+            stack(dataset.train.images, size),
             dataset.train.labels,
-            None if val is None else stack(val, size),
+            None if val is None else stack(val.images, size),
             None if val is None else val.labels,
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from trainables.data.dataset import Dataset, Split, UInt8
+from trainables.data.dataset import Dataset, Images, UInt8
 from trainables.knn.pipeline import DataSource
 from trainables.stages import Stage
 
@@ -47,13 +47,13 @@ def data_stages(data: DataSource, size: int, splits: tuple[str, ...] = ("train",
 
 def square_images(dataset: Dataset, *, split: str, size: int) -> UInt8:
     """One split of a dataset as a network takes it; a stage of the search."""
-    return stack(dataset.splits()[split], size)
+    return stack(dataset.splits()[split].images, size)
 
 
-def stack(split: Split, size: int) -> UInt8:
+def stack(images: Images, size: int) -> UInt8:
     """(n, 3, size, size) uint8 of n images of any size, grey or RGB."""
-    out = np.empty((len(split), 3, size, size), np.uint8)
-    for row, image in enumerate(split.images):
+    out = np.empty((len(images), 3, size, size), np.uint8)
+    for row, image in enumerate(images):
         if image.shape[:2] != (size, size):
             image = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
         out[row] = image.transpose(2, 0, 1) if image.ndim == 3 else image

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from spaces.errors import UserError
@@ -51,12 +51,17 @@ class Use:
     epoch: int
 
 
+def pack(tensors: Mapping[str, Tensor], use: Use) -> bytes:
+    """A network as the bytes of its file."""
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save(on_cpu, metadata={KEY: json.dumps(asdict(use))})
+
+
 def write(path: Path, tensors: Mapping[str, Tensor], use: Use) -> None:
     """Put a network into ``path``, in place of one that is there; whole, whenever the process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(on_cpu, unfinished, metadata={KEY: json.dumps(asdict(use))})
+    unfinished.write_bytes(pack(tensors, use))
     os.replace(unfinished, path)
 
 
@@ -67,14 +72,26 @@ def read(path: Path) -> tuple[dict[str, Tensor], Use]:
         WeightsError: if there is none, or it cannot be read.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})[KEY])
-            facts |= {name: tuple(facts[name]) for name in ("mean", "std")}
-            return {name: file.get_tensor(name) for name in file.keys()}, Use(**facts)  # noqa: SIM118 (no mapping)
+        return parse(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such weights") from None
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise WeightsError(f"{path}: damaged weights: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error}") from error
+
+
+def parse(content: bytes, where: str) -> tuple[dict[str, Tensor], Use]:
+    """The network in the bytes of a file.
+
+    Raises:
+        WeightsError: naming ``where``, if they are damaged.
+    """
+    try:
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        facts = json.loads(header["__metadata__"][KEY])
+        return tensors, Use(**facts | {name: tuple(facts[name]) for name in ("mean", "std")})
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise WeightsError(f"{where}: damaged weights: {' '.join(str(error).split())}") from error
 
 
 def begin_from(net: nn.Module, tensors: Mapping[str, Tensor], keep_head: bool) -> None:
