@@ -47,15 +47,38 @@ def best(
 
 
 def report(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
-    """Write leaderboard, accuracy against k, confusion matrix and report.html; also while a search runs."""
+    """Write leaderboard, accuracy against k, learning curves, confusion matrix and report.html; also while a search runs."""
     from analysis.records import RunDirectory
     from analysis.report import write_report
     from search.plan import read_plan
 
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
-    files = write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff)
+    files = write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff, plan.training.image_size)
     print(json.dumps([str(file) for file in files]) if json_ else "\n".join(str(file) for file in files))
+
+
+def curves(
+    run: RunName,
+    trial: Annotated[list[str] | None, typer.Option(help="Network to draw, N or SPACE/N; may be given several times.")] = None,
+    top: Annotated[int, typer.Option(min=1, max=10, help="How many of the best to draw.")] = 3,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="By default curves.png in the run's report.")] = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """Draw accuracy and loss of networks, on training and validation images, epoch by epoch; also while they train."""
+    from analysis.curves import learning_curves
+    from analysis.figures import to_png
+    from analysis.networks import curves_of
+    from analysis.records import RunDirectory, write_whole
+    from search.plan import read_plan
+
+    folder = RunDirectory.find(run, runs_dir)
+    plan = read_plan(folder.plan_file)
+    found = curves_of(folder, plan.objective, trial or (), top)
+    path = out or folder.report / "curves.png"
+    write_whole(path, to_png(learning_curves(found, plan.reference)))
+    print(json.dumps({"file": str(path), "trials": found}) if json_ else path)
 
 
 def export(
@@ -230,4 +253,4 @@ def reproduce(
             print(f"{column:>4}  {theirs:.4f}  {ours:.4f}  {ours - theirs:+.4f}" + ("" if spread is None else f"     {spread:.4f}"))
 
 
-COMMANDS = (best, report, export, evaluate, predict, spaces, samplers, datasets, reproduce)
+COMMANDS = (best, report, curves, export, evaluate, predict, spaces, samplers, datasets, reproduce)

@@ -11,6 +11,7 @@ from analysis.confusion import display_order
 from analysis.leaderboard import short_config
 from search.capacity import Capacity
 from search.combinations import check_combination
+from search.networks import with_start
 from search.plan import Plan
 from spaces.domain import Choice, Domain, Integer, Value
 from trainables.data import read_dataset
@@ -23,6 +24,7 @@ SHOWN = 20
 
 def dry_run(plan: Plan, as_json: bool) -> None:
     """Print the dataset's facts, what a trial asks for, and as many random configurations as there would be trials."""
+    plan = with_start(plan)
     check_combination(plan)
     facts: dict[str, Any] = {"dataset": plan.dataset, **(_images(plan) if plan.needs_images else {})}
     spaces = list(plan.search_spaces().values())

@@ -20,7 +20,7 @@ from analysis.records import DataFacts, DriverState, RunDirectory, RunError, wri
 from search.capacity import NETWORK_CORES, Capacity
 from search.cluster import local_cluster
 from search.combinations import check_combination
-from search.networks import how, on_this_machine, prepare_images
+from search.networks import how, keep_start, on_this_machine, prepare_images, start_warning, with_start
 from search.plan import NO_DATASET, Plan, PlanError, read_plan
 from search.progress import SearchConsole
 from search.provenance import facts, note
@@ -39,7 +39,7 @@ def run(plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = Non
         DatasetError: if the images cannot be read; nothing is left behind then.
         OSError: if the runs directory cannot be written.
     """
-    plan = _named(plan, runs_dir)
+    plan = _named(with_start(plan), runs_dir)
     check_combination(plan)
     if plan.needs_images:
         check_place(plan.dataset)
@@ -82,6 +82,8 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, new: bool
             else:
                 _check_comparable(folder.data(), now, folder.name)
             _say_data(console, now)
+            if warning := start_warning(plan, folder, now.fingerprint):
+                _say(console, f"warning: {warning}")
             for change in note(folder, facts(plan, now.fingerprint)):
                 _say(console, f"warning: since this run's last session {change}")
             session = Session(folder, plan, console)
@@ -190,6 +192,7 @@ def _create(folder: RunDirectory, plan: Plan, facts: DataFacts, labels: npt.NDAr
         if labels is not None:
             folder.write_validation_labels(labels)
         folder.write_state(DriverState(id=uuid.uuid4().hex[:8]))
+        keep_start(plan, folder)
         write_whole(folder.plan_file, plan.to_yaml())  # last: it stands for all of it
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)

@@ -184,7 +184,7 @@ class Session:
         plan, ledger, folder, state, tally = self._plan, self._ledger, self._folder, self._state, self._ledger.tally
         self._note()
         self._clear_checkpoints()
-        for path in write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff):
+        for path in write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff, plan.training.image_size):
             ledger.outbox.append({"kind": "file", "path": str(path.relative_to(folder.path)), "folder": "report"})
         best = {f"best_{name}": value for name, value in (tally.best.metrics if tally.best else {}).items()}
         ledger.outbox.append({"kind": "end", "time": time.time(), "state": state.state, "metrics": {**best, "seconds": state.seconds}})
