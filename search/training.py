@@ -19,7 +19,7 @@ class Training(BaseModel):
         image_size: side that images are resized to, pixels.
         cpus_per_trial: cores, and so threads, that a trial gets.
         compile: use ``torch.compile``: half a minute of compiling a trial for faster steps on a GPU.
-        deterministic: let CUDA use slower kernels that give the same bits each time.
+        deterministic: let CUDA use slower kernels that give the same bits each time, where a layer has such.
         start_from: an exported bundle whose network every trial starts from, instead of random weights.
     """
 
