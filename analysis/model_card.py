@@ -28,7 +28,7 @@ def model_card(facts: BundleFacts) -> str:
         *(["The network was trained again afterwards, on the validation images too: nothing but the test split judges it."] * facts.refit),
         f"The test split of the run was scored {facts.test_evaluations} time(s) up to this export.",
         "",
-        f"- configuration: `{short_config(facts.config)}`",
+        f"- configuration: `{short_config(facts.config, facts.space)}`",
         f"- classes: {', '.join(facts.classes)}",
         f"- training images: `{facts.dataset}`, fingerprint `{facts.fingerprint[:16]}`",
         f"- images are read as {facts.preprocessing.color}, at most {facts.preprocessing.max_side} pixels a side"

@@ -43,7 +43,7 @@ def best(
         scores = "  ".join(
             f"{name} {row[name]:.{METRICS[name].digits}f}" for name in dict.fromkeys((*plan.objectives, "val_accuracy")) if name in row
         )
-        print(f"{row['rank']:>3}  {row['trial']:<18} {scores}{passes}\n     {short_config(row['config'])}")
+        print(f"{row['rank']:>3}  {row['trial']:<18} {scores}{passes}\n     {short_config(row['config'], row['space'])}")
 
 
 def report(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:

@@ -150,7 +150,8 @@ def say_ended(summary: Summary, json_: bool) -> int:
         from analysis.leaderboard import short_config
 
         console.print(
-            f"best       {best.key}  val_accuracy {best.metrics['val_accuracy']:.4f}\n           {short_config(best.config)}", markup=False
+            f"best       {best.key}  val_accuracy {best.metrics['val_accuracy']:.4f}\n           {short_config(best.config, best.space)}",
+            markup=False,
         )
     if summary.counts["FAIL"]:
         console.print(f"failed     {summary.counts['FAIL']} trials; see visiontune report {folder.name}{at}", markup=False)

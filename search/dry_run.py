@@ -47,7 +47,7 @@ def dry_run(plan: Plan, as_json: bool) -> None:
         print(f"{name:20} {value}")
     print(f"\n{len(configs)} configurations, drawn at random:")
     for config in configs[:SHOWN]:
-        print("  " + short_config(config))
+        print("  " + short_config(config, str(config["space"])))
     if len(configs) > SHOWN:
         print(f"  and {len(configs) - SHOWN} more; --json prints all")
 
