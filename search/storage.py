@@ -57,11 +57,21 @@ def read_trials(run: RunDirectory, url: str = "") -> dict[str, list[FrozenTrial]
         return {}
     storage = _database(url) if url else JournalStorage(JournalFileBackend(str(run.journal.absolute())))
     prefix = study_name(run, url, "")
-    return {
-        study.study_name.removeprefix(prefix): storage.get_all_trials(study._study_id, deepcopy=False)
-        for study in storage.get_all_studies()
-        if study.study_name.startswith(prefix)
-    }
+    try:
+        return {
+            study.study_name.removeprefix(prefix): storage.get_all_trials(study._study_id, deepcopy=False)
+            for study in storage.get_all_studies()
+            if study.study_name.startswith(prefix)
+        }
+    finally:
+        close(storage)
+
+
+def close(storage: BaseStorage) -> None:
+    """Give back a database's connections; a journal has none."""
+    if isinstance(storage, RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def cut_half_line(path: Path) -> None:

@@ -1,0 +1,134 @@
+"""Cases that every pruner a plan can name must pass, in the manner of Optuna's for samplers and storages."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.pruners import PRUNERS, make_pruner
+from search.storage import open_journal
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "median": {"n_startup_trials": 3},
+    "percentile": {"n_startup_trials": 3, "percentile": 50.0},
+    "successive-halving": {"min_resource": 1, "reduction_factor": 2},
+    "hyperband": {"min_resource": 1, "max_resource": 8, "reduction_factor": 2},
+    "threshold": {"lower": 0.25},
+    "patient": {"patience": 2, "around": "median"},
+    "wilcoxon": {"p_threshold": 0.2},
+}
+COMPARING = ("median", "percentile", "successive-halving", "hyperband", "wilcoxon")
+"""Those that hold a trial against the others."""
+STEPS = 8
+LEVELS = (0.5, 0.7, 0.3, 0.6, 0.4, 0.65, 0.35, 0.55)
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+def study_of(name: str, direction: str = "maximize", journal: Path | None = None) -> optuna.Study:
+    """A study with one finished trial for each of ``LEVELS``, none of them pruned."""
+    storage = open_journal(journal) if journal else None
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    pruner = make_pruner(name, OPTIONS.get(name, {}))
+    study = optuna.create_study(study_name="cases", storage=storage, direction=direction, sampler=sampler, pruner=pruner)
+    for level in LEVELS:
+        trial = study.ask()
+        for step in range(STEPS):
+            trial.report(value_at(level, step, direction), step)
+            trial.should_prune()  # as a search asks; halving notes the rung at which it is asked
+        study.tell(trial, value_at(level, STEPS - 1, direction))
+    return study
+
+
+def value_at(level: float, step: int, direction: str = "maximize") -> float:
+    """A little better at each step; with ``minimize`` the same, upside down."""
+    value = level + 0.01 * step
+    return value if direction == "maximize" else -value
+
+
+def verdicts(study: optuna.Study, level: float, direction: str = "maximize", steps: range = range(STEPS)) -> list[bool]:
+    """Whether the pruner would stop a trial of this level after each step."""
+    trial = study.ask()
+    found = []
+    for step in steps:
+        trial.report(value_at(level, step, direction), step)
+        found.append(trial.should_prune())
+    study.tell(trial, state=TrialState.FAIL)  # the next is judged by the same others
+    return found
+
+
+@pytest.fixture(params=PRUNERS)
+def name(request: pytest.FixtureRequest) -> str:
+    value: str = request.param
+    return value
+
+
+def test_a_trial_that_has_reported_nothing_goes_on(name: str) -> None:
+    """There is nothing to judge it by."""
+    assert not study_of(name).ask().should_prune()
+
+
+def test_a_trial_better_than_all_others_is_never_stopped(name: str) -> None:
+    """Stopping the best is the one mistake a search cannot mend."""
+    assert verdicts(study_of(name), 0.9) == [False] * STEPS
+
+
+@pytest.mark.parametrize("pruner", [*COMPARING, "threshold", "patient"])
+def test_a_trial_worse_than_all_others_is_stopped_before_its_end(pruner: str) -> None:
+    """That is what a pruner is for."""
+    study = study_of(pruner)
+    if pruner == "patient":  # it must fall, too
+        trial = study.ask()
+        stopped = []
+        for step in range(STEPS):
+            trial.report(0.1 - 0.01 * step, step)
+            stopped.append(trial.should_prune())
+        assert not stopped[0]
+        assert any(stopped)
+    else:
+        # Hyperband hands trials to its brackets by number: one of a few is in the bracket that stops early.
+        assert any(any(verdicts(study, 0.05)[:-1]) for _ in range(8 if pruner == "hyperband" else 1))
+
+
+@pytest.mark.parametrize("pruner", [pruner for pruner in PRUNERS if pruner != "threshold"])
+@pytest.mark.parametrize("level", [0.05, 0.45, 0.9])
+def test_what_is_minimised_is_judged_as_its_negative_is_maximised(pruner: str, level: float) -> None:
+    """A loss and an accuracy are pruned alike."""
+    assert verdicts(study_of(pruner), level) == verdicts(study_of(pruner, "minimize"), level, "minimize")
+
+
+@pytest.mark.parametrize("pruner", [pruner for pruner in PRUNERS if pruner not in ("successive-halving", "hyperband")])
+def test_asking_twice_gives_the_same_answer(pruner: str) -> None:
+    """A judgement is no event; but halving notes each rung it is asked at, so it alone may not be asked twice."""
+    study = study_of(pruner)
+    trial = study.ask()
+    for step in range(STEPS):
+        trial.report(value_at(0.05, step), step)
+        assert trial.should_prune() == trial.should_prune()
+
+
+def test_a_study_opened_again_is_judged_as_before(name: str, tmp_path: Path) -> None:
+    """All that a pruner knows is in the study, so a resumed search stops what the first would have stopped."""
+    before = study_of(name, journal=tmp_path / "before" / "study.journal")
+    shutil.copytree(tmp_path / "before", tmp_path / "after")
+    storage = open_journal(tmp_path / "after" / "study.journal")
+    after = optuna.load_study(study_name="cases", storage=storage, pruner=make_pruner(name, OPTIONS.get(name, {})))
+    for level in (0.05, 0.45, 0.9):  # the same numbers in both: Hyperband chooses the bracket by them
+        assert verdicts(after, level) == verdicts(before, level)
+
+
+def test_reports_may_skip_steps(name: str) -> None:
+    """A trainable that validates every second epoch reports every second step."""
+    assert not any(verdicts(study_of(name), 0.9, steps=range(0, STEPS, 2)))
+
+
+@pytest.mark.parametrize("pruner", COMPARING)
+def test_the_first_trial_is_not_stopped(pruner: str) -> None:
+    """With nothing to compare it to, a trial cannot be weak."""
+    study = optuna.create_study(direction="maximize", pruner=make_pruner(pruner, OPTIONS.get(pruner, {})))
+    assert not any(verdicts(study, 0.05))

@@ -1,0 +1,66 @@
+"""Optuna's own abstract cases for samplers, on those a plan can name, made as a search makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from optuna.samplers import BaseSampler
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    MultiObjectiveSamplerTestCase,
+    RelativeSamplerTestCase,
+    SingleOnlySamplerTestCase,
+)
+
+from search.samplers import SAMPLERS, make_sampler
+
+Maker = Callable[[], BaseSampler]
+EXPERIMENTAL = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+QUICK: dict[str, dict[str, Any]] = {name: {"n_startup_trials": 0} for name in ("tpe", "gp", "cmaes")}
+"""So that the cases, of few trials, come to what the sampler is for."""
+RELATIVE = ("tpe", "cmaes", "qmc")
+"""Those that draw several parameters together; so does the Gaussian process, slowly."""
+SEVERAL = [name for name, kind in SAMPLERS.items() if kind.objectives == "several" and name not in ("grid", "brute-force")]
+"""Grid and brute force are enumerated, not drawn: the study pair's tests and the ledger's hold them."""
+
+
+def maker(name: str, **options: Any) -> Maker:
+    return lambda: make_sampler(name, {**QUICK.get(name, {}), **options}, seed=0)
+
+
+@EXPERIMENTAL
+class TestBasic(BasicSamplerTestCase):
+    """Whatever domains and conditions a space has, each sampler stays within them."""
+
+    @pytest.fixture(params=[name for name in SAMPLERS if name != "brute-force"])
+    def sampler(self, request: pytest.FixtureRequest) -> Maker:
+        return maker(request.param)
+
+
+@EXPERIMENTAL
+class TestRelative(RelativeSamplerTestCase):
+    """Parameters drawn together keep their types and ranges."""
+
+    @pytest.fixture(params=[*RELATIVE, pytest.param("gp", marks=pytest.mark.slow)])
+    def sampler(self, request: pytest.FixtureRequest) -> Maker:
+        # TPE by groups finds the groups in the study's trials, and the cases have none.
+        return maker(request.param, **({"group": False} if request.param == "tpe" else {}))
+
+
+@EXPERIMENTAL
+class TestSeveralObjectives(MultiObjectiveSamplerTestCase):
+    """What the table says can follow several objectives does."""
+
+    @pytest.fixture(params=SEVERAL)
+    def sampler(self, request: pytest.FixtureRequest) -> Maker:
+        return maker(request.param)
+
+
+class TestOneObjective(SingleOnlySamplerTestCase):
+    """What the table says follows one objective refuses several."""
+
+    @pytest.fixture(params=[name for name, kind in SAMPLERS.items() if kind.objectives == "one"])
+    def sampler(self, request: pytest.FixtureRequest) -> Maker:
+        return maker(request.param)
