@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import shutil
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from analysis import figures
-from analysis.bundle import FORMAT, BundleError, BundleFacts, Measured, Model, Preprocessing, read_bundle, write_bundle, write_facts
+from analysis.bundle import Model, read_bundle, write_bundle
+from analysis.bundle_facts import BundleError, BundleFacts, Measured, write_facts
+from analysis.bundle_knn import Int64, KnnModel
 from analysis.confusion import display_order
-from analysis.leaderboard import short_config
+from analysis.curves import learning_curves
+from analysis.export_knn import leave_out, make_knn
+from analysis.export_source import Source
+from analysis.model_card import model_card
 from analysis.records import RunDirectory, RunError, TrialRecord, read_json, write_whole
-from spaces import BagOfSiftConfig
+from spaces import get_space
 from trainables.data import Dataset, ReadOptions, read_dataset
-from trainables.knn.neighbours import nearest_neighbours
-from trainables.knn.pipeline import CONFIG_TYPES, Validation, data_source, gallery_stage, validation_groups, weights_stage, words_stage
+from trainables.knn.pipeline import CONFIG_TYPES, Validation
 from trainables.scores import confusion, score
-from trainables.stages import NO_CACHE, Cache, compute
 
-Int64 = npt.NDArray[np.int64]
-PACKAGES = ("numpy", "scipy", "scikit-learn", "pillow", "cyvlfeat", "safetensors")
-"""What a bundle's answers depend on; their versions are written into it."""
+if TYPE_CHECKING:
+    from analysis.export_cnn import Progress
 
 
 @dataclass(frozen=True)
@@ -43,34 +44,42 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where an exported trial comes from: its run, how it read its images, and how it was validated."""
+class Wish:
+    """What is to be exported of a trial.
 
-    run: RunDirectory
-    options: ReadOptions
-    validation: Validation
-    seed: int
-    class_order: Sequence[str] = ()
-    cache: Cache = NO_CACHE
+    Attributes:
+        score_test: score the dataset's test split, if it has one. The run counts how often.
+        epoch: a network as it was after its ``last`` or its ``best`` epoch.
+        refit: a network trained again on all training images, those included that chose it.
+        say: told after each epoch of a refit.
+    """
+
+    score_test: bool = True
+    epoch: str = "last"
+    refit: bool = False
+    say: Progress = lambda epoch, epochs, metrics: None
 
 
-def export(source: Source, record: TrialRecord, out: Path, score_test: bool = True) -> Exported:
+def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = None) -> Exported:
     """Write the bundle of a trial to ``out``; it appears whole or not at all.
 
     Args:
         record: a COMPLETE trial.
-        score_test: score the dataset's test split, if it has one. The run counts how often.
 
     Raises:
         RunError: if ``out`` exists, the trial did not complete, or the images have changed.
         BundleError: if the written bundle does not give the recorded validation accuracy.
     """
+    wish = wish or Wish()
     if out.exists():
         raise RunError(f"{out} exists already; give another --out or remove it")
     if record.state != "COMPLETE":
         raise RunError(f"trial {record.key} is {record.state}; only COMPLETE trials can be exported")
-    if record.space not in CONFIG_TYPES:
-        raise RunError(f"trial {record.key} has no classifier: only trials of {', '.join(CONFIG_TYPES)} can be exported")
+    network = get_space(record.space).trains
+    if not network and record.space not in CONFIG_TYPES:
+        raise RunError(f"trial {record.key} has no classifier: only trials of {', '.join(CONFIG_TYPES)} and cnn can be exported")
+    if not network and (wish.refit or wish.epoch != "last"):
+        raise RunError(f"trial {record.key} trains no network, so there is no --refit and no --epoch; leave them out")
     facts = source.run.data()
     dataset = read_dataset(facts.spec, source.options)
     if dataset.fingerprint != facts.fingerprint:
@@ -78,84 +87,78 @@ def export(source: Source, record: TrialRecord, out: Path, score_test: bool = Tr
     temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     temporary.mkdir(parents=True)
     try:
-        test = _fill(temporary, source, record, dataset, score_test)
+        made = _fill(temporary, source, record, dataset, wish)
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return Exported(out, record.key, record.metrics["val_accuracy"], test.accuracy if test else None)
+    return Exported(out, record.key, made.val.accuracy, made.test.accuracy if made.test else None)
 
 
-def _fill(folder: Path, source: Source, record: TrialRecord, dataset: Dataset, score_test: bool) -> Measured | None:
-    write_bundle(folder, _model(source, record, dataset))
+def _fill(folder: Path, source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> BundleFacts:
+    made, recorded = _make(source, record, dataset, wish)
+    write_bundle(folder, made)
     model = read_bundle(folder)  # what follows is said by the written files, not by what made them
-    truth, predictions = _validate(model, source.validation, dataset)
-    measured = _measured(model, truth, predictions, model.facts.val.split, model.facts.val.scheme)
-    if measured.accuracy != record.metrics["val_accuracy"]:
-        raise BundleError(
-            f"the bundle gives validation accuracy {measured.accuracy!r}, but trial {record.key} recorded "
-            f"{record.metrics['val_accuracy']!r}; package versions may differ from the search's"
-        )
-    _draw(folder / "confusion.png", model, truth, predictions, source.class_order, "validation")
-    chosen = {record.key: int(record.config["k"])}
-    write_whole(folder / "curves.png", figures.to_png(figures.accuracy_by_k({record.key: record.accuracy_by_k}, chosen, {})))
-    test = None
-    if score_test and dataset.test is not None:
+    facts = model.facts
+    if wish.refit:
+        _check_same(made, model, dataset)
+    else:
+        truth, predictions = _validate(model, source.validation, dataset)
+        measured = _measured(model, truth, predictions, facts.val.split, facts.val.scheme)
+        if abs(measured.accuracy - recorded) > model.tolerance:
+            raise BundleError(
+                f"the bundle gives validation accuracy {measured.accuracy!r}, but trial {record.key} recorded {recorded!r}; "
+                "package versions may differ from the search's"
+            )
+        facts = facts.model_copy(update={"val": measured})
+        _draw(folder / "confusion.png", model, truth, predictions, source.class_order, "validation")
+    write_whole(folder / "curves.png", figures.to_png(_curves(facts, record)))
+    if wish.score_test and dataset.test is not None:
         predictions, _ = model.scores_of(dataset.test.images)
-        test = _measured(model, dataset.test.labels, predictions, "test", "all training images vote")
+        test = _measured(model, dataset.test.labels, predictions, "test", model.how_tested)
         _draw(folder / "confusion-test.png", model, dataset.test.labels, predictions, source.class_order, "test")
         _count_test_score(source.run, record, test)
-    facts = model.facts.model_copy(update={"val": measured, "test": test, "test_evaluations": len(test_scores(source.run))})
+        facts = facts.model_copy(update={"test": test})
+    facts = facts.model_copy(update={"test_evaluations": len(test_scores(source.run))})
     write_facts(folder, facts)
     write_whole(folder / "README.md", model_card(facts))
-    return test
+    return facts
 
 
-def _model(source: Source, record: TrialRecord, dataset: Dataset) -> Model:
-    """The trial's classifier, made again from the training images."""
-    config = CONFIG_TYPES[record.space](**record.config)  # type: ignore[arg-type]
-    data = data_source(dataset, source.options)
-    memo = {data.stage.digest: dataset}
-    features = compute(gallery_stage(config, data, source.seed), memo, cache=source.cache)
-    vocabulary = weights = None
-    if isinstance(config, BagOfSiftConfig):
-        vocabulary = compute(words_stage(config, data, source.seed), memo, cache=source.cache)
-        weights = compute(weights_stage(config, data, source.seed), memo, cache=source.cache) if config.idf else None
-    scheme, split = source.validation.scheme, source.validation.split
-    facts = BundleFacts(
-        format=FORMAT,
-        kind="knn",
-        space=record.space,
-        config=record.config,
-        classes=dataset.classes,
-        preprocessing=Preprocessing(color=source.options.color, max_side=source.options.max_side),
-        val=Measured(split=split, n=data.sizes[split], scheme=scheme, accuracy=record.metrics["val_accuracy"], **_others(record)),
-        test=None,
-        test_evaluations=0,
-        seed=source.seed,
-        versions={"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
-        dataset=dataset.spec,
-        fingerprint=dataset.fingerprint,
-        test_fingerprint=dataset.test.fingerprint if dataset.test else None,
-        trial=f"{source.run.name}: {record.key}",
-        model_sha256="",
-    )
-    labels = np.tile(dataset.train.labels, len(features) // len(dataset.train.labels))  # mirror images have their image's
-    return Model(facts, features, labels, vocabulary, weights)
+def _make(source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> tuple[Model, float]:
+    """The trial's classifier, and the validation accuracy that was recorded of it."""
+    if not get_space(record.space).trains:
+        return make_knn(source, record, dataset), record.metrics["val_accuracy"]
+    from analysis.export_cnn import make_cnn, refit_cnn  # kNN needs no torch
 
-
-def _others(record: TrialRecord) -> dict[str, float]:
-    return {name: record.metrics[name] for name in ("balanced_accuracy", "macro_f1")}
+    if wish.refit:
+        return refit_cnn(source, record, dataset, wish.say), record.metrics["val_accuracy"]
+    made = make_cnn(source, record, dataset, wish.epoch)
+    return made, made.facts.val.accuracy
 
 
 def _validate(model: Model, validation: Validation, dataset: Dataset) -> tuple[Int64, Int64]:
     """True and predicted classes of the validation images, from the bundle's own arrays."""
-    if validation.scheme == "val":
-        assert dataset.val is not None  # the search ran on it
-        return dataset.val.labels, model.scores_of(dataset.val.images)[0]
-    n = len(dataset.train)
-    groups = validation_groups(model.labels[:n], **asdict(validation), copies=len(model.labels) // n)
-    neighbours = nearest_neighbours(model.features[:n], model.features, groups, metric=model.config.metric, most=model.config.k)
-    return model.labels[:n], model.vote(neighbours)[0]
+    if isinstance(model, KnnModel) and validation.scheme != "val":
+        return leave_out(model, validation, dataset)
+    assert dataset.val is not None  # the search ran on it
+    return dataset.val.labels, model.scores_of(dataset.val.images)[0]
+
+
+def _check_same(made: Model, written: Model, dataset: Dataset) -> None:
+    """That what no validation images can judge any more classifies as it did before it was written.
+
+    Raises:
+        BundleError: if it does not.
+    """
+    some = dataset.train.images[:1000]
+    if not np.array_equal(made.scores_of(some)[1], written.scores_of(some)[1]):
+        raise BundleError("the written network classifies otherwise than the trained one; export it again")
+
+
+def _curves(facts: BundleFacts, record: TrialRecord) -> Figure:
+    if facts.kind == "cnn":
+        return learning_curves({record.key: facts.history}, {})
+    return figures.accuracy_by_k({record.key: record.accuracy_by_k}, {record.key: int(record.config["k"])}, {})
 
 
 def _measured(model: Model, truth: Int64, predictions: Int64, split: str, scheme: str) -> Measured:
@@ -210,7 +213,7 @@ def evaluate(folder: Path, spec: str, skip_unreadable: bool = False) -> Evaluate
     predictions, _ = model.scores_of(part.images)
     if part.fingerprint == model.facts.test_fingerprint:
         write_facts(folder, model.facts.model_copy(update={"test_evaluations": model.facts.test_evaluations + 1}))
-    measured = _measured(model, truth, predictions, name, "all training images vote")
+    measured = _measured(model, truth, predictions, name, model.how_tested)
     return Evaluated(name, measured, confusion(truth, predictions, len(model.facts.classes)))
 
 
@@ -218,39 +221,3 @@ def read_options(model: Model, skip_unreadable: bool = False) -> ReadOptions:
     """How images are read for this model: as its training images were."""
     preprocessing = model.facts.preprocessing
     return ReadOptions(color=preprocessing.color, max_side=preprocessing.max_side, skip_unreadable=skip_unreadable)
-
-
-def model_card(facts: BundleFacts) -> str:
-    """README.md of a bundle: what it is, how good, how chosen, and how to use it."""
-    lines = [
-        f"# {facts.space} classifier of {len(facts.classes)} classes",
-        "",
-        f"k-nearest-neighbour classifier exported by visiontune from trial `{facts.trial}`.",
-        "",
-        "| split | images | accuracy | balanced accuracy | macro F1 | how |",
-        "|---|---|---|---|---|---|",
-    ]
-    for measured in (facts.val, facts.test):
-        if measured:
-            figures_ = f"{measured.accuracy:.4f} | {measured.balanced_accuracy:.4f} | {measured.macro_f1:.4f}"
-            lines.append(f"| {measured.split} | {measured.n:,} | {figures_} | {measured.scheme} |")
-    lines += [
-        "",
-        "The first row chose this configuration among others, so it is optimistic.",
-        f"The test split of the run was scored {facts.test_evaluations} time(s) up to this export.",
-        "",
-        f"- configuration: `{short_config(facts.config)}`",
-        f"- classes: {', '.join(facts.classes)}",
-        f"- training images: `{facts.dataset}`, fingerprint `{facts.fingerprint[:16]}`",
-        f"- images are read as {facts.preprocessing.color}, at most {facts.preprocessing.max_side} pixels a side",
-        f"- made with: {', '.join(f'{name} {version}' for name, version in facts.versions.items())}",
-        "",
-        "```",
-        "visiontune predict THIS_FOLDER picture.jpg",
-        "visiontune evaluate THIS_FOLDER --dataset folder:DIR",
-        "```",
-        "",
-        "Nothing in this folder is executed: it holds JSON, safetensors and pictures.",
-        "",
-    ]
-    return "\n".join(lines)

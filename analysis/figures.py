@@ -46,13 +46,13 @@ def accuracy_by_k(series: Mapping[str, Sequence[float]], chosen: Mapping[str, in
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     for label, values in series.items():
-        (line,) = axes.plot(range(1, len(values) + 1), values, label=_plain(label), linewidth=1.6)
+        (line,) = axes.plot(range(1, len(values) + 1), values, label=plain(label), linewidth=1.6)
         k = min(chosen[label], len(values))
         axes.plot(k, values[k - 1], "o", color=line.get_color())
         axes.annotate(f"k = {k}: {values[k - 1]:.4f}", (k, values[k - 1]), xytext=(6, 6), textcoords="offset points", fontsize=8)
     for name, value in reference.items():
         axes.axhline(value, color="0.5", linestyle="--", linewidth=1)
-        axes.annotate(f"{_plain(name)} {value:g}", (1, value), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.4")
+        axes.annotate(f"{plain(name)} {value:g}", (1, value), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.4")
     axes.set(xlabel="k, number of neighbours", ylabel="validation accuracy")
     axes.grid(alpha=0.25)
     axes.margins(y=0.15)
@@ -75,10 +75,10 @@ def confusion(counts: Int64, classes: Sequence[str], title: str) -> Figure:
     figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.02, label="share of the true class")
     ticks = range(len(classes))
     size = 8 if len(classes) <= 40 else 4
-    axes.set_xticks(ticks, [_plain(c) for c in classes], rotation=90, fontsize=size)
-    axes.set_yticks(ticks, [_plain(c) for c in classes], fontsize=size)
+    axes.set_xticks(ticks, [plain(c) for c in classes], rotation=90, fontsize=size)
+    axes.set_yticks(ticks, [plain(c) for c in classes], fontsize=size)
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(_plain(title), fontsize=10)
+    axes.set_title(plain(title), fontsize=10)
     if len(classes) <= MOST_CELLS_WITH_NUMBERS:
         for row in ticks:
             for column in ticks:
@@ -89,6 +89,6 @@ def confusion(counts: Int64, classes: Sequence[str], title: str) -> Figure:
     return figure
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text with matplotlib's own markup switched off: a class may be called ``a$b$``."""
     return text.replace("$", r"\$")

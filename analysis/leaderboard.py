@@ -9,6 +9,7 @@ from typing import Any
 
 from analysis.metrics import METRICS
 from analysis.records import TrialRecord
+from spaces import SPACES
 
 
 def ranked(records: Iterable[TrialRecord], objective: str = "val_accuracy") -> list[TrialRecord]:
@@ -71,6 +72,9 @@ def to_csv(table: list[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def short_config(config: Mapping[str, Any]) -> str:
-    """A configuration on one line: ``metric=cityblock size=16 …``."""
-    return " ".join(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in config.items())
+def short_config(config: Mapping[str, Any], space: str) -> str:
+    """A configuration of ``space`` on one line, ``metric=cityblock size=16 …``, without what does not apply."""
+    parameters = [p for p in SPACES[space].parameters if set(p.when or {}) <= set(config)] if space in SPACES else []
+    idle = {parameter.name for parameter in parameters if not parameter.applies(config)}
+    shown = {name: value for name, value in config.items() if name not in idle}
+    return " ".join(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in shown.items())

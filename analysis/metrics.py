@@ -26,6 +26,7 @@ METRICS: dict[str, Metric] = {
     "val_loss": Metric("minimize", "cross-entropy on the validation images, nats"),
     "train_accuracy": Metric("maximize", "running mean over the augmented epoch"),
     "train_loss": Metric("minimize", "running mean over the augmented epoch, nats"),
+    "epoch": Metric("maximize", "passes over the training images", 0),
     "model_mb": Metric("minimize", "size of the parameters as float32, MiB", 2),
     "latency_ms": Metric("minimize", "time to classify one image, milliseconds", 2),
     "seconds": Metric("minimize", "time the trial took, seconds", 1),

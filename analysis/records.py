@@ -8,7 +8,8 @@ RUNS/NAME/plan.yaml          the plan, as resolved
           study.journal      the Optuna studies, one per space
           trials/SPACE/N/    result.json, log.txt; steps.jsonl, a line a report;
                              traceback.txt of a failure; predictions.npy of a trial
-                             that was among the best
+                             that was among the best; weights/ of a network: best and last epoch
+          start/             the bundle that networks start from, if they do
           requests/          what was asked of the driver and is not done yet
           outbox/            what MLflow is to be told
           report/            tables, plots and the HTML report
@@ -179,6 +180,10 @@ class RunDirectory:
         return self.path / "outbox"
 
     @property
+    def start(self) -> Path:
+        return self.path / "start"
+
+    @property
     def report(self) -> Path:
         return self.path / "report"
 
@@ -315,6 +320,10 @@ class RunDirectory:
         except FileNotFoundError:
             return []
         return [json.loads(line) for line in lines]
+
+    def weights(self, space: str, number: int) -> Path:
+        """Folder of a network's weights."""
+        return self.trial(space, number) / "weights"
 
     def text(self, space: str, number: int, name: str) -> str:
         path = self.trial(space, number) / name

@@ -1,4 +1,4 @@
-"""The report of one run: leaderboard, accuracy against k and confusion matrix, and all of it in one HTML file."""
+"""The report of one run: leaderboard, accuracy against k, learning curves, confusion matrix, and all of it in one HTML file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from analysis.confusion import display_order, to_csv
 from analysis.leaderboard import ranked, rows, short_config
 from analysis.leaderboard import to_csv as leaderboard_csv
 from analysis.metrics import METRICS
+from analysis.networks import best_networks, model_table, network_files
 from analysis.records import RunDirectory, TrialRecord, write_whole
 from trainables.scores import confusion
 
@@ -23,7 +24,12 @@ SHOWN = 15
 
 
 def write_report(
-    run: RunDirectory, objective: str, reference: Mapping[str, float], class_order: Sequence[str], tradeoff: Sequence[str] = ()
+    run: RunDirectory,
+    objective: str,
+    reference: Mapping[str, float],
+    class_order: Sequence[str],
+    tradeoff: Sequence[str] = (),
+    image_size: int = 32,
 ) -> list[Path]:
     """Write ``report/`` of a run, finished or not; returns the files written.
 
@@ -32,6 +38,7 @@ def write_report(
         reference: named lines to compare with.
         class_order: order in which classes are shown, if not alphabetical.
         tradeoff: further objectives; the trials on the Pareto front come first then.
+        image_size: side of what networks see, pixels.
     """
     records = run.records()
     table = sorted(rows(records, objective, reference, tradeoff), key=lambda row: not row.get("front", False))
@@ -42,6 +49,7 @@ def write_report(
     best = ranked(records, objective)[:1]
     if best:
         files |= _best_by_space(records, objective, reference) | _confusion(run, best[0], class_order)
+        files |= network_files(run, records, objective, reference, image_size)
     files["report.html"] = _html(run, (objective, *tradeoff), reference, records, table, files)
     for name, content in files.items():
         write_whole(run.report / name, content)
@@ -109,6 +117,8 @@ def _html(
         hidden=max(0, len(table) - SHOWN),
         failures=[record for record in records if record.failure][:SHOWN],
         pictures=pictures,
+        models=model_table(best_networks(records, objectives[0])),
+        architecture=files.get("architecture.txt", ""),
         plan=run.plan_file.read_text(encoding="utf-8"),
         short_config=short_config,
     )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,19 +43,42 @@ def best(
         scores = "  ".join(
             f"{name} {row[name]:.{METRICS[name].digits}f}" for name in dict.fromkeys((*plan.objectives, "val_accuracy")) if name in row
         )
-        print(f"{row['rank']:>3}  {row['trial']:<18} {scores}{passes}\n     {short_config(row['config'])}")
+        print(f"{row['rank']:>3}  {row['trial']:<18} {scores}{passes}\n     {short_config(row['config'], row['space'])}")
 
 
 def report(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
-    """Write leaderboard, accuracy against k, confusion matrix and report.html; also while a search runs."""
+    """Write leaderboard, accuracy against k, learning curves, confusion matrix and report.html; also while a search runs."""
     from analysis.records import RunDirectory
     from analysis.report import write_report
     from search.plan import read_plan
 
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
-    files = write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff)
+    files = write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff, plan.training.image_size)
     print(json.dumps([str(file) for file in files]) if json_ else "\n".join(str(file) for file in files))
+
+
+def curves(
+    run: RunName,
+    trial: Annotated[list[str] | None, typer.Option(help="Network to draw, N or SPACE/N; may be given several times.")] = None,
+    top: Annotated[int, typer.Option(min=1, max=10, help="How many of the best to draw.")] = 3,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="By default curves.png in the run's report.")] = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """Draw accuracy and loss of networks, on training and validation images, epoch by epoch; also while they train."""
+    from analysis.curves import learning_curves
+    from analysis.figures import to_png
+    from analysis.networks import curves_of
+    from analysis.records import RunDirectory, write_whole
+    from search.plan import read_plan
+
+    folder = RunDirectory.find(run, runs_dir)
+    plan = read_plan(folder.plan_file)
+    found = curves_of(folder, plan.objective, trial or (), top)
+    path = out or folder.report / "curves.png"
+    write_whole(path, to_png(learning_curves(found, plan.reference)))
+    print(json.dumps({"file": str(path), "trials": found}) if json_ else path)
 
 
 def export(
@@ -60,17 +86,24 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder to make.")],
     trial: Annotated[str | None, typer.Option(help="Trial to export, N or SPACE/N; the best by default.")] = None,
     no_test: Annotated[bool, typer.Option("--no-test", help="Do not score the test split.")] = False,
+    epoch: Annotated[str, typer.Option(help="A network as it was after its last or its best epoch.")] = "last",
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Train the network again, on all training images, those included that chose it.")
+    ] = False,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
     """Export the best configuration as a bundle, checked, and scored on the test split."""
-    from analysis.export import Source
+    from analysis.export import Wish
     from analysis.export import export as write
     from analysis.leaderboard import ranked
     from analysis.records import RunDirectory, RunError, find_record
+    from search.exports import source_of
     from search.plan import read_plan
     from trainables.stage_cache import stage_cache
 
+    if epoch not in ("last", "best"):
+        raise typer.BadParameter(f"--epoch must be last or best, but got {epoch!r}")
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
     records = folder.records()
@@ -79,14 +112,27 @@ def export(
         raise RunError(f"run {folder.name} has no complete trial to export; visiontune status {run} says how it stands")
     record = find_record(records, trial) if trial else order[0]
     cache = stage_cache(folder.path.parent, plan.cache_gib)
-    source = Source(folder, plan.read_options(), plan.validation_for(folder.data().sizes), plan.seed, plan.class_order, cache)
-    done = write(source, record, out, score_test=not no_test)
+    done = write(source_of(folder, plan, cache), record, out, Wish(not no_test, epoch, refit, _say_epoch(time.monotonic())))
     if json_:
         facts = {"bundle": str(done.bundle), "trial": done.trial, "val_accuracy": done.val_accuracy, "test_accuracy": done.test_accuracy}
         print(json.dumps(facts))
         return
     test = "not scored" if done.test_accuracy is None else f"{done.test_accuracy:.4f}"
     print(f"{done.bundle}: trial {done.trial}, val_accuracy {done.val_accuracy:.4f}, test_accuracy {test}")
+
+
+def _say_epoch(began: float) -> Callable[[int, int, Mapping[str, float]], None]:
+    """Tells after each epoch of a refit how far it is."""
+
+    def say(epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        from search.progress import clock
+
+        gone = time.monotonic() - began
+        left = f", about {clock(gone / epoch * (epochs - epoch))} left" if epoch < epochs else ""
+        line = f"refit: epoch {epoch}/{epochs}, train_accuracy {metrics['train_accuracy']:.4f}, {clock(gone)} gone{left}"
+        print(line, file=sys.stderr, flush=True)
+
+    return say
 
 
 def evaluate(
@@ -207,4 +253,4 @@ def reproduce(
             print(f"{column:>4}  {theirs:.4f}  {ours:.4f}  {ours - theirs:+.4f}" + ("" if spread is None else f"     {spread:.4f}"))
 
 
-COMMANDS = (best, report, export, evaluate, predict, spaces, samplers, datasets, reproduce)
+COMMANDS = (best, report, curves, export, evaluate, predict, spaces, samplers, datasets, reproduce)

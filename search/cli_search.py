@@ -46,6 +46,10 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of samplers, folds and vocabularies.")] = None,
     validation: Annotated[str | None, typer.Option(help="auto, leave-one-out, k-fold, val or hold-out.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Trials at a time.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs that a network is trained for.")] = None,
+    init: Annotated[Path | None, typer.Option(metavar="BUNDLE", help="Exported network that every network starts from.")] = None,
+    cpus_per_trial: Annotated[int | None, typer.Option(help="Cores that a network is trained on.")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs, or a share of one, that a network is trained on.")] = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read, and count them.")
     ] = False,
@@ -63,6 +67,7 @@ def run(
         "spaces": tuple(space) if space else None, "dataset": dataset, "trials": trials, "name": name, "sampler": sampler,
         "objective": objective, "pruner": pruner, "storage": storage, "max_model_mb": max_model_mb,
         "seed": seed, "validation": validation, "concurrency": concurrency, "skip_unreadable": skip_unreadable or None,
+        "gpus_per_trial": gpus_per_trial,
     }  # fmt: skip
     settings |= {key: value for key, value in given.items() if value is not None}
     if objective:
@@ -74,6 +79,9 @@ def run(
         values = read if option == "--set" else {name: yaml.safe_load(text) for name, text in read.items()}
         if values:
             settings[keys[option]] = {**settings.get(keys[option], {}), **values}
+    trained = {"epochs": epochs, "start_from": str(init) if init else None, "cpus_per_trial": cpus_per_trial}
+    if trained := {key: value for key, value in trained.items() if value is not None}:
+        settings["training"] = {**settings.get("training", {}), **trained}
     if tracking_uri or no_tracking:
         settings["tracking"] = {**settings.get("tracking", {}), "enabled": not no_tracking} | (
             {"uri": tracking_uri} if tracking_uri else {}
@@ -142,7 +150,8 @@ def say_ended(summary: Summary, json_: bool) -> int:
         from analysis.leaderboard import short_config
 
         console.print(
-            f"best       {best.key}  val_accuracy {best.metrics['val_accuracy']:.4f}\n           {short_config(best.config)}", markup=False
+            f"best       {best.key}  val_accuracy {best.metrics['val_accuracy']:.4f}\n           {short_config(best.config, best.space)}",
+            markup=False,
         )
     if summary.counts["FAIL"]:
         console.print(f"failed     {summary.counts['FAIL']} trials; see visiontune report {folder.name}{at}", markup=False)

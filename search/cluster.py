@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,12 +35,17 @@ OBJECT_STORE_BYTES = 2 * 1024**3
 
 
 @contextmanager
-def local_cluster(cores: int, lost: Callable[[str], None] = lambda name: print(f"{name} died", file=sys.stderr)) -> Iterator[Any]:
+def local_cluster(
+    cores: int,
+    lost: Callable[[str], None] = lambda name: print(f"{name} died", file=sys.stderr),
+    resources: Mapping[str, float] | None = None,
+) -> Iterator[Any]:
     """Ray with ``cores`` CPUs on this machine, for the time of the block; gives the module ``ray``.
 
     Args:
         lost: told the name of a process of Ray's that died and without which nothing goes on.
             The program ends after that, with status 1: Ray itself would keep it waiting for a minute.
+        resources: of our own naming, that trials ask for.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -57,6 +62,7 @@ def local_cluster(cores: int, lost: Callable[[str], None] = lambda name: print(f
     ray.init(
         address="local",
         num_cpus=cores,
+        resources=dict(resources or {}),
         namespace=NAMESPACE,
         include_dashboard=False,
         log_to_driver=False,

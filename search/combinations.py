@@ -46,7 +46,9 @@ def _problems(plan: Plan) -> Iterator[str]:
             yield f"limits.target and limits.plateau look at one objective, but the plan has {goals}; limit trials or seconds instead"
     for space in plan.search_spaces().values():
         yield from _space_problems(plan, space, sampler, pruner)
-    if plan.limits.gpu_hours is not None and not plan.gpus_per_trial:
+    if plan.trains and plan.validation in ("leave-one-out", "k-fold"):
+        yield f"networks are judged on images held out, so validation {plan.validation} is none for them; use auto, val or hold-out"
+    if plan.limits.gpu_hours is not None and not (plan.trial_gpus or (plan.gpus_per_trial is None and plan.trains)):
         yield "limits.gpu_hours counts GPUs, but gpus_per_trial is 0"
 
 

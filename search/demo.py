@@ -1,50 +1,62 @@
-"""What ``make demo`` runs: a real search on the digits that ship with scikit-learn, from plan to bundle."""
+"""What ``make demo`` runs: real searches on the digits that ship with scikit-learn, from plan to bundle."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from analysis.export import Source, export
-from search.plan import read_plan
+from analysis.export import export
+from search.exports import source_of
+from search.plan import Plan, read_plan
 from search.runner import run
 from spaces.errors import UserError
 
-PLAN = Path(__file__).parent.parent / "plans" / "demo.yaml"
+PLANS = Path(__file__).parent.parent / "plans"
+DEMOS = {"demo": "demo.yaml", "demo-cnn": "demo-cnn.yaml"}
+"""Name of each run, and its plan."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     runs_dir: Path = parser.parse_args().runs_dir
-    plan = read_plan(PLAN)
-    count, name = 1, "demo"
+    for name, file in DEMOS.items():
+        if not _demonstrate(read_plan(PLANS / file), name, runs_dir):
+            return 1
+    print(
+        """Your own images, in FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg:
+
+  .venv/bin/visiontune run --space bag-of-sift --dataset folder:FOLDER --trials 60
+  .venv/bin/visiontune run --space cnn --dataset folder:FOLDER --trials 20 --pruner median
+"""
+    )
+    return 0
+
+
+def _demonstrate(plan: Plan, base: str, runs_dir: Path) -> bool:
+    """Search and export; whether it went well."""
+    count, name = 1, base
     while (runs_dir / name).exists() or (runs_dir / f"{name}-bundle").exists():
         count += 1
-        name = f"demo-{count}"
+        name = f"{base}-{count}"
     print(f"searching {' and '.join(plan.spaces)} on {plan.dataset}, {plan.trials} trials", flush=True)
     summary = run(plan.model_copy(update={"name": name}), runs_dir)
     if summary.best is None or summary.state != "finished":
         print(f"{summary.state}: {summary.reason}; go on with .venv/bin/visiontune resume {name} --runs-dir {runs_dir}")
-        return 1
-    folder = summary.run
-    source = Source(folder, plan.read_options(), plan.validation_for(folder.data().sizes), plan.seed)
-    done = export(source, summary.best, runs_dir / f"{name}-bundle")
+        return False
+    done = export(source_of(summary.run, plan), summary.best, runs_dir / f"{name}-bundle")
     print(
         f"""
-best trial {done.trial}: {done.val_accuracy:.4f} by leave-one-out, which chose it
+best trial {done.trial}: {done.val_accuracy:.4f} by {"images held out" if plan.trains else "leave-one-out"}, which chose it
 on the test images, scored once: {done.test_accuracy:.4f}
 
-  report   {folder.report / "report.html"}
+  report   {summary.run.report / "report.html"}
   bundle   {done.bundle.absolute()}
   MLflow   .venv/bin/visiontune ui {name} --runs-dir {runs_dir}
-
-Your own images, in FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg:
-
-  .venv/bin/visiontune run --space bag-of-sift --dataset folder:FOLDER --trials 60
-"""
+""",
+        flush=True,
     )
-    return 0
+    return True
 
 
 if __name__ == "__main__":

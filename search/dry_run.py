@@ -9,12 +9,14 @@ from typing import Any
 
 from analysis.confusion import display_order
 from analysis.leaderboard import short_config
+from search.capacity import Capacity
 from search.combinations import check_combination
+from search.networks import with_start
 from search.plan import Plan
 from spaces.domain import Choice, Domain, Integer, Value
 from trainables.data import read_dataset
 from trainables.sizes import known_before
-from trainables.stage_registry import STAGE_CPUS, TRIAL_CPUS
+from trainables.stage_registry import STAGE_CPUS
 
 SHOWN = 20
 """Configurations printed in a terminal; ``--json`` gives all."""
@@ -22,6 +24,7 @@ SHOWN = 20
 
 def dry_run(plan: Plan, as_json: bool) -> None:
     """Print the dataset's facts, what a trial asks for, and as many random configurations as there would be trials."""
+    plan = with_start(plan)
     check_combination(plan)
     facts: dict[str, Any] = {"dataset": plan.dataset, **(_images(plan) if plan.needs_images else {})}
     spaces = list(plan.search_spaces().values())
@@ -30,8 +33,11 @@ def dry_run(plan: Plan, as_json: bool) -> None:
         {"space": space.name, **space.sample(lambda _, domain: _draw(generator, domain))}
         for space in (spaces[i % len(spaces)] for i in range(plan.trials))
     ]
-    facts |= {"cores": len(os.sched_getaffinity(0)), "cpus_per_trial": TRIAL_CPUS, "cpus_per_stage_task": STAGE_CPUS}
-    sizes_of = [known_before(str(config["space"]), {k: v for k, v in config.items() if k != "space"}) for config in configs]
+    cores = len(os.sched_getaffinity(0))
+    cpus = {space.name: Capacity.of(plan, cores).asks(space.name)["CPU"] for space in spaces}
+    facts |= {"cores": cores, "cpus_per_trial": max(cpus.values()), "cpus_per_stage_task": STAGE_CPUS}
+    how = (facts.get("classes", 0), plan.training.image_size)
+    sizes_of = [known_before(str(config["space"]), {k: v for k, v in config.items() if k != "space"}, *how) for config in configs]
     for config, known in zip(configs, sizes_of, strict=True):
         config.update(known)
     if as_json:
@@ -41,7 +47,7 @@ def dry_run(plan: Plan, as_json: bool) -> None:
         print(f"{name:20} {value}")
     print(f"\n{len(configs)} configurations, drawn at random:")
     for config in configs[:SHOWN]:
-        print("  " + short_config(config))
+        print("  " + short_config(config, str(config["space"])))
     if len(configs) > SHOWN:
         print(f"  and {len(configs) - SHOWN} more; --json prints all")
 

@@ -88,6 +88,7 @@ class Ledger:
         spaces = plan.search_spaces()
         self._studies = {name: SpaceStudy(storage, study_name(run, plan.storage, name), space, plan) for name, space in spaces.items()}
         self._bounds = plan.bounds()
+        self._classes = len(run.data().classes) if plan.trains else 0
         self._exhausted: set[str] = set()
         self._running: dict[Key, Running] = {}
         self.tally = Tally(plan)
@@ -115,9 +116,7 @@ class Ledger:
 
     def look(self) -> Ending | None:
         """Why no more trials are to be proposed as things stand now, or None."""
-        gpu_seconds = (
-            sum(time.time() - r.started for r in self._running.values() if self._steps(r.proposal.space)) * self._plan.gpus_per_trial
-        )
+        gpu_seconds = sum(time.time() - r.started for r in self._running.values() if self._steps(r.proposal.space)) * self._plan.trial_gpus
         self.ending = ending(self._plan.limits, self.tally.standing(self.trials, self._clock(), gpu_seconds))
         if self.ending is None and not self._unfinished and len(self._exhausted) == len(self._studies):
             self.ending = Ending(f"there are no more than {self.tally.done} combinations")
@@ -136,7 +135,7 @@ class Ledger:
             proposal = self._next()
             if proposal is None:
                 continue  # a space has run out of combinations
-            known = known_before(proposal.space, proposal.config)
+            known = known_before(proposal.space, proposal.config, self._classes, self._plan.training.image_size)
             violations = self._violations(known)
             if not violations:
                 return proposal
@@ -273,7 +272,7 @@ class Ledger:
             node=str(result.get("node", "")),
             steps=running.last_step + 1,
             violations=violations,
-            gpu_seconds=seconds * self._plan.gpus_per_trial if steps else 0.0,
+            gpu_seconds=seconds * self._plan.trial_gpus if steps else 0.0,
             **facts,
         )
         predictions = result.get("predictions")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from analysis.metrics import METRICS
 from search.limits import Bound, Limits
+from search.training import Training
 from spaces import Space, get_space
 from spaces.errors import UserError
 from trainables.data import ReadOptions, absolute_spec
@@ -20,6 +21,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NO_DATASET = "none"
 """Dataset of a plan whose spaces need no images."""
 STORAGES = ("sqlite:///", "postgresql://", "postgresql+psycopg2://", "mysql://", "mysql+pymysql://")
+MAX_MODEL_MB = 80.0
+"""MiB of float32 parameters that a network may have unless the plan says otherwise: the limit of the report."""
 Sampler = Literal["tpe", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "random", "grid", "brute-force"]
 Pruner = Literal["none", "median", "percentile", "successive-halving", "hyperband", "threshold", "patient", "wilcoxon"]
 Option = bool | int | float | str
@@ -65,15 +68,18 @@ class Plan(BaseModel):
         tradeoff: further objectives: the search then looks for the Pareto front.
         constraints: metric to the values that are acceptable. A trial known to break one
             before it runs is not run; one that turns out to break one is no candidate for the best.
-        max_model_mb: short for a constraint on ``model_mb``, MiB of float32 parameters.
+        max_model_mb: short for a constraint on ``model_mb``, MiB of float32 parameters; ``MAX_MODEL_MB`` for networks if None.
         limits: what else ends the search.
         retries: how often a failed configuration is tried again, as a new trial.
-        gpus_per_trial: GPUs, or a share of one, that a trial of a space without shared stages gets.
-        validation: ``auto`` is the dataset's val split if it has one, else leave-one-out.
+        gpus_per_trial: GPUs, or a share of one, that a trial of a space without shared stages gets; if None, one a network
+            where there are any.
+        training: how networks are trained.
+        validation: ``auto`` is the dataset's val split if it has one, else leave-one-out, or hold-out where networks are trained.
         folds: of k-fold.
         hold_out: fraction of train set aside, for validation ``hold-out``.
         set: parameter to value, list, or "low..high"; replaces the space's own domain.
-        concurrency: trials at a time, at most four a core; one more than the cores if None.
+        concurrency: trials at a time, at most four a core, or as many networks as there is room for; if None, one more than
+            the cores, or as many.
         max_side: pictures of a folder are shrunk to this many pixels at most.
         skip_unreadable: leave out files that cannot be read, and count them.
         cache_gib: size limit of the stages kept on disk in the runs directory for the next search; 0 keeps none.
@@ -99,7 +105,8 @@ class Plan(BaseModel):
     max_model_mb: Annotated[float, Field(gt=0)] | None = None
     limits: Limits = Limits()
     retries: Annotated[int, Field(ge=0, le=10)] = 0
-    gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
+    training: Training = Training()
     validation: Literal["auto", "leave-one-out", "k-fold", "val", "hold-out"] = "auto"
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -188,9 +195,20 @@ class Plan(BaseModel):
         """Whether any of the spaces reads a dataset."""
         return any(get_space(name).needs_images for name in self.spaces)
 
+    @property
+    def trains(self) -> bool:
+        """Whether any of the spaces trains networks."""
+        return any(get_space(name).trains for name in self.spaces)
+
+    @property
+    def trial_gpus(self) -> float:
+        """``gpus_per_trial``, 0 where nobody has decided yet."""
+        return self.gpus_per_trial or 0.0
+
     def bounds(self) -> dict[str, Bound]:
         """Every constraint by metric, ``max_model_mb`` included."""
-        size = {} if self.max_model_mb is None else {"model_mb": Bound(max=self.max_model_mb)}
+        limit = self.max_model_mb or (MAX_MODEL_MB if self.trains else None)
+        size = {} if limit is None else {"model_mb": Bound(max=limit)}
         return {**size, **self.constraints}
 
     def search_spaces(self) -> dict[str, Space]:
@@ -211,10 +229,13 @@ class Plan(BaseModel):
 
     def read_options(self) -> ReadOptions:
         """How the dataset is to be read."""
+        held = self.validation == "hold-out" or (self.validation == "auto" and self.trains)
         return ReadOptions(
+            color="rgb" if self.trains else "grey",
             max_side=self.max_side,
             skip_unreadable=self.skip_unreadable,
-            hold_out=self.hold_out if self.validation == "hold-out" else 0.0,
+            hold_out=self.hold_out if held else 0.0,
+            keep_val=self.validation == "auto",
             seed=self.seed,
         )
 
@@ -257,7 +278,7 @@ def _complaint(item: Any) -> str:
     place = ".".join(str(part) for part in item["loc"])
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        models: dict[Any, type[BaseModel]] = {"tracking": Tracking, "limits": Limits}
+        models: dict[Any, type[BaseModel]] = {"tracking": Tracking, "limits": Limits, "training": Training}
         there = models.get(item["loc"][0], Plan).model_fields
         message = f"no such setting; there are {', '.join(there)}"
     if item["type"] == "value_error" and not place:

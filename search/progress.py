@@ -102,7 +102,7 @@ class Progress:
             ProgressBar(total=self._ledger.trials, completed=tally.done, width=40), self.line(), f"{self._ledger.running} running"
         )
         if best:
-            table.add_row("", short_config(best.config), "")
+            table.add_row("", short_config(best.config, best.space), "")
         return table
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import uuid
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from rich.console import Console
 
 from analysis.confusion import display_order
 from analysis.records import DataFacts, DriverState, RunDirectory, RunError, write_whole
+from search.capacity import NETWORK_CORES, Capacity
 from search.cluster import local_cluster
 from search.combinations import check_combination
+from search.networks import how, keep_start, on_this_machine, prepare_images, start_warning, with_start
 from search.plan import NO_DATASET, Plan, PlanError, read_plan
 from search.progress import SearchConsole
 from search.provenance import facts, note
@@ -36,7 +39,7 @@ def run(plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = Non
         DatasetError: if the images cannot be read; nothing is left behind then.
         OSError: if the runs directory cannot be written.
     """
-    plan = _named(plan, runs_dir)
+    plan = _named(with_start(plan), runs_dir)
     check_combination(plan)
     if plan.needs_images:
         check_place(plan.dataset)
@@ -56,17 +59,20 @@ def resume(folder: RunDirectory, console: Console | None = None) -> Summary:
 
 def _search(plan: Plan, folder: RunDirectory, console: Console | None, new: bool) -> Summary:
     console = console or SearchConsole(stderr=True)
-    cores = len(os.sched_getaffinity(0))
+    room = Capacity.of(plan, len(os.sched_getaffinity(0)))
     lock = None if new else _take_lock(folder)
     folder.stop_file.unlink(missing_ok=True)  # an old request; one made from now on is meant for us
     try:
         reading = f", reading {plan.dataset}" if plan.needs_images else ""
-        _say(console, f"starting Ray on {cores} cores{reading}")
+        _say(console, f"starting Ray on {room.cores} cores{reading}")
         say = partial(_say_stopping, console, folder)
         with (
-            local_cluster(cores, partial(_say_lost, console, folder)) as ray,
+            local_cluster(room.cores, partial(_say_lost, console, folder), {NETWORK_CORES: room.network_cores}) as ray,
             stop_signals(say) as asked,
         ):  # in this order: ray sets a handler
+            plan = on_this_machine(plan, ray.cluster_resources().get("GPU", 0.0))
+            room = replace(room, plan=plan, gpus=ray.cluster_resources().get("GPU", 0.0))
+            _ = room.concurrency  # refuses what there is no room for
             images = _Images(ray, plan) if plan.needs_images else None
             if asked and new:
                 raise KeyboardInterrupt  # before anything is made
@@ -76,11 +82,13 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, new: bool
             else:
                 _check_comparable(folder.data(), now, folder.name)
             _say_data(console, now)
+            if warning := start_warning(plan, folder, now.fingerprint):
+                _say(console, f"warning: {warning}")
             for change in note(folder, facts(plan, now.fingerprint)):
                 _say(console, f"warning: since this run's last session {change}")
             session = Session(folder, plan, console)
-            shared = {"seed": plan.seed, **(images.shared(folder, plan, cores) if images else {})}
-            session.run(shared, now.fingerprint, cores, asked, images.counts.line if images else str)
+            shared = {"seed": plan.seed, **(images.shared(folder, plan, room.cores) if images else {})}
+            session.run(shared, now.fingerprint, room, asked, images.counts.line if images else str)
             if images:
                 _say(console, images.counts.line(wait=10.0))
             return session.finish()
@@ -119,7 +127,7 @@ class _Images:
         return labels
 
     def shared(self, folder: RunDirectory, plan: Plan, cores: int) -> dict[str, Any]:
-        """What every kNN trial's config holds; makes the registry of stages that it names."""
+        """What every trial's config holds; makes the registry of stages that it names."""
         from trainables.stage_cache import stage_cache
         from trainables.stage_registry import NAMESPACE, PARTS_A_CORE, StageRegistry
 
@@ -128,7 +136,11 @@ class _Images:
         registry = StageRegistry.options(**options).remote(PARTS_A_CORE * cores, cache)  # type: ignore[attr-defined]
         self.counts = StageCounts(self._ray, registry)
         self._ray.get(registry.adopt.remote(self._source.stage, [self._ref]))
-        return {"registry": name, "data": self._source, "validation": self._validation}
+        shared = {"registry": name, "data": self._source, "validation": self._validation}
+        if plan.trains:
+            prepare_images(self._ray, registry, self._source, plan.training.image_size)
+            shared["how"] = how(plan, folder)
+        return shared
 
 
 def _say(console: Console, line: str) -> None:
@@ -180,6 +192,7 @@ def _create(folder: RunDirectory, plan: Plan, facts: DataFacts, labels: npt.NDAr
         if labels is not None:
             folder.write_validation_labels(labels)
         folder.write_state(DriverState(id=uuid.uuid4().hex[:8]))
+        keep_start(plan, folder)
         write_whole(folder.plan_file, plan.to_yaml())  # last: it stands for all of it
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from analysis.records import RunDirectory, TrialRecord
 from analysis.report import write_report
+from search.capacity import Capacity
 from search.ledger import Ledger
 from search.plan import Plan, read_plan
 from search.progress import Progress
@@ -26,14 +27,10 @@ from trainables.checkpoint import latest
 
 TRACKING_PATIENCE = 60.0
 """Seconds that a finished search waits for MLflow before it leaves the rest to ``sync``."""
-MORE_TRIALS_THAN_CORES = 1
-"""kNN trials only wait for stages: one more than there are cores keeps the cores busy."""
-MOST_TRIALS_A_CORE = 4
-"""TRIAL_CPUS x 4 + STAGE_CPUS is one core."""
 NOTE_EVERY = 0.5
 """Seconds between two looks at what other terminals ask, and two notes in state.json for ``status``."""
 KEPT_CHECKPOINTS = 3
-"""Trials whose last checkpoint is kept when the search ends: the best ones."""
+"""Trials whose weights and last checkpoint are kept when the search ends: the best ones."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +81,13 @@ class Session:
         """Of all sessions of this run so far."""
         return self._seconds_before + time.monotonic() - self._began
 
-    def run(self, shared: dict[str, Any], fingerprint: str, cores: int, asked: list[str], more: Callable[[], str] = str) -> None:
+    def run(self, shared: dict[str, Any], fingerprint: str, capacity: Capacity, asked: list[str], more: Callable[[], str] = str) -> None:
         """Run trials until there are enough, or until somebody asks to stop.
 
         Args:
             shared: what the Tune config of every trial holds.
             fingerprint: of the dataset.
+            capacity: how many trials there is room for.
             asked: signals that asked to stop; filled while it runs.
             more: what else the progress line is to say.
 
@@ -102,7 +100,7 @@ class Session:
             self._tracker.start()
         try:
             with Progress(self._ledger, self._plan.objective, self.seconds, self._console, more) as progress:
-                reason = self._run_trials(shared, progress, cores, asked)
+                reason = self._run_trials(shared, progress, capacity, asked)
         except BaseException as error:
             self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             self._state.reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
@@ -121,15 +119,16 @@ class Session:
             self._state.state = "failed" if ending.gave_up or not self._ledger.tally.done else "finished"
         self._state.reason = finished or reason
 
-    def _run_trials(self, shared: dict[str, Any], progress: Progress, cores: int, asked: list[str]) -> str:
+    def _run_trials(self, shared: dict[str, Any], progress: Progress, capacity: Capacity, asked: list[str]) -> str:
         """Run trials; returns why it stopped early, if it did."""
         from search.tune_adapters import Bridge, run_tune
-        from trainables.tune import CPUS, SearchTrial
+        from trainables.tune import SearchTrial
 
         folder, plan, session = self._folder, self._plan, self._state.session
-        # Waiting trials hold a little of a core each: with more than four a core, no stage would find a whole one.
-        concurrency = min(self._plan.concurrency or cores + MORE_TRIALS_THAN_CORES, MOST_TRIALS_A_CORE * cores)
+        concurrency = capacity.concurrency
         wave, first = min(concurrency, self._ledger.trials - self._ledger.tally.done), list[int]()
+        if not capacity.alike:
+            wave = 0  # no worker goes from a trial of one kind to one of another
         stepwise = {name: space.reports != "nothing" for name, space in plan.search_spaces().items()}
 
         def tune_config(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
@@ -139,10 +138,6 @@ class Session:
                 first.append(number)
                 own["gate"] = (str(folder.path / "tune" / f"gate-{session}"), wave)
             return {**shared, "gate": None, **own, "restore": str(left) if left else None}
-
-        def resources(config: dict[str, Any]) -> dict[str, float]:
-            gpus = plan.gpus_per_trial if stepwise[config["space"]] else 0.0
-            return {"CPU": CPUS[config["space"]], **({"GPU": gpus} if gpus else {})}
 
         def redraw() -> None:
             progress.redraw()
@@ -158,9 +153,9 @@ class Session:
             SearchTrial,
             bridge,
             redraw,
-            resources=resources,
+            resources=lambda config: capacity.asks(config["space"]),
             concurrency=concurrency,
-            alike=len({tuple(resources({"space": space}).items()) for space in plan.spaces}) == 1,
+            alike=capacity.alike,
             folder=folder.path / "tune",
             session=session,
         )
@@ -189,7 +184,7 @@ class Session:
         plan, ledger, folder, state, tally = self._plan, self._ledger, self._folder, self._state, self._ledger.tally
         self._note()
         self._clear_checkpoints()
-        for path in write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff):
+        for path in write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff, plan.training.image_size):
             ledger.outbox.append({"kind": "file", "path": str(path.relative_to(folder.path)), "folder": "report"})
         best = {f"best_{name}": value for name, value in (tally.best.metrics if tally.best else {}).items()}
         ledger.outbox.append({"kind": "end", "time": time.time(), "state": state.state, "metrics": {**best, "seconds": state.seconds}})
@@ -199,12 +194,16 @@ class Session:
         return Summary(folder, state.state, state.reason, dict(tally.counts), tally.best, state.seconds, state.tracking_error)
 
     def _clear_checkpoints(self) -> None:
-        """Delete the checkpoints of finished trials, but for the last one of each of the best."""
-        from analysis.leaderboard import ranked
+        """Delete weights and checkpoints of finished trials, but for weights and last checkpoint of the best."""
+        from analysis.leaderboard import pareto_front, ranked
 
         records = self._folder.records()
         best = {record.key for record in ranked(records, self._plan.objective)[:KEPT_CHECKPOINTS]}
+        if self._plan.tradeoff:
+            best |= {record.key for record in pareto_front(records, self._plan.objectives)}
         for record in records:
+            if record.key not in best:
+                shutil.rmtree(self._folder.weights(record.space, record.number), ignore_errors=True)
             there = checkpoints(self._folder, record.space, record.number)
             kept = latest(there) if record.key in best else None
             for path in there:

@@ -194,5 +194,16 @@ CNN = Space(
     "convolutional networks, trained from scratch",
     ARCHITECTURE + AUGMENTATION + OPTIMISATION,
     reports="epoch",
-    metrics=("val_accuracy", "val_loss", "train_accuracy", "train_loss", "balanced_accuracy", "macro_f1", "epoch", "seconds"),
+    metrics=(
+        "val_accuracy",
+        "val_loss",
+        "train_accuracy",
+        "train_loss",
+        "balanced_accuracy",
+        "macro_f1",
+        "epoch",
+        "model_mb",
+        "seconds",
+    ),
+    trains=True,
 )

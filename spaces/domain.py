@@ -117,6 +117,7 @@ class Space:
             time (each a sample of the same accuracy), or ``nothing`` before its end.
         metrics: what a finished trial says of itself beside accuracy, by name.
         needs_images: whether a dataset is read for it.
+        trains: whether a trial trains a network: it takes whole cores, wants images in colour, and some held out to be judged on.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Space:
     reports: Literal["nothing", "epoch", "fold"] = "nothing"
     metrics: tuple[str, ...] = ("val_accuracy", "balanced_accuracy", "macro_f1", "seconds")
     needs_images: bool = True
+    trains: bool = False
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

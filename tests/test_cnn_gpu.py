@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from cnn_run import small_run
+from cnn_search import arguments
+from program import output, visiontune
+
+from analysis.records import RunDirectory
 
 pytestmark = [
     pytest.mark.gpu,
@@ -77,3 +82,32 @@ def test_out_of_memory_names_the_device() -> None:
             small_run(1, device="cuda", width=4.0, batch_size=1149).step()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_two_networks_share_a_gpu(tmp_path: Path) -> None:
+    """Small networks leave most of a GPU idle: by halves, two are trained at once, on the GPU."""
+    done = visiontune(*arguments(tmp_path, "half", 4, 3, "--gpus-per-trial", 0.5, "--concurrency", 2))
+    assert done.returncode == 0, done.stderr
+    folder = RunDirectory(tmp_path / "half")
+    records = sorted(folder.records(), key=lambda record: record.started)
+    assert [record.state for record in records] == ["COMPLETE"] * 4
+    assert all("on cuda in" in folder.text("cnn", record.number, "log.txt") for record in records)
+    assert any(after.started < before.started + before.seconds for before, after in pairwise(records))
+    assert all(record.gpu_seconds == pytest.approx(record.seconds / 2) for record in records)
+    output("export", "half", "--out", tmp_path / "bundle", "--runs-dir", tmp_path)
+
+
+def test_a_deterministic_run_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ResNet-18 has no layer without a deterministic kernel; its result must not depend on having been interrupted."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    try:
+        whole = small_run(2, device="cuda", model="resnet18")
+        whole.step()
+        whole.save(tmp_path)
+        part = small_run(2, device="cuda", model="resnet18")
+        part.load(tmp_path)
+        assert whole.step()["train_loss"] == part.step()["train_loss"]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(tensor, part.net.state_dict()[name]) for name, tensor in whole.net.state_dict().items())

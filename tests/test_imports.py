@@ -13,7 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("spaces", "trainables", "analysis", "search")
 """Each may import those before it."""
 IMPORTERS = {
-    "ray": {"search/cluster.py", "search/tune_adapters.py", "trainables/tune.py", "trainables/stage_registry.py", "trainables/knn/run.py"},
+    "ray": {
+        "search/cluster.py",
+        "search/tune_adapters.py",
+        "trainables/tune.py",
+        "trainables/stage_registry.py",
+        "trainables/knn/run.py",
+        "trainables/cnn/run.py",
+    },
     "optuna": {"search/study.py", "search/storage.py", "search/samplers.py", "search/pruners.py"},
     "mlflow": {"search/tracking.py"},
     "cyvlfeat": {"trainables/knn/sift.py"},
@@ -87,6 +94,8 @@ def test_spaces_use_the_standard_library_alone() -> None:
 @pytest.mark.parametrize(
     ("module", "kept_out"),
     [
+        ("trainables.cnn.images", ("torch", "ray", "optuna", "mlflow")),
+        ("trainables.tune", ("torch", "mlflow", "optuna")),
         ("spaces.cnn", ("torch", "ray", "optuna", "mlflow", "numpy")),
         ("trainables.cnn.training", ("ray", "optuna", "mlflow", "sklearn", "kornia")),
         ("spaces", ("torch", "ray", "optuna", "mlflow", "numpy")),

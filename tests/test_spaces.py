@@ -240,7 +240,7 @@ def test_all_bad_settings_are_named_at_once() -> None:
 def test_an_unknown_space_is_refused_with_the_names_there_are() -> None:
     """A user who mistypes a space needs the list of them."""
     assert get_space("tiny-image") is SPACES["tiny-image"]
-    with pytest.raises(SpaceError, match=r"^unknown space 'tiny'; the spaces are tiny-image, bag-of-sift, toy, toy-folds$"):
+    with pytest.raises(SpaceError, match=r"^unknown space 'tiny'; the spaces are tiny-image, bag-of-sift, cnn, toy, toy-folds$"):
         get_space("tiny")
 
 

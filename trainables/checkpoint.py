@@ -20,6 +20,11 @@ def write_state(folder: Path, step: int, state: dict[str, Any]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STATE).write_text(json.dumps(state))
+    write_manifest(folder, step)
+
+
+def write_manifest(folder: Path, step: int) -> None:
+    """Say that ``folder`` is a whole checkpoint after ``step`` steps, with the files that are in it now."""
     files = {path.name: _digest(path) for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")}
     files.pop(MANIFEST, None)
     (folder / MANIFEST).write_text(json.dumps({"step": step, "files": files}))

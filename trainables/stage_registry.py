@@ -107,7 +107,7 @@ class StageRegistry:
             elif stage.rows is None:
                 self._counts["computed"] += 1
                 inputs = [self._submit(upstream) for upstream in stage.inputs]
-                self._refs[stage.digest] = _run.remote(_key(stage), None, None, False, self._cache, *inputs)
+                self._refs[stage.digest] = _task(stage).remote(_key(stage), None, None, False, self._cache, *inputs)
             else:
                 parts = self._submit_parts(stage)
                 self._refs[stage.digest] = parts[0] if len(parts) == 1 else _join.remote(_key(stage), self._cache, *parts)
@@ -124,9 +124,9 @@ class StageRegistry:
             runs = list(chunks(stage.rows, self._parts))
             firsts = self._submit_parts(first) if sliced else [self._submit(first)] * len(runs)
             rest = [self._submit(upstream) for upstream in others]
-            key = _key(stage)
+            key, task = _key(stage), _task(stage)
             self._part_refs[stage.digest] = [
-                _run.remote(key, start, stop, sliced, self._cache, part, *rest) for (start, stop), part in zip(runs, firsts, strict=True)
+                task.remote(key, start, stop, sliced, self._cache, part, *rest) for (start, stop), part in zip(runs, firsts, strict=True)
             ]
         self._remember(stage)
         return self._part_refs[stage.digest]
@@ -161,6 +161,10 @@ class StageRegistry:
     def stats(self) -> dict[str, int]:
         """Stages computed and read from disk, and how often a trial asked for one that was there already."""
         return dict(self._counts)
+
+
+def _task(stage: Stage) -> Any:
+    return _run.options(num_cpus=0) if stage.light else _run
 
 
 def _key(stage: Stage) -> Stage:

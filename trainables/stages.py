@@ -40,6 +40,7 @@ class Stage:
             place of function and parameters.
         large: bytes of the result, about, if it is large and quick to make again: such a
             result is kept on no disk, and only for a while in memory. 0 for all others.
+        light: whether trials that hold the cores themselves wait for it: it is run without asking for a core.
         known: its digest, where its inputs are left out of it.
     """
 
@@ -49,6 +50,7 @@ class Stage:
     rows: int | None = None
     content: str | None = None
     large: int = 0
+    light: bool = False
     known: str | None = None
 
     @property

@@ -90,6 +90,9 @@ class ToyRun:
         self._step, state = read_state(folder)
         self._reports = list(state["reports"])
 
+    def close(self) -> None:
+        """Nothing to give back."""
+
 
 def model_mb(config: ToyConfig) -> float:
     """Made-up size of the model, MiB."""

@@ -21,7 +21,6 @@ from ray.tune.result import SHOULD_CHECKPOINT
 
 from spaces import ToyConfig
 from trainables.knn.run import KnnRun
-from trainables.stage_registry import TRIAL_CPUS
 from trainables.toy import ToyRun
 
 logger = logging.getLogger("visiontune.trial")
@@ -39,16 +38,24 @@ class Run(Protocol):
     def load(self, folder: Path) -> None:
         """Go on from what ``save`` wrote."""
 
+    def close(self) -> None:
+        """Give back what it holds; nothing is asked of it after that."""
+
+
+def _cnn(trial: dict[str, Any]) -> Run:
+    from trainables.cnn.run import CnnTrial  # a worker that trains no network loads no torch
+
+    return CnnTrial(trial)
+
 
 RUNS: dict[str, Callable[[dict[str, Any]], Run]] = {
     "tiny-image": KnnRun,
     "bag-of-sift": KnnRun,
+    "cnn": _cnn,
     "toy": lambda trial: ToyRun(ToyConfig(**trial["config"]), seed=trial["seed"]),
     "toy-folds": lambda trial: ToyRun(ToyConfig(**trial["config"]), folds=True, seed=trial["seed"]),
 }
 """What runs the trials of each space, made from the Tune config of one."""
-CPUS = dict.fromkeys(("tiny-image", "bag-of-sift", "toy", "toy-folds"), TRIAL_CPUS)
-"""CPUs a trial of each space asks for: these only wait."""
 GATE_PATIENCE = 5.0
 """Seconds without another worker after which those that are there begin."""
 
@@ -76,7 +83,7 @@ class SearchTrial(tune.Trainable):
     The Tune config holds ``space``, ``number`` and ``config`` of the trial, ``restore`` (the
     checkpoint an earlier driver left, or None), ``checkpoints`` (whether its space has any), ``gate``
     (of the first workers: folder and number), and what all trials share: ``seed`` and, for images, ``registry`` (its
-    name), ``data`` and ``validation``.
+    name), ``data``, ``validation`` and, for networks, ``how`` (``trainables.cnn.run.How``).
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -86,6 +93,8 @@ class SearchTrial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Nothing outlives a trial: everything it knows is in its config. Never fails: Tune would lose the trial."""
+        if self._run is not None:  # its trial was stopped before its end
+            self._guarded(self._close)
         self._begin(new_config)
         return True
 
@@ -111,6 +120,12 @@ class SearchTrial(tune.Trainable):
         logger.info("goes on from %s", folder)
         return {}
 
+    def _close(self) -> dict[str, Any]:
+        assert self._run is not None
+        self._run.close()
+        self._run = None
+        return {}
+
     def step(self) -> dict[str, Any]:
         started = time.time()
         run = self._run
@@ -119,6 +134,8 @@ class SearchTrial(tune.Trainable):
         common = {"started": started, "seconds": time.time() - started, "node": platform.node(), "log": self._log.getvalue()}
         self._log.seek(0)
         self._log.truncate()
+        if self._run is not None and (self._failure or result["done"]):
+            self._guarded(self._close)
         if self._failure:
             return {**result, **common, "done": True}
         return {**result, **common, SHOULD_CHECKPOINT: self._trial["checkpoints"] and not result["done"]}

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
-from trainables.data.dataset import Dataset, DatasetError, Split, UInt8
+from trainables.cnn.images import stack
+from trainables.cnn.weights import normalised
+from trainables.data.dataset import Dataset, DatasetError, UInt8
 
 Int64 = npt.NDArray[np.int64]
 
@@ -52,21 +53,11 @@ class CnnData:
         """``train`` and ``val`` of a dataset; images of other sizes are resized (Pillow's bicubic), grey ones repeated to RGB."""
         val = dataset.val
         return cls(
-            stack(dataset.train, size),
+            stack(dataset.train.images, size),
             dataset.train.labels,
-            None if val is None else stack(val, size),
+            None if val is None else stack(val.images, size),
             None if val is None else val.labels,
         )
-
-
-def stack(split: Split, size: int) -> UInt8:
-    """(n, 3, size, size) uint8 of n images of any size, grey or RGB."""
-    out = np.empty((len(split), 3, size, size), np.uint8)
-    for row, image in enumerate(split.images):
-        if image.shape[:2] != (size, size):
-            image = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
-        out[row] = image.transpose(2, 0, 1) if image.ndim == 3 else image
-    return out
 
 
 @dataclass(frozen=True)
@@ -104,4 +95,4 @@ class Resident:
 
     def normalise(self, images: Tensor) -> Tensor:
         """Float32 images of mean 0 and variance 1 a channel, channels last in memory, from 0..255."""
-        return ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return normalised(images, self.mean, self.std)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -27,11 +27,13 @@ from trainables.cnn.optimizer import make_optimizer, optimizer_tensors, peak_lea
 from trainables.cnn.precision import measured_dtype
 from trainables.cnn.randomness import RandomState
 from trainables.cnn.schedule import fraction
+from trainables.cnn.weights import Use, begin_from, class_scores
 from trainables.scores import score
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 CHECK_EVERY = 16
 """Steps between looks at the loss: each waits for the device."""
-EVAL_BATCH = 500
 
 
 class TrainingError(RuntimeError):
@@ -66,6 +68,7 @@ class CnnRun:
         max_model_mb: a larger network is refused before it is built, MiB of float32.
         compile: use ``torch.compile``.
         dtype: of convolutions and products; ``auto`` measures which is faster here.
+        start: weights to begin from, of the same architecture, and whether its head is kept too.
 
     Raises:
         ModelTooLarge: if the network is over ``max_model_mb``.
@@ -85,13 +88,14 @@ class CnnRun:
         max_model_mb: float | None = None,
         compile: bool = False,
         dtype: str = "auto",
+        start: tuple[Mapping[str, Tensor], bool] | None = None,
     ) -> None:
         if max_model_mb is not None and (found := model_size_mb(config, classes, data.size)) > max_model_mb:
             raise ModelTooLarge(f"{config.model} has {found:.2f} MiB, but max_model_mb is {max_model_mb:g}; lower its width")
         torch.set_num_threads(threads)
         self.config, self.classes, self.epochs, self.seed, self.threads = config, classes, epochs, seed, threads
         self.device = torch.device(device)
-        self.dtype = measured_dtype(str(self.device)) if dtype == "auto" else _DTYPES[dtype]
+        self.dtype = measured_dtype(str(self.device)) if dtype == "auto" else DTYPES[dtype]
         self.random = RandomState(seed, self.device)
         self.epoch, self.history = 0, list[dict[str, float]]()
         self._scores: Tensor | None = None
@@ -99,8 +103,10 @@ class CnnRun:
             self.data = Resident.on(data, self.device)
             with self.random.use():
                 net = build(config.model, classes, data.size, config.tweaks())
+            if start is not None:
+                begin_from(net, *start)
             self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            if config.tweaks().get("whiten"):
+            if config.tweaks().get("whiten") and start is None:
                 net.whiten_stem(self.data.normalise(self.data.train_images[:5000]))  # type: ignore[operator]
             self.optimizer = make_optimizer(self.net, config)
             self.ema = AveragedModel(self.net, multi_avg_fn=self._average, use_buffers=True) if config.ema else None
@@ -187,26 +193,24 @@ class CnnRun:
             "macro_f1": found.macro_f1,
         }
 
-    @torch.no_grad()
     def _val_scores(self) -> Tensor:
         """(m, classes) float32 for the validation images, by the weights there are now."""
         if self._scores is None:
             if self.data.val_images is None:
                 raise ValueError("there are no validation images")
-            net, parts = self.judged.eval(), []
-            for batch in torch.split(self.data.val_images, EVAL_BATCH):
-                images = self.data.normalise(batch)
-                with self._autocast():
-                    scores = net(images).float()
-                    if self.config.test_flip:
-                        scores = (scores + net(images.flip(3)).float()) / 2
-                parts.append(scores)
-            self._scores = torch.cat(parts)
+            data = self.data
+            self._scores = class_scores(self.judged, self.data.val_images, data.mean, data.std, self.dtype, self.config.test_flip)
         return self._scores
 
     def predictions(self) -> Int64:
         """(m,) int64: the class of each validation image."""
         return self._val_scores().argmax(1).cpu().numpy().astype(np.int64)
+
+    @property
+    def use(self) -> Use:
+        """What whoever uses the judged weights must know."""
+        size, (mean, std) = int(self.data.train_images.shape[2]), (tuple(s.flatten().tolist()) for s in (self.data.mean, self.data.std))
+        return Use(size, self.classes, mean, std, _NAMES[self.dtype], self.device.type, self.threads, self.epoch)
 
     def save(self, folder: Path) -> None:
         """Write all that ``load`` needs into ``folder``, whole or not at all."""
@@ -233,7 +237,7 @@ class CnnRun:
                 self.ema.load_state_dict(found.tensors["ema"])
             restore_optimizer(self.optimizer, found.tensors.get("optimizer", {}))
             self.epoch, self.history = int(found.facts["epoch"]), list(found.facts["history"])
-            self.dtype = _DTYPES[found.facts["dtype"]]
+            self.dtype = DTYPES[found.facts["dtype"]]
             self.random.restore(found.tensors["rng"], self.seed + self.epoch)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise files.CheckpointError(f"{folder}: damaged checkpoint: {' '.join(str(error).split())[:200]}") from error
@@ -268,7 +272,3 @@ class CnnRun:
                 f"out of memory on {self.device} with batch size {self.config.batch_size} ({self.config.model}): "
                 "lower batch_size or width, or run fewer trials at once"
             ) from error
-
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}

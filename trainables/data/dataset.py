@@ -10,6 +10,7 @@ from typing import overload
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from spaces.errors import UserError
 
@@ -67,6 +68,12 @@ class Images:
     def area(self) -> int:
         """Pixels of all images together."""
         return int(self.shapes[:, :2].prod(axis=1).sum())
+
+    def grey(self) -> Images:
+        """The images in 8-bit grey; these themselves, if they are."""
+        if (self.shapes[:, 2] == 1).all():
+            return self
+        return Images.from_arrays([image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L")) for image in self])
 
     def take(self, rows: Int64) -> Images:
         """The images at ``rows``, in that order, sharing this buffer."""

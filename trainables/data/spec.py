@@ -32,6 +32,7 @@ class ReadOptions:
         max_side: larger pictures of ``folder:`` are shrunk so that no side is longer, pixels.
         skip_unreadable: leave out and count files that cannot be read, instead of refusing them.
         hold_out: set this fraction of train aside as val; 0 leaves the splits as they are.
+        keep_val: hold nothing out where the dataset has a val split of its own.
         seed: of the held-out draw.
     """
 
@@ -39,6 +40,7 @@ class ReadOptions:
     max_side: int = 512
     skip_unreadable: bool = False
     hold_out: float = 0.0
+    keep_val: bool = False
     seed: int = 0
 
 
@@ -76,7 +78,7 @@ def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
         dataset = read_folder(spec, Path(place), color=options.color, max_side=options.max_side, skip_unreadable=options.skip_unreadable)
     else:
         dataset = read_npz(spec, Path(place), options.color)
-    if not options.hold_out:
+    if not options.hold_out or (options.keep_val and dataset.val is not None):
         return dataset
     if dataset.val is not None:
         raise DatasetError(f"{spec}: already has a val split; leave validation at auto instead of hold-out")

@@ -78,16 +78,17 @@ class DataSource:
     skipped: tuple[str, ...] = ()
 
     def images(self, split: str) -> Stage:
+        """Of one split, in grey."""
         return Stage(split_images, {"split": split}, (self.stage,))
 
     def labels(self, split: str) -> Stage:
-        return Stage(split_labels, {"split": split}, (self.stage,))
+        return Stage(split_labels, {"split": split}, (self.stage,), light=True)
 
 
 def data_source(dataset: Dataset, options: ReadOptions) -> DataSource:
     """The facts of a dataset, with a stage that reads it again if its pixels are lost."""
     parameters = {"spec": dataset.spec, "options": asdict(options), "fingerprint": dataset.fingerprint}
-    stage = Stage(load_dataset, parameters, content=dataset.fingerprint)
+    stage = Stage(load_dataset, parameters, content=dataset.fingerprint, light=True)
     sizes = {name: len(part) for name, part in dataset.splits().items()}
     pixels = {name: part.images.area for name, part in dataset.splits().items()}
     return DataSource(stage, dataset.classes, sizes, pixels, dataset.fingerprint, dataset.skipped)
@@ -106,7 +107,7 @@ def load_dataset(*, spec: str, options: dict[str, Any], fingerprint: str) -> Dat
 
 
 def split_images(dataset: Dataset, *, split: str) -> Images:
-    return dataset.splits()[split].images
+    return dataset.splits()[split].images.grey()
 
 
 def split_labels(dataset: Dataset, *, split: str) -> Int64:

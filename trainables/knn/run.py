@@ -53,3 +53,6 @@ class KnnRun:
 
     def load(self, folder: Path) -> None:
         """Nothing to load."""
+
+    def close(self) -> None:
+        """Nothing to give back."""

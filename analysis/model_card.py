@@ -1,0 +1,46 @@
+"""README.md of a bundle."""
+
+from __future__ import annotations
+
+from analysis.bundle_facts import BundleFacts
+from analysis.leaderboard import short_config
+
+KINDS = {"knn": "k-nearest-neighbour classifier", "cnn": "Convolutional network"}
+
+
+def model_card(facts: BundleFacts) -> str:
+    """README.md of a bundle: what it is, how good, how chosen, and how to use it."""
+    lines = [
+        f"# {facts.space} classifier of {len(facts.classes)} classes",
+        "",
+        f"{KINDS[facts.kind]} exported by visiontune from trial `{facts.trial}`.",
+        "",
+        "| split | images | accuracy | balanced accuracy | macro F1 | how |",
+        "|---|---|---|---|---|---|",
+    ]
+    for measured in (facts.val, facts.test):
+        if measured:
+            figures_ = f"{measured.accuracy:.4f} | {measured.balanced_accuracy:.4f} | {measured.macro_f1:.4f}"
+            lines.append(f"| {measured.split} | {measured.n:,} | {figures_} | {measured.scheme} |")
+    lines += [
+        "",
+        "The first row chose this configuration among others, so it is optimistic.",
+        *(["The network was trained again afterwards, on the validation images too: nothing but the test split judges it."] * facts.refit),
+        f"The test split of the run was scored {facts.test_evaluations} time(s) up to this export.",
+        "",
+        f"- configuration: `{short_config(facts.config, facts.space)}`",
+        f"- classes: {', '.join(facts.classes)}",
+        f"- training images: `{facts.dataset}`, fingerprint `{facts.fingerprint[:16]}`",
+        f"- images are read as {facts.preprocessing.color}, at most {facts.preprocessing.max_side} pixels a side"
+        + (f", and resized to {facts.preprocessing.size} × {facts.preprocessing.size}" if facts.preprocessing.size else ""),
+        f"- made with: {', '.join(f'{name} {version}' for name, version in facts.versions.items())}",
+        "",
+        "```",
+        "visiontune predict THIS_FOLDER picture.jpg",
+        "visiontune evaluate THIS_FOLDER --dataset folder:DIR",
+        "```",
+        "",
+        "Nothing in this folder is executed: it holds JSON, safetensors and pictures.",
+        "",
+    ]
+    return "\n".join(lines)

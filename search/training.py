@@ -1,0 +1,38 @@
+"""How networks are trained, as far as a plan says it: settings that every configuration shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+MIN_SIZE, MAX_SIZE = 32, 512
+"""Pixels; the networks pool anything smaller away."""
+
+
+class Training(BaseModel):
+    """How the trials of a space that trains networks do so.
+
+    Attributes:
+        epochs: passes over the training images, each a step that a pruner may judge.
+        image_size: side that images are resized to, pixels.
+        cpus_per_trial: cores, and so threads, that a trial gets.
+        compile: use ``torch.compile``: half a minute of compiling a trial for faster steps on a GPU.
+        deterministic: let CUDA use slower kernels that give the same bits each time, where a layer has such.
+        start_from: an exported bundle whose network every trial starts from, instead of random weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    image_size: Annotated[int, Field(ge=MIN_SIZE, le=MAX_SIZE)] = MIN_SIZE
+    cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
+    compile: bool = False
+    deterministic: bool = False
+    start_from: str = ""
+
+    @field_validator("start_from")
+    @classmethod
+    def _absolute(cls, place: str) -> str:
+        return str(Path(place).expanduser().absolute()) if place else ""

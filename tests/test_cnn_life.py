@@ -1,0 +1,154 @@
+"""Networks in a search that is killed, prunes, shares its cores, or has too few of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cnn_search import arguments
+from program import Driver, output, refusal, visiontune
+
+from analysis.records import RunDirectory
+from search.capacity import Capacity
+from search.combinations import check_combination
+from search.exports import source_of
+from search.networks import on_this_machine
+from search.plan import Plan, PlanError, make_plan, read_plan
+from spaces import CnnConfig
+from trainables.cnn.data import CnnData
+from trainables.cnn.run import make_run
+from trainables.data import read_dataset
+from trainables.sizes import known_before
+
+
+def test_a_network_killed_with_everything_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    """A power cut costs an epoch: no epoch is reported twice, and figures and weights are those of a run never killed."""
+    settings = {"crop": 2, "rotation": 10.0, "dropout_place": "none", "optimizer": "sgd"}
+    driver = Driver(*arguments(tmp_path, "killed", 1, 6, **settings), log=tmp_path / "log")
+    folder = RunDirectory(tmp_path / "killed")
+    until = time.monotonic() + 120
+    while len(folder.steps("cnn", 0)) < 2:
+        assert time.monotonic() < until, driver.log
+        time.sleep(0.05)
+    driver.kill_all()
+    done_before = len(folder.steps("cnn", 0))
+    assert 2 <= done_before < 6
+    resumed = visiontune("resume", "killed", "--runs-dir", tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "goes on from" in folder.text("cnn", 0, "log.txt")
+    (record,) = folder.records()
+    rows = folder.steps("cnn", 0)
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 5]
+    plan = read_plan(folder.plan_file)
+    how = source_of(folder, plan).how
+    assert how is not None
+    data = CnnData.from_dataset(read_dataset("digits", plan.read_options()))
+    whole = make_run(CnnConfig(**record.config), data, how, tuple("0123456789"), seed=0, device="cpu", threads=1)  # type: ignore[arg-type]
+    for row in rows:
+        metrics = whole.step()
+        assert {name: row[name] for name in ("train_loss", "val_loss", "val_accuracy")} == {
+            name: metrics[name] for name in ("train_loss", "val_loss", "val_accuracy")
+        }
+    bundle = tmp_path / "bundle"
+    output("export", "killed", "--no-test", "--out", bundle, "--runs-dir", tmp_path)
+
+
+def test_networks_and_knn_are_searched_side_by_side(tmp_path: Path) -> None:
+    """One search of both families: trials of either kind must not keep the other from its cores."""
+    more = ("--space", "tiny-image", "--set", "k=3")
+    done = visiontune(*arguments(tmp_path, "both", 4, 1, *more))
+    assert done.returncode == 0, done.stderr
+    records = RunDirectory(tmp_path / "both").records()
+    assert sorted((record.space, record.state) for record in records) == [("cnn", "COMPLETE")] * 2 + [("tiny-image", "COMPLETE")] * 2
+    exported = output("export", "both", "--trial", "tiny-image/0", "--out", tmp_path / "bundle", "--runs-dir", tmp_path)
+    assert exported["val_accuracy"] == next(r for r in records if r.key == "tiny-image/0").metrics["val_accuracy"]
+
+
+def test_a_threshold_stops_networks_after_their_first_epoch(tmp_path: Path) -> None:
+    """The pruner must be asked at every epoch, and what it stops is PRUNED, with its epochs on record."""
+    more = ("--pruner", "threshold", "--pruner-option", "lower=0.999")
+    assert visiontune(*arguments(tmp_path, "pruned", 2, 4, *more)).returncode == 0
+    folder = RunDirectory(tmp_path / "pruned")
+    assert [(record.state, record.steps, record.pruned_by) for record in folder.records()] == [
+        ("PRUNED", 1, "pruner threshold at step 0")
+    ] * 2
+    assert not list(folder.path.glob("trials/cnn/*/weights")), "nothing that was stopped keeps weights"
+
+
+def plan(**settings: Any) -> Plan:
+    return make_plan({"spaces": "cnn", "dataset": "digits", **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "cores", "gpus", "at_once", "asks"),
+    [
+        ({}, 2, 0, 2, {"CPU": 1, "network_cores": 1}),
+        ({"training": {"cpus_per_trial": 2}}, 5, 0, 2, {"CPU": 2, "network_cores": 2}),
+        ({"concurrency": 1}, 2, 0, 1, {"CPU": 1, "network_cores": 1}),
+        ({"concurrency": 100}, 2, 0, 2, {"CPU": 1, "network_cores": 1}),
+        ({}, 16, 2, 2, {"CPU": 1, "network_cores": 1, "GPU": 1}),
+        ({"gpus_per_trial": 0.3}, 16, 2, 6, {"CPU": 1, "network_cores": 1, "GPU": 0.3}),
+        ({"gpus_per_trial": 2}, 16, 5, 2, {"CPU": 1, "network_cores": 1, "GPU": 2}),
+        ({"gpus_per_trial": 0}, 4, 2, 4, {"CPU": 1, "network_cores": 1}),
+        ({"spaces": ["cnn", "tiny-image"]}, 2, 0, 3, {"CPU": 1, "network_cores": 1}),
+        ({"spaces": ["cnn", "tiny-image"]}, 1, 0, 3, {"CPU": 1, "network_cores": 1}),
+        ({"spaces": ["cnn", "tiny-image"], "concurrency": 99}, 4, 0, 7, {"CPU": 1, "network_cores": 1}),
+    ],
+)
+def test_as_many_networks_run_at_once_as_there_is_room_for(
+    settings: dict[str, Any], cores: int, gpus: int, at_once: int, asks: dict[str, float]
+) -> None:
+    """One more would be proposed and wait, knowing nothing of what others came to meanwhile; one less would leave a core idle."""
+    room = Capacity.of(plan(**settings), cores)
+    decided = on_this_machine(room.plan, gpus)
+    room = Capacity(decided, room.cores, gpus)
+    assert room.concurrency == at_once
+    assert room.asks("cnn") == asks
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "why"),
+    [
+        ({"training": {"cpus_per_trial": 3}}, 0, "training.cpus_per_trial is 3, but there are 2 cores; lower it"),
+        ({"training": {"cpus_per_trial": 2}, "spaces": ["cnn", "tiny-image"]}, 0, "one of them kept for the stages"),
+        ({"gpus_per_trial": 1}, 0, "gpus_per_trial is 1, but Ray finds 0 GPUs here; lower it, or set it to 0"),
+    ],
+)
+def test_what_there_is_no_room_for_is_refused(settings: dict[str, Any], gpus: int, why: str) -> None:
+    """Ray would wait for ever."""
+    with pytest.raises(PlanError, match=why):
+        _ = Capacity(plan(**settings), 2, gpus).concurrency
+
+
+@pytest.mark.parametrize("validation", ["leave-one-out", "k-fold"])
+def test_networks_are_judged_on_images_held_out(validation: str) -> None:
+    """Leaving out one image after the other would mean as many trainings."""
+    with pytest.raises(PlanError, match="use auto, val or hold-out"):
+        check_combination(plan(validation=validation))
+    options = plan().read_options()
+    assert (options.color, options.hold_out, options.keep_val) == ("rgb", 0.2, True)
+
+
+def test_a_val_split_of_the_dataset_s_own_is_kept(tmp_path: Path, make_folder: Any) -> None:
+    """Whoever brings a val split wants it to select; nothing more is held out then."""
+    root = make_folder(tmp_path, {"train": {"a": 10, "b": 10}, "val": {"a": 3, "b": 3}, "test": {"a": 2, "b": 2}})
+    dataset = read_dataset(f"folder:{root}", plan().read_options())
+    assert {name: len(split) for name, split in dataset.splits().items()} == {"train": 20, "val": 6, "test": 4}
+
+
+def test_the_limit_of_the_report_holds_unless_the_plan_says_otherwise() -> None:
+    """80 MiB is what the task allowed."""
+    vgg = asdict(CnnConfig(model="vgg16"))
+    assert known_before("cnn", vgg, 10, 32)["model_mb"] == pytest.approx(128.35, abs=0.01)
+    assert plan().bounds()["model_mb"].max == 80
+    assert plan(max_model_mb=200).bounds()["model_mb"].max == 200
+    assert "model_mb" not in plan(spaces="tiny-image").bounds()
+
+
+def test_wrong_settings_of_training_are_named(tmp_path: Path) -> None:
+    """One line, with what is allowed."""
+    assert "training.epochs: input should be greater than or equal to 1, but got 0" in refusal(*arguments(tmp_path, "x", 1, 0))
+    assert "no bundle here" in refusal(*arguments(tmp_path, "x", 1, 1, "--init", tmp_path))

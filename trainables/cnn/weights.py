@@ -1,0 +1,127 @@
+"""A trained network in one file: the weights that are judged, and what is needed to use them. No pickle.
+
+The facts travel in the file's own header, so that both appear together or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from spaces.errors import UserError
+
+KEY = "visiontune"
+EVAL_BATCH = 500
+"""Images judged at a time; the same everywhere, so that the same network gives the same bits."""
+
+
+class WeightsError(UserError):
+    """Weights that are missing, damaged, or of another network."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What the weights alone do not say.
+
+    Attributes:
+        size: side of an image, pixels.
+        classes: how many there are.
+        mean, std: by which each channel, 0..255, is normalised.
+        dtype: in which it was judged.
+        device: on which kind it was judged.
+        threads: of the CPU.
+        epoch: after which, counted from 1.
+    """
+
+    size: int
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: str
+    device: str
+    threads: int
+    epoch: int
+
+
+def pack(tensors: Mapping[str, Tensor], use: Use) -> bytes:
+    """A network as the bytes of its file."""
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save(on_cpu, metadata={KEY: json.dumps(asdict(use))})
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], use: Use) -> None:
+    """Put a network into ``path``, in place of one that is there; whole, whenever the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(pack(tensors, use))
+    os.replace(unfinished, path)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], Use]:
+    """The network in ``path``.
+
+    Raises:
+        WeightsError: if there is none, or it cannot be read.
+    """
+    try:
+        return parse(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such weights") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error}") from error
+
+
+def parse(content: bytes, where: str) -> tuple[dict[str, Tensor], Use]:
+    """The network in the bytes of a file.
+
+    Raises:
+        WeightsError: naming ``where``, if they are damaged.
+    """
+    try:
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        facts = json.loads(header["__metadata__"][KEY])
+        return tensors, Use(**facts | {name: tuple(facts[name]) for name in ("mean", "std")})
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise WeightsError(f"{where}: damaged weights: {' '.join(str(error).split())}") from error
+
+
+def begin_from(net: nn.Module, tensors: Mapping[str, Tensor], keep_head: bool) -> None:
+    """Give ``net`` the weights of another network of the same architecture; its head stays new unless ``keep_head``.
+
+    Raises:
+        WeightsError: if they do not fit.
+    """
+    own = net.state_dict()
+    last = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]  # what tells classes apart
+    head = {f"{last}.weight", f"{last}.bias"}
+    taken = {name: tensor for name, tensor in tensors.items() if keep_head or name not in head}
+    if wrong := [name for name in own if name not in head and (name not in taken or taken[name].shape != own[name].shape)]:
+        raise WeightsError(f"the weights to start from are of another network: {wrong[0]} does not fit; keep architecture and image size")
+    net.load_state_dict({**own, **taken})
+
+
+@torch.no_grad()
+def class_scores(net: nn.Module, images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype, flip: bool) -> Tensor:
+    """(n, classes) float32 for (n, 3, size, size) uint8 images; with ``flip`` the mean over an image and its mirror image."""
+    net.eval()
+    parts = []
+    with torch.autocast(images.device.type, dtype, enabled=dtype is not torch.float32):
+        for batch in torch.split(images, EVAL_BATCH):
+            batch = normalised(batch, mean, std)
+            scores = net(batch).float()
+            parts.append((scores + net(batch.flip(3)).float()) / 2 if flip else scores)
+    return torch.cat(parts)
+
+
+def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Float32 images of mean 0 and variance 1 a channel, channels last in memory, from 0..255."""
+    return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
