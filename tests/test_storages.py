@@ -129,7 +129,7 @@ def closing(storage: BaseStorage) -> Iterator[BaseStorage]:
     gc.collect()  # Optuna's cases with threads leave theirs' connections: let them be found here
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_two_searches_share_a_database_and_go_on_in_it(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     """A team keeps its studies in one place: each run has its own, and extending one leaves the other alone."""
     url = f"sqlite:///{tmp_path / 'studies.db'}" if kind == "sqlite" else fresh_database(request.getfixturevalue("postgres"))
@@ -158,7 +158,7 @@ def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     assert "refused" in line
 
 
-@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+@pytest.mark.parametrize("kind", ["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
 def test_optunas_dashboard_shows_the_study(tmp_path: Path, kind: str) -> None:
     """What Optuna's own page shows of our study is what it would show of its own: states, values, reports, parameters."""
     url = f"sqlite:///{tmp_path / 'studies.db'}" if kind == "sqlite" else ""
