@@ -56,6 +56,7 @@ def test_a_network_killed_with_everything_goes_on_to_the_same_weights(tmp_path: 
     output("export", "killed", "--no-test", "--out", bundle, "--runs-dir", tmp_path)
 
 
+@pytest.mark.slow
 def test_networks_and_knn_are_searched_side_by_side(tmp_path: Path) -> None:
     """One search of both families: trials of either kind must not keep the other from its cores."""
     more = ("--space", "tiny-image", "--set", "k=3")
