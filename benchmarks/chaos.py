@@ -96,7 +96,17 @@ def _kill(kind: str, driver: subprocess.Popen[bytes], generator: random.Random) 
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.kill()
     if kind == "driver":
-        psutil.wait_procs(processes, timeout=60)
+        end = time.monotonic() + 60
+        while any(_runs(process) for process in processes) and time.monotonic() < end:
+            time.sleep(0.1)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it is more than an entry that nobody has collected yet."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _name(process: psutil.Process) -> str:
