@@ -121,11 +121,12 @@ class _Images:
     def shared(self, folder: RunDirectory, plan: Plan, cores: int) -> dict[str, Any]:
         """What every kNN trial's config holds; makes the registry of stages that it names."""
         from trainables.stage_cache import stage_cache
-        from trainables.stage_registry import NAMESPACE, PARTS_A_CORE, StageRegistry
+        from trainables.stage_registry import LARGE_SHARE, NAMESPACE, PARTS_A_CORE, StageRegistry
 
         name, cache = f"stages-{folder.state().id}", stage_cache(folder.path.parent, plan.cache_gib)
         options = {"name": name, "namespace": NAMESPACE}
-        registry = StageRegistry.options(**options).remote(PARTS_A_CORE * cores, cache)  # type: ignore[attr-defined]
+        large_bytes = LARGE_SHARE * self._ray.cluster_resources()["object_store_memory"]
+        registry = StageRegistry.options(**options).remote(PARTS_A_CORE * cores, cache, large_bytes)  # type: ignore[attr-defined]
         self.counts = StageCounts(self._ray, registry)
         self._ray.get(registry.adopt.remote(self._source.stage, [self._ref]))
         return {"registry": name, "data": self._source, "validation": self._validation}
