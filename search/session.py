@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from rich.console import Console
 from analysis.records import RunDirectory, TrialRecord
 from analysis.report import write_report
 from search.ledger import Ledger
+from search.lookahead import Lookahead
 from search.plan import Plan, read_plan
 from search.progress import Progress
 from search.status import best_of
@@ -34,6 +35,9 @@ NOTE_EVERY = 0.5
 """Seconds between two looks at what other terminals ask, and two notes in state.json for ``status``."""
 KEPT_CHECKPOINTS = 3
 """Trials whose last checkpoint is kept when the search ends: the best ones."""
+
+Ahead = Callable[[str, Iterator[dict[str, Any]], int], Lookahead]
+"""Makes what prepares the coming configurations of a space whose trials share their work: space, configurations, depth."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,15 @@ class Session:
         """Of all sessions of this run so far."""
         return self._seconds_before + time.monotonic() - self._began
 
-    def run(self, shared: dict[str, Any], fingerprint: str, cores: int, asked: list[str], more: Callable[[], str] = str) -> None:
+    def run(
+        self,
+        shared: dict[str, Any],
+        fingerprint: str,
+        cores: int,
+        asked: list[str],
+        more: Callable[[], str] = str,
+        ahead: Ahead | None = None,
+    ) -> None:
         """Run trials until there are enough, or until somebody asks to stop.
 
         Args:
@@ -92,6 +104,7 @@ class Session:
             fingerprint: of the dataset.
             asked: signals that asked to stop; filled while it runs.
             more: what else the progress line is to say.
+            ahead: for spaces whose trials share their work.
 
         Raises:
             Exception: whatever kept the search from writing down what came out (a full disk, say).
@@ -102,7 +115,7 @@ class Session:
             self._tracker.start()
         try:
             with Progress(self._ledger, self._plan.objective, self.seconds, self._console, more) as progress:
-                reason = self._run_trials(shared, progress, cores, asked)
+                reason = self._run_trials(shared, progress, cores, asked, ahead)
         except BaseException as error:
             self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             self._state.reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
@@ -121,7 +134,14 @@ class Session:
             self._state.state = "failed" if ending.gave_up or not self._ledger.tally.done else "finished"
         self._state.reason = finished or reason
 
-    def _run_trials(self, shared: dict[str, Any], progress: Progress, cores: int, asked: list[str]) -> str:
+    def _run_trials(
+        self,
+        shared: dict[str, Any],
+        progress: Progress,
+        cores: int,
+        asked: list[str],
+        ahead: Ahead | None,
+    ) -> str:
         """Run trials; returns why it stopped early, if it did."""
         from search.tune_adapters import Bridge, run_tune
         from trainables.tune import CPUS, SearchTrial
@@ -132,7 +152,11 @@ class Session:
         wave, first = min(concurrency, self._ledger.trials - self._ledger.tally.done), list[int]()
         stepwise = {name: space.reports != "nothing" for name, space in plan.search_spaces().items()}
 
+        lookaheads = {name: ahead(name, self._ledger.coming(name), concurrency) for name in plan.spaces if ahead and not stepwise[name]}
+
         def tune_config(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
+            if space in lookaheads:
+                lookaheads[space].reached(config)
             left = latest(checkpoints(folder, space, number)) if stepwise[space] and session > 1 else None
             own = {"space": space, "number": number, "config": config, "checkpoints": stepwise[space]}
             if len(first) < wave:

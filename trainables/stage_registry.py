@@ -101,6 +101,10 @@ class StageRegistry:
         self._counts["shared"] += there
         return [self._submit(stage) for stage in stages], there
 
+    def prepare(self, stage: Stage) -> None:
+        """Have a stage made that will be asked for."""
+        self._submit(stage)
+
     def _submit(self, stage: Stage) -> Any:
         """Reference to the whole result."""
         if stage.digest not in self._refs:
