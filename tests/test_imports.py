@@ -14,7 +14,7 @@ LAYERS = ("spaces", "trainables", "analysis", "search")
 """Each may import those before it."""
 IMPORTERS = {
     "ray": {"search/cluster.py", "search/tune_adapters.py", "trainables/tune.py", "trainables/stage_registry.py", "trainables/knn/run.py"},
-    "optuna": {"search/study.py", "search/storage.py", "search/samplers.py", "search/pruners.py"},
+    "optuna": {"search/journal.py", "search/study.py", "search/storage.py", "search/samplers.py", "search/pruners.py"},
     "mlflow": {"search/tracking.py"},
     "cyvlfeat": {"trainables/knn/sift.py"},
     "faiss": {"trainables/knn/bounds.py"},
