@@ -212,7 +212,7 @@ class Session:
         """Write the report, tell MLflow, and say how it ended."""
         plan, ledger, folder, state, tally = self._plan, self._ledger, self._folder, self._state, self._ledger.tally
         self._note()
-        self._clear_checkpoints()
+        clear_checkpoints(folder, plan.objective)
         for path in write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff):
             ledger.outbox.append({"kind": "file", "path": str(path.relative_to(folder.path)), "folder": "report"})
         best = {f"best_{name}": value for name, value in (tally.best.metrics if tally.best else {}).items()}
@@ -221,19 +221,6 @@ class Session:
             state.tracking_error = self._tracker.close(TRACKING_PATIENCE)
         folder.write_state(state)
         return Summary(folder, state.state, state.reason, dict(tally.counts), tally.best, state.seconds, state.tracking_error)
-
-    def _clear_checkpoints(self) -> None:
-        """Delete the checkpoints of finished trials, but for the last one of each of the best."""
-        from analysis.leaderboard import ranked
-
-        records = self._folder.records()
-        best = {record.key for record in ranked(records, self._plan.objective)[:KEPT_CHECKPOINTS]}
-        for record in records:
-            there = checkpoints(self._folder, record.space, record.number)
-            kept = latest(there) if record.key in best else None
-            for path in there:
-                if path != kept:
-                    shutil.rmtree(path, ignore_errors=True)
 
     def _run_fact(self, fingerprint: str) -> dict[str, Any]:
         plain = self._plan.model_dump(mode="json", exclude={"tracking", "storage"})
@@ -249,6 +236,23 @@ class Session:
 def checkpoints(folder: RunDirectory, space: str, number: int) -> list[Path]:
     """Every checkpoint of a trial, whole or not, of all sessions."""
     return list((folder.path / "tune").glob(f"{space}-{number:05d}.session-*/checkpoint_*"))
+
+
+def clear_checkpoints(folder: RunDirectory, objective: str) -> None:
+    """Delete the checkpoints of finished trials, but for the last one of each of the best."""
+    from analysis.leaderboard import ranked
+
+    records = folder.records()
+    wanted = {record.key: False for record in records} | {record.key: True for record in ranked(records, objective)[:KEPT_CHECKPOINTS]}
+    there: dict[str, list[Path]] = {}
+    for path in (folder.path / "tune").glob("*.session-*/checkpoint_*"):  # one look for all: there may be many thousand trials
+        space, _, number = path.parent.name.rpartition(".session-")[0].rpartition("-")
+        there.setdefault(f"{space}/{int(number)}", []).append(path)
+    for key in there.keys() & wanted.keys():  # a trial that has not finished goes on from what it has
+        last = latest(there[key]) if wanted[key] else None
+        for path in there[key]:
+            if path != last:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 class _Quiet(logging.FileHandler):
