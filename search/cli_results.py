@@ -49,12 +49,11 @@ def best(
 def report(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
     """Write leaderboard, accuracy against k, learning curves, confusion matrix and report.html; also while a search runs."""
     from analysis.records import RunDirectory
-    from analysis.report import write_report
     from search.plan import read_plan
+    from search.reporting import write_report
 
     folder = RunDirectory.find(run, runs_dir)
-    plan = read_plan(folder.plan_file)
-    files = write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff, plan.training.image_size)
+    files = write_report(folder, read_plan(folder.plan_file))
     print(json.dumps([str(file) for file in files]) if json_ else "\n".join(str(file) for file in files))
 
 
