@@ -18,6 +18,7 @@ from analysis.leaderboard import to_csv as leaderboard_csv
 from analysis.metrics import METRICS
 from analysis.networks import best_networks, model_table, network_files
 from analysis.records import RunDirectory, TrialRecord, write_whole
+from analysis.significance import first_against_next, intervals
 
 SHOWN = 15
 """Rows of the leaderboard that the HTML report shows; the CSV has all."""
@@ -109,6 +110,7 @@ def _html(
     }
     counts = {state: sum(record.state == state for record in records) for state in ("COMPLETE", "PRUNED", "FAIL")}
     state = run.state()
+    order = ranked(records, objectives[0])
     return environment.get_template("report.html.j2").render(
         run=run.name,
         state=state,
@@ -126,6 +128,8 @@ def _html(
         pictures=pictures,
         models=model_table(best_networks(records, objectives[0])),
         confusion=found,
+        interval=intervals(run, order[:1])[0] if order else None,
+        against=first_against_next(run, order),
         architecture=files.get("architecture.txt", ""),
         plan=run.plan_file.read_text(encoding="utf-8"),
         short_config=short_config,

@@ -5,33 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from program import output, typed
-from samples import record
+from samples import record, run_with
 
 from analysis.confusion import confusion_of
-from analysis.records import DataFacts, DriverState, RunDirectory, TrialRecord
 
-CLASSES = ("cat", "dog", "owl")
-LABELS = [0] * 4 + [1] * 4 + [2] * 2
 GIVEN = [0, 0, 1, 1, 1, 1, 1, 0, 0, 1]  # an owl is never recognised
-
-
-def run_with(tmp_path: Path, predictions: dict[int, list[int]], others: tuple[TrialRecord, ...] = (), plan: str = "") -> RunDirectory:
-    """A run of tiny-image whose trials predicted this."""
-    folder = RunDirectory(tmp_path / "made")
-    folder.path.mkdir()
-    folder.write_state(DriverState(id="0", state="finished", seconds=75))
-    folder.write_data(DataFacts(spec="folder:/x", classes=CLASSES, sizes={"train": 10}, fingerprint="f" * 64))
-    folder.write_validation_labels(np.array(LABELS))
-    folder.plan_file.write_text(f"spaces: [tiny-image]\n{plan}")
-    for number, given in predictions.items():
-        accuracy = float(np.mean(np.array(given) == LABELS))
-        folder.write_record(record(number, metrics={"val_accuracy": accuracy}), "log", None, np.array(given, dtype=np.uint16))
-    for item in others:
-        folder.write_record(item, "log", None, None)
-    return folder
+RIGHT = [0] * 4 + [1] * 4 + [2] * 2
 
 
 def test_precision_recall_pairs_and_asymmetry_are_what_one_counts_by_hand(tmp_path: Path) -> None:
@@ -53,7 +34,7 @@ def test_precision_recall_pairs_and_asymmetry_are_what_one_counts_by_hand(tmp_pa
 
 def test_without_mistakes_there_is_nothing_to_be_one_sided(tmp_path: Path) -> None:
     """A perfect classifier must not divide by its mistakes."""
-    folder = run_with(tmp_path, {1: LABELS})
+    folder = run_with(tmp_path, {1: RIGHT})
     found = confusion_of(folder, folder.records()[0], (), {})
     assert found is not None
     assert (found.asymmetry, found.asymmetry_by_chance, found.pairs()) == (None, None, [])
