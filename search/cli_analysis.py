@@ -1,4 +1,4 @@
-"""The commands that look into what was found: who is confused with whom."""
+"""The commands that look into what was found: who is confused with whom, and which parameters mattered."""
 
 from __future__ import annotations
 
@@ -56,4 +56,24 @@ def confusion(
         print(f"asymmetry {found.asymmetry:.3f} (0 symmetric, 1 one-sided; by chance {found.asymmetry_by_chance:.3f})")
 
 
-COMMANDS = (confusion,)
+def importance(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
+    """Which parameters mattered, space by space, as Optuna judges it; and which could not be judged, and why."""
+    from analysis.records import RunDirectory
+    from search.importance import importances
+    from search.plan import read_plan
+
+    folder = RunDirectory.find(run, runs_dir)
+    found = importances(folder, read_plan(folder.plan_file))
+    if json_:
+        print(json.dumps([item.facts() for item in found], ensure_ascii=False))
+        return
+    for item in found:
+        print(item.headline)
+        for name, share in item.shares.items():
+            some = f"  (applied in {item.applied[name]})" if item.applied[name] < item.trials else ""
+            print(f"  {name:22} {share:6.1%}  {'█' * round(share * 40)}{some}")
+        for line in item.lines:
+            print(f"  not judged: {line}")
+
+
+COMMANDS = (confusion, importance)

@@ -42,7 +42,7 @@ def best(
     if json_:
         for row, spread in zip(table, spreads, strict=True):
             row["interval"] = spread
-        if table:
+        if table and table[0]["rank"] == 1:
             table[0]["against_next"] = asdict(against) if against else None
         print(json.dumps(table, ensure_ascii=False))
         return
@@ -55,7 +55,7 @@ def best(
         )
         sure = f"  (accuracy {spread[0]:.4f} to {spread[1]:.4f}, 95 %)" if spread else ""
         print(f"{row['rank']:>3}  {row['trial']:<18} {scores}{sure}{passes}\n     {short_config(row['config'], row['space'])}")
-        if against and row is table[0]:
+        if against and row["rank"] == 1:
             print(f"     {against}")
 
 

@@ -21,7 +21,7 @@ IMPORTERS = {
         "trainables/knn/run.py",
         "trainables/cnn/run.py",
     },
-    "optuna": {"search/study.py", "search/storage.py", "search/samplers.py", "search/pruners.py"},
+    "optuna": {"search/study.py", "search/storage.py", "search/samplers.py", "search/pruners.py", "search/importance.py"},
     "mlflow": {"search/tracking.py"},
     "cyvlfeat": {"trainables/knn/sift.py"},
     "faiss": {"trainables/knn/bounds.py"},
