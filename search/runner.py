@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from analysis.confusion import display_order
+from analysis.confusion import display_names, display_order
 from analysis.records import DataFacts, DriverState, RunDirectory, RunError, write_whole
 from search.capacity import NETWORK_CORES, Capacity
 from search.cluster import local_cluster
@@ -120,6 +120,7 @@ class _Images:
         self._spec = plan.dataset
         self._validation: Validation = plan.validation_for(self._source.sizes)
         display_order(self._source.classes, plan.class_order)
+        display_names(self._source.classes, plan.abbreviations)
 
     def facts(self) -> DataFacts:
         source = self._source

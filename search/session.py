@@ -15,13 +15,13 @@ from typing import Any
 from rich.console import Console
 
 from analysis.records import RunDirectory, TrialRecord
-from analysis.report import write_report
 from search.capacity import Capacity
 from search.ledger import Ledger
 from search.leftovers import checkpoints, clear_checkpoints
 from search.lookahead import Lookahead
 from search.plan import Plan, read_plan
 from search.progress import Progress
+from search.reporting import write_report
 from search.status import best_of
 from search.tracking import Sender, Tracker
 from trainables.checkpoint import latest
@@ -205,7 +205,7 @@ class Session:
         plan, ledger, folder, state, tally = self._plan, self._ledger, self._folder, self._state, self._ledger.tally
         self._note()
         clear_checkpoints(folder, plan.objectives)
-        for path in write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff, plan.training.image_size):
+        for path in write_report(folder, plan):
             ledger.outbox.append({"kind": "file", "path": str(path.relative_to(folder.path)), "folder": "report"})
         best = {f"best_{name}": value for name, value in (tally.best.metrics if tally.best else {}).items()}
         ledger.outbox.append({"kind": "end", "time": time.time(), "state": state.state, "metrics": {**best, "seconds": state.seconds}})
