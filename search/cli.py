@@ -13,7 +13,7 @@ from pathlib import Path
 
 import typer
 
-from search import cli_cache, cli_describe, cli_life, cli_results, cli_search
+from search import cli_cache, cli_describe, cli_doctor, cli_life, cli_results, cli_search
 from spaces.errors import UserError
 
 # typer carries its own click, and names the base of its usage errors nowhere public
@@ -26,7 +26,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (*cli_search.COMMANDS, *cli_life.COMMANDS, *cli_results.COMMANDS, *cli_cache.COMMANDS, *cli_describe.COMMANDS):
+for command in (
+    *cli_search.COMMANDS,
+    *cli_life.COMMANDS,
+    *cli_results.COMMANDS,
+    *cli_cache.COMMANDS,
+    *cli_describe.COMMANDS,
+    *cli_doctor.COMMANDS,
+):
     app.command(name=command.__name__.rstrip("_"))(command)
 
 
