@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,11 +11,22 @@ import typer
 import yaml
 from rich.console import Console
 
+from spaces.errors import UserError
+
 if TYPE_CHECKING:
     from search.session import Summary
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run in the runs directory, or path of one.")]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", envvar="VISIONTUNE_RUNS", help="Directory of all runs.")]
+
+
+def _a_folder(runs_dir: Path) -> Path:
+    """Refuse a URI: as a path it would be a folder of this machine, that nobody looks in."""
+    if found := re.match(r"([a-z][a-z0-9+-]+):/+(.*)", str(runs_dir)):
+        raise UserError(f"runs are kept in a folder, but got {found[1]}://{found[2]}; give a --runs-dir of this machine")
+    return runs_dir
+
+
+RunsDir = Annotated[Path, typer.Option("--runs-dir", envvar="VISIONTUNE_RUNS", callback=_a_folder, help="Directory of all runs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RUNS = Path("runs")
 

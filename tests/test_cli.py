@@ -144,11 +144,3 @@ def test_packages_of_the_same_name_from_elsewhere_are_named(tmp_path: Path) -> N
     assert done.returncode == 2
     assert str(tmp_path) in done.stderr
     assert str(ROOT) in done.stderr
-
-
-def test_the_cluster_file_is_what_ray_accepts() -> None:
-    """A mistake in it would show only when a machine is already paid for."""
-    import yaml
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
-    validate_config(prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text())))

@@ -15,6 +15,7 @@ LAYERS = ("spaces", "trainables", "analysis", "search")
 IMPORTERS = {
     "ray": {
         "search/cluster.py",
+        "search/cluster_file.py",
         "search/tune_adapters.py",
         "trainables/tune.py",
         "trainables/stage_registry.py",
@@ -108,6 +109,7 @@ def test_spaces_use_the_standard_library_alone() -> None:
         ("spaces", ("torch", "ray", "optuna", "mlflow", "numpy")),
         ("trainables.knn.pipeline", ("torch", "ray", "optuna", "mlflow")),
         ("search.cli", ("torch", "ray", "mlflow", "optuna")),
+        ("search.doctor", ("torch", "ray", "mlflow", "optuna")),
     ],
 )
 def test_importing_does_not_load_heavy_libraries(module: str, kept_out: tuple[str, ...]) -> None:
