@@ -13,11 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis import figures
 from analysis.confusion import Confusion, classes_csv, confusion_of, to_csv
+from analysis.importance import Importance
 from analysis.leaderboard import ranked, rows, short_config
 from analysis.leaderboard import to_csv as leaderboard_csv
 from analysis.metrics import METRICS
 from analysis.networks import best_networks, model_table, network_files
 from analysis.records import RunDirectory, TrialRecord, write_whole
+from analysis.search_files import SearchPart, search_part
 from analysis.significance import first_against_next, intervals
 
 SHOWN = 15
@@ -35,6 +37,7 @@ class ReportSettings:
         abbreviations: class to its short name, in matrices.
         tradeoff: further objectives; the trials on the Pareto front come first then.
         image_size: side of what networks see, pixels.
+        importances: which parameters mattered, where a study could be read.
     """
 
     objective: str = "val_accuracy"
@@ -43,6 +46,7 @@ class ReportSettings:
     abbreviations: Mapping[str, str] = field(default_factory=dict)
     tradeoff: Sequence[str] = ()
     image_size: int = 32
+    importances: Sequence[Importance] = ()
 
 
 def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
@@ -61,7 +65,9 @@ def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
     found = confusion_of(run, best[0], settings.class_order, settings.abbreviations) if best else None
     if found:
         files |= _confusion_files(found)
-    files["report.html"] = _html(run, (objective, *tradeoff), reference, records, table, files, found)
+    search = search_part(run.name, records, objective, reference, settings.importances)
+    files |= search.files
+    files["report.html"] = _html(run, (objective, *tradeoff), reference, records, table, files, found, search)
     for name, content in files.items():
         write_whole(run.report / name, content)
     return [run.report / name for name in files]
@@ -102,6 +108,7 @@ def _html(
     table: list[dict[str, Any]],
     files: Mapping[str, str | bytes],
     found: Confusion | None,
+    search: SearchPart,
 ) -> str:
     # Names of classes, files and trials come from the user's data: everything is escaped.
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
@@ -128,6 +135,7 @@ def _html(
         pictures=pictures,
         models=model_table(best_networks(records, objectives[0])),
         confusion=found,
+        search=search,
         interval=intervals(run, order[table[0]["rank"] - 1 :][:1])[0] if table else None,
         against=first_against_next(run, order) if table and table[0]["rank"] == 1 else None,
         architecture=files.get("architecture.txt", ""),

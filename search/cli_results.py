@@ -60,7 +60,7 @@ def best(
 
 
 def report(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
-    """Write leaderboard, accuracy against k, learning curves, confusion matrix and report.html; also while a search runs."""
+    """Write leaderboard, curves, confusion matrix, how the search went, report.html and search.html; also while a search runs."""
     from analysis.records import RunDirectory
     from search.plan import read_plan
     from search.reporting import write_report

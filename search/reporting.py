@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.records import RunDirectory
+from analysis.importance import Importance
+from analysis.records import RunDirectory, RunError
 from analysis.report import ReportSettings
 from analysis.report import write_report as write
 from search.plan import Plan
@@ -12,5 +13,25 @@ from search.plan import Plan
 
 def write_report(run: RunDirectory, plan: Plan) -> list[Path]:
     """Write ``report/`` of a run, finished or not; returns the files written."""
-    settings = ReportSettings(plan.objective, plan.reference, plan.class_order, plan.abbreviations, plan.tradeoff, plan.training.image_size)
-    return write(run, settings)
+    return write(
+        run,
+        ReportSettings(
+            objective=plan.objective,
+            reference=plan.reference,
+            class_order=plan.class_order,
+            abbreviations=plan.abbreviations,
+            tradeoff=plan.tradeoff,
+            image_size=plan.training.image_size,
+            importances=_importances(run, plan),
+        ),
+    )
+
+
+def _importances(run: RunDirectory, plan: Plan) -> list[Importance]:
+    """Which parameters mattered; nothing where the study's database cannot be reached, since a report needs none."""
+    from search.importance import importances
+
+    try:
+        return importances(run, plan)
+    except RunError:
+        return []
