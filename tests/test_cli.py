@@ -58,6 +58,8 @@ def test_every_command_has_help(name: str) -> None:
         (("stop", "nobody"), "no run 'nobody' in"),
         (("best", "nobody"), "no run 'nobody' in"),
         (("report", "nobody"), "no run 'nobody' in"),
+        (("confusion", "nobody"), "no run 'nobody' in"),
+        (("importance", "nobody"), "no run 'nobody' in"),
         (("export", "nobody", "--out", "x"), "no run 'nobody' in"),
         (("sync", "nobody"), "no run 'nobody' in"),
         (("ui", "nobody"), "no run 'nobody' in"),

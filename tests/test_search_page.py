@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from program import typed
 from samples import CONFIG, record, run_with
 
 from analysis.axes import axes_of, thinned
@@ -123,3 +124,15 @@ def test_one_trial_or_two_alike_have_a_history_but_no_axes(tmp_path: Path, recor
     report, page = written(tmp_path, records, importances=[Importance("tiny-image", reason="too few complete trials")])
     assert "parallel" not in re.sub(r"<script>.*</script>", "", page, flags=re.DOTALL)
     assert "tiny-image: too few complete trials" in report
+
+
+def test_a_search_ends_with_all_of_it(digits_runs: Path) -> None:
+    """What the parts can do is worth something once a search does it unasked."""
+    report = digits_runs / "first" / "report"
+    pictures = {"best-so-far.png", "slices-tiny-image.png", "parallel-bag-of-sift.png", "confusion.png"}
+    assert pictures | {"search.html", "confusion-classes.csv", "importance.csv"} <= {path.name for path in report.iterdir()}
+    spaces = [item["space"] for item in json.loads(typed("importance", "first", "--runs-dir", digits_runs, "--json").stdout)]
+    assert spaces == ["tiny-image", "bag-of-sift"]
+    (best,) = json.loads(typed("best", "first", "--runs-dir", digits_runs, "--json").stdout)
+    assert best["interval"][0] < best["val_accuracy"] < best["interval"][1]
+    assert 0 < best["against_next"]["p"] <= 1
