@@ -299,6 +299,12 @@ class RunDirectory:
             if re.fullmatch(r"\d+", path.name):
                 yield path.parent.name, int(path.name)
 
+    def ended(self) -> Iterator[tuple[float, str, int]]:
+        """(when its record was written, space, number) of every finished trial, without reading any."""
+        for space, number in self._trial_keys():
+            with contextlib.suppress(FileNotFoundError):
+                yield (self.trial(space, number) / "result.json").stat().st_mtime, space, number
+
     def predictions(self, record: TrialRecord) -> npt.NDArray[np.uint16] | None:
         """(n,) predicted classes of the validation images, kept for trials that were among the best."""
         try:

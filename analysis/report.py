@@ -5,41 +5,53 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis import figures
-from analysis.confusion import display_order, to_csv
+from analysis.confusion import Confusion, classes_csv, confusion_of, to_csv
+from analysis.importance import Importance
 from analysis.leaderboard import ranked, rows, short_config
 from analysis.leaderboard import to_csv as leaderboard_csv
 from analysis.metrics import METRICS
 from analysis.networks import best_networks, model_table, network_files
 from analysis.records import RunDirectory, TrialRecord, write_whole
-from trainables.scores import confusion
+from analysis.search_files import SearchPart, search_part
+from analysis.significance import first_against_next, intervals
 
 SHOWN = 15
 """Rows of the leaderboard that the HTML report shows; the CSV has all."""
 
 
-def write_report(
-    run: RunDirectory,
-    objective: str,
-    reference: Mapping[str, float],
-    class_order: Sequence[str],
-    tradeoff: Sequence[str] = (),
-    image_size: int = 32,
-) -> list[Path]:
-    """Write ``report/`` of a run, finished or not; returns the files written.
+@dataclass(frozen=True)
+class ReportSettings:
+    """What of a plan decides how a report looks.
 
-    Args:
+    Attributes:
         objective: what the leaderboard is sorted by.
         reference: named lines to compare with.
         class_order: order in which classes are shown, if not alphabetical.
+        abbreviations: class to its short name, in matrices.
         tradeoff: further objectives; the trials on the Pareto front come first then.
         image_size: side of what networks see, pixels.
+        importances: which parameters mattered, where a study could be read.
     """
+
+    objective: str = "val_accuracy"
+    reference: Mapping[str, float] = field(default_factory=dict)
+    class_order: Sequence[str] = ()
+    abbreviations: Mapping[str, str] = field(default_factory=dict)
+    tradeoff: Sequence[str] = ()
+    image_size: int = 32
+    importances: Sequence[Importance] = ()
+
+
+def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
+    """Write ``report/`` of a run, finished or not; returns the files written."""
+    objective, reference, tradeoff = settings.objective, settings.reference, settings.tradeoff
     records = run.records()
     table = sorted(rows(records, objective, reference, tradeoff), key=lambda row: not row.get("front", False))
     files: dict[str, str | bytes] = {
@@ -48,9 +60,14 @@ def write_report(
     }
     best = ranked(records, objective)[:1]
     if best:
-        files |= _best_by_space(records, objective, reference) | _confusion(run, best[0], class_order)
-        files |= network_files(run, records, objective, reference, image_size)
-    files["report.html"] = _html(run, (objective, *tradeoff), reference, records, table, files)
+        files |= _best_by_space(records, objective, reference)
+        files |= network_files(run, records, objective, reference, settings.image_size)
+    found = confusion_of(run, best[0], settings.class_order, settings.abbreviations) if best else None
+    if found:
+        files |= _confusion_files(found)
+    search = search_part(run.name, records, objective, reference, settings.importances)
+    files |= search.files
+    files["report.html"] = _html(run, (objective, *tradeoff), reference, records, table, files, found, search)
     for name, content in files.items():
         write_whole(run.report / name, content)
     return [run.report / name for name in files]
@@ -74,17 +91,13 @@ def _best_by_space(records: list[TrialRecord], objective: str, reference: Mappin
     return {"accuracy_by_k.png": figures.to_png(figure), "accuracy_by_k.csv": "\n".join(lines) + "\n"}
 
 
-def _confusion(run: RunDirectory, record: TrialRecord, class_order: Sequence[str]) -> dict[str, str | bytes]:
-    """The confusion matrix of a trial on the validation images, as PNG and CSV."""
-    predictions, labels = run.predictions(record), run.validation_labels()
-    if predictions is None or labels is None:
-        return {}
-    classes = run.data().classes
-    order = display_order(classes, class_order)
-    counts = confusion(labels, predictions.astype(labels.dtype), len(classes))[order][:, order]
-    names = [classes[i] for i in order]
-    title = f"{record.key}, validation accuracy {record.metrics['val_accuracy']:.4f} (n = {len(labels):,})"
-    return {"confusion.png": figures.to_png(figures.confusion(counts, names, title)), "confusion.csv": to_csv(counts, names)}
+def _confusion_files(found: Confusion) -> dict[str, str | bytes]:
+    """The mistakes of a trial as PNG and CSV, and precision and recall of each class."""
+    return {
+        "confusion.png": figures.to_png(figures.confusion(found.counts, found.names, found.title)),
+        "confusion.csv": to_csv(found.counts, found.classes),
+        "confusion-classes.csv": classes_csv(found),
+    }
 
 
 def _html(
@@ -94,6 +107,8 @@ def _html(
     records: list[TrialRecord],
     table: list[dict[str, Any]],
     files: Mapping[str, str | bytes],
+    found: Confusion | None,
+    search: SearchPart,
 ) -> str:
     # Names of classes, files and trials come from the user's data: everything is escaped.
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
@@ -102,6 +117,7 @@ def _html(
     }
     counts = {state: sum(record.state == state for record in records) for state in ("COMPLETE", "PRUNED", "FAIL")}
     state = run.state()
+    order = ranked(records, objectives[0])
     return environment.get_template("report.html.j2").render(
         run=run.name,
         state=state,
@@ -118,6 +134,10 @@ def _html(
         failures=[record for record in records if record.failure][:SHOWN],
         pictures=pictures,
         models=model_table(best_networks(records, objectives[0])),
+        confusion=found,
+        search=search,
+        interval=intervals(run, order[table[0]["rank"] - 1 :][:1])[0] if table else None,
+        against=first_against_next(run, order) if table and table[0]["rank"] == 1 else None,
         architecture=files.get("architecture.txt", ""),
         plan=run.plan_file.read_text(encoding="utf-8"),
         short_config=short_config,

@@ -1,31 +1,33 @@
 """360 kNN configurations on the 15 scenes: ours, bare Ray Tune, scikit-learn, and the floor.
 
-    python benchmarks/part1.py --scenes DIR [--only floor,noop,ours,warm,bare,sklearn]
+    python benchmarks/part1.py --scenes DIR --out DIR [--only floor,noop,ours,warm,bare,sklearn,pixels] [--repeats N]
 
 The same list for all: steps 3, 5, 8; vocabularies of 100, 200, 400 words; city-block and
 Euclidean distance; norms l1 and l2; k = 1 to 10; learned from train, compared on the 1,500
-images of test as one shared validation split. Each part is a process of its own:
+images of test as one shared validation split. All call the same plain functions
+(``part1_plain.py``, which are ours), and all accuracies are compared with the floor's. Each part
+is a process of its own:
 
-- floor: a straight-line script that computes each distinct stage once, on all cores, no Ray;
+- floor: a straight-line script that computes each distinct result once, on all cores, no Ray;
 - noop: Ray's start-up with one trial that does nothing, and 360 more of them with reused actors;
 - ours: ``visiontune run``, cache empty; warm: the same again under another name;
-- bare: Ray Tune with the same fast plain functions inside each trial, reused actors: a sample of
-  two trials a step, one a core, of which every other configuration is taken to cost the mean;
-- sklearn: a Pipeline with joblib's memory, whose transformers cache what they transform too, on
-  one worker a core: all stages of ``--sklearn-steps``, k = 1 and 2 of 10; the other eight k are
-  taken to cost what k = 2 did, and the ratio is to the floor of the same steps.
+- bare: Ray Tune with the plain functions inside each trial, reused actors: a SAMPLE, ``--each`` of
+  the 40 configurations of every step and vocabulary size; 360 are taken to cost what it costs;
+- sklearn: ``GridSearchCV`` over ``Pipeline(memory=…)``, all 360, given the numbers of the images;
+  pixels: the same given the images themselves, as one would at first.
 
 Prints one JSON object a part and a summary. The parts asked for are kept in ``--out`` and read
-back, so that a run can be divided.
+back, so that a run can be divided; ``--repeats`` runs a part several times, and the ratios are of medians.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
+import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,107 +35,57 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from part1_plain import CORES, KS, METRICS, NORMS, SIZES, STEPS, name
 
-STEPS, SIZES, METRICS, NORMS, KS = (3, 5, 8), (100, 200, 400), ("cityblock", "euclidean"), ("l1", "l2"), range(1, 11)
 FIXED = {
     "bin_size": 4, "fast": True, "transform": "root", "vocabulary_step": 8, "vote": "uniform",
     "scales": 1, "assignment": "hard", "regions": "none", "idf": False, "mirrored": False,
 }  # fmt: skip
-GRID = {"fast": True, "scales": 1, "mirrored": False, "bin_size": 4}
-CORES = len(os.sched_getaffinity(0))
-CONCURRENCY = CORES + 1  # what a search takes by default; with more, Tune no longer reuses all actors
+CONCURRENCY = CORES + 1  # what a search takes by default
 
 
-# The plain functions that all but ours call
+def floor(options: Any) -> dict[str, Any]:
+    from part1_plain import floor
+
+    return floor(options.scenes)
 
 
-def described(images: Any, step: int) -> Any:
-    from trainables.knn.descriptors import dense_descriptors
+def bare(options: Any) -> dict[str, Any]:
+    from part1_others import bare
 
-    return dense_descriptors(images, step=step, **GRID)
-
-
-def words_of(images: Any, size: int) -> Any:
-    from trainables.knn.sift import sampled_descriptors
-    from trainables.knn.vocabulary import vocabulary
-
-    sample = sampled_descriptors(images, step=8, bin_size=4, fast=True, most=50_000, most_images=600, seed=0)
-    return vocabulary(sample, size=size, transform="root", seed=0)
+    return bare(options.scenes, options.each)
 
 
-def counted(images: Any, step: int, vocabularies: list[Any]) -> list[Any]:
-    """Word counts of a run of images for several vocabularies, descriptors made once."""
-    from threadpoolctl import threadpool_limits
+def sklearn(options: Any) -> dict[str, Any]:
+    from part1_others import sklearn
 
-    from trainables.knn.encoding import word_counts
-
-    with threadpool_limits(1):
-        found = described(images, step)
-        return [word_counts(found, words, transform="root", assignment="hard") for words in vocabularies]
+    return sklearn(options.scenes, pixels=False)
 
 
-def accuracies(train: Any, val: Any, labels: tuple[Any, Any], metric: str, norm: str) -> list[float]:
-    """Accuracy for k = 1 to 10 from word counts."""
-    from trainables.knn.neighbours import nearest_neighbours, votes_by_k
-    from trainables.knn.regions import region_features
+def pixels(options: Any) -> dict[str, Any]:
+    from part1_others import sklearn
 
-    gallery, queries = (region_features(counts, regions="none", norm=norm) for counts in (train, val))
-    by_k, _ = votes_by_k(nearest_neighbours(queries, gallery, metric=metric, most=50), labels[0], 15, "uniform", 10)
-    return [float(value) for value in (by_k == labels[1][:, None]).mean(axis=0)]
+    return sklearn(options.scenes, pixels=True)
 
 
-def read(scenes: Path) -> tuple[Any, Any]:
-    from trainables.data import ReadOptions, read_dataset
-
-    dataset = read_dataset(f"folder:{scenes}", ReadOptions(max_side=512))
-    assert dataset.test is not None
-    return dataset.train, dataset.test
-
-
-# The parts
-
-
-def floor(scenes: Path, options: Any) -> dict[str, Any]:
-    from joblib import Parallel, delayed
-
-    began = time.monotonic()
-    train, val = read(scenes)
-    labels = (train.labels, val.labels)
-    pool = Parallel(n_jobs=CORES)
-    vocabularies = pool(delayed(words_of)(train.images, size) for size in SIZES)
-    by_step, found = {}, {}
-    for step in STEPS:
-        start = time.monotonic()
-        runs = [(part, slice(i, i + 64)) for part in (train, val) for i in range(0, len(part), 64)]
-        counts = pool(delayed(counted)(_owned(part.images[run]), step, vocabularies) for part, run in runs)
-        half = len(runs) // 2
-        split = [[np.concatenate([c[at] for c in part]) for part in (counts[:half], counts[half:])] for at in range(len(SIZES))]
-        cases = list(itertools.product(range(len(SIZES)), METRICS, NORMS))
-        values = pool(delayed(accuracies)(*split[at], labels, metric, norm) for at, metric, norm in cases)
-        found.update({f"{step}/{SIZES[at]}/{metric}/{norm}": value for (at, metric, norm), value in zip(cases, values, strict=True)})
-        by_step[step] = time.monotonic() - start
-    return {"seconds": time.monotonic() - began, "by_step": by_step, "best": max(max(v) for v in found.values()), "accuracies": found}
-
-
-def _owned(images: Any) -> Any:
-    """A run of images with its own pixels, so that only they travel to a worker."""
-    from trainables.data import Images
-
-    return Images.from_arrays(list(images))
-
-
-def noop(scenes: Path, options: Any) -> dict[str, Any]:
+def noop(options: Any) -> dict[str, Any]:
+    """Trials that do nothing, proposed by a searcher as ours are, in actors that wait for each other and are then reused."""
     from search.cluster import local_cluster
 
     began = time.monotonic()
-    with local_cluster(CORES, print):
+    with local_cluster(CORES, print), tempfile.TemporaryDirectory() as place:
         from ray import tune
         from ray.tune.search import Searcher
 
+        gate = Path(place) / "gate"
+
         class Nothing(tune.Trainable):
             def setup(self, config: dict[str, Any]) -> None:
-                pass
+                Path(config["gate"]).mkdir(exist_ok=True)
+                (Path(config["gate"]) / str(os.getpid())).touch()
+                end = time.monotonic() + 10
+                while time.monotonic() < end and len(list(Path(config["gate"]).iterdir())) < CONCURRENCY:
+                    time.sleep(0.01)
 
             def reset_config(self, new_config: dict[str, Any]) -> bool:
                 return True
@@ -142,179 +94,125 @@ def noop(scenes: Path, options: Any) -> dict[str, Any]:
                 return {"score": 0.0, "done": True}
 
         class Count(Searcher):
-            """Proposes nothing so many times: a searcher, as our search has one."""
-
-            def __init__(self, count: int) -> None:
+            def __init__(self, count: int, gate: Path) -> None:
                 super().__init__()
-                self._left = count
+                self._left, self._gate = count, gate
 
             def suggest(self, trial_id: str) -> Any:
                 self._left -= 1
-                return {} if self._left >= 0 else Searcher.FINISHED
+                return {"gate": str(self._gate)} if self._left >= 0 else Searcher.FINISHED
 
             def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
                 pass
 
         def trials(count: int) -> float:
-            start = time.monotonic()
-            with tempfile.TemporaryDirectory() as folder:
-                tune.run(
-                    Nothing, search_alg=Count(count), num_samples=-1, storage_path=folder, verbose=0, reuse_actors=True,
-                    max_concurrent_trials=CONCURRENCY, resources_per_trial=tune.PlacementGroupFactory([{"CPU": 0.01}]),
-                )  # fmt: skip
+            start, own = time.monotonic(), Path(f"{gate}-{count}")
+            tune.run(
+                Nothing, search_alg=Count(count, own), num_samples=-1, storage_path=place, verbose=0, reuse_actors=True,
+                max_concurrent_trials=CONCURRENCY, resources_per_trial=tune.PlacementGroupFactory([{"CPU": 0.01}]),
+            )  # fmt: skip
+            actors.append(len(list(own.iterdir())))
             return time.monotonic() - start
 
+        actors: list[int] = []
         first = trials(CONCURRENCY)
         start_up = time.monotonic() - began
-        more = [trials(360) for _ in range(1)]
-    return {"start_up": start_up, "first": first, "seconds": more, "per_trial": [s / 360 for s in more]}
+        more = trials(360)
+    return {"seconds": more, "start_up": start_up, "first": first, "per_trial": more / 360, "actors": actors}
 
 
-def _search(scenes: Path, options: Any, name: str) -> dict[str, Any]:
-    folder = options.out / "scenes"
+def search(options: Any, kind: str) -> dict[str, Any]:
+    """One search; its val split is the scenes' test images, and an image of each class stands for a test split."""
+    folder, runs = options.out / "scenes", options.out / f"runs-{options.repeat}"
     if not folder.exists():
-        shutil.copytree(scenes / "train", folder / "train")
-        shutil.copytree(scenes / "test", folder / "val")
+        shutil.copytree(options.scenes / "train", folder / "train")
+        shutil.copytree(options.scenes / "test", folder / "val")
+        for some in sorted((options.scenes / "test").iterdir()):
+            (folder / "test" / some.name).mkdir(parents=True)
+            shutil.copy(sorted(some.iterdir())[0], folder / "test" / some.name)
     lists = {"step": list(STEPS), "vocabulary_size": list(SIZES), "metric": list(METRICS), "norm": list(NORMS), "k": list(KS)}
     plan = {"spaces": ["bag-of-sift"], "dataset": f"folder:{folder}", "trials": 360, "sampler": "grid", "concurrency": CONCURRENCY}
     (options.out / "plan.yaml").write_text(json.dumps({**plan, "set": {**FIXED, **lists}, "tracking": {"enabled": False}}))
-    runs = options.out / "runs"
-    arguments = ["run", str(options.out / "plan.yaml"), "--name", name, "--runs-dir", str(runs), "--json"]
+    if kind == "cold":
+        shutil.rmtree(runs, ignore_errors=True)
+    shutil.rmtree(runs / kind, ignore_errors=True)
+    arguments = ["run", str(options.out / "plan.yaml"), "--name", kind, "--runs-dir", str(runs), "--json"]
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "search", *arguments], check=True, stdout=subprocess.PIPE, text=True)
     wall = time.monotonic() - began
     summary = json.loads(done.stdout)
-    return {"wall": wall, "search": summary["seconds"], "per_trial": summary["seconds"] / 360, "trials": summary["trials"]}
+    accuracies = {}
+    for path in (runs / kind / "trials").glob("*/*/result.json"):
+        record = json.loads(path.read_text())
+        config = record["config"]
+        key = name(*(config[setting] for setting in ("step", "vocabulary_size", "metric", "norm")))
+        accuracies[f"{key}/{config['k']}"] = record["metrics"]["val_accuracy"]
+    seconds = summary["seconds"]
+    return {"seconds": wall, "search": seconds, "per_trial": seconds / 360, "trials": summary["trials"], "accuracies": accuracies}
 
 
-def ours(scenes: Path, options: Any) -> dict[str, Any]:
-    return _search(scenes, options, "cold")
+def ours(options: Any) -> dict[str, Any]:
+    return search(options, "cold")
 
 
-def warm(scenes: Path, options: Any) -> dict[str, Any]:
-    return _search(scenes, options, "warm")
+def warm(options: Any) -> dict[str, Any]:
+    return search(options, "warm")
 
 
-def bare(scenes: Path, options: Any) -> dict[str, Any]:
-    from search.cluster import local_cluster
-
-    train, val = read(scenes)
-    with local_cluster(CORES, print) as ray:
-        from ray import tune
-
-        data = ray.put((train, val))
-
-        class Whole(tune.Trainable):
-            def setup(self, config: dict[str, Any]) -> None:
-                self._settings = config
-
-            def reset_config(self, new_config: dict[str, Any]) -> bool:
-                self._settings = new_config
-                return True
-
-            def step(self) -> dict[str, Any]:
-                began = time.monotonic()
-                step, size, metric, norm, k = self._settings["point"]
-                learned, compared = ray.get(data)
-                words = words_of(learned.images, size)
-                counts = [counted(part.images, step, [words])[0] for part in (learned, compared)]
-                score = accuracies(*counts, (learned.labels, compared.labels), metric, norm)[k - 1]
-                return {"score": score, "took": time.monotonic() - began, "done": True}
-
-        points = [(step, size, "cityblock", "l1", 8) for step in STEPS for size in (100, 400)]
-        with tempfile.TemporaryDirectory() as folder:
-            done = tune.run(
-                Whole, config={"point": tune.grid_search(points)}, storage_path=folder, verbose=0, reuse_actors=True,
-                max_concurrent_trials=CORES, resources_per_trial=tune.PlacementGroupFactory([{"CPU": 1}]),
-            )  # fmt: skip
-            took = sorted((t.config["point"][:2], t.last_result["took"]) for t in done.trials)
-    seconds = [t for _, t in took]
-    return {"n": len(took), "took": took, "mean": float(np.mean(seconds)), "estimate_360": 360 * float(np.mean(seconds)) / CORES}
-
-
-def sklearn(scenes: Path, options: Any) -> dict[str, Any]:
-    from joblib import Memory, Parallel, delayed
-    from sklearn.base import BaseEstimator, TransformerMixin
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import Pipeline
-
-    train, val = read(scenes)
-    memory = Memory(tempfile.mkdtemp(prefix="part1-sklearn-"), verbose=0)
-    words, counts = memory.cache(words_of), memory.cache(counted)
-
-    class Bag(BaseEstimator, TransformerMixin):  # type: ignore[misc]
-        def __init__(self, step: int = 5, size: int = 100) -> None:
-            self.step, self.size = step, size
-
-        def fit(self, images: Any, labels: Any = None) -> Any:
-            self.words_ = words(images, self.size)
-            return self
-
-        def transform(self, images: Any) -> Any:
-            return counts(images, self.step, [self.words_])[0].sum(axis=1)
-
-    class Norm(BaseEstimator, TransformerMixin):  # type: ignore[misc]
-        def __init__(self, norm: str = "l1") -> None:
-            self.norm = norm
-
-        def fit(self, features: Any, labels: Any = None) -> Any:
-            return self
-
-        def transform(self, features: Any) -> Any:
-            return features / np.linalg.norm(features, 1 if self.norm == "l1" else 2, axis=1, keepdims=True)
-
-    def one(step: int, size: int, metric: str, norm: str, k: int) -> float:
-        began = time.monotonic()
-        knn = KNeighborsClassifier(k, algorithm="brute", metric=metric)
-        pipeline = Pipeline([("bag", Bag(step, size)), ("norm", Norm(norm)), ("knn", knn)], memory=memory)
-        pipeline.fit(train.images, train.labels).score(val.images, val.labels)
-        return time.monotonic() - began
-
-    seconds = {}
-    for k in (1, 2):
-        began = time.monotonic()
-        points = list(itertools.product(options.sklearn_steps, SIZES, METRICS, NORMS))
-        Parallel(n_jobs=CORES)(delayed(one)(*point, k) for point in points)
-        seconds[k] = time.monotonic() - began
-    return {"steps": options.sklearn_steps, "n": 2 * len(points), "seconds_by_k": seconds, "estimate": seconds[1] + 9 * seconds[2]}
-
-
-PARTS = {"floor": floor, "noop": noop, "ours": ours, "warm": warm, "bare": bare, "sklearn": sklearn}
+PARTS = {part.__name__: part for part in (floor, noop, ours, warm, bare, sklearn, pixels)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path, help="Folder of results; parts that are there already count in the summary.")
     parser.add_argument("--only", default=",".join(PARTS))
-    parser.add_argument("--out", required=True, type=Path, help="Folder of results; ours is cold only while it has no runs.")
-    parser.add_argument("--sklearn-steps", default="8", type=lambda text: [int(step) for step in text.split(",")])
+    parser.add_argument("--repeats", default=1, type=int)
+    parser.add_argument("--each", default=3, type=int, help="Configurations of every step and vocabulary size that bare Ray Tune runs.")
     parser.add_argument("--part", help="Run this part here; used by the program itself.")
+    parser.add_argument("--repeat", default=0, type=int, help="Which time it is; used by the program itself.")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.part:
-        result = PARTS[options.part](options.scenes, options)
-        (options.out / f"{options.part}.json").write_text(json.dumps(result))
+        result = PARTS[options.part](options)
+        (options.out / f"{options.part}-{options.repeat}.json").write_text(json.dumps(result))
         return
-    for part in options.only.split(","):
-        subprocess.run([sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--part", part], check=True)
-        shown = {k: v for k, v in json.loads((options.out / f"{part}.json").read_text()).items() if k != "accuracies"}
-        print(json.dumps({part: shown}), flush=True)
-    found = {part: json.loads(path.read_text()) for part in PARTS if (path := options.out / f"{part}.json").is_file()}
-    if set(found) == set(PARTS):
-        print(json.dumps(summary(found)))
+    for repeat in range(options.repeats):
+        for part in options.only.split(","):
+            again = ["--part", part, "--repeat", str(repeat)]
+            subprocess.run([sys.executable, "-W", "ignore", __file__, *sys.argv[1:], *again], check=True)
+            shown = json.loads((options.out / f"{part}-{repeat}.json").read_text())
+            print(json.dumps({part: {key: value for key, value in shown.items() if key != "accuracies"}}), flush=True)
+    found = {part: [json.loads(path.read_text()) for path in sorted(options.out.glob(f"{part}-*.json"))] for part in PARTS}
+    print(json.dumps(summary({part: results for part, results in found.items() if results})))
 
 
-def summary(found: dict[str, Any]) -> dict[str, float]:
-    """The ratios that the figures lead to."""
-    bottom, start_up, cold = found["floor"]["seconds"], found["noop"]["start_up"], found["ours"]["wall"]
-    steps = [str(step) for step in found["sklearn"]["steps"]]
-    return {
-        "bare / ours": found["bare"]["estimate_360"] / cold,
-        "sklearn / floor, same steps": found["sklearn"]["estimate"] / sum(found["floor"]["by_step"][step] for step in steps),
-        "ours / (1.25 floor + start-up)": cold / (1.25 * bottom + start_up),
-        "(ours - start-up) / floor": (cold - start_up) / bottom,
-        "warm / no-op, a trial": found["warm"]["per_trial"] / min(found["noop"]["per_trial"]),
+def summary(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Seconds of each part, the ratios that they lead to, and how many accuracies are the floor's to the last bit."""
+    seconds = {part: [round(result["seconds"], 1) for result in results] for part, results in found.items()}
+    middle = {part: statistics.median(each) for part, each in seconds.items()}
+
+    def median(part: str, key: str) -> float:
+        return statistics.median(result[key] for result in found[part])
+
+    ratios = {
+        f"{part} / ours": round(middle[part] / middle["ours"], 2) for part in ("bare", "sklearn", "pixels") if {part, "ours"} <= set(found)
     }
+    if {"floor", "noop", "ours"} <= set(found):
+        start_up = median("noop", "start_up")
+        ratios["(ours - start-up) / floor"] = round((middle["ours"] - start_up) / middle["floor"], 3)
+        ratios["start-up"] = round(start_up, 1)
+    if {"noop", "warm"} <= set(found):
+        ratios["warm / no-op, a trial"] = round(median("warm", "per_trial") / median("noop", "per_trial"), 2)
+    wrong: dict[str, float] = {}
+    if "floor" in found:
+        right = {f"{case}/{k}": value for case, values in found["floor"][0]["accuracies"].items() for k, value in enumerate(values, 1)}
+        for part in set(found) & {"ours", "warm", "bare", "sklearn", "pixels"}:
+            gaps = [abs(value - right[key]) for result in found[part] for key, value in result["accuracies"].items()]
+            wrong[part] = max(gaps)
+    processors = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    machine = f"{CORES} cores, {processors[0] if processors else platform.processor()}"
+    return {"machine": machine, "seconds": seconds, "ratios": ratios, "largest gap to the floor's accuracies": wrong}
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ what failed while running, with a traceback only under ``--debug``.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
 import traceback
 from pathlib import Path
 
 import typer
 
-from search import cli_cache, cli_describe, cli_doctor, cli_life, cli_results, cli_search
+from search import cli_analysis, cli_cache, cli_describe, cli_doctor, cli_life, cli_results, cli_search
 from spaces.errors import UserError
 
 # typer carries its own click, and names the base of its usage errors nowhere public
@@ -26,14 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (
-    *cli_search.COMMANDS,
-    *cli_life.COMMANDS,
-    *cli_results.COMMANDS,
-    *cli_cache.COMMANDS,
-    *cli_describe.COMMANDS,
-    *cli_doctor.COMMANDS,
-):
+GROUPS = (cli_search, cli_life, cli_results, cli_analysis, cli_cache, cli_describe, cli_doctor)
+for command in itertools.chain.from_iterable(group.COMMANDS for group in GROUPS):
     app.command(name=command.__name__.rstrip("_"))(command)
 
 

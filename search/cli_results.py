@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,37 +25,48 @@ def best(
     json_: Json = False,
 ) -> None:
     """The best configurations of a run, by validation alone; with several objectives, the whole Pareto front."""
-    from analysis.leaderboard import rows, short_config
+    from analysis.leaderboard import ranked, rows, short_config
     from analysis.metrics import METRICS
     from analysis.records import RunDirectory
+    from analysis.significance import first_against_next, intervals
     from search.plan import read_plan
 
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
-    table = rows(folder.records(), plan.objective, plan.reference, plan.tradeoff)
+    records = folder.records()
+    order = ranked(records, plan.objective)
+    table = rows(records, plan.objective, plan.reference, plan.tradeoff)
     table = [row for row in table if row["front"]] if plan.tradeoff else table[:top]
+    spreads = intervals(folder, [order[row["rank"] - 1] for row in table])
+    against = first_against_next(folder, order) if table else None
     if json_:
+        for row, spread in zip(table, spreads, strict=True):
+            row["interval"] = spread
+        if table and table[0]["rank"] == 1:
+            table[0]["against_next"] = asdict(against) if against else None
         print(json.dumps(table, ensure_ascii=False))
         return
     if not table:
         print("no trial is complete yet")
-    for row in table:
+    for row, spread in zip(table, spreads, strict=True):
         passes = f"  above {', '.join(row['passes'])}" if row["passes"] else ""
         scores = "  ".join(
             f"{name} {row[name]:.{METRICS[name].digits}f}" for name in dict.fromkeys((*plan.objectives, "val_accuracy")) if name in row
         )
-        print(f"{row['rank']:>3}  {row['trial']:<18} {scores}{passes}\n     {short_config(row['config'], row['space'])}")
+        sure = f"  (accuracy {spread[0]:.4f} to {spread[1]:.4f}, 95 %)" if spread else ""
+        print(f"{row['rank']:>3}  {row['trial']:<18} {scores}{sure}{passes}\n     {short_config(row['config'], row['space'])}")
+        if against and row["rank"] == 1:
+            print(f"     {against}")
 
 
 def report(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
-    """Write leaderboard, accuracy against k, learning curves, confusion matrix and report.html; also while a search runs."""
+    """Write leaderboard, curves, confusion matrix, how the search went, report.html and search.html; also while a search runs."""
     from analysis.records import RunDirectory
-    from analysis.report import write_report
     from search.plan import read_plan
+    from search.reporting import write_report
 
     folder = RunDirectory.find(run, runs_dir)
-    plan = read_plan(folder.plan_file)
-    files = write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff, plan.training.image_size)
+    files = write_report(folder, read_plan(folder.plan_file))
     print(json.dumps([str(file) for file in files]) if json_ else "\n".join(str(file) for file in files))
 
 

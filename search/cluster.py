@@ -33,8 +33,8 @@ QUIET = {
 }
 HEAD = ("gcs_server", "raylet")
 """Ray's processes without which a search cannot go on."""
-OBJECT_STORE_BYTES = 2 * 1024**3
-"""Shared memory for results at most; Ray spills what is more to disk."""
+OBJECT_STORE_BYTES = 6 * 1024**3
+"""Shared memory for results at most; Ray spills what is more to disk, which costs more than most results did."""
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import random
 from typing import Any
 
-from analysis.confusion import display_order
+from analysis.confusion import display_names, display_order
 from analysis.leaderboard import short_config
 from search.capacity import Capacity
 from search.combinations import check_combination
@@ -57,6 +57,7 @@ def _images(plan: Plan) -> dict[str, Any]:
     dataset = read_dataset(plan.dataset, plan.read_options())
     sizes = {name: len(part) for name, part in dataset.splits().items()}
     display_order(dataset.classes, plan.class_order)
+    display_names(dataset.classes, plan.abbreviations)
     pixels = sum(int(part.images.shapes.prod(axis=1).sum()) for part in dataset.splits().values())
     return {
         "classes": len(dataset.classes),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,6 +166,10 @@ class Ledger:
             running.last_step, running.seconds = rows[-1]["step"], sum(row["seconds"] for row in rows)
         self._running[proposal.key] = running
         return proposal
+
+    def coming(self, space: str) -> Iterator[dict[str, Value]]:
+        """The configurations of a space that will be proposed, as far as that is known."""
+        return self._studies[space].coming()
 
     def take_requests(self) -> None:
         """Enqueue what another terminal asked to be tried."""

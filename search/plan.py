@@ -84,6 +84,7 @@ class Plan(BaseModel):
         skip_unreadable: leave out files that cannot be read, and count them.
         cache_gib: size limit of the stages kept on disk in the runs directory for the next search; 0 keeps none.
         class_order: order in which classes are shown; changes nothing that is computed.
+        abbreviations: class to its short name in confusion matrices.
         reference: named lines to compare with, drawn on curves and marked in tables.
     """
 
@@ -116,6 +117,7 @@ class Plan(BaseModel):
     skip_unreadable: bool = False
     cache_gib: Annotated[float, Field(ge=0, le=100_000)] = 10.0
     class_order: tuple[str, ...] = ()
+    abbreviations: dict[str, str] = {}
     reference: dict[str, float] = {}
     tracking: Tracking = Tracking()
 

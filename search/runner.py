@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from analysis.confusion import display_order
+from analysis.confusion import display_names, display_order
 from analysis.records import DataFacts, DriverState, RunDirectory, RunError, write_whole
 from search.capacity import NETWORK_CORES, Capacity
 from search.cluster import local_cluster
 from search.combinations import check_combination
+from search.lookahead import Lookahead
 from search.networks import how, keep_start, on_this_machine, prepare_images, start_warning, with_start
 from search.plan import NO_DATASET, Plan, PlanError, read_plan
 from search.progress import SearchConsole
@@ -28,7 +30,8 @@ from search.session import Session, Summary
 from search.signals import stop_signals
 from search.stage_counts import StageCounts
 from trainables.data.spec import check_place
-from trainables.knn.pipeline import DataSource, Validation, data_source, split_labels
+from trainables.knn.pipeline import CONFIG_TYPES, DataSource, Validation, data_source, split_labels, validation_stage
+from trainables.stages import Stage
 
 
 def run(plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = None) -> Summary:
@@ -88,7 +91,8 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, new: bool
                 _say(console, f"warning: since this run's last session {change}")
             session = Session(folder, plan, console)
             shared = {"seed": plan.seed, **(images.shared(folder, plan, room.cores) if images else {})}
-            session.run(shared, now.fingerprint, room, asked, images.counts.line if images else str)
+            watched = (images.counts.line, images.lookahead) if images else (str, None)
+            session.run(shared, now.fingerprint, room, asked, *watched)
             if images:
                 _say(console, images.counts.line(wait=10.0))
             return session.finish()
@@ -106,13 +110,17 @@ class _Images:
         self._ray = ray
         options = plan.read_options()
         self._ref = ray.remote(read_dataset).options(max_retries=2).remote(plan.dataset, options)
+        source = ray.remote(data_source).remote(self._ref, options)
+        import search.tune_adapters  # noqa: F401  # needed in any case, and takes seconds: the images are read meanwhile
+
         try:
-            self._source: DataSource = ray.get(ray.remote(data_source).remote(self._ref, options))
+            self._source: DataSource = ray.get(source)
         except ray.exceptions.RayTaskError as error:
             raise (error.cause if isinstance(error.cause, ValueError) else error) from None
         self._spec = plan.dataset
         self._validation: Validation = plan.validation_for(self._source.sizes)
         display_order(self._source.classes, plan.class_order)
+        display_names(self._source.classes, plan.abbreviations)
 
     def facts(self) -> DataFacts:
         source = self._source
@@ -129,18 +137,28 @@ class _Images:
     def shared(self, folder: RunDirectory, plan: Plan, cores: int) -> dict[str, Any]:
         """What every trial's config holds; makes the registry of stages that it names."""
         from trainables.stage_cache import stage_cache
-        from trainables.stage_registry import NAMESPACE, PARTS_A_CORE, StageRegistry
+        from trainables.stage_registry import LARGE_SHARE, NAMESPACE, PARTS_A_CORE, StageRegistry
 
         name, cache = f"stages-{folder.state().id}", stage_cache(folder.path.parent, plan.cache_gib)
         options = {"name": name, "namespace": NAMESPACE}
-        registry = StageRegistry.options(**options).remote(PARTS_A_CORE * cores, cache)  # type: ignore[attr-defined]
+        large_bytes = LARGE_SHARE * self._ray.cluster_resources()["object_store_memory"]
+        registry = StageRegistry.options(**options).remote(PARTS_A_CORE * cores, cache, large_bytes)  # type: ignore[attr-defined]
         self.counts = StageCounts(self._ray, registry)
         self._ray.get(registry.adopt.remote(self._source.stage, [self._ref]))
+        self._registry, self._seed = registry, plan.seed
         shared = {"registry": name, "data": self._source, "validation": self._validation}
         if plan.trains:
             prepare_images(self._ray, registry, self._source, plan.training.image_size)
             shared["how"] = how(plan, folder)
         return shared
+
+    def lookahead(self, space: str, coming: Iterator[dict[str, Any]], depth: int) -> Lookahead:
+        """What makes the stages of coming configurations; not before ``shared``."""
+
+        def stage(config: dict[str, Any]) -> Stage:
+            return validation_stage(CONFIG_TYPES[space](**config), self._source, self._validation, self._seed)
+
+        return Lookahead(coming, lambda config: stage(config).digest, lambda config: self._registry.prepare.remote(stage(config)), depth)
 
 
 def _say(console: Console, line: str) -> None:

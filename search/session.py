@@ -6,9 +6,8 @@ import contextlib
 import logging
 import os
 import platform
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ from typing import Any
 from rich.console import Console
 
 from analysis.records import RunDirectory, TrialRecord
-from analysis.report import write_report
 from search.capacity import Capacity
 from search.ledger import Ledger
+from search.leftovers import checkpoints, clear_checkpoints
+from search.lookahead import Lookahead
 from search.plan import Plan, read_plan
 from search.progress import Progress
+from search.reporting import write_report
 from search.status import best_of
 from search.tracking import Sender, Tracker
 from trainables.checkpoint import latest
@@ -29,8 +30,8 @@ TRACKING_PATIENCE = 60.0
 """Seconds that a finished search waits for MLflow before it leaves the rest to ``sync``."""
 NOTE_EVERY = 0.5
 """Seconds between two looks at what other terminals ask, and two notes in state.json for ``status``."""
-KEPT_CHECKPOINTS = 3
-"""Trials whose weights and last checkpoint are kept when the search ends: the best ones."""
+Ahead = Callable[[str, Iterator[dict[str, Any]], int], Lookahead]
+"""Makes what prepares the coming configurations of a space whose trials share their work: space, configurations, depth."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,15 @@ class Session:
         """Of all sessions of this run so far."""
         return self._seconds_before + time.monotonic() - self._began
 
-    def run(self, shared: dict[str, Any], fingerprint: str, capacity: Capacity, asked: list[str], more: Callable[[], str] = str) -> None:
+    def run(
+        self,
+        shared: dict[str, Any],
+        fingerprint: str,
+        capacity: Capacity,
+        asked: list[str],
+        more: Callable[[], str] = str,
+        ahead: Ahead | None = None,
+    ) -> None:
         """Run trials until there are enough, or until somebody asks to stop.
 
         Args:
@@ -90,6 +99,7 @@ class Session:
             capacity: how many trials there is room for.
             asked: signals that asked to stop; filled while it runs.
             more: what else the progress line is to say.
+            ahead: for spaces whose trials share their work.
 
         Raises:
             Exception: whatever kept the search from writing down what came out (a full disk, say).
@@ -100,7 +110,7 @@ class Session:
             self._tracker.start()
         try:
             with Progress(self._ledger, self._plan.objective, self.seconds, self._console, more) as progress:
-                reason = self._run_trials(shared, progress, capacity, asked)
+                reason = self._run_trials(shared, progress, capacity, asked, ahead)
         except BaseException as error:
             self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             self._state.reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
@@ -119,7 +129,14 @@ class Session:
             self._state.state = "failed" if ending.gave_up or not self._ledger.tally.done else "finished"
         self._state.reason = finished or reason
 
-    def _run_trials(self, shared: dict[str, Any], progress: Progress, capacity: Capacity, asked: list[str]) -> str:
+    def _run_trials(
+        self,
+        shared: dict[str, Any],
+        progress: Progress,
+        capacity: Capacity,
+        asked: list[str],
+        ahead: Ahead | None,
+    ) -> str:
         """Run trials; returns why it stopped early, if it did."""
         from search.tune_adapters import Bridge, run_tune
         from trainables.tune import SearchTrial
@@ -131,7 +148,11 @@ class Session:
             wave = 0  # no worker goes from a trial of one kind to one of another
         stepwise = {name: space.reports != "nothing" for name, space in plan.search_spaces().items()}
 
+        lookaheads = {name: ahead(name, self._ledger.coming(name), concurrency) for name in plan.spaces if ahead and not stepwise[name]}
+
         def tune_config(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
+            if space in lookaheads:
+                lookaheads[space].reached(config)
             left = latest(checkpoints(folder, space, number)) if stepwise[space] and session > 1 else None
             own = {"space": space, "number": number, "config": config, "checkpoints": stepwise[space]}
             if len(first) < wave:
@@ -183,8 +204,8 @@ class Session:
         """Write the report, tell MLflow, and say how it ended."""
         plan, ledger, folder, state, tally = self._plan, self._ledger, self._folder, self._state, self._ledger.tally
         self._note()
-        self._clear_checkpoints()
-        for path in write_report(folder, plan.objective, plan.reference, plan.class_order, plan.tradeoff, plan.training.image_size):
+        clear_checkpoints(folder, plan.objectives)
+        for path in write_report(folder, plan):
             ledger.outbox.append({"kind": "file", "path": str(path.relative_to(folder.path)), "folder": "report"})
         best = {f"best_{name}": value for name, value in (tally.best.metrics if tally.best else {}).items()}
         ledger.outbox.append({"kind": "end", "time": time.time(), "state": state.state, "metrics": {**best, "seconds": state.seconds}})
@@ -192,23 +213,6 @@ class Session:
             state.tracking_error = self._tracker.close(TRACKING_PATIENCE)
         folder.write_state(state)
         return Summary(folder, state.state, state.reason, dict(tally.counts), tally.best, state.seconds, state.tracking_error)
-
-    def _clear_checkpoints(self) -> None:
-        """Delete weights and checkpoints of finished trials, but for weights and last checkpoint of the best."""
-        from analysis.leaderboard import pareto_front, ranked
-
-        records = self._folder.records()
-        best = {record.key for record in ranked(records, self._plan.objective)[:KEPT_CHECKPOINTS]}
-        if self._plan.tradeoff:
-            best |= {record.key for record in pareto_front(records, self._plan.objectives)}
-        for record in records:
-            if record.key not in best:
-                shutil.rmtree(self._folder.weights(record.space, record.number), ignore_errors=True)
-            there = checkpoints(self._folder, record.space, record.number)
-            kept = latest(there) if record.key in best else None
-            for path in there:
-                if path != kept:
-                    shutil.rmtree(path, ignore_errors=True)
 
     def _run_fact(self, fingerprint: str) -> dict[str, Any]:
         plain = self._plan.model_dump(mode="json", exclude={"tracking", "storage"})
@@ -219,11 +223,6 @@ class Session:
             "params": {name: value for name, value in plain.items() if value not in ({}, [], "", None)},
             "tags": {"visiontune.fingerprint": fingerprint},
         }
-
-
-def checkpoints(folder: RunDirectory, space: str, number: int) -> list[Path]:
-    """Every checkpoint of a trial, whole or not, of all sessions."""
-    return list((folder.path / "tune").glob(f"{space}-{number:05d}.session-*/checkpoint_*"))
 
 
 class _Quiet(logging.FileHandler):

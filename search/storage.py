@@ -10,6 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from analysis.records import RunDirectory, RunError
+from search.journal import Journal
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -33,7 +34,7 @@ def open_journal(journal: Path) -> JournalStorage:
     for lock in journal.parent.glob(f"{journal.name}.lock*"):
         lock.unlink(missing_ok=True)
     cut_half_line(journal)
-    return JournalStorage(JournalFileBackend(str(journal.absolute())))
+    return JournalStorage(Journal(str(journal.absolute())))
 
 
 def _database(url: str) -> RDBStorage:

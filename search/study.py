@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import optuna
@@ -84,6 +84,11 @@ class SpaceStudy:
         else:
             self._left -= 1
         return self._begin(self._study.ask())
+
+    def coming(self) -> Iterator[dict[str, Value]]:
+        """The complete configs that will be proposed, as far as that is known: those of a grid."""
+        if self._grid is not None:
+            yield from (self.space.check(point) for point in itertools.islice(self.space.grid(), self._next_index, None))
 
     def enqueue(self, params: Mapping[str, Value], attributes: Mapping[str, Any]) -> None:
         """Try these parameters next; what they leave open is drawn."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -26,6 +27,22 @@ def visiontune(*arguments: object, cwd: Path | None = None, timeout: float = 300
 
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "search", *(str(argument) for argument in arguments)]
+
+
+def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """``visiontune ARGUMENTS`` in this process: seconds sooner, for commands that only read."""
+    from search.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    argv, sys.argv = sys.argv, ["visiontune", *(str(argument) for argument in arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 1
+    finally:
+        sys.argv = argv
+    return subprocess.CompletedProcess(sys.argv, status, out.getvalue(), err.getvalue())
 
 
 def output(*arguments: object, **options: Any) -> Any:

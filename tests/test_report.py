@@ -11,7 +11,7 @@ from samples import record
 
 from analysis.leaderboard import ranked, rows, to_csv
 from analysis.records import DataFacts, DriverState, RunDirectory, TrialRecord
-from analysis.report import write_report
+from analysis.report import ReportSettings, write_report
 from spaces.errors import UserError
 
 NAMES = ("<script>alert(1)</script>", "Straße $x^2$", "日本")
@@ -30,8 +30,7 @@ def run_directory(tmp_path: Path, records: list[TrialRecord], classes: tuple[str
 
 
 def report(folder: RunDirectory, **options: object) -> str:
-    settings: dict[str, object] = {"objective": "val_accuracy", "reference": {}, "class_order": ()}
-    write_report(folder, **(settings | options))  # type: ignore[arg-type]
+    write_report(folder, ReportSettings(**options))  # type: ignore[arg-type]
     return (folder.report / "report.html").read_text()
 
 

@@ -8,6 +8,7 @@ stage takes. If its process dies it starts again, empty, and whoever waits asks 
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -26,8 +27,8 @@ PARTS_A_CORE = 4
 """Tasks a core that a stage over many rows is divided into: the last to end keeps few cores waiting."""
 NAMESPACE = "visiontune"
 
-LARGE_BYTES = 3 * 1024**3
-"""Large results, which are quick to make again, that are remembered at a time, about."""
+LARGE_SHARE = 2 / 3
+"""Share of the cluster's object store that large results, which are quick to make again, may take: more would be spilled to disk."""
 
 _task_options = {"num_cpus": STAGE_CPUS, "max_retries": 2, "scheduling_strategy": "SPREAD"}
 
@@ -77,14 +78,16 @@ class StageRegistry:
     Args:
         parts: into how many tasks a stage that maps over rows is divided.
         cache: results on disk, looked for before anything is computed.
+        large_bytes: large results that are remembered at a time, about; no limit if None.
     """
 
-    def __init__(self, parts: int, cache: Cache = NO_CACHE) -> None:
+    def __init__(self, parts: int, cache: Cache = NO_CACHE, large_bytes: float | None = None) -> None:
         self._refs: dict[str, Any] = {}
         self._part_refs: dict[str, list[Any]] = {}
         self._large: dict[str, int] = {}  # the least recently used first
         self._parts = parts
         self._cache = cache
+        self._large_bytes = math.inf if large_bytes is None else large_bytes
         self._failures: dict[str, int] = {}
         self._counts = {"computed": 0, "shared": 0, "read": 0}
 
@@ -97,6 +100,10 @@ class StageRegistry:
         there = stages[0].digest in self._refs
         self._counts["shared"] += there
         return [self._submit(stage) for stage in stages], there
+
+    def prepare(self, stage: Stage) -> None:
+        """Have a stage made that will be asked for."""
+        self._submit(stage)
 
     def _submit(self, stage: Stage) -> Any:
         """Reference to the whole result."""
@@ -137,7 +144,7 @@ class StageRegistry:
             return
         self._large.pop(stage.digest, None)
         self._large[stage.digest] = stage.large
-        while len(self._large) > 1 and sum(self._large.values()) > LARGE_BYTES:
+        while len(self._large) > 1 and sum(self._large.values()) > self._large_bytes:
             digest = next(iter(self._large))
             del self._large[digest]
             self._refs.pop(digest, None)

@@ -20,6 +20,8 @@ from typing import Any, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from trainables.device import accelerator
+
 BLOCK = 64
 """Rows that are always computed together, so that the bits do not depend on the chunking."""
 
@@ -102,8 +104,8 @@ NO_CACHE: Cache = _NoCache()
 
 @functools.cache
 def code_version() -> str:
-    """SHA-256 of this package's source: changed code never meets old results."""
-    digest = hashlib.sha256()
+    """SHA-256 of this package's source and the kind of device: changed code, or another rounding, never meets old results."""
+    digest = hashlib.sha256(accelerator().encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

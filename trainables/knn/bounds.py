@@ -8,18 +8,25 @@ neighbours, ties and votes are those of a full comparison in float64, to the las
   Accuracy and Stability of Numerical Algorithms, 2002, section 4.2).
 - Euclidean distances come from one matrix product in float64, with the same bound.
 - Other metrics are compared exactly at once.
+
+On a CUDA device the sums and products come from ``trainables.knn.on_device``. The bounds hold for
+any order of adding up, so the neighbours are the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from trainables.device import accelerator
+from trainables.knn import on_device
 from trainables.knn.metrics import computed
 from trainables.knn.norms import Float64, Floats
+from trainables.knn.sift import Float32
 
 TILE_BYTES = 512 * 1024
 """Gallery vectors compared at a time: what stays in a core's own cache."""
@@ -27,35 +34,44 @@ Bounds = Callable[[Floats], tuple[Float64, Float64]]
 
 
 @contextmanager
-def bounds_of(gallery: Floats, metric: str) -> Iterator[Bounds]:
+def bounds_of(gallery: Floats, metric: str, device: str | None = None) -> Iterator[Bounds]:
     """A function from (m, d) queries to two (m, n) arrays that the distances to ``gallery`` lie between.
 
     Both are one array where the metric is computed exactly at once. One thread computes: the
     bits of a sum depend on the threads.
+
+    Args:
+        device: ``cpu`` for faiss and NumPy, any other for torch; what there is if None.
     """
+    device = device or accelerator()
     if metric in ("cityblock", "histogram-intersection", "bray-curtis"):
         import faiss  # before the limit, which sees only what is loaded
 
         with threadpool_limits(1):
-            yield _city_block(gallery, metric, faiss)
+            rough = np.ascontiguousarray(gallery, np.float32)
+            sums = _tiled(rough, faiss) if device == "cpu" else on_device.city_block(rough, device)
+            yield _city_block(gallery, metric, sums)
     elif metric in ("euclidean", "hellinger"):
         with threadpool_limits(1):
-            yield _euclidean(gallery, metric)
+            yield _euclidean(gallery, metric, device)
     else:
         with threadpool_limits(1):
             yield lambda queries: (exact := computed(queries, gallery, metric), exact)
 
 
-def _city_block(gallery: Floats, metric: str, faiss: object) -> Bounds:
-    rough = np.ascontiguousarray(gallery, np.float32)
-    sums = gallery.sum(axis=1, dtype=np.float64)
+def _tiled(gallery: Float32, faiss: Any) -> Callable[[Float32], Float32]:
+    """A function from (m, d) queries to the (m, n) sums of |x - y|, in float32."""
+    rows = max(1, TILE_BYTES // (4 * max(1, gallery.shape[1])))
+    tiles = [gallery[first : first + rows] for first in range(0, len(gallery), rows)]
+    return lambda queries: np.concatenate([faiss.pairwise_distances(queries, tile, faiss.METRIC_L1) for tile in tiles], axis=1)
+
+
+def _city_block(gallery: Floats, metric: str, rough_sums: Callable[[Float32], Float32]) -> Bounds:
+    sums, dimensions = gallery.sum(axis=1, dtype=np.float64), gallery.shape[1]
     sizes = sums if metric != "cityblock" else np.abs(gallery).sum(axis=1, dtype=np.float64)
-    rows, dimensions = max(1, TILE_BYTES // (4 * max(1, gallery.shape[1]))), gallery.shape[1]
 
     def bounds(queries: Floats) -> tuple[Float64, Float64]:
-        near = np.ascontiguousarray(queries, np.float32)
-        tiles = [faiss.pairwise_distances(near, rough[i : i + rows], faiss.METRIC_L1) for i in range(0, len(rough), rows)]  # type: ignore[attr-defined]
-        gaps = np.concatenate(tiles, axis=1).astype(np.float64)
+        gaps = rough_sums(np.ascontiguousarray(queries, np.float32)).astype(np.float64)
         own = np.abs(queries).sum(axis=1, dtype=np.float64)
         both = own[:, None] + sizes[None, :]
         slack = (dimensions + 4) * float(np.finfo(np.float32).eps) * both
@@ -78,7 +94,7 @@ _ROUNDING = 1e-9
 """What float64 may add to that: far more than it can."""
 
 
-def _euclidean(gallery: Floats, metric: str) -> Bounds:
+def _euclidean(gallery: Floats, metric: str, device: str) -> Bounds:
     def prepared(vectors: Floats) -> tuple[Float64, Float64]:
         exact = vectors.astype(np.float64, copy=False)
         exact = np.sqrt(exact) if metric == "hellinger" else exact
@@ -86,11 +102,12 @@ def _euclidean(gallery: Floats, metric: str) -> Bounds:
 
     points, squares = prepared(gallery)
     scale = 0.5 if metric == "hellinger" else 1.0
+    inner = on_device.products(points, device) if device != "cpu" else lambda own: own @ points.T
 
     def bounds(queries: Floats) -> tuple[Float64, Float64]:
         own, own_squares = prepared(queries)
         both = own_squares[:, None] + squares[None, :]
-        gaps = both - 2.0 * own @ points.T
+        gaps = both - 2.0 * inner(own)
         slack = (gallery.shape[1] + 8) * 2 * float(np.finfo(np.float64).eps) * both
         return np.sqrt(np.maximum(gaps - slack, 0.0) * scale) * (1 - 1e-12), np.sqrt((gaps + slack).clip(0) * scale) * (1 + 1e-12)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from trainables.data import Images
+from trainables.device import accelerator
+from trainables.knn import on_device
 from trainables.knn.descriptors import Descriptors, described
 from trainables.knn.sift import GRID, Float32, UInt8, transformed
 
+Int64 = npt.NDArray[np.int64]
 BLOCK_DESCRIPTORS = 8192
 """Descriptors compared with all words at a time: memory stays flat at any step."""
 SOFTNESS = 0.05
@@ -52,23 +56,30 @@ def streamed_word_counts(
     return _counts(found, len(images), words, transform, assignment)
 
 
-def _counts(images: Iterable[tuple[UInt8, UInt8]], n: int, words: Float32, transform: str, assignment: str) -> Float32:
+def _counts(
+    images: Iterable[tuple[UInt8, UInt8]], n: int, words: Float32, transform: str, assignment: str, device: str | None = None
+) -> Float32:
     counts = np.zeros((n, GRID * GRID, len(words)), np.float32)
-    variance = SOFTNESS * _spacing(words) if assignment == "soft" else 0.0
+    device, variance = device or accelerator(), SOFTNESS * _spacing(words) if assignment == "soft" else 0.0
+    counted = partial(_counted, words, variance) if device == "cpu" else on_device.word_counter(words, variance, device)
     for row, (cells, descriptors) in enumerate(images):
         for first in range(0, len(cells), BLOCK_DESCRIPTORS):
-            cell = cells[first : first + BLOCK_DESCRIPTORS].astype(np.int64)
-            score = _scores(transformed(descriptors[first : first + BLOCK_DESCRIPTORS], transform), words)
-            if variance:
-                score -= score.max(axis=1, keepdims=True)
-                score *= np.float32(1 / variance)
-                np.exp(score, out=score)
-                score /= score.sum(axis=1, keepdims=True)
-                counts[row] += (cell == np.arange(GRID * GRID)[:, None]).astype(np.float32) @ score
-            else:
-                place = cell * len(words) + score.argmax(axis=1)
-                counts[row] += np.bincount(place, minlength=counts[row].size).reshape(counts[row].shape)
+            block = slice(first, first + BLOCK_DESCRIPTORS)
+            counts[row] += counted(cells[block].astype(np.int64), transformed(descriptors[block], transform))
     return counts
+
+
+def _counted(words: Float32, variance: float, cells: Int64, descriptors: Float32) -> Float32 | Int64:
+    """The (16, size) word counts of (m, 128) descriptors in (m,) cells; ``variance`` is that of soft assignment, 0 for hard."""
+    score = _scores(descriptors, words)
+    if not variance:
+        places = cells * len(words) + score.argmax(axis=1)
+        return np.bincount(places, minlength=GRID * GRID * len(words)).reshape(GRID * GRID, len(words))
+    score -= score.max(axis=1, keepdims=True)
+    score *= np.float32(1 / variance)
+    np.exp(score, out=score)
+    score /= score.sum(axis=1, keepdims=True)
+    return (cells == np.arange(GRID * GRID)[:, None]).astype(np.float32) @ score
 
 
 def _scores(descriptors: Float32, words: Float32) -> Float32:
@@ -82,7 +93,7 @@ def _scores(descriptors: Float32, words: Float32) -> Float32:
     return score
 
 
-def nearest_words(descriptors: Float32, words: Float32) -> npt.NDArray[np.int64]:
+def nearest_words(descriptors: Float32, words: Float32) -> Int64:
     """(m,) index of the word nearest to each of (m, 128) descriptors, the first of equals."""
     return np.asarray(_scores(descriptors, words).argmax(axis=1))
 
