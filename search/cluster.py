@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 QUIET = {
@@ -59,6 +62,7 @@ def local_cluster(
     # The variable above is read when ray is imported, which a user's own program may have done before.
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     memory = psutil.virtual_memory().total
+    private_token()
     ray.init(
         address="local",
         num_cpus=cores,
@@ -77,6 +81,27 @@ def local_cluster(
         finally:
             leaving.set()
             ray.shutdown()
+
+
+def private_token() -> None:
+    """Keep the token that Ray asks for from other users: Ray writes it for all to read, and whoever has it runs what they like."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return
+    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(given) if given else Path.home() / ".ray" / "auth_token"
+    with contextlib.suppress(OSError):  # somebody else's file, or no home: Ray says what it cannot do
+        if path.exists():
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+        elif not given:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            handle, whole = tempfile.mkstemp(dir=path.parent)  # which makes it for its owner alone
+            with os.fdopen(handle, "w") as file:
+                file.write(secrets.token_hex(32))
+            try:
+                os.link(whole, path)  # fails if another search was faster
+            finally:
+                os.unlink(whole)
 
 
 def _watch(leaving: threading.Event, lost: Callable[[str], None]) -> None:

@@ -108,7 +108,7 @@ def read(path: Path) -> dict[str, Any]:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"no cluster file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} must hold settings by name, but holds {type(config).__name__}")

@@ -1,0 +1,129 @@
+"""What docs/security.md promises and no other test holds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from program import ROOT, command
+
+from search.cluster import private_token
+from search.cluster_file import read
+from search.plan import read_plan
+from spaces.errors import UserError
+
+KNOCK = "from ray._raylet import GcsClient; print(len(GcsClient(address={!r}).internal_kv_keys(b'', timeout=5)))"
+
+
+def test_every_promise_names_a_test_that_exists() -> None:
+    """A promise whose test was renamed away is held by nothing."""
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "security.md").read_text())
+    assert len(named) >= 15
+    missing = [f"{file}::{name}" for file, name in named if f"\ndef {name}(" not in (ROOT / "tests" / file).read_text()]
+    assert missing == []
+
+
+def test_ray_of_a_search_answers_only_who_has_the_token(tmp_path: Path) -> None:
+    """Whoever may talk to Ray runs what they like as the user who searches, and other users reach loopback too."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")} | {"HOME": str(tmp_path)}
+    code = (
+        "import sys; from search.cluster import local_cluster\n"
+        "with local_cluster(1) as ray:\n"
+        "    print(ray.get_runtime_context().gcs_address, file=sys.__stdout__, flush=True); sys.stdin.read()"
+    )
+    start = [sys.executable, "-c", code]
+    with subprocess.Popen(start, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as search:
+        assert search.stdin is not None
+        assert search.stdout is not None
+        knock = [sys.executable, "-c", KNOCK.format(search.stdout.readline().strip())]
+        tries = {
+            "none": {"RAY_AUTH_MODE": "disabled"},
+            "wrong": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
+            "right": {"RAY_AUTH_MODE": "token"},
+        }
+        done = {
+            name: subprocess.run(knock, env=environment | given, capture_output=True, text=True, timeout=60, check=False)
+            for name, given in tries.items()
+        }
+        search.stdin.close()
+        search.wait(60)
+    assert {name: answer.returncode for name, answer in done.items()} == {"none": 1, "wrong": 1, "right": 0}, done
+    assert "auth" in done["none"].stderr.lower()
+    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
+
+
+def test_a_token_that_others_could_read_is_closed_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray itself writes its token for everybody to read."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    private_token()
+    token = tmp_path / ".ray" / "auth_token"
+    made = token.read_text()
+    assert len(made) == 64
+    assert os.listdir(token.parent) == ["auth_token"]
+    token.chmod(0o644)
+    private_token()
+    assert token.read_text() == made
+    assert token.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("reader", [read_plan, read], ids=["plan", "cluster file"])
+def test_a_yaml_file_cannot_run_anything(reader: Callable[[Path], object], tmp_path: Path) -> None:
+    """Plans are passed around; YAML can name Python calls."""
+    proof = tmp_path / "it-ran"
+    file = tmp_path / "file.yaml"
+    file.write_text(f"dataset: !!python/object/apply:os.mkdir ['{proof}']\n")
+    with pytest.raises(UserError, match="YAML file"):
+        reader(file)
+    assert not proof.exists()
+
+
+@pytest.mark.slow
+def test_the_ui_listens_on_loopback_alone(tmp_path: Path) -> None:
+    """MLflow asks nobody who they are."""
+    make = "import sys, pathlib; from search.tracking import connect; connect(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", make, f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path], cwd=ROOT, check=True)
+    start = [*command("ui", "--runs-dir", tmp_path), "--port", "0"]
+    start[-1] = str(_free_port())
+    server = subprocess.Popen(start, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        found: set[str] = set()
+        for _ in range(3000):
+            found = _listening(server.pid)
+            if found:
+                break
+            assert server.poll() is None
+            time.sleep(0.1)
+        time.sleep(1)  # for whoever might listen later
+        assert found | _listening(server.pid) == {"127.0.0.1"}
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait(30)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listening(pid: int) -> set[str]:
+    found = set()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found |= {item.laddr.ip for item in process.net_connections("inet") if item.status == psutil.CONN_LISTEN}
+    return found
