@@ -57,7 +57,7 @@ def test_the_report_holds_tables_pictures_and_the_answer(digits_runs: Path) -> N
     page = (folder.report / "report.html").read_text()
     best = output("best", "first", "--runs-dir", digits_runs)[0]
     assert f"{best['val_accuracy']:.4f}" in page
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3, "accuracy against k, how the search went, the confusion matrix"
     assert "http://" not in page
     assert "https://" not in page
     rows = list(csv.DictReader((folder.report / "leaderboard.csv").read_text().splitlines()))
