@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import Memory
 from part1_plain import CORES, KS, METRICS, NORMS, SIZES, STEPS, accuracies, bags, images, name, sample, words_of
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import Normalizer
+
+from trainables.data import Images
 
 
 def bare(scenes: Path, each: int) -> dict[str, Any]:
@@ -70,62 +77,55 @@ def bare(scenes: Path, each: int) -> dict[str, Any]:
     }
 
 
+def learned(given: list[Any], size: int, scenes: Path) -> Any:
+    return words_of(sample(gathered(given, scenes)), size)
+
+
+def counted(given: list[Any], step: int, words: Any, scenes: Path) -> Any:
+    return bags(gathered(given, scenes), step, [words])[0]
+
+
+def gathered(given: list[Any], scenes: Path) -> Images:
+    """The images that ``given`` are, or that have these numbers in train and val."""
+    if not isinstance(given[0], int):
+        return Images.from_arrays(given)
+    parts = images(scenes)
+    n = len(parts[0].labels)
+    return Images.from_arrays([parts[row >= n].images[row % n] for row in given])
+
+
+class Bag(BaseEstimator, TransformerMixin):  # type: ignore[misc]
+    """Images as bags of words; what it transforms is kept in ``memory`` too, which ``Pipeline`` does only while it fits."""
+
+    def __init__(self, scenes: Path, memory: Memory, step: int = 5, size: int = 100) -> None:
+        self.scenes, self.memory, self.step, self.size = scenes, memory, step, size
+
+    def fit(self, given: list[Any], labels: Any = None) -> Bag:
+        self.words_ = self.memory.cache(learned)(given, self.size, self.scenes)
+        return self
+
+    def transform(self, given: list[Any]) -> Any:
+        return self.memory.cache(counted)(given, self.step, self.words_, self.scenes)
+
+
 def sklearn(scenes: Path, pixels: bool) -> dict[str, Any]:
     """``GridSearchCV`` over a ``Pipeline(memory=…)`` on one worker a core, all 360 configurations.
 
-    Its transformer keeps in the same memory what it transforms, or the validation images would be described for
-    each configuration again. What it is given is images or, at its best, their numbers: joblib hashes all
-    that a step is given each time it looks for it in the memory.
+    It is given images or, at its best, their numbers: joblib hashes all that a step is given each
+    time it looks for it in the memory.
     """
-    from joblib import Memory
-    from sklearn.base import BaseEstimator, TransformerMixin
-    from sklearn.model_selection import GridSearchCV, PredefinedSplit
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import Normalizer
-
     began = time.monotonic()
-    folder = tempfile.mkdtemp(prefix="part1-sklearn-")
-    memory = Memory(folder, verbose=0)
-    train, val = images(scenes)
-    labels, n = np.concatenate([train.labels, val.labels]), len(train.labels)
-    given: list[Any] = [*train.images, *val.images] if pixels else list(range(len(labels)))
-
-    def gathered(some: list[Any]) -> Any:
-        """The images that ``some`` are or stand for."""
-        from trainables.data import Images
-
-        if pixels:
-            return Images.from_arrays(some)
-        parts = images(scenes)
-        return Images.from_arrays([parts[row >= n].images[row % n] for row in some])
-
-    @memory.cache  # type: ignore[misc]
-    def learned(some: list[Any], size: int) -> Any:
-        return words_of(sample(gathered(some)), size)
-
-    @memory.cache  # type: ignore[misc]
-    def counted(some: list[Any], step: int, words: Any) -> Any:
-        return bags(gathered(some), step, [words])[0]
-
-    class Bag(BaseEstimator, TransformerMixin):  # type: ignore[misc]
-        def __init__(self, step: int = 5, size: int = 100) -> None:
-            self.step, self.size = step, size
-
-        def fit(self, some: list[Any], labels: Any = None) -> Any:
-            self.words_ = learned(some, self.size)
-            return self
-
-        def transform(self, some: list[Any]) -> Any:
-            return counted(some, self.step, self.words_)
-
-    pipeline = Pipeline([("bag", Bag()), ("norm", Normalizer()), ("knn", KNeighborsClassifier(algorithm="brute"))], memory=memory)
-    grid = {"bag__step": STEPS, "bag__size": SIZES, "norm__norm": NORMS, "knn__metric": METRICS, "knn__n_neighbors": list(KS)}
-    fold = PredefinedSplit([-1] * n + [0] * len(val.labels))
-    search = GridSearchCV(pipeline, grid, cv=fold, refit=False, n_jobs=CORES, error_score="raise").fit(given, labels)
-    seconds = time.monotonic() - began
-    shutil.rmtree(folder, ignore_errors=True)
-    found = search.cv_results_
+    with tempfile.TemporaryDirectory(prefix="part1-sklearn-") as folder:
+        memory = Memory(folder, verbose=0)
+        train, val = images(scenes)
+        given: list[Any] = [*train.images, *val.images] if pixels else list(range(len(train.labels) + len(val.labels)))
+        knn = KNeighborsClassifier(algorithm="brute")
+        pipeline = Pipeline([("bag", Bag(scenes, memory)), ("norm", Normalizer()), ("knn", knn)], memory=memory)
+        grid = {"bag__step": STEPS, "bag__size": SIZES, "norm__norm": NORMS, "knn__metric": METRICS, "knn__n_neighbors": list(KS)}
+        fold = PredefinedSplit([-1] * len(train.labels) + [0] * len(val.labels))
+        search = GridSearchCV(pipeline, grid, cv=fold, refit=False, n_jobs=CORES, error_score="raise")
+        found = search.fit(given, np.concatenate([train.labels, val.labels])).cv_results_
+        seconds = time.monotonic() - began
     scores = {
         "/".join(str(p[key]) for key in ("bag__step", "bag__size", "knn__metric", "norm__norm", "knn__n_neighbors")): float(score)
         for p, score in zip(found["params"], found["mean_test_score"], strict=True)
