@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import precision_recall_fscore_support
 
+from analysis.csv_text import csv_of_dicts, csv_text
 from analysis.records import RunDirectory, TrialRecord
 from spaces.errors import UserError
 from trainables import scores
@@ -174,17 +173,9 @@ def _defined(values: Any) -> list[float | None]:
 
 def to_csv(counts: Int64, classes: Sequence[str]) -> str:
     """Counts as CSV: a row a true class, a column a predicted one."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["true class", *classes])
-    writer.writerows([name, *(int(n) for n in row)] for name, row in zip(classes, counts, strict=True))
-    return out.getvalue()
+    return csv_text(["true class", *classes], ([name, *(int(n) for n in row)] for name, row in zip(classes, counts, strict=True)))
 
 
 def classes_csv(found: Confusion) -> str:
     """Precision and recall as CSV, a row a class."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, ["class", "images", "predicted", "precision", "recall"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found.by_class())
-    return out.getvalue()
+    return csv_of_dicts(["class", "images", "predicted", "precision", "recall"], found.by_class())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import plain
+from analysis.csv_text import csv_text
+from analysis.figures import plain, reference_lines
 
 COLUMNS = ("train_accuracy", "train_loss", "val_accuracy", "val_loss")
 """The four curves of a network."""
@@ -33,9 +32,8 @@ def learning_curves(series: Mapping[str, Rows], reference: Mapping[str, float]) 
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
-        for name, value in reference.items() if what == "accuracy" else ():
-            axes.axhline(value, color="0.5", linestyle=":", linewidth=1)
-            axes.annotate(f"{plain(name)} {value:g}", (1, value), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.4")
+        if what == "accuracy":
+            reference_lines(axes, reference, ":")  # dashed is training
     return figure
 
 
@@ -47,10 +45,5 @@ def _curve(axes: Axes, rows: Rows, name: str, label: str, style: str, color: str
 
 def to_csv(series: Mapping[str, Rows]) -> str:
     """A line an epoch of a network: trial, epoch and the four figures."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["trial", "epoch", *COLUMNS])
-    writer.writerows(
-        [label, int(row["step"]) + 1, *(row.get(name, "") for name in COLUMNS)] for label, rows in series.items() for row in rows
-    )
-    return out.getvalue()
+    rows = ([label, int(row["step"]) + 1, *(row.get(name) for name in COLUMNS)] for label, rows in series.items() for row in rows)
+    return csv_text(["trial", "epoch", *COLUMNS], rows)

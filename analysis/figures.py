@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
@@ -50,9 +51,7 @@ def accuracy_by_k(series: Mapping[str, Sequence[float]], chosen: Mapping[str, in
         k = min(chosen[label], len(values))
         axes.plot(k, values[k - 1], "o", color=line.get_color())
         axes.annotate(f"k = {k}: {values[k - 1]:.4f}", (k, values[k - 1]), xytext=(6, 6), textcoords="offset points", fontsize=8)
-    for name, value in reference.items():
-        axes.axhline(value, color="0.5", linestyle="--", linewidth=1)
-        axes.annotate(f"{plain(name)} {value:g}", (1, value), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.4")
+    reference_lines(axes, reference, "--")
     axes.set(xlabel="k, number of neighbours", ylabel="validation accuracy")
     axes.grid(alpha=0.25)
     axes.margins(y=0.15)
@@ -87,6 +86,13 @@ def confusion(counts: Int64, classes: Sequence[str], title: str) -> Figure:
                     color = "white" if share > 0.5 else "black"
                     axes.text(column, row, f"{share:.2f}".lstrip("0"), ha="center", va="center", fontsize=6.5, color=color)
     return figure
+
+
+def reference_lines(axes: Axes, reference: Mapping[str, float], linestyle: str) -> None:
+    """Named lines across a plot, each with its name and value at its left end."""
+    for name, value in reference.items():
+        axes.axhline(value, color="0.5", linestyle=linestyle, linewidth=1)
+        axes.annotate(f"{plain(name)} {value:g}", (1, value), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.4")
 
 
 def plain(text: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from analysis.csv_text import csv_text
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,10 @@ class Importance:
 
 def to_csv(found: Sequence[Importance]) -> str:
     """A line a parameter: its share, in how many complete trials it applied, or why it was not judged."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["space", "parameter", "share", "applied", "trials", "method", "not judged"])
+    lines: list[list[object]] = []
     for item in found:
         for name, share in item.shares.items():
-            writer.writerow([item.space, name, f"{share:.6f}", item.applied[name], item.trials, item.method, ""])
+            lines.append([item.space, name, f"{share:.6f}", item.applied[name], item.trials, item.method, ""])
         for name, why in item.unjudged.items():
-            writer.writerow([item.space, name, "", item.applied.get(name, ""), item.trials, item.method, why])
-    return out.getvalue()
+            lines.append([item.space, name, "", item.applied.get(name, ""), item.trials, item.method, why])
+    return csv_text(["space", "parameter", "share", "applied", "trials", "method", "not judged"], lines)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from analysis.csv_text import csv_of_dicts
 from analysis.metrics import METRICS
-from analysis.records import TrialRecord
+from analysis.records import RunError, TrialRecord
 from spaces import SPACES
 
 
@@ -17,6 +16,36 @@ def ranked(records: Iterable[TrialRecord], objective: str = "val_accuracy") -> l
     complete = [r for r in records if r.state == "COMPLETE" and objective in r.metrics and not r.violations]
     sign = -1.0 if METRICS[objective].direction == "maximize" else 1.0
     return sorted(complete, key=lambda record: (sign * record.metrics[objective], record.space, record.number))
+
+
+def find_record(records: list[TrialRecord], trial: str) -> TrialRecord:
+    """The record of trial ``SPACE/N``, or ``N`` where only one space has it.
+
+    Raises:
+        RunError: if there is none, or more than one.
+    """
+    space, _, number = trial.rpartition("/")
+    found = [r for r in records if str(r.number) == number and space in ("", r.space)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RunError(f"trial {trial} is in several spaces; ask for {' or '.join(r.key for r in found)}")
+    known = ", ".join(r.key for r in records[:5]) or "none"
+    raise RunError(f"no finished trial {trial!r}; finished are {known}{' …' if len(records) > 5 else ''}")
+
+
+def chosen_record(records: list[TrialRecord], objective: str, trial: str | None, otherwise: str) -> TrialRecord:
+    """The record of ``trial``; without one, the best.
+
+    Raises:
+        RunError: if there is none; saying ``otherwise`` where no trial is complete.
+    """
+    if trial:
+        return find_record(records, trial)
+    order = ranked(records, objective)
+    if not order:
+        raise RunError(otherwise)
+    return order[0]
 
 
 def pareto_front(records: Iterable[TrialRecord], objectives: Sequence[str]) -> list[TrialRecord]:
@@ -65,11 +94,7 @@ def to_csv(table: list[dict[str, Any]]) -> str:
     parameters = list(dict.fromkeys(name for row in table for name in row["config"]))
     metrics = [name for name in METRICS if any(name in row for row in table)]
     columns = ["rank", "trial", "space", "number", *dict.fromkeys((*metrics, "seconds")), *parameters]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, **row["config"]} for row in table)
-    return out.getvalue()
+    return csv_of_dicts(columns, ({**row, **row["config"]} for row in table))
 
 
 def short_config(config: Mapping[str, Any], space: str) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis import figures
+from analysis.csv_text import csv_of_dicts
 from analysis.curves import COLUMNS, Rows, learning_curves, to_csv
-from analysis.leaderboard import ranked
-from analysis.records import RunDirectory, RunError, TrialRecord, find_record
+from analysis.leaderboard import find_record, ranked
+from analysis.records import RunDirectory, RunError, TrialRecord
 from spaces import CnnConfig, get_space
 
 CURVES = 3
@@ -56,12 +55,12 @@ def network_files(
         return {}
     curves = curves_of(run, objective)
     files: dict[str, str | bytes] = {"curves.png": figures.to_png(learning_curves(curves, reference)), "curves.csv": to_csv(curves)}
-    out = io.StringIO()
     table = model_table(best)
-    writer = csv.DictWriter(out, list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return {**files, "models.csv": out.getvalue(), "architecture.txt": architecture_text(best[0], len(run.data().classes), size)}
+    return {
+        **files,
+        "models.csv": csv_of_dicts(list(table[0]), table),
+        "architecture.txt": architecture_text(best[0], len(run.data().classes), size),
+    }
 
 
 def model_table(best: Sequence[TrialRecord]) -> list[dict[str, Any]]:

@@ -336,21 +336,5 @@ class RunDirectory:
         return path.read_text() if path.is_file() else ""
 
 
-def find_record(records: list[TrialRecord], trial: str) -> TrialRecord:
-    """The record of trial ``SPACE/N``, or ``N`` where only one space has it.
-
-    Raises:
-        RunError: if there is none, or more than one.
-    """
-    space, _, number = trial.rpartition("/")
-    found = [r for r in records if str(r.number) == number and space in ("", r.space)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise RunError(f"trial {trial} is in several spaces; ask for {' or '.join(r.key for r in found)}")
-    known = ", ".join(r.key for r in records[:5]) or "none"
-    raise RunError(f"no finished trial {trial!r}; finished are {known}{' …' if len(records) > 5 else ''}")
-
-
 def read_json(path: Path) -> Any:
     return json.loads(path.read_bytes())

@@ -22,17 +22,16 @@ def confusion(
     from analysis.confusion import confusion_of
     from analysis.figures import confusion as draw
     from analysis.figures import to_png
-    from analysis.leaderboard import ranked
-    from analysis.records import RunDirectory, RunError, find_record, write_whole
+    from analysis.leaderboard import chosen_record, ranked
+    from analysis.records import RunDirectory, RunError, write_whole
     from search.plan import read_plan
 
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
     records = folder.records()
+    none = f"run {folder.name} has no complete trial yet; visiontune status {run} says how it stands"
+    record = chosen_record(records, plan.objective, trial, none)
     order = ranked(records, plan.objective)
-    if trial is None and not order:
-        raise RunError(f"run {folder.name} has no complete trial yet; visiontune status {run} says how it stands")
-    record = find_record(records, trial) if trial else order[0]
     found = confusion_of(folder, record, plan.class_order, plan.abbreviations)
     if found is None:
         kept = [r.key for r in order if folder.predictions(r) is not None]

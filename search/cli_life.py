@@ -27,7 +27,8 @@ def status(
     json_: Json = False,
 ) -> None:
     """How a run stands: trials by state, the best so far, seconds."""
-    from analysis.records import RunDirectory, find_record
+    from analysis.leaderboard import find_record
+    from analysis.records import RunDirectory
     from search.status import read_status
 
     folder = RunDirectory.find(run, runs_dir)
@@ -124,7 +125,8 @@ def retry(
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Have a search try failed trials again, as new trials."""
-    from analysis.records import RunDirectory, RunError, find_record
+    from analysis.leaderboard import find_record
+    from analysis.records import RunDirectory, RunError
     from search.requests import ask
 
     folder = RunDirectory.find(run, runs_dir)

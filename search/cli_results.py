@@ -108,8 +108,8 @@ def export(
     """Export the best configuration as a bundle, checked, and scored on the test split."""
     from analysis.export import Wish
     from analysis.export import export as write
-    from analysis.leaderboard import ranked
-    from analysis.records import RunDirectory, RunError, find_record
+    from analysis.leaderboard import chosen_record
+    from analysis.records import RunDirectory
     from search.exports import source_of
     from search.plan import read_plan
     from trainables.stage_cache import stage_cache
@@ -118,11 +118,8 @@ def export(
         raise typer.BadParameter(f"--epoch must be last or best, but got {epoch!r}")
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
-    records = folder.records()
-    order = ranked(records, plan.objective)
-    if trial is None and not order:
-        raise RunError(f"run {folder.name} has no complete trial to export; visiontune status {run} says how it stands")
-    record = find_record(records, trial) if trial else order[0]
+    none = f"run {folder.name} has no complete trial to export; visiontune status {run} says how it stands"
+    record = chosen_record(folder.records(), plan.objective, trial, none)
     cache = stage_cache(folder.path.parent, plan.cache_gib)
     done = write(source_of(folder, plan, cache), record, out, Wish(not no_test, epoch, refit, _say_epoch(time.monotonic())))
     if json_:

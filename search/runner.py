@@ -73,8 +73,9 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, new: bool
             local_cluster(room.cores, partial(_say_lost, console, folder), {NETWORK_CORES: room.network_cores}) as ray,
             stop_signals(say) as asked,
         ):  # in this order: ray sets a handler
-            plan = on_this_machine(plan, ray.cluster_resources().get("GPU", 0.0))
-            room = replace(room, plan=plan, gpus=ray.cluster_resources().get("GPU", 0.0))
+            gpus = ray.cluster_resources().get("GPU", 0.0)
+            plan = on_this_machine(plan, gpus)
+            room = replace(room, plan=plan, gpus=gpus)
             _ = room.concurrency  # refuses what there is no room for
             images = _Images(ray, plan) if plan.needs_images else None
             if asked and new:
