@@ -14,6 +14,8 @@ RUNS/NAME/plan.yaml          the plan, as resolved
           outbox/            what MLflow is to be told
           report/            tables, plots and the HTML report
           tune/              Ray Tune's own directory: disposable
+
+Where RUNS is a URI, this is its working copy (``analysis.working_copy``), and weights/ and tune/ lie at the URI alone.
 """
 
 from __future__ import annotations
@@ -35,8 +37,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from analysis.working_copy import copy_of, working_copy
 from spaces.errors import UserError
+from trainables.remote import is_uri
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
 
@@ -150,11 +155,22 @@ class RunDirectory:
 
     @classmethod
     def find(cls, run: str, runs_dir: Path) -> RunDirectory:
-        """The run called ``run``, or at the path ``run``.
+        """The run called ``run``, or at the path or URI ``run``; fetched first, where the runs directory is at a URI.
 
         Raises:
             RunError: if there is none; says which there are.
+            RemoteError: if the URI cannot be read.
         """
+        if is_uri(run):
+            place, mark, query = run.partition("?")
+            parent, _, run = place.rstrip("/").rpartition("/")
+            runs_dir = working_copy(parent + mark + query)
+        if copy := copy_of(runs_dir):
+            if NAME.fullmatch(run):
+                copy.fetch(run, driver_here=cls(runs_dir / run)._locked())
+            if not (runs_dir / run / "plan.yaml").is_file():
+                others = ", ".join(copy.names()[:8]) or "none yet"
+                raise RunError(f"no run {run!r} in {copy.remote.uri}; there are {others}")
         for path in (runs_dir / run, Path(run)):
             with contextlib.suppress(OSError):  # a name too long for a file is no run either
                 if (path / "plan.yaml").is_file():
@@ -214,10 +230,12 @@ class RunDirectory:
         write_whole(self.path / "state.json", state.model_dump_json())
 
     def lock(self) -> int | None:
-        """Take the driver's lock: a file descriptor to keep open, or None if a live driver has it.
+        """Take the driver's lock: a file descriptor to keep open, or None if a live driver has it, here or on another machine.
 
         The kernel holds it for the process, so a dead driver holds nothing.
         """
+        if self.elsewhere():
+            return None
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         for _ in range(20):  # somebody who only looks holds it for an instant
             try:
@@ -229,7 +247,17 @@ class RunDirectory:
         return None
 
     def alive(self) -> bool:
-        """Whether a driver works on this run now."""
+        """Whether a driver works on this run now, here or, for a run at a URI, on another machine."""
+        return self._locked() or bool(self.elsewhere())
+
+    def elsewhere(self) -> str:
+        """The other machine on which a driver works on this run now; empty if there is none."""
+        copy = copy_of(self.path.parent)
+        lease = copy.elsewhere(self.path.name) if copy else None
+        return lease.node if lease else ""
+
+    def _locked(self) -> bool:
+        """Whether a driver on this machine works on this run now."""
         try:
             descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -68,6 +68,10 @@ class Capacity:
         waiting = self._on_gpus(MOST_TRIALS_A_CORE * left) if not plan.needs_images else MOST_TRIALS_A_CORE * left
         return min(plan.concurrency or networks + left + MORE_TRIALS_THAN_CORES, networks + waiting)
 
+    def now(self) -> int:
+        """Trials at once as things stand; on one machine that does not change."""
+        return self.concurrency
+
     def _networks(self) -> int:
         """Networks that are trained at once.
 

@@ -9,15 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli_search import RUNS, Json, RunName, RunsDir, key_values, say_ended
+from search.cli_search import RUNS, Address, Json, RunName, RunsDir, key_values, say_ended
 
 
-def resume(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> int:
+def resume(run: RunName, address: Address = None, runs_dir: RunsDir = RUNS, json_: Json = False) -> int:
     """Go on with a run that stopped, was stopped or was killed."""
     from analysis.records import RunDirectory
     from search.runner import resume as resume_search
 
-    return say_ended(resume_search(RunDirectory.find(run, runs_dir)), json_)
+    return say_ended(resume_search(RunDirectory.find(run, runs_dir), address=address or ""), json_)
 
 
 def status(
@@ -55,11 +55,13 @@ def stop(
 ) -> int:
     """Stop a running search; visiontune resume goes on with it."""
     from analysis.records import RunDirectory, RunError
+    from search.mirror import ask_elsewhere
 
     folder = RunDirectory.find(run, runs_dir)
     if not folder.alive():
         raise RunError(f"run {folder.name} is not running; visiontune status {run} says how it stands")
-    folder.stop_file.touch()
+    if not ask_elsewhere(folder, "stop", {}):
+        folder.stop_file.touch()
     end = time.monotonic() + wait
     while folder.alive():
         if time.monotonic() > end:
@@ -73,22 +75,25 @@ def stop(
 def extend(
     run: RunName,
     trials: Annotated[int, typer.Option(min=1, help="How many more trials to finish.")],
+    address: Address = None,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> int:
     """Give a search more trials: one that runs takes them up, one that does not goes on at once."""
-    from analysis.records import RunDirectory, write_whole
+    from analysis.records import RunDirectory, RunError, write_whole
     from search.plan import read_plan
     from search.runner import resume as resume_search
 
     folder = RunDirectory.find(run, runs_dir)
+    if where := folder.elsewhere():
+        raise RunError(f"run {folder.name} is running on {where}, and only there can it be extended; type it there, or stop it first")
     with open(folder.path / "plan.lock", "w") as lock:  # two terminals at once would both read the same number
         fcntl.flock(lock, fcntl.LOCK_EX)
         plan = read_plan(folder.plan_file)
         longer = plan.model_copy(update={"trials": plan.trials + trials})
         write_whole(folder.plan_file, longer.to_yaml())
     if not folder.alive():
-        return say_ended(resume_search(folder), json_)
+        return say_ended(resume_search(folder, address=address or ""), json_)
     if json_:
         print(json.dumps({"name": folder.name, "budget": longer.trials}))
     else:

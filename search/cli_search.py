@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from spaces.errors import UserError
+from trainables.remote import is_uri
 
 if TYPE_CHECKING:
     from search.session import Summary
@@ -19,14 +18,29 @@ if TYPE_CHECKING:
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run in the runs directory, or path of one.")]
 
 
-def _a_folder(runs_dir: Path) -> Path:
-    """Refuse a URI: as a path it would be a folder of this machine, that nobody looks in."""
-    if found := re.match(r"([a-z][a-z0-9+-]+):/+(.*)", str(runs_dir)):
-        raise UserError(f"runs are kept in a folder, but got {found[1]}://{found[2]}; give a --runs-dir of this machine")
-    return runs_dir
+def _runs_folder(place: str | Path) -> Path:
+    """The folder of the runs; for a URI, the folder of this machine that stands for it."""
+    if not is_uri(str(place)):
+        return Path(place)
+    from analysis.working_copy import working_copy
+
+    return working_copy(str(place))
 
 
-RunsDir = Annotated[Path, typer.Option("--runs-dir", envvar="VISIONTUNE_RUNS", callback=_a_folder, help="Directory of all runs.")]
+RunsDir = Annotated[
+    Path,
+    typer.Option(
+        "--runs-dir", metavar="DIR|URI", envvar="VISIONTUNE_RUNS", parser=_runs_folder, help="Directory of all runs, or s3://…, gs://…."
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|HOST:PORT",
+        envvar="VISIONTUNE_ADDRESS",
+        help="Search on a Ray cluster that this machine is a node of.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RUNS = Path("runs")
 
@@ -67,6 +81,7 @@ def run(
     ] = False,
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; sqlite in the runs directory by default.")] = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Tell MLflow nothing.")] = False,
+    address: Address = None,
     runs_dir: RunsDir = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show sampled configurations, start nothing.")] = False,
     json_: Json = False,
@@ -108,12 +123,13 @@ def run(
         return 0
     from search.runner import run as run_search
 
-    return say_ended(run_search(made, runs_dir), json_)
+    return say_ended(run_search(made, runs_dir, address=address or ""), json_)
 
 
 def sync(run: RunName, runs_dir: RunsDir = RUNS) -> None:
-    """Send MLflow what it has not been told of a run."""
+    """Send MLflow, and the URI of the runs directory, what they have not been told of a run."""
     from analysis.records import RunDirectory, RunError
+    from search.mirror import mirrored
     from search.plan import read_plan
     from search.tracking import Sender, tracking_uri
 
@@ -122,6 +138,8 @@ def sync(run: RunName, runs_dir: RunsDir = RUNS) -> None:
     lock = folder.lock()  # two senders at once would both create what neither finds
     if lock is None:
         raise RunError(f"run {folder.name} is running and sends by itself; sync it when it has ended")
+    with mirrored(folder, print):
+        pass  # which sends what the URI lacks
     print(f"sent {Sender(folder, tracking).send()} facts to {tracking_uri(tracking, folder.path.parent)}")
 
 
@@ -149,8 +167,10 @@ def key_values(pairs: list[str], option: str) -> dict[str, str]:
 
 def say_ended(summary: Summary, json_: bool) -> int:
     """Say how a search ended and what to do next; 0 if it is finished."""
+    from analysis.working_copy import shown
+
     folder, best = summary.run, summary.best
-    at = "" if folder.path.parent == RUNS.absolute() else f" --runs-dir {folder.path.parent}"
+    at = "" if folder.path.parent == RUNS.absolute() else f" --runs-dir {shown(folder.path.parent)}"
     if json_:
         found: dict[str, Any] = {"name": folder.name, "path": str(folder.path), "state": summary.state, "reason": summary.reason}
         found |= {"trials": summary.counts, "best": best.model_dump(mode="json") if best else None, "seconds": summary.seconds}

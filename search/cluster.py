@@ -1,11 +1,13 @@
-"""Ray on this machine: started for one search, quiet, and listening on loopback only."""
+"""Ray for one search: started on this machine, quiet and listening on loopback only; or a cluster that is there already."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import re
 import secrets
+import socket
 import sys
 import tempfile
 import threading
@@ -14,12 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from spaces.errors import UserError
+
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""A cluster of one machine: its node address, and so every port it opens, is on loopback."""
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
-    # A cluster of one machine: its node address, and so every port it opens, is on loopback.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Ours keep what these would: loggers cost the driver 470 MB and a write per result.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -31,10 +35,16 @@ QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+MANY_PENDING = {"TUNE_MAX_PENDING_TRIALS_PG": "100000"}
+"""On a cluster what waits for a node is what an autoscaler starts nodes for; how much waits is for ``search.cluster_capacity`` to say."""
 HEAD = ("gcs_server", "raylet")
 """Ray's processes without which a search cannot go on."""
 OBJECT_STORE_BYTES = 6 * 1024**3
 """Shared memory for results at most; Ray spills what is more to disk, which costs more than most results did."""
+
+
+class ClusterError(UserError):
+    """A cluster that cannot be joined, or a node of it that is not fit for the search."""
 
 
 @contextmanager
@@ -50,15 +60,9 @@ def local_cluster(
             The program ends after that, with status 1: Ray itself would keep it waiting for a minute.
         resources: of our own naming, that trials ask for.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    ray, namespace = _load({**QUIET, **LOOPBACK})
     import psutil
-    import ray
 
-    from trainables.stage_registry import NAMESPACE
-
-    # Tune's own files are disposable: that they cannot be written (a full disk) is no news to anybody.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # The variable above is read when ray is imported, which a user's own program may have done before.
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     memory = psutil.virtual_memory().total
@@ -67,7 +71,7 @@ def local_cluster(
         address="local",
         num_cpus=cores,
         resources=dict(resources or {}),
-        namespace=NAMESPACE,
+        namespace=namespace,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -75,12 +79,61 @@ def local_cluster(
     )
     leaving = threading.Event()
     threading.Thread(target=_watch, args=(leaving, lost), name="visiontune-head", daemon=True).start()
-    with contextlib.redirect_stdout(sys.stderr):  # Ray prints news of dead workers there, and --json must stay JSON
-        try:
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints news of dead workers there, and --json must stay JSON
             yield ray
-        finally:
-            leaving.set()
-            ray.shutdown()
+    finally:
+        leaving.set()
+        ray.shutdown()
+
+
+@contextmanager
+def joined_cluster(address: str) -> Iterator[Any]:
+    """Ray of a cluster that this machine is a node of, for the time of the block; gives the module ``ray``.
+
+    Args:
+        address: ``HOST:PORT`` of the cluster's head, or ``auto``: what ``RAY_ADDRESS`` names, else the Ray started on this machine.
+
+    Raises:
+        ClusterError: one line, if there is no such cluster, or this machine is no node of it.
+    """
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"--address {address}: a search's driver runs on a node of the cluster, not at the other end of Ray's client; "
+            "type the command on the head with --address auto, or send it there with --submit http://HEAD:8265"
+        )
+    named = re.fullmatch(r"\[?([^\]\s/]+?)\]?:(\d{1,5})", address)
+    if address != "auto" and not named:
+        raise ClusterError(f"--address wants auto or HOST:PORT, but got {address!r}")
+    if named:  # Ray itself would try for a minute, and end the program
+        try:
+            socket.create_connection((named[1], int(named[2])), timeout=10).close()
+        except OSError as error:
+            raise ClusterError(f"--address {address}: nothing answers there ({error}); start Ray there, or check the address") from error
+    ray, namespace = _load({**QUIET, **MANY_PENDING})
+    try:
+        ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises whatever it likes
+        cause = " ".join(str(error).split())[:300]
+        raise ClusterError(f"--address {address}: this machine cannot join that cluster as one of its nodes ({cause})") from error
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield ray
+    finally:
+        ray.shutdown()
+
+
+def _load(environment: Mapping[str, str]) -> tuple[Any, str]:
+    """(the module ``ray``, told ``environment``; our namespace)."""
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    from trainables.stage_registry import NAMESPACE
+
+    # Tune's own files are disposable: that they cannot be written (a full disk) is no news to anybody.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    return ray, NAMESPACE
 
 
 def private_token() -> None:

@@ -71,6 +71,7 @@ class Ledger:
 
     Attributes:
         trials: how many to finish.
+        before: space to how many trials its study had when this was opened.
         tally: the count so far.
         ending: why no more trials are proposed; None while they are.
     """
@@ -93,7 +94,8 @@ class Ledger:
         self._running: dict[Key, Running] = {}
         self.tally = Tally(plan)
         self._unfinished: deque[Key] = deque(recover(run, plan, self._studies, self.outbox, self.tally, self.tell))
-        self._started = {name: len(study.trials()) for name, study in self._studies.items()}
+        self.before = {name: len(study.trials()) for name, study in self._studies.items()}
+        self._started = dict(self.before)
         self._requested = {t.user_attrs[REQUEST] for s in self._studies.values() for t in s.trials() if REQUEST in t.user_attrs}
         self.tally.begin_session()
         self.ending: Ending | None = None

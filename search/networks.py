@@ -8,11 +8,13 @@ from typing import Any
 from analysis.bundle import read_bundle, read_facts
 from analysis.metrics import METRICS
 from analysis.records import RunDirectory, write_whole
+from analysis.working_copy import place_of
 from search.plan import Plan, PlanError
 from spaces import CnnConfig
 from spaces.domain import Value
 from trainables.cnn.images import How, data_stages
 from trainables.knn.pipeline import DataSource
+from trainables.remote import join_place
 
 JUDGED_BY = ("val_accuracy", "balanced_accuracy", "macro_f1", "val_loss")
 """Objectives that tell a better epoch from a worse one."""
@@ -74,6 +76,7 @@ def start_warning(plan: Plan, folder: RunDirectory, fingerprint: str) -> str:
 def how(plan: Plan, folder: RunDirectory) -> How:
     """What every network of a search is told."""
     training, objective = plan.training, plan.objective if plan.objective in JUDGED_BY else "val_accuracy"
+    place = place_of(folder.path)
     return How(
         epochs=training.epochs,
         image_size=training.image_size,
@@ -83,8 +86,8 @@ def how(plan: Plan, folder: RunDirectory) -> How:
         gpus=plan.trial_gpus,
         objective=objective,
         maximize=METRICS[objective].direction == "maximize",
-        trials=str(folder.path / "trials" / "cnn"),
-        start=str(folder.start / "model.safetensors") if training.start_from else "",
+        trials=join_place(place, "trials", "cnn"),
+        start=join_place(place, folder.start.name, "model.safetensors") if training.start_from else "",
         start_classes=read_facts(folder.start).classes if training.start_from else (),
     )
 

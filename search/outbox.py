@@ -33,6 +33,7 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         self._facts = folder / "facts.jsonl"
         self._cursor = folder / "sent.json"
+        self._mirrored = folder / ".mirrored"
         folder.mkdir(parents=True, exist_ok=True)
 
     def repair(self) -> None:
@@ -64,6 +65,15 @@ class Outbox:
             return offset if offset <= self._facts.stat().st_size else 0
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return 0
+
+    def mark_mirrored(self, offset: int) -> None:
+        """Let no more be sent than lies at the run's URI: who goes on from there must not meet in MLflow what it does not know."""
+        write_whole(self._mirrored, str(offset))
+
+    def sendable(self, most: int) -> list[tuple[Fact, int]]:
+        """The next facts for MLflow, ``most`` at a time."""
+        limit = int(self._mirrored.read_text()) if self._mirrored.is_file() else None
+        return [(fact, offset) for fact, offset in self.read(self.sent(), most) if limit is None or offset <= limit]
 
     def mark_sent(self, offset: int) -> None:
         write_whole(self._cursor, json.dumps({"offset": offset}))

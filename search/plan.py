@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from analysis.metrics import METRICS
+from analysis.records import NAME
 from search.limits import Bound, Limits
 from search.training import Training
 from spaces import Space, get_space
@@ -17,7 +18,6 @@ from spaces.errors import UserError
 from trainables.data import ReadOptions, absolute_spec
 from trainables.knn.pipeline import Validation
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NO_DATASET = "none"
 """Dataset of a plan whose spaces need no images."""
 STORAGES = ("sqlite:///", "postgresql://", "postgresql+psycopg2://", "mysql://", "mysql+pymysql://")

@@ -23,20 +23,26 @@ MAY_CHANGE = ("trials", "name")
 
 def facts(plan: Plan, fingerprint: str) -> dict[str, Any]:
     """What this session runs with; ``plan_sha256`` is of the plan as YAML, ``code`` has a SHA-256 a source file."""
-    code = {
-        path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        for layer in LAYERS
-        for path in sorted((ROOT / layer).rglob("*.py"))
-    }
     return {
         "time": time.time(),
         "node": platform.node(),
-        "python": platform.python_version(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        **software(),
         "plan_sha256": hashlib.sha256(plan.to_yaml().encode()).hexdigest(),
         "plan": plan.model_dump(mode="json", exclude={"tracking", "storage"}),
         "data": fingerprint,
-        "code": code,
+    }
+
+
+def software() -> dict[str, Any]:
+    """What this machine would run: Python, packages, and ``code`` with a SHA-256 a source file of ours."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "code": {
+            path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            for layer in LAYERS
+            for path in sorted((ROOT / layer).rglob("*.py"))
+        },
     }
 
 
@@ -64,20 +70,30 @@ def note(run: RunDirectory, now: dict[str, Any]) -> list[str]:
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between two sessions, a line each."""
-    lines = []
-    if before["python"] != now["python"]:
-        lines.append(f"Python is {now['python']}, was {before['python']}")
-    for name in _differing(before["packages"], now["packages"]):
-        lines.append(f"package {name} is {now['packages'].get(name, 'missing')}, was {before['packages'].get(name, 'missing')}")
-    files = _differing(before["code"], now["code"])
-    if files:
-        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-        lines.append(f"the code has changed: {', '.join(files[:5])}{more}")
+    lines = software_changes(before, now, "was")
     for name in _differing(before["plan"], now["plan"]):
         if name not in MAY_CHANGE:
             lines.append(f"the plan's {name} is {now['plan'].get(name)}, was {before['plan'].get(name)}")
     if before["data"] != now["data"]:
         lines.append("the images have changed, though neither their number nor their classes: trials before and after saw different pixels")
+    return lines
+
+
+def software_changes(before: Mapping[str, Any], now: Mapping[str, Any], was: str) -> list[str]:
+    """What differs between two ``software``, a line each.
+
+    Args:
+        was: words before what ``before`` has.
+    """
+    lines = []
+    if before["python"] != now["python"]:
+        lines.append(f"Python is {now['python']}, {was} {before['python']}")
+    for name in _differing(before["packages"], now["packages"]):
+        lines.append(f"package {name} is {now['packages'].get(name, 'missing')}, {was} {before['packages'].get(name, 'missing')}")
+    files = _differing(before["code"], now["code"])
+    if files:
+        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+        lines.append(f"the code {'has changed' if was == 'was' else 'differs'}: {', '.join(files[:5])}{more}")
     return lines
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.metrics import METRICS
 from analysis.records import RunDirectory, TrialRecord
+from search.leftovers import drop_unknown
 from search.outbox import Outbox, trial_fact
 from search.plan import Plan
 from search.storage import cut_half_line
@@ -34,6 +35,7 @@ def recover(
     unfinished: list[Key] = []
     for space, study in studies.items():
         trials = study.trials()
+        drop_unknown(run, space, len(trials))
         for trial in trials:
             record = run.record(space, trial.number)
             if record is None and not trial.state.is_finished():

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from analysis.records import RunDirectory, write_whole
+from search.mirror import ask_elsewhere
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Request:
 def ask(run: RunDirectory, kind: Literal["enqueue", "retry"], space: str, params: dict[str, Any], number: int = -1) -> None:
     """Leave a request for the driver."""
     name = f"{kind}-{uuid.uuid4().hex[:12]}"
-    write_whole(run.requests / f"{name}.json", json.dumps({"kind": kind, "space": space, "params": params, "number": number}))
+    content = {"kind": kind, "space": space, "params": params, "number": number}
+    if not ask_elsewhere(run, f"requests/{name}.json", content):
+        write_whole(run.requests / f"{name}.json", json.dumps(content))
 
 
 def pending(run: RunDirectory) -> Iterator[Request]:

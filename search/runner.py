@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,12 +19,15 @@ from rich.console import Console
 
 from analysis.confusion import display_names, display_order
 from analysis.records import DataFacts, DriverState, RunDirectory, RunError, write_whole
+from analysis.working_copy import copy_of, place_of, shown
 from search.capacity import NETWORK_CORES, Capacity
-from search.cluster import local_cluster
+from search.cluster import joined_cluster, local_cluster
 from search.combinations import check_combination
 from search.lookahead import Lookahead
+from search.mirror import mirrored
 from search.networks import how, keep_start, on_this_machine, prepare_images, start_warning, with_start
 from search.plan import NO_DATASET, Plan, PlanError, read_plan
+from search.preflight import Probe
 from search.progress import SearchConsole
 from search.provenance import facts, note
 from search.session import Session, Summary
@@ -34,11 +38,16 @@ from trainables.knn.pipeline import CONFIG_TYPES, DataSource, Validation, data_s
 from trainables.stages import Stage
 
 
-def run(plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = None) -> Summary:
+def run(plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = None, address: str = "") -> Summary:
     """Run a new search to its end.
+
+    Args:
+        runs_dir: a folder; for a URI, its ``analysis.working_copy``.
+        address: of a Ray cluster that this machine is a node of (``search.cluster.joined_cluster``); this machine alone if empty.
 
     Raises:
         PlanError: if a run of that name is there already, or the plan does not fit the data.
+        ClusterError: if the cluster cannot be joined, or a node of it is not fit.
         DatasetError: if the images cannot be read; nothing is left behind then.
         OSError: if the runs directory cannot be written.
     """
@@ -47,35 +56,44 @@ def run(plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = Non
     if plan.needs_images:
         check_place(plan.dataset)
     _check_writable(runs_dir)
-    return _search(plan, RunDirectory((runs_dir / plan.name).absolute()), console, new=True)
+    return _search(plan, RunDirectory((runs_dir / plan.name).absolute()), console, address, new=True)
 
 
-def resume(folder: RunDirectory, console: Console | None = None) -> Summary:
+def resume(folder: RunDirectory, console: Console | None = None, address: str = "") -> Summary:
     """Go on with a search that stopped, was stopped or was killed.
+
+    Args:
+        address: as ``run`` takes it.
 
     Raises:
         RunError: if another driver works on it, or its images have changed.
         DatasetError: if the images can no longer be read.
     """
-    return _search(read_plan(folder.plan_file), folder, console, new=False)
+    return _search(read_plan(folder.plan_file), folder, console, address, new=False)
 
 
-def _search(plan: Plan, folder: RunDirectory, console: Console | None, new: bool) -> Summary:
+def _search(plan: Plan, folder: RunDirectory, console: Console | None, address: str, new: bool) -> Summary:
     console = console or SearchConsole(stderr=True)
     room = Capacity.of(plan, len(os.sched_getaffinity(0)))
     lock = None if new else _take_lock(folder)
     folder.stop_file.unlink(missing_ok=True)  # an old request; one made from now on is meant for us
     try:
         reading = f", reading {plan.dataset}" if plan.needs_images else ""
-        _say(console, f"starting Ray on {room.cores} cores{reading}")
+        _say(console, f"{f'joining Ray at {address}' if address else f'starting Ray on {room.cores} cores'}{reading}")
         say = partial(_say_stopping, console, folder)
-        with (
-            local_cluster(room.cores, partial(_say_lost, console, folder), {NETWORK_CORES: room.network_cores}) as ray,
-            stop_signals(say) as asked,
-        ):  # in this order: ray sets a handler
-            gpus = ray.cluster_resources().get("GPU", 0.0)
-            plan = on_this_machine(plan, gpus)
-            room = replace(room, plan=plan, gpus=gpus)
+        own = {NETWORK_CORES: room.network_cores}
+        with ExitStack() as ending:
+            if not new:  # from now on other machines know that somebody works on it
+                keep = ending.enter_context(mirrored(folder, partial(_say, console)))
+            start = joined_cluster(address) if address else local_cluster(room.cores, partial(_say_lost, console, folder), own)
+            ray = ending.enter_context(start)
+            asked = ending.enter_context(stop_signals(say))  # in this order: ray sets a handler
+            if address:
+                plan, room = _on_cluster(plan, folder, partial(_say, console), ending)
+            else:
+                gpus = ray.cluster_resources().get("GPU", 0.0)
+                plan = on_this_machine(plan, gpus)
+                room = replace(room, plan=plan, gpus=gpus)
             _ = room.concurrency  # refuses what there is no room for
             images = _Images(ray, plan) if plan.needs_images else None
             if asked and new:
@@ -90,8 +108,12 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, new: bool
                 _say(console, f"warning: {warning}")
             for change in note(folder, facts(plan, now.fingerprint)):
                 _say(console, f"warning: since this run's last session {change}")
-            session = Session(folder, plan, console)
-            shared = {"seed": plan.seed, **(images.shared(folder, plan, room.cores) if images else {})}
+            if new:
+                keep = ending.enter_context(mirrored(folder, partial(_say, console)))
+            session = Session(folder, plan, console, keep)
+            shared = {"seed": plan.seed, "joined": bool(address)}
+            if images:
+                shared |= images.shared(folder, plan, room.cores, bool(address))
             watched = (images.counts.line, images.lookahead) if images else (str, None)
             session.run(shared, now.fingerprint, room, asked, *watched)
             if images:
@@ -100,6 +122,22 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, new: bool
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def _on_cluster(plan: Plan, folder: RunDirectory, say: Callable[[str], None], ending: ExitStack) -> tuple[Plan, Capacity]:
+    """The plan and its room on the nodes of a cluster, each asked whether it is fit."""
+    from search.cluster_capacity import ClusterCapacity
+    from search.nodes import Fleet
+
+    probe = Probe(place_of(folder.path.parent), plan.trains)
+    ending.callback(probe.close)
+    fleet = Fleet(probe, say)
+    fleet.board()
+    there = fleet.resources()
+    cores, gpus = (sum(node.get(name, 0.0) for node in there) for name in ("CPU", "GPU"))
+    say(f"{len(there)} nodes, {cores:g} CPU and {gpus:g} GPU in all; each has the same software and the same storage")
+    plan = on_this_machine(plan, gpus)
+    return plan, ClusterCapacity(plan, max(1, int(cores)), gpus, fleet.resources)
 
 
 class _Images:
@@ -135,13 +173,16 @@ class _Images:
         labels: npt.NDArray[np.int64] = ray.get(ray.remote(split_labels).remote(self._ref, split=self._validation.split))
         return labels
 
-    def shared(self, folder: RunDirectory, plan: Plan, cores: int) -> dict[str, Any]:
-        """What every trial's config holds; makes the registry of stages that it names."""
+    def shared(self, folder: RunDirectory, plan: Plan, cores: int, joined: bool) -> dict[str, Any]:
+        """What every trial's config holds; makes the registry of stages that it names, on the driver's own node."""
         from trainables.stage_cache import stage_cache
         from trainables.stage_registry import LARGE_SHARE, NAMESPACE, PARTS_A_CORE, StageRegistry
 
-        name, cache = f"stages-{folder.state().id}", stage_cache(folder.path.parent, plan.cache_gib)
-        options = {"name": name, "namespace": NAMESPACE}
+        alone = joined and copy_of(folder.path.parent)  # a working copy is of this machine, and stages are made on all of them
+        name, cache = f"stages-{folder.state().id}", stage_cache(folder.path.parent, 0.0 if alone else plan.cache_gib)
+        here = self._ray.get_runtime_context().get_node_id()
+        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
+        options = {"name": name, "namespace": NAMESPACE, "scheduling_strategy": strategy}
         large_bytes = LARGE_SHARE * self._ray.cluster_resources()["object_store_memory"]
         registry = StageRegistry.options(**options).remote(PARTS_A_CORE * cores, cache, large_bytes)  # type: ignore[attr-defined]
         self.counts = StageCounts(self._ray, registry)
@@ -176,14 +217,16 @@ def _say_stopping(console: Console, folder: RunDirectory, name: str) -> None:
 
 def _named(plan: Plan, runs_dir: Path) -> Plan:
     """The plan with a name that no run has yet."""
+    copy = copy_of(runs_dir)
+    there = set(copy.names()) if copy else set()
     if plan.name:
-        if (runs_dir / plan.name).exists():
-            raise PlanError(f"there is a run {plan.name!r} in {runs_dir}; resume it, or choose another --name")
+        if (runs_dir / plan.name).exists() or plan.name in there:
+            raise PlanError(f"there is a run {plan.name!r} in {shown(runs_dir)}; resume it, or choose another --name")
         return plan
     kind, _, place = plan.dataset.partition(":")
     base = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([*plan.spaces, Path(place).stem or kind])).strip("-")[:80]
     name, count = base, 1
-    while (runs_dir / name).exists():
+    while (runs_dir / name).exists() or name in there:
         count += 1
         name = f"{base}-{count}"
     return plan.model_copy(update={"name": name})
@@ -198,6 +241,9 @@ def _check_writable(runs_dir: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise RunError(f"runs directory {runs_dir} cannot be written ({error.strerror}); give another --runs-dir") from error
+    if copy := copy_of(runs_dir):
+        copy.remote.write(probe.name, b"")
+        copy.remote.delete(probe.name)
 
 
 def _create(folder: RunDirectory, plan: Plan, facts: DataFacts, labels: npt.NDArray[np.int64] | None) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from analysis.records import RunDirectory, TrialRecord
+from analysis.working_copy import place_of
 from search.capacity import Capacity
 from search.ledger import Ledger
 from search.leftovers import checkpoints, clear_checkpoints
@@ -24,7 +25,6 @@ from search.progress import Progress
 from search.reporting import write_report
 from search.status import best_of
 from search.tracking import Sender, Tracker
-from trainables.checkpoint import latest
 
 TRACKING_PATIENCE = 60.0
 """Seconds that a finished search waits for MLflow before it leaves the rest to ``sync``."""
@@ -61,9 +61,11 @@ class Session:
         folder: the run directory; plan and facts are in it.
         plan: as read from it.
         console: where progress is shown.
+        keep: called when all is written, and before MLflow is told the rest of it.
     """
 
-    def __init__(self, folder: RunDirectory, plan: Plan, console: Console) -> None:
+    def __init__(self, folder: RunDirectory, plan: Plan, console: Console, keep: Callable[[], None] = lambda: None) -> None:
+        self._keep = keep
         self._folder = folder
         self._plan = plan
         self._console = console
@@ -144,7 +146,7 @@ class Session:
         folder, plan, session = self._folder, self._plan, self._state.session
         concurrency = capacity.concurrency
         wave, first = min(concurrency, self._ledger.trials - self._ledger.tally.done), list[int]()
-        if not capacity.alike:
+        if not capacity.alike or shared.get("joined"):
             wave = 0  # no worker goes from a trial of one kind to one of another
         stepwise = {name: space.reports != "nothing" for name, space in plan.search_spaces().items()}
 
@@ -153,12 +155,12 @@ class Session:
         def tune_config(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
             if space in lookaheads:
                 lookaheads[space].reached(config)
-            left = latest(checkpoints(folder, space, number)) if stepwise[space] and session > 1 else None
+            left = checkpoints(folder, space, number) if stepwise[space] and number < self._ledger.before[space] else []
             own = {"space": space, "number": number, "config": config, "checkpoints": stepwise[space]}
             if len(first) < wave:
                 first.append(number)
                 own["gate"] = (str(folder.path / "tune" / f"gate-{session}"), wave)
-            return {**shared, "gate": None, **own, "restore": str(left) if left else None}
+            return {**shared, "gate": None, **own, "restore": left}
 
         def redraw() -> None:
             progress.redraw()
@@ -169,15 +171,16 @@ class Session:
         def stop_asked() -> bool:
             return bool(asked) or folder.stop_file.exists()
 
-        bridge = Bridge(self._ledger, tune_config, stop_asked, plan.limits.trial_seconds)
+        bridge = Bridge(self._ledger, tune_config, stop_asked, plan.limits.trial_seconds, capacity.now)
         run_tune(
             SearchTrial,
             bridge,
             redraw,
             resources=lambda config: capacity.asks(config["space"]),
             concurrency=concurrency,
+            joined=bool(shared.get("joined")),
             alike=capacity.alike,
-            folder=folder.path / "tune",
+            place=place_of(folder.path),
             session=session,
         )
         if bridge.error:
@@ -209,6 +212,7 @@ class Session:
             ledger.outbox.append({"kind": "file", "path": str(path.relative_to(folder.path)), "folder": "report"})
         best = {f"best_{name}": value for name, value in (tally.best.metrics if tally.best else {}).items()}
         ledger.outbox.append({"kind": "end", "time": time.time(), "state": state.state, "metrics": {**best, "seconds": state.seconds}})
+        self._keep()
         if self._tracker:
             state.tracking_error = self._tracker.close(TRACKING_PATIENCE)
         folder.write_state(state)

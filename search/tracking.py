@@ -61,7 +61,7 @@ class Sender:
         if self._client is None:
             self._connect()
         sent = 0
-        while facts := list(self._outbox.read(self._outbox.sent(), BATCH)):
+        while facts := self._outbox.sendable(BATCH):
             for fact, _ in facts:
                 self._send(fact)
             self._outbox.mark_sent(facts[-1][1])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,7 +19,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.ledger import Key, Ledger
+from trainables.remote import Remote, is_uri
 
+LOST_NODES = 4
+"""Times that a trial goes on from its checkpoint after its worker or node was lost, on a cluster; on one machine, once."""
 logger = logging.getLogger("visiontune.search")
 
 
@@ -32,6 +34,7 @@ class Bridge:
         tune_config: Tune's config for a proposal: (space, number, config) to dict.
         stop_asked: whether somebody asked the search to stop.
         trial_seconds: time limit of one trial.
+        room: trials at once, as things stand.
 
     Attributes:
         error: what went wrong on our side; stops the search.
@@ -43,7 +46,9 @@ class Bridge:
         tune_config: Callable[[str, int, dict[str, Any]], dict[str, Any]],
         stop_asked: Callable[[], bool],
         trial_seconds: float | None,
+        room: Callable[[], int],
     ) -> None:
+        self._room = room
         self._ledger = ledger
         self._tune_config = tune_config
         self._stop_asked = stop_asked
@@ -63,7 +68,7 @@ class Bridge:
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.stopping():
             return Searcher.FINISHED
-        proposal = self._ledger.propose()
+        proposal = self._ledger.propose() if self._ledger.running < self._room() else None
         if proposal is None:
             return Searcher.FINISHED if self._ledger.finished_reason else None
         self._keys[trial_id] = proposal.key
@@ -213,8 +218,9 @@ def run_tune(
     *,
     resources: Callable[[dict[str, Any]], dict[str, float]],
     concurrency: int,
+    joined: bool,
     alike: bool,
-    folder: Path,
+    place: str,
     session: int,
 ) -> None:
     """Run trials until the ledger has no more or somebody asks to stop.
@@ -223,22 +229,25 @@ def run_tune(
         resources: what a trial with this Tune config asks for.
         alike: whether all trials ask for the same: only then are idle workers kept, which
             would otherwise hold what the others wait for.
-        folder: Tune's own directory; a trial's checkpoints lie below SPACE-NUMBER in it.
+        joined: on a cluster, which may grow: how many run at once is for ``bridge`` alone to say, and nodes may be lost.
+        place: path or URI of the run; Tune's own directory is ``tune`` in it, a trial's checkpoints below SPACE-NUMBER there.
         session: of the run: a trial that goes on does so in another folder than before.
     """
+    remote = Remote(place) if is_uri(place) else None
     tune.run(
         tune.with_resources(trainable, lambda config: tune.PlacementGroupFactory([resources(config)])),
-        name=folder.name,
-        storage_path=str(folder.parent),
+        name="tune",
+        storage_path=remote.base if remote else place,
+        storage_filesystem=remote.filesystem if remote else None,
         search_alg=StudySearcher(bridge),
         scheduler=StudyScheduler(bridge, concurrency if alike else 0),
         callbacks=[StudyCallback(bridge, redraw)],
         stop=StopRequest(bridge),
         num_samples=-1,
-        max_concurrent_trials=concurrency,
+        max_concurrent_trials=None if joined else concurrency,
         checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         reuse_actors=True,
-        max_failures=1,
+        max_failures=LOST_NODES if joined else 1,
         raise_on_failed_trial=False,
         verbose=0,
         trial_dirname_creator=lambda trial: f"{trial.config['space']}-{trial.config['number']:05d}.session-{session}",

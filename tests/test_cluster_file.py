@@ -176,10 +176,10 @@ def test_what_is_no_cluster_file_is_refused(content: str | None, said: str, tmp_
     assert said in refusal("doctor", "--cluster", tmp_path / "file.yaml")
 
 
-def test_runs_on_storage_that_is_not_there_yet_are_refused(tmp_path: Path) -> None:
-    """``s3://bucket`` as a path is a folder ``s3:`` here, and the results would be lost with the machine."""
-    assert "runs are kept in a folder, but got s3://bucket/runs" in refusal("status", "x", "--runs-dir", "s3://bucket/runs", cwd=tmp_path)
-    assert not (tmp_path / "s3:").exists()
+def test_runs_on_storage_of_a_kind_that_nothing_reads_are_refused(tmp_path: Path) -> None:
+    """``ftp://host`` as a path is a folder ``ftp:`` here, and the results would be lost with the machine."""
+    assert "is not among what can be read" in refusal("status", "x", "--runs-dir", "ftp://host/runs", cwd=tmp_path)
+    assert not (tmp_path / "ftp:").exists()
 
 
 def test_the_job_for_kubernetes_says_the_same() -> None:

@@ -16,6 +16,7 @@ IMPORTERS = {
     "ray": {
         "search/cluster.py",
         "search/cluster_file.py",
+        "search/nodes.py",
         "search/tune_adapters.py",
         "trainables/tune.py",
         "trainables/stage_registry.py",

@@ -207,7 +207,7 @@ def test_a_reused_actor_leaks_nothing_from_one_trial_to_the_next(ray: Any, regis
     named = StageRegistry.options(name="aba", namespace=NAMESPACE).remote(parts=2)  # type: ignore[attr-defined]
     config = {"metric": "cityblock", "size": 8, "resampling": "box", "centring": False, "norm": "l1", "k": 3, "vote": "distance"}
     shared = {"registry": "aba", "data": source, "validation": Validation("leave-one-out"), "seed": 0, "space": "tiny-image", "number": 0}
-    shared |= {"gate": None, "restore": None, "checkpoints": False}
+    shared |= {"gate": None, "restore": [], "checkpoints": False}
     trial = SearchTrial({**shared, "config": config})
     results = []
     for metric in ("cityblock", "cosine", "cityblock"):

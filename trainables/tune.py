@@ -16,11 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import ray
 from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from spaces import ToyConfig
+from trainables.checkpoint import latest
 from trainables.knn.run import KnnRun
+from trainables.remote import local_copies
 from trainables.toy import ToyRun
 
 logger = logging.getLogger("visiontune.trial")
@@ -77,13 +80,20 @@ def _wait_for_others(gate: Path, name: str, workers: int) -> None:
                 there, since = now, time.monotonic()
 
 
+def _node(trial: dict[str, Any]) -> str:
+    """Where this runs: the host's name, on a cluster with the node's address and the beginning of its id."""
+    if not trial.get("joined"):
+        return platform.node()
+    return f"{platform.node()} {ray.util.get_node_ip_address()} {ray.get_runtime_context().get_node_id()[:8]}"
+
+
 class SearchTrial(tune.Trainable):
     """One configuration of any space, a step at a time.
 
-    The Tune config holds ``space``, ``number`` and ``config`` of the trial, ``restore`` (the
-    checkpoint an earlier driver left, or None), ``checkpoints`` (whether its space has any), ``gate``
+    The Tune config holds ``space``, ``number`` and ``config`` of the trial, ``restore`` (paths or
+    URIs of the checkpoints that earlier drivers left), ``checkpoints`` (whether its space has any), ``gate``
     (of the first workers: folder and number), and what all trials share: ``seed`` and, for images, ``registry`` (its
-    name), ``data``, ``validation`` and, for networks, ``how`` (``trainables.cnn.run.How``).
+    name), ``data``, ``validation`` and, for networks, ``how`` (``trainables.cnn.run.How``); on a cluster, ``joined``.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -111,7 +121,10 @@ class SearchTrial(tune.Trainable):
         logger.info("trial %s/%s: %s", trial["space"], trial["number"], trial["config"])
         self._run = RUNS[trial["space"]](trial)
         if trial["restore"]:
-            self._load(Path(trial["restore"]))
+            with local_copies(trial["restore"]) as folders:
+                found = latest(folders)
+                if found:
+                    self._load(found)
         return {}
 
     def _load(self, folder: Path) -> dict[str, Any]:
@@ -131,7 +144,7 @@ class SearchTrial(tune.Trainable):
         run = self._run
         result = {} if run is None else self._guarded(run.step)
         result = self._failure or result
-        common = {"started": started, "seconds": time.time() - started, "node": platform.node(), "log": self._log.getvalue()}
+        common = {"started": started, "seconds": time.time() - started, "node": _node(self._trial), "log": self._log.getvalue()}
         self._log.seek(0)
         self._log.truncate()
         if self._run is not None and (self._failure or result["done"]):

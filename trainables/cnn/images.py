@@ -21,8 +21,8 @@ class How:
         gpus: that a trial gets; 0 trains on the CPU.
         objective: metric by which the best epoch is told.
         maximize: whether more of it is better.
-        trials: folder in which a trial NUMBER has its own, for weights.
-        start: weights to start from; empty for random ones.
+        trials: folder, a path or URI, in which a trial NUMBER has its own, for weights.
+        start: weights to start from, a path or URI; empty for random ones.
         start_classes: what they tell apart.
     """
 

@@ -20,6 +20,7 @@ from trainables.cnn.data import CnnData
 from trainables.cnn.images import How, data_stages
 from trainables.cnn.training import CnnRun, TrainingError
 from trainables.knn.pipeline import DataSource
+from trainables.remote import join_place
 from trainables.stage_registry import NAMESPACE, fetch
 
 logger = logging.getLogger("visiontune.trial")
@@ -32,7 +33,7 @@ def make_run(config: CnnConfig, data: CnnData, how: How, classes: tuple[str, ...
     torch.use_deterministic_algorithms(how.deterministic, warn_only=True)
     start = None
     if how.start:
-        tensors, _ = weights.read(Path(how.start))
+        tensors, _ = weights.read(how.start)
         start = (tensors, classes == how.start_classes)
     return CnnRun(
         config, data, classes=len(classes), epochs=how.epochs, seed=seed, device=device, threads=threads,
@@ -51,7 +52,7 @@ class CnnTrial:
         how: How = trial["how"]
         data: DataSource = trial["data"]
         self._how = how
-        self._folder = Path(how.trials) / f"{trial['number']:05d}" / "weights"
+        self._folder = join_place(how.trials, f"{trial['number']:05d}", "weights")
         registry = ray.get_actor(trial["registry"], namespace=NAMESPACE)
         arrays, _ = fetch(registry, *data_stages(data, how.image_size))
         device = "cuda" if how.gpus else "cpu"
@@ -70,10 +71,10 @@ class CnnTrial:
         logger.info("epoch %d: %s", run.epoch, ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "epoch"))
         values = [epoch.get(how.objective, epoch["val_accuracy"]) for epoch in run.history]
         if values[-1] == (max(values) if how.maximize else min(values)):
-            weights.write(self._folder / BEST, run.judged.state_dict(), run.use)
+            weights.write(join_place(self._folder, BEST), run.judged.state_dict(), run.use)
         result: dict[str, Any] = {**metrics, "step": run.epoch - 1, "model_mb": self._model_mb, "done": run.done}
         if run.done:  # before anybody is told: a trial that is COMPLETE has its weights
-            weights.write(self._folder / LAST, run.judged.state_dict(), run.use)
+            weights.write(join_place(self._folder, LAST), run.judged.state_dict(), run.use)
             result["predictions"] = run.predictions().astype(np.uint16)
         return result
 

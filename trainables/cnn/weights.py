@@ -6,7 +6,6 @@ The facts travel in the file's own header, so that both appear together or not a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from spaces.errors import UserError
+from trainables.remote import read_file, write_file
 
 KEY = "visiontune"
 EVAL_BATCH = 500
@@ -57,26 +57,23 @@ def pack(tensors: Mapping[str, Tensor], use: Use) -> bytes:
     return save(on_cpu, metadata={KEY: json.dumps(asdict(use))})
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], use: Use) -> None:
-    """Put a network into ``path``, in place of one that is there; whole, whenever the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(pack(tensors, use))
-    os.replace(unfinished, path)
+def write(place: str | Path, tensors: Mapping[str, Tensor], use: Use) -> None:
+    """Put a network at a path or URI, in place of one that is there; whole, whenever the process dies."""
+    write_file(str(place), pack(tensors, use))
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], Use]:
-    """The network in ``path``.
+def read(place: str | Path) -> tuple[dict[str, Tensor], Use]:
+    """The network at a path or URI.
 
     Raises:
         WeightsError: if there is none, or it cannot be read.
     """
     try:
-        return parse(path.read_bytes(), str(path))
+        return parse(read_file(str(place)), str(place))
     except FileNotFoundError:
-        raise WeightsError(f"{path}: no such weights") from None
+        raise WeightsError(f"{place}: no such weights") from None
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error}") from error
+        raise WeightsError(f"{place}: cannot be read: {error}") from error
 
 
 def parse(content: bytes, where: str) -> tuple[dict[str, Tensor], Use]:
