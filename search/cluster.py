@@ -100,7 +100,7 @@ def joined_cluster(address: str) -> Iterator[Any]:
     if address.startswith("ray://"):
         raise ClusterError(
             f"--address {address}: a search's driver runs on a node of the cluster, not at the other end of Ray's client; "
-            "type the command on the head with --address auto, or send it there with --submit http://HEAD:8265"
+            "type the command on the head with --address auto"
         )
     named = re.fullmatch(r"\[?([^\]\s/]+?)\]?:(\d{1,5})", address)
     if address != "auto" and not named:

@@ -56,7 +56,7 @@ def refusal(*arguments: object, **options: Any) -> str:
     """The one line that ``visiontune ARGUMENTS`` refuses with; its status must be 2."""
     done = visiontune(*arguments, **options)
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("starting Ray")]
+    lines = [line for line in done.stderr.splitlines() if not line.startswith(("starting Ray", "joining Ray"))]
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("visiontune: ")
     return lines[0]

@@ -132,7 +132,7 @@ def test_a_run_is_fetched_on_another_machine_and_goes_on_there(place: str, tmp_p
     monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "one"))
     assert len(RunDirectory.find("toy", folder.path.parent).records()) == 5, "the first machine sees what the second added"
     assert len(RunDirectory.find(join_place(place, "toy"), Path("elsewhere")).records()) == 5, "and by the run's own URI"
-    with pytest.raises(RunError, match="no run 'other' in .*; there are toy"):
+    with pytest.raises(RunError, match=r"no run 'other' in .*; there are toy"):
         RunDirectory.find("other", runs)
 
 

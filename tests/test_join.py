@@ -1,0 +1,97 @@
+"""A search on a Ray cluster of several nodes, which are processes of this machine here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from program import ROOT, Driver, refusal
+from s3_server import BUCKET, s3_server
+
+from analysis.records import RunDirectory
+
+TRIALS = 8
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """A head without CPUs and two nodes of 2 CPUs and 1 declared GPU each, on loopback; with S3, which all of them know."""
+    with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
+        own = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
+        for name, value in {**environment, **own}.items():
+            patch.setenv(name, value)
+        import ray
+        from ray.cluster_utils import Cluster
+
+        patch.setattr(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", False)
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        for _ in range(2):
+            cluster.add_node(num_cpus=2, num_gpus=1)
+        yield cluster
+        cluster.shutdown()
+
+
+def words(runs: object, name: str, address: str) -> tuple[object, ...]:
+    settings = ("--set", "pause=0.2", "--set", "steps=8", "--gpus-per-trial", "0.5", "--trials", TRIALS)
+    return ("run", "--space", "toy", *settings, "--no-tracking", "--name", name, "--runs-dir", runs, "--address", address)
+
+
+def test_a_search_on_many_nodes_loses_one_and_keeps_every_trial_on_s3(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes of a cluster come and go; trials go on elsewhere from checkpoints that every node can read."""
+    monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "head"))
+    runs = f"s3://{BUCKET}/runs"
+    driver = Driver(*words(runs, "many", nodes.address), log=tmp_path / "log")
+    here = next(iter(_copies(tmp_path / "head", driver)))
+    driver.wait_for_trials(here / "many", 1)
+    nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
+    nodes.add_node(num_cpus=2, num_gpus=1)
+    assert driver.end(300) == 0, driver.log
+    assert "is gone; its trials go on elsewhere" in driver.log
+    monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "another"))
+    records = RunDirectory.find(f"{runs}/many", tmp_path).records()
+    assert [(record.number, record.state) for record in records] == [(number, "COMPLETE") for number in range(TRIALS)]
+    assert all(record.steps == 8 for record in records)
+    assert len({record.node for record in records}) >= 2, "each says on which node it ended"
+
+
+def test_a_node_that_cannot_reach_the_storage_is_named_and_nothing_starts(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trials would fail one after the other, hours later."""
+    monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path))
+    bad = nodes.add_node(num_cpus=1, env_vars={**os.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    try:
+        said = refusal(*words(f"s3://{BUCKET}/runs", "none", nodes.address))
+    finally:
+        nodes.remove_node(bad)
+    assert "the search does not start: node" in said
+    assert "the runs directory cannot be used there" in said
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("ray://head:10001", "on the head with --address auto"),
+        ("127.0.0.1:9", "nothing answers there"),
+        ("somewhere", "wants auto or HOST:PORT"),
+    ],
+)
+def test_an_address_that_cannot_be_joined_is_refused_in_one_line(address: str, said: str, tmp_path: Path) -> None:
+    """Ray itself waits for a minute and ends the program."""
+    lines = refusal(*words(tmp_path, "none", address))
+    assert said in lines
+
+
+def _copies(folder: Path, driver: Driver) -> Iterator[Path]:
+    """Working copies below ``folder``, once the driver has made one."""
+    import time
+
+    end = time.monotonic() + 120
+    while not list(folder.glob("*/many")):
+        assert driver.process.poll() is None, driver.log
+        assert time.monotonic() < end, driver.log
+        time.sleep(0.1)
+    yield from folder.glob("*")
