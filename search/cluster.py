@@ -24,6 +24,8 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    # Ray ends idle processes after a second, and a stage waits two seconds for the next one to import what it needs.
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
     # Ours keep what these would: loggers cost the driver 470 MB and a write per result.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",

@@ -171,12 +171,13 @@ class Session:
         def stop_asked() -> bool:
             return bool(asked) or folder.stop_file.exists()
 
+        asks = {name: capacity.asks(name) for name in plan.spaces}  # Tune pickles it, and a cluster's capacity knows its nodes
         bridge = Bridge(self._ledger, tune_config, stop_asked, plan.limits.trial_seconds, capacity.now)
         run_tune(
             SearchTrial,
             bridge,
             redraw,
-            resources=lambda config: capacity.asks(config["space"]),
+            resources=lambda config: asks[config["space"]],
             concurrency=concurrency,
             joined=bool(shared.get("joined")),
             alike=capacity.alike,
