@@ -167,6 +167,7 @@ class Session:
             if time.monotonic() - self._noted > NOTE_EVERY:
                 self._take_news()
                 self._note()
+                capacity.now()  # which looks after the nodes of a cluster, also while no more trials are proposed
 
         def stop_asked() -> bool:
             return bool(asked) or folder.stop_file.exists()

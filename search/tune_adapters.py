@@ -7,6 +7,7 @@ inside (a full disk, say) is kept, and the search is stopped with that as its re
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +47,7 @@ class Bridge:
         tune_config: Callable[[str, int, dict[str, Any]], dict[str, Any]],
         stop_asked: Callable[[], bool],
         trial_seconds: float | None,
-        room: Callable[[], int],
+        room: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
         self._room = room
         self._ledger = ledger
