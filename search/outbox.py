@@ -26,8 +26,8 @@ def trial_fact(record: TrialRecord, history: list[dict[str, Any]]) -> Fact:
 class Outbox:
     """The facts of one run, in the order they happened.
 
-    A fact is a dict with ``kind``: ``run`` (the search began), ``trial`` (one ended),
-    ``file`` (something to attach), ``end`` (the driver stopped).
+    A fact is a dict with ``kind``: ``run`` (a driver began), ``trial`` (one ended),
+    ``report`` (it was written), ``end`` (the driver stopped).
     """
 
     def __init__(self, folder: Path) -> None:

@@ -23,6 +23,7 @@ from search.plan import Plan, read_plan
 from search.progress import Progress
 from search.reporting import write_report
 from search.status import best_of
+from search.tracked_facts import run_fact
 from search.tracking import Sender, Tracker
 from trainables.checkpoint import latest
 
@@ -104,7 +105,7 @@ class Session:
         Raises:
             Exception: whatever kept the search from writing down what came out (a full disk, say).
         """
-        self._ledger.outbox.append(self._run_fact(fingerprint))
+        self._ledger.outbox.append(run_fact(self._folder, self._plan, fingerprint, capacity.gpus))
         self._take_news()  # what was asked while no driver was there comes first
         if self._tracker:
             self._tracker.start()
@@ -198,6 +199,7 @@ class Session:
         state, tally = self._state, self._ledger.tally
         state.seconds, state.trials, state.infeasible = self.seconds(), self._ledger.states(), tally.infeasible
         state.best = best_of(tally.best)
+        state.tracking_error = self._tracker.error if self._tracker else ""
         self._folder.write_state(state)
 
     def finish(self) -> Summary:
@@ -205,24 +207,14 @@ class Session:
         plan, ledger, folder, state, tally = self._plan, self._ledger, self._folder, self._state, self._ledger.tally
         self._note()
         clear_checkpoints(folder, plan.objectives)
-        for path in write_report(folder, plan):
-            ledger.outbox.append({"kind": "file", "path": str(path.relative_to(folder.path)), "folder": "report"})
+        files = [str(path.relative_to(folder.path)) for path in write_report(folder, plan)]
+        ledger.outbox.append({"kind": "report", "files": files})
         best = {f"best_{name}": value for name, value in (tally.best.metrics if tally.best else {}).items()}
         ledger.outbox.append({"kind": "end", "time": time.time(), "state": state.state, "metrics": {**best, "seconds": state.seconds}})
         if self._tracker:
             state.tracking_error = self._tracker.close(TRACKING_PATIENCE)
         folder.write_state(state)
         return Summary(folder, state.state, state.reason, dict(tally.counts), tally.best, state.seconds, state.tracking_error)
-
-    def _run_fact(self, fingerprint: str) -> dict[str, Any]:
-        plain = self._plan.model_dump(mode="json", exclude={"tracking", "storage"})
-        return {
-            "kind": "run",
-            "time": time.time(),
-            "note": f"visiontune search of {', '.join(self._plan.spaces)} on {self._plan.dataset}",
-            "params": {name: value for name, value in plain.items() if value not in ({}, [], "", None)},
-            "tags": {"visiontune.fingerprint": fingerprint},
-        }
 
 
 class _Quiet(logging.FileHandler):

@@ -30,7 +30,7 @@ IMPORTERS = {
         "search/storage.py",
         "search/study.py",
     },
-    "mlflow": {"search/tracking.py"},
+    "mlflow": {"search/mlflow_runs.py"},
     "cyvlfeat": {"trainables/knn/sift.py"},
     "faiss": {"trainables/knn/bounds.py"},
 }
