@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,7 +66,7 @@ def run(
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read, and count them.")
     ] = False,
-    tracking_uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; sqlite in the runs directory by default.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; by default MLFLOW_TRACKING_URI, or sqlite in the runs directory.")] = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Tell MLflow nothing.")] = False,
     runs_dir: RunsDir = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show sampled configurations, start nothing.")] = False,
@@ -94,6 +95,8 @@ def run(
     trained = {"epochs": epochs, "start_from": str(init) if init else None, "cpus_per_trial": cpus_per_trial}
     if trained := {key: value for key, value in trained.items() if value is not None}:
         settings["training"] = {**settings.get("training", {}), **trained}
+    if not tracking_uri and not settings.get("tracking"):
+        tracking_uri = os.environ.get("MLFLOW_TRACKING_URI")
     if tracking_uri or no_tracking:
         settings["tracking"] = {**settings.get("tracking", {}), "enabled": not no_tracking} | (
             {"uri": tracking_uri} if tracking_uri else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -38,7 +39,7 @@ class Tracking(BaseModel):
 
     Attributes:
         enabled: False sends nothing.
-        uri: MLflow's tracking URI; by default sqlite in the runs directory.
+        uri: MLflow's tracking URI; by default sqlite in the runs directory. Credentials come from MLflow's own environment variables.
         experiment: MLflow experiment.
     """
 
@@ -47,6 +48,17 @@ class Tracking(BaseModel):
     enabled: bool = True
     uri: str | None = None
     experiment: str = "visiontune"
+
+    @field_validator("uri")
+    @classmethod
+    def _no_secret(cls, uri: str | None) -> str | None:
+        parts = urlsplit(uri or "")
+        if parts.password is not None or (parts.scheme.startswith("http") and parts.username) or "password" in parse_qs(parts.query):
+            raise ValueError(
+                "a plan is kept and shown, so neither user nor password belongs in it: put them into MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, a token into MLFLOW_TRACKING_TOKEN, and a database's password into PGPASSWORD or ~/.my.cnf"
+            )
+        return uri
 
 
 class Plan(BaseModel):
@@ -285,8 +297,8 @@ def _complaint(item: Any) -> str:
         message = f"no such setting; there are {', '.join(there)}"
     if item["type"] == "value_error" and not place:
         return message
-    got = item["input"]
-    return f"{place}: {message[0].lower()}{message[1:]}, but got {got!r}" if item["type"] != "missing" else f"{place}: is missing"
+    got = re.sub(r"(//[^/@\s]*@|password=[^&'\s]*)", "…", repr(item["input"]))  # what is said may end in a log
+    return f"{place}: {message[0].lower()}{message[1:]}, but got {got}" if item["type"] != "missing" else f"{place}: is missing"
 
 
 def read_plan(path: Path) -> Plan:
