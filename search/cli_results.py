@@ -102,16 +102,23 @@ def export(
     refit: Annotated[
         bool, typer.Option("--refit", help="Train the network again, on all training images, those included that chose it.")
     ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write a network as model.onnx too, checked in onnxruntime.")] = False,
+    register: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Register the bundle in MLflow under this name, with the alias best.")
+    ] = None,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
     """Export the best configuration as a bundle, checked, and scored on the test split."""
+    from analysis.bundle import read_facts
     from analysis.export import Wish
     from analysis.export import export as write
+    from analysis.export_onnx import check_onnx, write_onnx
     from analysis.leaderboard import chosen_record
     from analysis.records import RunDirectory
     from search.exports import source_of
     from search.plan import read_plan
+    from search.registered import Registry
     from trainables.stage_cache import stage_cache
 
     if epoch not in ("last", "best"):
@@ -121,13 +128,21 @@ def export(
     none = f"run {folder.name} has no complete trial to export; visiontune status {run} says how it stands"
     record = chosen_record(folder.records(), plan.objective, trial, none)
     cache = stage_cache(folder.path.parent, plan.cache_gib)
+    check_onnx(record, onnx)
+    registry = Registry(folder, plan) if register else None
     done = write(source_of(folder, plan, cache), record, out, Wish(not no_test, epoch, refit, _say_epoch(time.monotonic())))
+    difference = write_onnx(out) if onnx else None
+    version = registry.register(out, read_facts(out), record.key, register, max(record.steps - 1, 0)) if registry and register else None
     if json_:
         facts = {"bundle": str(done.bundle), "trial": done.trial, "val_accuracy": done.val_accuracy, "test_accuracy": done.test_accuracy}
-        print(json.dumps(facts))
+        print(json.dumps({**facts, "onnx_difference": difference, "registered": register, "version": version}))
         return
     test = "not scored" if done.test_accuracy is None else f"{done.test_accuracy:.4f}"
     print(f"{done.bundle}: trial {done.trial}, val_accuracy {done.val_accuracy:.4f}, test_accuracy {test}")
+    if difference is not None:
+        print(f"{out / 'model.onnx'}: scores differ from torch's by at most {difference:.1e}")
+    if version is not None:
+        print(f"registered: models:/{register}/{version}, and as models:/{register}@best")
 
 
 def _say_epoch(began: float) -> Callable[[int, int, Mapping[str, float]], None]:

@@ -66,7 +66,7 @@ def run(
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read, and count them.")
     ] = False,
-    tracking_uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; by default MLFLOW_TRACKING_URI, or sqlite in the runs directory.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; by default MLFLOW_TRACKING_URI, or sqlite here.")] = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Tell MLflow nothing.")] = False,
     runs_dir: RunsDir = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show sampled configurations, start nothing.")] = False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,15 @@ class Outbox:
 
     A fact is a dict with ``kind``: ``run`` (a driver began), ``trial`` (one ended),
     ``report`` (it was written), ``end`` (the driver stopped).
+
+    Attributes:
+        seconds: that appending has taken: all that a search ever waits for MLflow.
     """
 
     def __init__(self, folder: Path) -> None:
         self._facts = folder / "facts.jsonl"
         self._cursor = folder / "sent.json"
+        self.seconds = 0.0
         folder.mkdir(parents=True, exist_ok=True)
 
     def repair(self) -> None:
@@ -40,10 +45,12 @@ class Outbox:
         cut_half_line(self._facts)
 
     def append(self, fact: Fact) -> None:
+        began = time.perf_counter()
         with open(self._facts, "a", encoding="utf-8") as file:
             file.write(json.dumps(fact, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        self.seconds += time.perf_counter() - began
 
     def read(self, offset: int = 0, most: int | None = None) -> Iterator[tuple[Fact, int]]:
         """Facts from byte ``offset`` on, each with the offset behind it; only whole lines."""

@@ -27,6 +27,7 @@ from search.tracked_facts import run_fact
 from search.tracking import Sender, Tracker
 from trainables.checkpoint import latest
 
+logger = logging.getLogger("visiontune.session")
 TRACKING_PATIENCE = 60.0
 """Seconds that a finished search waits for MLflow before it leaves the rest to ``sync``."""
 NOTE_EVERY = 0.5
@@ -211,6 +212,7 @@ class Session:
         ledger.outbox.append({"kind": "report", "files": files})
         best = {f"best_{name}": value for name, value in (tally.best.metrics if tally.best else {}).items()}
         ledger.outbox.append({"kind": "end", "time": time.time(), "state": state.state, "metrics": {**best, "seconds": state.seconds}})
+        logger.info("the outbox took %.3f s of %.1f s", ledger.outbox.seconds, time.monotonic() - self._began)
         if self._tracker:
             state.tracking_error = self._tracker.close(TRACKING_PATIENCE)
         folder.write_state(state)
