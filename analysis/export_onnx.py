@@ -83,13 +83,13 @@ def _judge(model: CnnModel):  # type: ignore[no-untyped-def]  # torch is loaded 
             super().__init__()
             self.net = model.net.cpu().float()
             self.flip = bool(model.facts.config["test_flip"])
-            for name, values in (("mean", model.use.mean), ("std", model.use.std)):
-                self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1))
+            self.mean, self.std = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (model.use.mean, model.use.std))
 
         def forward(self, images: Tensor) -> Tensor:
             pixels = (images.float() - self.mean) / self.std
             scores = self.net(pixels)
-            return ((scores + self.net(pixels.flip(3))) / 2 if self.flip else scores).softmax(1)
+            judged: Tensor = (scores + self.net(pixels.flip(3))) / 2 if self.flip else scores
+            return judged.softmax(1)
 
     return Judge().eval()
 

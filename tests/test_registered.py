@@ -98,20 +98,10 @@ def test_mlflow_serves_a_registered_bundle(registered: tuple[Path, dict[str, Any
     """`mlflow models serve` is how a model gets behind a URL: JSON with base64 in, classes out, without visiontune installed."""
     bundle, _ = registered
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        "models:/digits@best",
-        "--env-manager",
-        "local",
-        "--port",
-        str(port),
-    ]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{digits_runs / 'mlflow.db'}", "PYTHONPATH": ""}
+    serve = ["serve", "-m", "models:/digits@best", "--env-manager", "local", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "models", *serve]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # it starts uvicorn by name
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{digits_runs / 'mlflow.db'}", "PYTHONPATH": "", "PATH": path}
     with open(bundle.parent / "serve.log", "wb") as log:
         server = subprocess.Popen(command, env=environment, cwd=bundle.parent, stdout=log, stderr=log, start_new_session=True)
     try:
