@@ -64,6 +64,7 @@ def write_onnx(folder: Path) -> float:
         program = torch.onnx.export(
             judge, (traced,), dynamo=True, input_names=["images"], output_names=["scores"], dynamic_shapes=({0: "n"},), verbose=False
         )
+    assert program is not None  # it is where dynamo exports
     program.save(str(path), external_data=False)
     difference = max(_difference(path, judge, images) for images in (traced, other))
     if not difference <= TOLERANCE:

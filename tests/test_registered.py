@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +136,13 @@ def network_bundle(folder: Path) -> Path:
     from analysis.bundle import write_bundle
     from analysis.bundle_cnn import read_cnn
     from analysis.bundle_facts import BundleFacts, Measured, Preprocessing
-    from spaces import CnnConfig, get_space
+    from spaces import CnnConfig
     from trainables.cnn import weights
     from trainables.cnn.models import build
 
-    values = get_space("cnn").check({"model": "fastnet", "width": 0.125, "test_flip": True})
+    config = CnnConfig(model="fastnet", width=0.125, test_flip=True)
+    values = asdict(config)
     torch.manual_seed(0)
-    config = CnnConfig(**values)  # type: ignore[arg-type]
     use = weights.Use(32, 3, (120.0, 121.0, 122.0), (60.0, 61.0, 62.0), "float32", "cpu", 1, 1)
     file = weights.pack(build(config.model, 3, 32, config.tweaks()).state_dict(), use)
     measured = Measured(split="val", n=1, scheme="none", accuracy=1, balanced_accuracy=1, macro_f1=1)
