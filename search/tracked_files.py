@@ -29,9 +29,9 @@ def leaderboard(run: RunDirectory) -> list[dict[str, Any]]:
 
 
 def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the leaderboard without anything nested, as a table shows them."""
+    """Rows of the leaderboard without anything nested, and nothing said twice, as a table shows them."""
     flat = [{**row, **row["config"], "passes": ", ".join(row["passes"])} for row in rows]
-    return [{name: value for name, value in row.items() if name != "config"} for row in flat]
+    return [{name: value for name, value in row.items() if name not in ("config", "space", "number")} for row in flat]
 
 
 def best_files(run: RunDirectory, plan: Plan, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Files]]:
