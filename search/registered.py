@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,8 +39,12 @@ class Registry:
         self._run, self._uri = run, tracking_uri(plan.tracking, run.path.parent)
         self._sender = Sender(run, plan.tracking)
         with _one_line(f"MLflow at {self._uri} cannot be used", f"start it, or export run {run.name} without --register"):
-            if run.lock() is not None:  # nobody sends at the moment
-                self._sender.send()
+            lock = run.lock()
+            if lock is not None:  # no driver sends at the moment
+                try:
+                    self._sender.send()
+                finally:
+                    os.close(lock)
             self._runs = self._sender.runs()
 
     def register(self, bundle: Path, facts: BundleFacts, trial: str, name: str, step: int) -> int:
