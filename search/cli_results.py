@@ -236,30 +236,4 @@ def datasets(json_: Json = False) -> None:
         print(f"{spec:22} {doc}")
 
 
-def reproduce(
-    tables: Annotated[str, typer.Option(help="Tables of the report, separated by commas.")] = "2",
-    scenes: Annotated[Path | None, typer.Option(help="Folder of the 15 scenes, with train and test.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Vocabularies that tables 3 and 4 are made with.")] = 3,
-    runs_dir: RunsDir = RUNS,
-    json_: Json = False,
-) -> None:
-    """The report's tables, its numbers beside ours; selected on the test images, as the report did."""
-    from search.plan import Plan
-    from search.reproduce import reproduce as run_tables
-    from trainables.stage_cache import stage_cache
-
-    found = run_tables(tables, scenes, seeds, stage_cache(runs_dir, Plan.model_fields["cache_gib"].default))
-    if json_:
-        print(json.dumps(found))
-        return
-    for name, table in found.items():
-        label = "step" if "step" in table else "k"
-        drawn = f", mean and spread over {len(table['by_seed'])} vocabularies" if "by_seed" in table else ""
-        print(f"{name}: {table['title']} ({table['n']:,} {table['split']} images{drawn})")
-        print(f"{label:>4}  report    ours  difference{'  spread' if drawn else ''}")
-        spreads = table.get("spread", [None] * len(table["ours"]))
-        for column, theirs, ours, spread in zip(table[label], table["report"], table["ours"], spreads, strict=True):
-            print(f"{column:>4}  {theirs:.4f}  {ours:.4f}  {ours - theirs:+.4f}" + ("" if spread is None else f"     {spread:.4f}"))
-
-
-COMMANDS = (best, report, curves, export, evaluate, predict, spaces, samplers, datasets, reproduce)
+COMMANDS = (best, report, curves, export, evaluate, predict, spaces, samplers, datasets)
