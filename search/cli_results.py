@@ -54,6 +54,8 @@ def best(
             f"{name} {row[name]:.{METRICS[name].digits}f}" for name in dict.fromkeys((*plan.objectives, "val_accuracy")) if name in row
         )
         sure = f"  (accuracy {spread[0]:.4f} to {spread[1]:.4f}, 95 %)" if spread else ""
+        if again := row.get("replicas"):
+            scores = f"mean {again['mean']:.4f} ± {again['spread']:.4f} of {len(again['seeds'])} other seeds; {scores}"
         print(f"{row['rank']:>3}  {row['trial']:<18} {scores}{sure}{passes}\n     {short_config(row['config'], row['space'])}")
         if against and row["rank"] == 1:
             print(f"     {against}")

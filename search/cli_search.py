@@ -57,6 +57,9 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of samplers, folds and vocabularies.")] = None,
     validation: Annotated[str | None, typer.Option(help="auto, leave-one-out, k-fold, val or hold-out.")] = None,
+    replicate: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Run the best N again with other seeds at the end, and go by their means.")
+    ] = None,
     concurrency: Annotated[int | None, typer.Option(help="Trials at a time.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs that a network is trained for.")] = None,
     init: Annotated[Path | None, typer.Option(metavar="BUNDLE", help="Exported network that every network starts from.")] = None,
@@ -94,6 +97,8 @@ def run(
     trained = {"epochs": epochs, "start_from": str(init) if init else None, "cpus_per_trial": cpus_per_trial}
     if trained := {key: value for key, value in trained.items() if value is not None}:
         settings["training"] = {**settings.get("training", {}), **trained}
+    if replicate:
+        settings["replicate"] = {**(settings.get("replicate") or {}), "top": replicate}
     if tracking_uri or no_tracking:
         settings["tracking"] = {**settings.get("tracking", {}), "enabled": not no_tracking} | (
             {"uri": tracking_uri} if tracking_uri else {}
