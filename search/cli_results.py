@@ -14,24 +14,29 @@ import typer
 
 from search.cli_search import RUNS, Json, RunName, RunsDir
 
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Name of a run in the runs directory, or its path; or several.")]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by visiontune export.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")]
 
 
 def best(
-    run: RunName,
+    run: Runs,
     top: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
-    """The best configurations of a run, by validation alone; with several objectives, the whole Pareto front."""
+    """The best configurations of a run, by validation alone; with several objectives, the whole Pareto front. Of several runs: of all."""
     from analysis.leaderboard import ranked, rows, short_config
     from analysis.metrics import METRICS
     from analysis.records import RunDirectory
     from analysis.significance import first_against_next, intervals
     from search.plan import read_plan
+    from search.side_by_side import best_of_several
 
-    folder = RunDirectory.find(run, runs_dir)
+    if len(run) > 1:
+        best_of_several(run, top, runs_dir, json_)
+        return
+    folder = RunDirectory.find(run[0], runs_dir)
     plan = read_plan(folder.plan_file)
     records = folder.records()
     order = ranked(records, plan.objective)
@@ -61,14 +66,26 @@ def best(
             print(f"     {against}")
 
 
-def report(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
-    """Write leaderboard, curves, confusion matrix, how the search went, report.html and search.html; also while a search runs."""
+def report(
+    run: Runs,
+    out: Annotated[Path | None, typer.Option(help="Where the page of several runs goes; by default comparison-….")] = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """Write leaderboard, curves, confusion matrix, how the search went, report.html and search.html; also while a search runs.
+
+    Of several runs: one page that compares them, and says if their figures cannot be compared.
+    """
     from analysis.records import RunDirectory
     from search.plan import read_plan
     from search.reporting import write_report
+    from search.side_by_side import report_of_several
 
-    folder = RunDirectory.find(run, runs_dir)
-    files = write_report(folder, read_plan(folder.plan_file))
+    if len(run) > 1:
+        files = report_of_several(run, out, runs_dir)
+    else:
+        folder = RunDirectory.find(run[0], runs_dir)
+        files = write_report(folder, read_plan(folder.plan_file))
     print(json.dumps([str(file) for file in files]) if json_ else "\n".join(str(file) for file in files))
 
 
