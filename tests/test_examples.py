@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import MakeFolder
 from PIL import Image
-from samples import LABELS, run_with
+from samples import run_with
 
 from analysis.examples import thumbnails
 from search.plan import Plan
@@ -50,7 +50,7 @@ def test_the_report_shows_them_and_does_without(tmp_path: Path, make_folder: Mak
         write_report(folder, plan)
         return (folder.report / "report.html").read_text().count("data:image/jpeg")
 
-    assert pictures() == sum(given != true for given, true in zip(GIVEN, LABELS, strict=True))
+    assert pictures() == 4  # two cats taken for dogs, an owl for a cat and one for a dog; the dog taken for a cat is the rarer way round
     (root / "train" / "owl" / "000.png").unlink()  # the images are no longer those that were judged
     assert pictures() == 0
     shutil.rmtree(root)
