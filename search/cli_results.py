@@ -15,8 +15,6 @@ import typer
 from search.cli_search import RUNS, Json, RunName, RunsDir
 
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Name of a run in the runs directory, or its path; or several.")]
-Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by visiontune export.")]
-SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")]
 
 
 def best(
@@ -163,43 +161,6 @@ def _say_epoch(began: float) -> Callable[[int, int, Mapping[str, float]], None]:
     return say
 
 
-def evaluate(
-    bundle: Bundle,
-    dataset: Annotated[str, typer.Option(help="SPEC of the images; see visiontune datasets.")],
-    skip_unreadable: SkipUnreadable = False,
-    json_: Json = False,
-) -> None:
-    """Score a bundle on the test split of a dataset."""
-    from analysis.bundle import read_bundle
-    from analysis.export import evaluate as score
-
-    found = score(bundle, dataset, skip_unreadable)
-    measured, classes = found.measured, read_bundle(bundle).facts.classes
-    if json_:
-        scores = measured.model_dump(exclude={"scheme"})
-        print(json.dumps({**scores, "classes": classes, "confusion": found.confusion.tolist()}, ensure_ascii=False))
-        return
-    print(
-        f"{found.split}: accuracy {measured.accuracy:.4f}, balanced {measured.balanced_accuracy:.4f}, "
-        f"macro F1 {measured.macro_f1:.4f}, n = {measured.n:,}"
-    )
-
-
-def predict(
-    bundle: Bundle, image: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")], json_: Json = False
-) -> None:
-    """The class of each image, with a score for every class."""
-    from analysis.predict import predict as classify
-
-    rows = classify(bundle, image)
-    if json_:
-        print(json.dumps(rows, ensure_ascii=False))
-        return
-    for row in rows:
-        scores = sorted(row["scores"].items(), key=lambda item: -item[1])
-        print(f"{row['path']}: {row['class']}  ({', '.join(f'{name} {score:.3f}' for name, score in scores)})")
-
-
 def spaces(json_: Json = False) -> None:
     """What can be searched: spaces, their parameters, what is tried and what is allowed."""
     from spaces import SPACES
@@ -255,4 +216,4 @@ def datasets(json_: Json = False) -> None:
         print(f"{spec:22} {doc}")
 
 
-COMMANDS = (best, report, curves, export, evaluate, predict, spaces, samplers, datasets)
+COMMANDS = (best, report, curves, export, spaces, samplers, datasets)
