@@ -60,7 +60,7 @@ class Together:
 
 
 def together(judged: Sequence[Judged]) -> Together:
-    """The trials of several runs, ranked as one run's are.
+    """The trials of several runs, best first by the objective: its mean over other seeds where a trial was run again, or else its own.
 
     Raises:
         RunError: if a run is named twice, or they are judged by different objectives.
@@ -76,7 +76,7 @@ def together(judged: Sequence[Judged]) -> Together:
     found = [_rows(item, objective) for item in judged]
     order = [ranked for one in found for ranked in one]
     sign = -1.0 if METRICS[objective].direction == "maximize" else 1.0
-    order.sort(key=lambda ranked: (not ranked[0].replicas, sign * ranked[0].value(objective)))
+    order.sort(key=lambda ranked: sign * ranked[0].value(objective))
     boards: dict[str, list[Row]] = {}
     for rank, (_, row, _) in enumerate(order, 1):
         row["rank"] = rank

@@ -72,7 +72,8 @@ def _line(item: Number) -> str:
 def _measured_on(table: dict[str, Any]) -> str:
     """Images, vocabularies, and what was shortened."""
     said = f"{table['n']:,} {table['split']} images" if "split" in table else ""
-    drawn = f"mean and spread over {len(table['by_seed'])} vocabularies" if "by_seed" in table else ""
+    drawn = "one vocabulary" if "by_seed" in table else ""
+    drawn = f"mean and spread over {len(table['by_seed'])} vocabularies" if "spread" in table else drawn
     cuts = [table["cut"]] if table.get("cut") else []
     cuts += [f"{name}: {network['cut']}" for name, network in table.get("networks", {}).items() if network.get("cut")]
     parts = [part for part in (said, drawn, *(f"shortened: {cut}" for cut in cuts)) if part]

@@ -83,7 +83,7 @@ class Reproduced:
         tables: ``table1`` to ``table7``, ``architecture`` and ``ladder``, each with its ``title`` and what
             ``analysis.reproduced`` shows of it. Tables 2 to 4 are {title, split, n, report, ours}, with ``k`` or ``step``
             as the label of their columns. Where vocabularies are drawn, ``ours`` is the mean over the seeds, ``spread`` the
-            standard deviation, and ``by_seed`` has each.
+            standard deviation of several, and ``by_seed`` has each.
         seconds: that its parts took together, whenever each was made.
     """
 

@@ -150,7 +150,8 @@ def accuracy_table(number: str, theirs: Mapping[str, Any], scenes: Scenes, seeds
     facts: Found = {"title": theirs["title"], "split": "test", "n": len(found[0]["labels"]), **label, "report": report}
     facts["ours"] = _rounded(np.mean(by_seed, axis=0))
     if drawn:
-        facts["spread"] = _rounded(np.std(by_seed, axis=0, ddof=min(1, seeds - 1)))
+        if seeds > 1:
+            facts["spread"] = _rounded(np.std(by_seed, axis=0, ddof=1))
         facts["by_seed"] = [_rounded(row) for row in by_seed]
     return facts
 
@@ -189,6 +190,7 @@ def _side(space: str, plan: Plan, found: Found, theirs: Mapping[str, Any]) -> Fo
         **matrix.facts(),
         "order": list(matrix.classes),
         "report": theirs["accuracy"][space],
+        "one_sided": (matrix.asymmetry or 0.0) * matrix.mistakes / matrix.n,
         "drawn_to": drawn_to,
         "given_to_them": share["predicted"],
         "of_them": share["images"],

@@ -102,7 +102,7 @@ def test_the_other_pages_work_in_a_browser_at_any_width(tmp_path: Path) -> None:
     history = [{"epoch": n, **dict.fromkeys(("train_accuracy", "val_accuracy", "train_loss", "val_loss"), n / 3)} for n in (1, 2)]
     side = {
         "report": 0.2, "accuracy": 0.5, "n": 4, "names": ["a", "b"], "confusion": [[1, 1], [1, 1]], "asymmetry": 0.0,
-        "asymmetry_by_chance": 0.5, "drawn_to": ["a"], "given_to_them": 0.5, "of_them": 0.5,
+        "asymmetry_by_chance": 0.5, "one_sided": 0.0, "drawn_to": ["a"], "given_to_them": 0.5, "of_them": 0.5,
     }  # fmt: skip
     tables = {
         "table1": {"title": "t", "n": 4, "sides": {"tiny-image": side, "bag-of-sift": side}},
