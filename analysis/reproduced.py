@@ -198,7 +198,8 @@ def columns(table: Found) -> Figure:
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(table[label], table["report"], "s--", color="0.45", label="the report")
-    axes.errorbar(table[label], ours, yerr=table.get("spread"), fmt="o-", color="C0", capsize=3, label="ours")
+    spread = [value or 0.0 for value in table["spread"]] if "spread" in table else None
+    axes.errorbar(table[label], ours, yerr=spread, fmt="o-", color="C0", capsize=3, label="ours")
     axes.set(xlabel=label, ylabel="test accuracy", xticks=table[label])
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
