@@ -20,6 +20,8 @@ QUIET = {
     "RAY_DEDUP_LOGS": "0",
     # A cluster of one machine: its node address, and so every port it opens, is on loopback.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Ray ends idle processes after a second, and a stage waits two seconds for the next one to import what it needs.
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
     # Ours keep what these would: loggers cost the driver 470 MB and a write per result.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
