@@ -166,8 +166,10 @@ def say_ended(summary: Summary, json_: bool) -> int:
     if best:
         from analysis.leaderboard import short_config
 
+        again = f"  (mean of {len(best.replicas)} other seeds {best.value('val_accuracy'):.4f})" if best.replicas else ""
         console.print(
-            f"best       {best.key}  val_accuracy {best.metrics['val_accuracy']:.4f}\n           {short_config(best.config, best.space)}",
+            f"best       {best.key}  val_accuracy {best.metrics['val_accuracy']:.4f}{again}\n"
+            f"           {short_config(best.config, best.space)}",
             markup=False,
         )
     if summary.counts["FAIL"]:
