@@ -19,6 +19,8 @@ from analysis.reproduced import write_page
 from analysis.together import Judged, together, write_comparison
 
 WIDTHS = (1100, 400)
+A4 = 718
+"""Pixels between the margins of a printed page."""
 PLACE_OF_TRIAL = """(() => {
   const plot = document.querySelector('[data-figure="best-trials"]'), dots = plot.data[1], at = plot.getBoundingClientRect();
   const {xaxis, yaxis} = plot._fullLayout;
@@ -90,6 +92,8 @@ def test_report_and_search_work_in_a_browser_at_any_width(tmp_path: Path, classe
             said = shown.until("[...document.querySelectorAll('.hovertext')].map(t => t.textContent).join()")
             assert "tiny-image/9" in said
             assert shown.problems == []
+        shown.ask("Emulation.setEmulatedMedia", media="print")
+        fits(folder.report / "report.html", A4, shown)
 
 
 @pytest.mark.slow
