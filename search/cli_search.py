@@ -85,6 +85,8 @@ def run(
         "gpus_per_trial": gpus_per_trial,
     }  # fmt: skip
     settings |= {key: value for key, value in given.items() if value is not None}
+    if replicate:
+        settings["replicate"] = {**(settings.get("replicate") or {}), "top": replicate}
     if objective:
         settings.pop("tradeoff", None)
     pairs = {"--set": set_, "--pruner-option": pruner_option, "--sampler-option": sampler_option, "--limit": limit}
@@ -97,8 +99,6 @@ def run(
     trained = {"epochs": epochs, "start_from": str(init) if init else None, "cpus_per_trial": cpus_per_trial}
     if trained := {key: value for key, value in trained.items() if value is not None}:
         settings["training"] = {**settings.get("training", {}), **trained}
-    if replicate:
-        settings["replicate"] = {**(settings.get("replicate") or {}), "top": replicate}
     if tracking_uri or no_tracking:
         settings["tracking"] = {**settings.get("tracking", {}), "enabled": not no_tracking} | (
             {"uri": tracking_uri} if tracking_uri else {}

@@ -197,23 +197,23 @@ class Session:
         if plan.replicate is None:
             return ""
         jobs = Replicas(folder, plan.replicate, plan.objective, plan.seed, self._say)
-        if not jobs.left:
-            return ""
-        self._say(f"running the best {plan.replicate.top} again with {plan.replicate.seeds} other seeds")
 
         def stop_asked() -> bool:
             return bool(asked) or folder.stop_file.exists()
 
-        bridge = Bridge(jobs, jobs.tune_config(shared), stop_asked, plan.limits.trial_seconds)
-        run_tune(
-            SearchTrial, bridge, self._note_now_and_then, resources=lambda config: capacity.asks(config["space"]),
-            concurrency=capacity.concurrency, alike=capacity.alike, folder=folder.replicas.path / "tune", session=self._state.session,
-        )  # fmt: skip
-        if bridge.error:
-            raise bridge.error
-        if stop_asked():
-            return f"asked by {asked[0] if asked else 'visiontune stop'}, before all of the best had run again"
-        jobs.clear()
+        if jobs.left:
+            self._say(f"running the best {plan.replicate.top} again with {plan.replicate.seeds} other seeds")
+            bridge = Bridge(jobs, jobs.tune_config(shared), stop_asked, plan.limits.trial_seconds)
+            run_tune(
+                SearchTrial, bridge, self._note_now_and_then, resources=lambda config: capacity.asks(config["space"]),
+                concurrency=capacity.concurrency, alike=capacity.alike, folder=folder.replicas.path / "tune", session=self._state.session,
+            )  # fmt: skip
+            if bridge.error:
+                raise bridge.error
+            if stop_asked():
+                return f"asked by {asked[0] if asked else 'visiontune stop'}, before all of the best had run again"
+            jobs.clear()
+        self._ledger.tally.best = next(iter(ranked(folder.records(), plan.objective)), None)
         return ""
 
     def _say(self, line: str) -> None:
@@ -244,17 +244,14 @@ class Session:
         plan, ledger, folder, state, tally = self._plan, self._ledger, self._folder, self._state, self._ledger.tally
         self._note()
         clear_checkpoints(folder, plan.objectives)
-        winner = ranked(folder.records(), plan.objective)[:1] if plan.replicate else [tally.best] if tally.best else []
-        best_record = winner[0] if winner else None
-        state.best = best_of(best_record)
         for path in write_report(folder, plan):
             ledger.outbox.append({"kind": "file", "path": str(path.relative_to(folder.path)), "folder": "report"})
-        best = {f"best_{name}": value for name, value in (best_record.metrics if best_record else {}).items()}
+        best = {f"best_{name}": value for name, value in (tally.best.metrics if tally.best else {}).items()}
         ledger.outbox.append({"kind": "end", "time": time.time(), "state": state.state, "metrics": {**best, "seconds": state.seconds}})
         if self._tracker:
             state.tracking_error = self._tracker.close(TRACKING_PATIENCE)
         folder.write_state(state)
-        return Summary(folder, state.state, state.reason, dict(tally.counts), best_record, state.seconds, state.tracking_error)
+        return Summary(folder, state.state, state.reason, dict(tally.counts), tally.best, state.seconds, state.tracking_error)
 
     def _run_fact(self, fingerprint: str) -> dict[str, Any]:
         plain = self._plan.model_dump(mode="json", exclude={"tracking", "storage"})
