@@ -58,6 +58,9 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of samplers, folds and vocabularies.")] = None,
     validation: Annotated[str | None, typer.Option(help="auto, leave-one-out, k-fold, val or hold-out.")] = None,
+    replicate: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Run the best N again with other seeds at the end, and go by their means.")
+    ] = None,
     concurrency: Annotated[int | None, typer.Option(help="Trials at a time.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs that a network is trained for.")] = None,
     init: Annotated[Path | None, typer.Option(metavar="BUNDLE", help="Exported network that every network starts from.")] = None,
@@ -83,6 +86,8 @@ def run(
         "gpus_per_trial": gpus_per_trial,
     }  # fmt: skip
     settings |= {key: value for key, value in given.items() if value is not None}
+    if replicate:
+        settings["replicate"] = {**(settings.get("replicate") or {}), "top": replicate}
     if objective:
         settings.pop("tradeoff", None)
     pairs = {"--set": set_, "--pruner-option": pruner_option, "--sampler-option": sampler_option, "--limit": limit}
@@ -164,8 +169,10 @@ def say_ended(summary: Summary, json_: bool) -> int:
     if best:
         from analysis.leaderboard import short_config
 
+        again = f"  (mean of {len(best.replicas)} other seeds {best.value('val_accuracy'):.4f})" if best.replicas else ""
         console.print(
-            f"best       {best.key}  val_accuracy {best.metrics['val_accuracy']:.4f}\n           {short_config(best.config, best.space)}",
+            f"best       {best.key}  val_accuracy {best.metrics['val_accuracy']:.4f}{again}\n"
+            f"           {short_config(best.config, best.space)}",
             markup=False,
         )
     if summary.counts["FAIL"]:

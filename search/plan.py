@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from analysis.metrics import METRICS
 from search.limits import Bound, Limits
+from search.replicate import Replicate
 from search.training import Training
 from spaces import Space, get_space
 from spaces.errors import UserError
@@ -89,6 +90,7 @@ class Plan(BaseModel):
         validation: ``auto`` is the dataset's val split if it has one, else leave-one-out, or hold-out where networks are trained.
         folds: of k-fold.
         hold_out: fraction of train set aside, for validation ``hold-out``.
+        replicate: the best trials are run again with other seeds when the search has ended, and stand by their means.
         set: parameter to value, list, or "low..high"; replaces the space's own domain.
         concurrency: trials at a time, at most four a core, or as many networks as there is room for; if None, one more than
             the cores, or as many.
@@ -123,6 +125,7 @@ class Plan(BaseModel):
     validation: Literal["auto", "leave-one-out", "k-fold", "val", "hold-out"] = "auto"
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    replicate: Replicate | None = None
     set: dict[str, Setting] = {}
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     max_side: Annotated[int, Field(ge=8, le=10_000)] = 512
@@ -292,7 +295,7 @@ def _complaint(item: Any) -> str:
     place = ".".join(str(part) for part in item["loc"])
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        models: dict[Any, type[BaseModel]] = {"tracking": Tracking, "limits": Limits, "training": Training}
+        models: dict[Any, type[BaseModel]] = {"tracking": Tracking, "limits": Limits, "training": Training, "replicate": Replicate}
         there = models.get(item["loc"][0], Plan).model_fields
         message = f"no such setting; there are {', '.join(there)}"
     if item["type"] == "value_error" and not place:

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.leaderboard import ranked
 from analysis.records import RunDirectory, TrialRecord
 from search.capacity import Capacity
 from search.ledger import Ledger
@@ -21,6 +22,7 @@ from search.leftovers import checkpoints, clear_checkpoints
 from search.lookahead import Lookahead
 from search.plan import Plan, read_plan
 from search.progress import Progress
+from search.replicas import Replicas
 from search.reporting import write_report
 from search.status import best_of
 from search.tracked_facts import run_fact
@@ -113,6 +115,8 @@ class Session:
         try:
             with Progress(self._ledger, self._plan.objective, self.seconds, self._console, more) as progress:
                 reason = self._run_trials(shared, progress, capacity, asked, ahead)
+            done = self._ledger.ending is not None and not self._ledger.ending.gave_up and not reason
+            cut_short = self._replicate(shared, capacity, asked) if done else ""
         except BaseException as error:
             self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             self._state.reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
@@ -127,9 +131,9 @@ class Session:
             self._ledger.settle(ending.reason)
         finished = self._ledger.finished_reason
         self._state.state = "stopped"
-        if finished and ending is not None:
+        if finished and ending is not None and not cut_short:
             self._state.state = "failed" if ending.gave_up or not self._ledger.tally.done else "finished"
-        self._state.reason = finished or reason
+        self._state.reason = cut_short or finished or reason
 
     def _run_trials(
         self,
@@ -185,6 +189,41 @@ class Session:
         if bridge.error:
             raise bridge.error
         return f"asked by {asked[0]}" if asked else "asked by visiontune stop" if folder.stop_file.exists() else ""
+
+    def _replicate(self, shared: dict[str, Any], capacity: Capacity, asked: list[str]) -> str:
+        """Run the best trials again with other seeds, if the plan wants it; returns why that stopped early, if it did."""
+        from search.tune_adapters import Bridge, run_tune
+        from trainables.tune import SearchTrial
+
+        folder, plan = self._folder, self._plan
+        if plan.replicate is None:
+            return ""
+        jobs = Replicas(folder, plan.replicate, plan.objective, plan.seed, self._say)
+
+        def stop_asked() -> bool:
+            return bool(asked) or folder.stop_file.exists()
+
+        if jobs.left:
+            self._say(f"running the best {plan.replicate.top} again with {plan.replicate.seeds} other seeds")
+            bridge = Bridge(jobs, jobs.tune_config(shared), stop_asked, plan.limits.trial_seconds)
+            run_tune(
+                SearchTrial, bridge, self._note_now_and_then, resources=lambda config: capacity.asks(config["space"]),
+                concurrency=capacity.concurrency, alike=capacity.alike, folder=folder.replicas.path / "tune", session=self._state.session,
+            )  # fmt: skip
+            if bridge.error:
+                raise bridge.error
+            if stop_asked():
+                return f"asked by {asked[0] if asked else 'visiontune stop'}, before all of the best had run again"
+            jobs.clear()
+        self._ledger.tally.best = next(iter(ranked(folder.records(), plan.objective)), None)
+        return ""
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _note_now_and_then(self) -> None:
+        if time.monotonic() - self._noted > NOTE_EVERY:
+            self._note()
 
     def _take_news(self) -> None:
         """Do what other terminals asked: more trials (in the plan), configurations to try, the time limit."""
