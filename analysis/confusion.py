@@ -52,7 +52,7 @@ def display_names(classes: Sequence[str], abbreviations: Mapping[str, str]) -> l
 
 @dataclass(frozen=True)
 class Confusion:
-    """The mistakes of one trial on the validation images.
+    """The mistakes of one trial on the validation images, or of another classifier on other images.
 
     Attributes:
         trial: its key.
@@ -152,13 +152,22 @@ def confusion_of(run: RunDirectory, record: TrialRecord, class_order: Sequence[s
     predictions, labels = run.predictions(record), run.validation_labels()
     if predictions is None or labels is None:
         return None
-    classes = run.data().classes
+    return confusion_between(record.key, labels, predictions.astype(labels.dtype), run.data().classes, class_order, abbreviations)
+
+
+def confusion_between(
+    key: str, labels: Int64, given: Int64, classes: Sequence[str], class_order: Sequence[str], abbreviations: Mapping[str, str]
+) -> Confusion:
+    """What a classifier called ``key`` mistook, from (n,) true and (n,) given classes.
+
+    Raises:
+        UserError: if ``class_order`` or ``abbreviations`` do not fit the classes.
+    """
     order = display_order(classes, class_order)
     names = display_names(classes, abbreviations)
-    given = predictions.astype(labels.dtype)
     precision, recall, _, _ = precision_recall_fscore_support(labels, given, labels=order, zero_division=np.nan)
     return Confusion(
-        record.key,
+        key,
         tuple(classes[i] for i in order),
         tuple(names[i] for i in order),
         scores.confusion(labels, given, len(classes))[order][:, order],

@@ -15,9 +15,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import figures
+from analysis.batches import Say, scores_in_batches
 from analysis.bundle import Model, read_bundle, write_bundle
 from analysis.bundle_facts import BundleError, BundleFacts, Measured, write_facts
-from analysis.bundle_knn import Int64, KnnModel
+from analysis.bundle_knn import Float64, Int64, KnnModel
 from analysis.confusion import display_order
 from analysis.curves import learning_curves
 from analysis.export_knn import leave_out, make_knn
@@ -187,15 +188,18 @@ def _count_test_score(run: RunDirectory, record: TrialRecord, test: Measured) ->
 
 @dataclass(frozen=True)
 class Evaluated:
-    """How a bundle does on a dataset."""
+    """How a bundle does on a dataset: in all, and (n,) true classes, (n,) given ones and (n, classes) scores of each image."""
 
     split: str
     measured: Measured
     confusion: Int64
+    labels: Int64
+    predictions: Int64
+    scores: Float64
 
 
-def evaluate(folder: Path, spec: str, skip_unreadable: bool = False) -> Evaluated:
-    """Score a bundle on the test split of a dataset (else its val split, else its images).
+def evaluate(folder: Path, spec: str, skip_unreadable: bool = False, say: Say = lambda done, of: None) -> Evaluated:
+    """Score a bundle on the test split of a dataset (else its val split, else its images); ``say`` is told after each batch.
 
     On the test images of the run it comes from, the bundle counts one more look.
 
@@ -210,11 +214,11 @@ def evaluate(folder: Path, spec: str, skip_unreadable: bool = False) -> Evaluate
         raise BundleError(f"{spec} has a class that the bundle has not: {', '.join(unknown)}; it has {', '.join(model.facts.classes)}")
     index = np.array([model.facts.classes.index(c) for c in dataset.classes], np.int64)
     truth = index[part.labels]
-    predictions, _ = model.scores_of(part.images)
+    predictions, scores = scores_in_batches(model, part.images, say)
     if part.fingerprint == model.facts.test_fingerprint:
         write_facts(folder, model.facts.model_copy(update={"test_evaluations": model.facts.test_evaluations + 1}))
     measured = _measured(model, truth, predictions, name, model.how_tested)
-    return Evaluated(name, measured, confusion(truth, predictions, len(model.facts.classes)))
+    return Evaluated(name, measured, confusion(truth, predictions, len(model.facts.classes)), truth, predictions, scores)
 
 
 def read_options(model: Model, skip_unreadable: bool = False) -> ReadOptions:

@@ -66,10 +66,20 @@ def confusion(counts: Int64, classes: Sequence[str], title: str) -> Figure:
         counts: (c, c); row: true class, column: predicted class.
         classes: names, in the order of rows and columns.
     """
+    return confusions([(counts, classes, title)])
+
+
+def confusions(matrices: Sequence[tuple[Int64, Sequence[str], str]]) -> Figure:
+    """Confusion matrices side by side: (counts, classes, title) of each, as ``confusion`` draws one."""
+    side = float(np.clip(2.5 + 0.42 * max(len(classes) for _, classes, _ in matrices), 4.5, 30))
+    figure = Figure(figsize=((side + 1) * len(matrices), side), layout="constrained")
+    for axes, matrix in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices, strict=True):
+        _confusion(figure, axes, *matrix)
+    return figure
+
+
+def _confusion(figure: Figure, axes: Axes, counts: Int64, classes: Sequence[str], title: str) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = float(np.clip(2.5 + 0.42 * len(classes), 4.5, 30))
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.add_subplot()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.02, label="share of the true class")
     ticks = range(len(classes))
@@ -85,7 +95,6 @@ def confusion(counts: Int64, classes: Sequence[str], title: str) -> Figure:
                 if share >= 0.005:
                     color = "white" if share > 0.5 else "black"
                     axes.text(column, row, f"{share:.2f}".lstrip("0"), ha="center", va="center", fontsize=6.5, color=color)
-    return figure
 
 
 def reference_lines(axes: Axes, reference: Mapping[str, float], linestyle: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, stdev
 from typing import Any
 
 from analysis.csv_text import csv_of_dicts
@@ -12,10 +13,21 @@ from spaces import SPACES
 
 
 def ranked(records: Iterable[TrialRecord], objective: str = "val_accuracy") -> list[TrialRecord]:
-    """COMPLETE trials within the constraints, from best to worst by the objective; equals by space and number."""
+    """COMPLETE trials within the constraints, from best to worst by the objective; equals by space and number.
+
+    Those that were run again with other seeds come first, by the mean over these: of the others nobody knows how lucky they were.
+    """
     complete = [r for r in records if r.state == "COMPLETE" and objective in r.metrics and not r.violations]
     sign = -1.0 if METRICS[objective].direction == "maximize" else 1.0
-    return sorted(complete, key=lambda record: (sign * record.metrics[objective], record.space, record.number))
+    return sorted(complete, key=lambda record: (not record.replicas, sign * record.value(objective), record.space, record.number))
+
+
+def replicas(record: TrialRecord, objective: str) -> dict[str, Any] | None:
+    """How a trial did with other seeds: {seeds, mean, spread}, the standard deviation as the spread; None if it was not run again."""
+    values = [found[objective] for found in record.replicas.values()]
+    if not values:
+        return None
+    return {"seeds": sorted(record.replicas), "mean": fmean(values), "spread": stdev(values) if len(values) > 1 else 0.0}
 
 
 def find_record(records: list[TrialRecord], trial: str) -> TrialRecord:
@@ -82,6 +94,7 @@ def rows(
             **{name: record.metrics[name] for name in METRICS if name in record.metrics},
             "passes": [name for name, value in reference.items() if record.metrics.get("val_accuracy", 0.0) > value],
             "seconds": record.seconds,
+            **({"replicas": found} if (found := replicas(record, objective)) else {}),
             "config": record.config,
             **({"front": record.key in front} if tradeoff else {}),
         }

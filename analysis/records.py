@@ -9,6 +9,7 @@ RUNS/NAME/plan.yaml          the plan, as resolved
           trials/SPACE/N/    result.json, log.txt; steps.jsonl, a line a report;
                              traceback.txt of a failure; predictions.npy of a trial
                              that was among the best; weights/ of a network: best and last epoch
+          replicas/          the best trials run again with other seeds: jobs.json says which, and trials/ as above
           start/             the bundle that networks start from, if they do
           requests/          what was asked of the driver and is not done yet
           outbox/            what MLflow is to be told
@@ -31,11 +32,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from analysis.working_copy import copy_of, working_copy
 from spaces.errors import UserError
@@ -82,6 +84,7 @@ class TrialRecord(BaseModel):
         violations: constraints it breaks, in words.
         infeasible: it was never run, since it was known to break a constraint.
         gpu_seconds: seconds times GPUs.
+        replicas: seed to the metrics that it had when it was run again with that; not part of its own file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,10 +104,15 @@ class TrialRecord(BaseModel):
     violations: tuple[str, ...] = ()
     infeasible: bool = False
     gpu_seconds: float = 0.0
+    replicas: dict[int, dict[str, float]] = Field(default={}, exclude=True)
 
     @property
     def key(self) -> str:
         return f"{self.space}/{self.number}"
+
+    def value(self, metric: str) -> float:
+        """A metric as the trial stands by it: the mean over its replicas, where there are any."""
+        return fmean(found[metric] for found in self.replicas.values()) if self.replicas else self.metrics[metric]
 
 
 class DataFacts(BaseModel):
@@ -198,6 +206,10 @@ class RunDirectory:
     @property
     def start(self) -> Path:
         return self.path / "start"
+
+    @property
+    def replicas(self) -> RunDirectory:
+        return RunDirectory(self.path / "replicas")
 
     @property
     def report(self) -> Path:
@@ -318,9 +330,25 @@ class RunDirectory:
             ) from error
 
     def records(self) -> list[TrialRecord]:
-        """Every finished trial, by space and number."""
-        keys = sorted(self._trial_keys())
-        return [record for space, number in keys if (record := self.record(space, number)) is not None]
+        """Every finished trial, by space and number, with its replicas."""
+        keys, replicas = sorted(self._trial_keys()), self.replicated()
+        records = [record for space, number in keys if (record := self.record(space, number)) is not None]
+        return [record.model_copy(update={"replicas": replicas.get(record.key, {})}) for record in records] if replicas else records
+
+    def replicated(self) -> dict[str, dict[int, dict[str, float]]]:
+        """Of each trial that was run again with every seed that was asked for: seed to metrics."""
+        jobs_file = self.replicas.path / "jobs.json"
+        if not jobs_file.is_file():
+            return {}
+        found: dict[str, dict[int, dict[str, float]]] = {}
+        unfinished = set()
+        for number, job in enumerate(read_json(jobs_file)):
+            key, record = f"{job['space']}/{job['trial']}", self.replicas.record(job["space"], number)
+            if record is None:
+                unfinished.add(key)
+            elif record.state == "COMPLETE":
+                found.setdefault(key, {})[int(job["seed"])] = record.metrics
+        return {key: metrics for key, metrics in found.items() if key not in unfinished}
 
     def _trial_keys(self) -> Iterator[tuple[str, int]]:
         for path in (self.path / "trials").glob("*/*"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis import figures
@@ -22,6 +23,10 @@ from analysis.records import RunDirectory, TrialRecord, write_whole
 from analysis.search_files import SearchPart, search_part
 from analysis.significance import first_against_next, intervals
 
+Pictures = Callable[[Sequence[int]], Mapping[int, bytes]]
+"""Gives JPEG pictures of validation images by their row, as far as they can be had."""
+EXAMPLES = 3
+"""Pictures that are shown of each pair of classes that are confused."""
 SHOWN = 15
 """Rows of the leaderboard that the HTML report shows; the CSV has all."""
 
@@ -38,6 +43,7 @@ class ReportSettings:
         tradeoff: further objectives; the trials on the Pareto front come first then.
         image_size: side of what networks see, pixels.
         importances: which parameters mattered, where a study could be read.
+        pictures: gives small pictures of validation images.
     """
 
     objective: str = "val_accuracy"
@@ -47,6 +53,7 @@ class ReportSettings:
     tradeoff: Sequence[str] = ()
     image_size: int = 32
     importances: Sequence[Importance] = ()
+    pictures: Pictures = lambda rows: {}
 
 
 def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
@@ -67,7 +74,8 @@ def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
         files |= _confusion_files(found)
     search = search_part(run.name, records, objective, reference, settings.importances)
     files |= search.files
-    files["report.html"] = _html(run, (objective, *tradeoff), reference, records, table, files, found, search)
+    shown = _examples(run, best[0], found, settings.pictures) if found else []
+    files["report.html"] = _html(run, (objective, *tradeoff), reference, records, table, files, found, shown, search)
     for name, content in files.items():
         write_whole(run.report / name, content)
     return [run.report / name for name in files]
@@ -100,6 +108,17 @@ def _confusion_files(found: Confusion) -> dict[str, str | bytes]:
     }
 
 
+def _examples(run: RunDirectory, record: TrialRecord, found: Confusion, pictures: Pictures) -> list[list[str]]:
+    """Of each pair that is confused most a few images, as data URIs; none where they cannot be had."""
+    labels, given, classes = run.validation_labels(), run.predictions(record), run.data().classes
+    assert labels is not None  # or there would be no confusion to show
+    assert given is not None
+    pairs = [(classes.index(pair["true"]), classes.index(pair["predicted"])) for pair in found.pairs()]
+    rows = [np.flatnonzero((labels == true) & (given == taken))[:EXAMPLES].tolist() for true, taken in pairs]
+    there = pictures([row for some in rows for row in some]) if pairs else {}
+    return [["data:image/jpeg;base64," + base64.b64encode(there[row]).decode() for row in some if row in there] for some in rows]
+
+
 def _html(
     run: RunDirectory,
     objectives: Sequence[str],
@@ -108,6 +127,7 @@ def _html(
     table: list[dict[str, Any]],
     files: Mapping[str, str | bytes],
     found: Confusion | None,
+    examples: list[list[str]],
     search: SearchPart,
 ) -> str:
     # Names of classes, files and trials come from the user's data: everything is escaped.
@@ -130,11 +150,13 @@ def _html(
         infeasible=sum(record.infeasible for record in records),
         best=table[0] if table else None,
         table=table[:SHOWN],
+        again=any("replicas" in row for row in table),
         hidden=max(0, len(table) - SHOWN),
         failures=[record for record in records if record.failure][:SHOWN],
         pictures=pictures,
         models=model_table(best_networks(records, objectives[0])),
         confusion=found,
+        examples=examples,
         search=search,
         interval=intervals(run, order[table[0]["rank"] - 1 :][:1])[0] if table else None,
         against=first_against_next(run, order) if table and table[0]["rank"] == 1 else None,

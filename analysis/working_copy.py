@@ -35,7 +35,9 @@ AT_A_TIME = 8
 """Files sent or fetched at once."""
 OWN = {"lock", "plan.lock", "stop", LEASE, "outbox/sent.json"}
 """What is said of one machine, or of one working copy, and is neither sent nor fetched."""
-FOLDERS = ("outbox", "report", "start", "trials")
+FOLDERS = ("outbox", "replicas", "report", "start", "trials")
+REPLICAS = "replicas"
+"""A folder of a run that is one itself."""
 WEIGHTS = re.compile(r"trials/[^/]+/\d+/weights/[^/]+")
 
 
@@ -171,7 +173,10 @@ def shown(runs_dir: Path) -> str:
 
 
 def remote_of(run: Path) -> Remote | None:
-    """Where a run's folder is mirrored to; None if it is not."""
+    """Where the folder of a run, or of its replicas, is mirrored to; None if it is not."""
+    if run.name == REPLICAS:
+        outer = remote_of(run.parent)
+        return outer.child(REPLICAS) if outer else None
     copy = copy_of(run.parent)
     return copy.remote.child(run.name) if copy else None
 
@@ -193,7 +198,7 @@ def sendable(run: Path) -> dict[str, tuple[int, int]]:
                 if entry.name.startswith(".") or name in OWN:
                     continue
                 if entry.is_dir():
-                    if name not in ("tune", "requests"):
+                    if name not in ("tune", f"{REPLICAS}/tune", "requests"):
                         waiting.append(Path(entry.path))
                     continue
                 with contextlib.suppress(FileNotFoundError):

@@ -14,7 +14,18 @@ from pathlib import Path
 
 import typer
 
-from search import cli_analysis, cli_cache, cli_describe, cli_doctor, cli_life, cli_results, cli_search
+from search import (
+    cli_analysis,
+    cli_cache,
+    cli_describe,
+    cli_doctor,
+    cli_life,
+    cli_reproduce,
+    cli_results,
+    cli_search,
+    cli_together,
+    cli_use,
+)
 from spaces.errors import UserError
 
 # typer carries its own click, and names the base of its usage errors nowhere public
@@ -27,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-GROUPS = (cli_search, cli_life, cli_results, cli_analysis, cli_cache, cli_describe, cli_doctor)
+GROUPS = (cli_search, cli_life, cli_results, cli_analysis, cli_cache, cli_describe, cli_doctor, cli_reproduce, cli_together, cli_use)
 for command in itertools.chain.from_iterable(group.COMMANDS for group in GROUPS):
     app.command(name=command.__name__.rstrip("_"))(command)
 

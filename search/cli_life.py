@@ -101,6 +101,27 @@ def extend(
     return 0
 
 
+def replicate(
+    run: RunName,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Other seeds for each: of the vocabulary, or of the training.")] = 3,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> int:
+    """Run the best trials of a search again with other seeds, on validation images; best and export go by their means then."""
+    from analysis.records import RunDirectory, RunError, write_whole
+    from search.plan import read_plan
+    from search.replicate import Replicate
+    from search.runner import resume as resume_search
+
+    folder = RunDirectory.find(run, runs_dir)
+    if folder.alive():
+        raise RunError(f"run {folder.name} is running; wait until it has ended, or stop it: visiontune stop {run}")
+    plan = read_plan(folder.plan_file).model_copy(update={"replicate": Replicate(top=top, seeds=seeds)})
+    write_whole(folder.plan_file, plan.to_yaml())
+    return say_ended(resume_search(folder), json_)
+
+
 def enqueue(
     run: RunName,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A parameter's value; what is left open is drawn.")],
@@ -172,4 +193,4 @@ def _plain(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-COMMANDS = (resume, status, stop, extend, enqueue, retry)
+COMMANDS = (resume, status, stop, extend, replicate, enqueue, retry)

@@ -14,24 +14,27 @@ import typer
 
 from search.cli_search import RUNS, Json, RunName, RunsDir
 
-Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by visiontune export.")]
-SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Name of a run in the runs directory, or its path; or several.")]
 
 
 def best(
-    run: RunName,
+    run: Runs,
     top: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
-    """The best configurations of a run, by validation alone; with several objectives, the whole Pareto front."""
+    """The best configurations of a run, by validation alone; with several objectives, the whole Pareto front. Of several runs: of all."""
     from analysis.leaderboard import ranked, rows, short_config
     from analysis.metrics import METRICS
     from analysis.records import RunDirectory
     from analysis.significance import first_against_next, intervals
     from search.plan import read_plan
+    from search.side_by_side import best_of_several
 
-    folder = RunDirectory.find(run, runs_dir)
+    if len(run) > 1:
+        best_of_several(run, top, runs_dir, json_)
+        return
+    folder = RunDirectory.find(run[0], runs_dir)
     plan = read_plan(folder.plan_file)
     records = folder.records()
     order = ranked(records, plan.objective)
@@ -54,19 +57,33 @@ def best(
             f"{name} {row[name]:.{METRICS[name].digits}f}" for name in dict.fromkeys((*plan.objectives, "val_accuracy")) if name in row
         )
         sure = f"  (accuracy {spread[0]:.4f} to {spread[1]:.4f}, 95 %)" if spread else ""
+        if again := row.get("replicas"):
+            scores = f"mean {again['mean']:.4f} ± {again['spread']:.4f} of {len(again['seeds'])} other seeds; {scores}"
         print(f"{row['rank']:>3}  {row['trial']:<18} {scores}{sure}{passes}\n     {short_config(row['config'], row['space'])}")
         if against and row["rank"] == 1:
             print(f"     {against}")
 
 
-def report(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
-    """Write leaderboard, curves, confusion matrix, how the search went, report.html and search.html; also while a search runs."""
+def report(
+    run: Runs,
+    out: Annotated[Path | None, typer.Option(help="Where the page of several runs goes; by default comparison-….")] = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """Write leaderboard, curves, confusion matrix, how the search went, report.html and search.html; also while a search runs.
+
+    Of several runs: one page that compares them, and says if their figures cannot be compared.
+    """
     from analysis.records import RunDirectory
     from search.plan import read_plan
     from search.reporting import write_report
+    from search.side_by_side import report_of_several
 
-    folder = RunDirectory.find(run, runs_dir)
-    files = write_report(folder, read_plan(folder.plan_file))
+    if len(run) > 1:
+        files = report_of_several(run, out, runs_dir)
+    else:
+        folder = RunDirectory.find(run[0], runs_dir)
+        files = write_report(folder, read_plan(folder.plan_file))
     print(json.dumps([str(file) for file in files]) if json_ else "\n".join(str(file) for file in files))
 
 
@@ -102,16 +119,23 @@ def export(
     refit: Annotated[
         bool, typer.Option("--refit", help="Train the network again, on all training images, those included that chose it.")
     ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write a network as model.onnx too, checked in onnxruntime.")] = False,
+    register: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Register the bundle in MLflow under this name, with the alias best.")
+    ] = None,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
     """Export the best configuration as a bundle, checked, and scored on the test split."""
+    from analysis.bundle import read_facts
     from analysis.export import Wish
     from analysis.export import export as write
+    from analysis.export_onnx import check_onnx, write_onnx
     from analysis.leaderboard import chosen_record
     from analysis.records import RunDirectory
     from search.exports import source_of
     from search.plan import read_plan
+    from search.registered import Registry
     from trainables.stage_cache import stage_cache
 
     if epoch not in ("last", "best"):
@@ -121,13 +145,21 @@ def export(
     none = f"run {folder.name} has no complete trial to export; visiontune status {run} says how it stands"
     record = chosen_record(folder.records(), plan.objective, trial, none)
     cache = stage_cache(folder.path.parent, plan.cache_gib)
+    check_onnx(record, onnx)
+    registry = Registry(folder, plan) if register else None
     done = write(source_of(folder, plan, cache), record, out, Wish(not no_test, epoch, refit, _say_epoch(time.monotonic())))
+    difference = write_onnx(out) if onnx else None
+    version = registry.register(out, read_facts(out), record.key, register, max(record.steps - 1, 0)) if registry and register else None
     if json_:
         facts = {"bundle": str(done.bundle), "trial": done.trial, "val_accuracy": done.val_accuracy, "test_accuracy": done.test_accuracy}
-        print(json.dumps(facts))
+        print(json.dumps({**facts, "onnx_difference": difference, "registered": register, "version": version}))
         return
     test = "not scored" if done.test_accuracy is None else f"{done.test_accuracy:.4f}"
     print(f"{done.bundle}: trial {done.trial}, val_accuracy {done.val_accuracy:.4f}, test_accuracy {test}")
+    if difference is not None:
+        print(f"{out / 'model.onnx'}: scores differ from torch's by at most {difference:.1e}")
+    if version is not None:
+        print(f"registered: models:/{register}/{version}, and as models:/{register}@best")
 
 
 def _say_epoch(began: float) -> Callable[[int, int, Mapping[str, float]], None]:
@@ -142,43 +174,6 @@ def _say_epoch(began: float) -> Callable[[int, int, Mapping[str, float]], None]:
         print(line, file=sys.stderr, flush=True)
 
     return say
-
-
-def evaluate(
-    bundle: Bundle,
-    dataset: Annotated[str, typer.Option(help="SPEC of the images; see visiontune datasets.")],
-    skip_unreadable: SkipUnreadable = False,
-    json_: Json = False,
-) -> None:
-    """Score a bundle on the test split of a dataset."""
-    from analysis.bundle import read_bundle
-    from analysis.export import evaluate as score
-
-    found = score(bundle, dataset, skip_unreadable)
-    measured, classes = found.measured, read_bundle(bundle).facts.classes
-    if json_:
-        scores = measured.model_dump(exclude={"scheme"})
-        print(json.dumps({**scores, "classes": classes, "confusion": found.confusion.tolist()}, ensure_ascii=False))
-        return
-    print(
-        f"{found.split}: accuracy {measured.accuracy:.4f}, balanced {measured.balanced_accuracy:.4f}, "
-        f"macro F1 {measured.macro_f1:.4f}, n = {measured.n:,}"
-    )
-
-
-def predict(
-    bundle: Bundle, image: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")], json_: Json = False
-) -> None:
-    """The class of each image, with a score for every class."""
-    from analysis.predict import predict as classify
-
-    rows = classify(bundle, image)
-    if json_:
-        print(json.dumps(rows, ensure_ascii=False))
-        return
-    for row in rows:
-        scores = sorted(row["scores"].items(), key=lambda item: -item[1])
-        print(f"{row['path']}: {row['class']}  ({', '.join(f'{name} {score:.3f}' for name, score in scores)})")
 
 
 def spaces(json_: Json = False) -> None:
@@ -236,30 +231,4 @@ def datasets(json_: Json = False) -> None:
         print(f"{spec:22} {doc}")
 
 
-def reproduce(
-    tables: Annotated[str, typer.Option(help="Tables of the report, separated by commas.")] = "2",
-    scenes: Annotated[Path | None, typer.Option(help="Folder of the 15 scenes, with train and test.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Vocabularies that tables 3 and 4 are made with.")] = 3,
-    runs_dir: RunsDir = RUNS,
-    json_: Json = False,
-) -> None:
-    """The report's tables, its numbers beside ours; selected on the test images, as the report did."""
-    from search.plan import Plan
-    from search.reproduce import reproduce as run_tables
-    from trainables.stage_cache import stage_cache
-
-    found = run_tables(tables, scenes, seeds, stage_cache(runs_dir, Plan.model_fields["cache_gib"].default))
-    if json_:
-        print(json.dumps(found))
-        return
-    for name, table in found.items():
-        label = "step" if "step" in table else "k"
-        drawn = f", mean and spread over {len(table['by_seed'])} vocabularies" if "by_seed" in table else ""
-        print(f"{name}: {table['title']} ({table['n']:,} {table['split']} images{drawn})")
-        print(f"{label:>4}  report    ours  difference{'  spread' if drawn else ''}")
-        spreads = table.get("spread", [None] * len(table["ours"]))
-        for column, theirs, ours, spread in zip(table[label], table["report"], table["ours"], spreads, strict=True):
-            print(f"{column:>4}  {theirs:.4f}  {ours:.4f}  {ours - theirs:+.4f}" + ("" if spread is None else f"     {spread:.4f}"))
-
-
-COMMANDS = (best, report, curves, export, evaluate, predict, spaces, samplers, datasets, reproduce)
+COMMANDS = (best, report, curves, export, spaces, samplers, datasets)

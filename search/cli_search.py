@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,6 +72,9 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of samplers, folds and vocabularies.")] = None,
     validation: Annotated[str | None, typer.Option(help="auto, leave-one-out, k-fold, val or hold-out.")] = None,
+    replicate: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Run the best N again with other seeds at the end, and go by their means.")
+    ] = None,
     concurrency: Annotated[int | None, typer.Option(help="Trials at a time.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs that a network is trained for.")] = None,
     init: Annotated[Path | None, typer.Option(metavar="BUNDLE", help="Exported network that every network starts from.")] = None,
@@ -79,7 +83,7 @@ def run(
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read, and count them.")
     ] = False,
-    tracking_uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; sqlite in the runs directory by default.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; by default MLFLOW_TRACKING_URI, or sqlite here.")] = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Tell MLflow nothing.")] = False,
     address: Address = None,
     runs_dir: RunsDir = RUNS,
@@ -97,6 +101,8 @@ def run(
         "gpus_per_trial": gpus_per_trial,
     }  # fmt: skip
     settings |= {key: value for key, value in given.items() if value is not None}
+    if replicate:
+        settings["replicate"] = {**(settings.get("replicate") or {}), "top": replicate}
     if objective:
         settings.pop("tradeoff", None)
     pairs = {"--set": set_, "--pruner-option": pruner_option, "--sampler-option": sampler_option, "--limit": limit}
@@ -109,6 +115,8 @@ def run(
     trained = {"epochs": epochs, "start_from": str(init) if init else None, "cpus_per_trial": cpus_per_trial}
     if trained := {key: value for key, value in trained.items() if value is not None}:
         settings["training"] = {**settings.get("training", {}), **trained}
+    if not tracking_uri and not settings.get("tracking"):
+        tracking_uri = os.environ.get("MLFLOW_TRACKING_URI")
     if tracking_uri or no_tracking:
         settings["tracking"] = {**settings.get("tracking", {}), "enabled": not no_tracking} | (
             {"uri": tracking_uri} if tracking_uri else {}
@@ -181,8 +189,10 @@ def say_ended(summary: Summary, json_: bool) -> int:
     if best:
         from analysis.leaderboard import short_config
 
+        again = f"  (mean of {len(best.replicas)} other seeds {best.value('val_accuracy'):.4f})" if best.replicas else ""
         console.print(
-            f"best       {best.key}  val_accuracy {best.metrics['val_accuracy']:.4f}\n           {short_config(best.config, best.space)}",
+            f"best       {best.key}  val_accuracy {best.metrics['val_accuracy']:.4f}{again}\n"
+            f"           {short_config(best.config, best.space)}",
             markup=False,
         )
     if summary.counts["FAIL"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,18 @@ def trial_fact(record: TrialRecord, history: list[dict[str, Any]]) -> Fact:
 class Outbox:
     """The facts of one run, in the order they happened.
 
-    A fact is a dict with ``kind``: ``run`` (the search began), ``trial`` (one ended),
-    ``file`` (something to attach), ``end`` (the driver stopped).
+    A fact is a dict with ``kind``: ``run`` (a driver began), ``trial`` (one ended),
+    ``report`` (it was written), ``end`` (the driver stopped).
+
+    Attributes:
+        seconds: that appending has taken: all that a search ever waits for MLflow.
     """
 
     def __init__(self, folder: Path) -> None:
         self._facts = folder / "facts.jsonl"
         self._cursor = folder / "sent.json"
         self._mirrored = folder / ".mirrored"
+        self.seconds = 0.0
         folder.mkdir(parents=True, exist_ok=True)
 
     def repair(self) -> None:
@@ -41,10 +46,12 @@ class Outbox:
         cut_half_line(self._facts)
 
     def append(self, fact: Fact) -> None:
+        began = time.perf_counter()
         with open(self._facts, "a", encoding="utf-8") as file:
             file.write(json.dumps(fact, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        self.seconds += time.perf_counter() - began
 
     def read(self, offset: int = 0, most: int | None = None) -> Iterator[tuple[Fact, int]]:
         """Facts from byte ``offset`` on, each with the offset behind it; only whole lines."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from analysis.metrics import METRICS
 from analysis.records import NAME
 from search.limits import Bound, Limits
+from search.replicate import Replicate
 from search.training import Training
 from spaces import Space, get_space
 from spaces.errors import UserError
@@ -38,7 +40,7 @@ class Tracking(BaseModel):
 
     Attributes:
         enabled: False sends nothing.
-        uri: MLflow's tracking URI; by default sqlite in the runs directory.
+        uri: MLflow's tracking URI; by default sqlite in the runs directory. Credentials come from MLflow's own environment variables.
         experiment: MLflow experiment.
     """
 
@@ -47,6 +49,17 @@ class Tracking(BaseModel):
     enabled: bool = True
     uri: str | None = None
     experiment: str = "visiontune"
+
+    @field_validator("uri")
+    @classmethod
+    def _no_secret(cls, uri: str | None) -> str | None:
+        parts = urlsplit(uri or "")
+        if parts.password is not None or (parts.scheme.startswith("http") and parts.username) or "password" in parse_qs(parts.query):
+            raise ValueError(
+                "a plan is kept and shown, so neither user nor password belongs in it: put them into MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, a token into MLFLOW_TRACKING_TOKEN, and a database's password into PGPASSWORD or ~/.my.cnf"
+            )
+        return uri
 
 
 class Plan(BaseModel):
@@ -77,6 +90,7 @@ class Plan(BaseModel):
         validation: ``auto`` is the dataset's val split if it has one, else leave-one-out, or hold-out where networks are trained.
         folds: of k-fold.
         hold_out: fraction of train set aside, for validation ``hold-out``.
+        replicate: the best trials are run again with other seeds when the search has ended, and stand by their means.
         set: parameter to value, list, or "low..high"; replaces the space's own domain.
         concurrency: trials at a time, at most four a core, or as many networks as there is room for; if None, one more than
             the cores, or as many.
@@ -111,6 +125,7 @@ class Plan(BaseModel):
     validation: Literal["auto", "leave-one-out", "k-fold", "val", "hold-out"] = "auto"
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    replicate: Replicate | None = None
     set: dict[str, Setting] = {}
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     max_side: Annotated[int, Field(ge=8, le=10_000)] = 512
@@ -280,13 +295,13 @@ def _complaint(item: Any) -> str:
     place = ".".join(str(part) for part in item["loc"])
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        models: dict[Any, type[BaseModel]] = {"tracking": Tracking, "limits": Limits, "training": Training}
+        models: dict[Any, type[BaseModel]] = {"tracking": Tracking, "limits": Limits, "training": Training, "replicate": Replicate}
         there = models.get(item["loc"][0], Plan).model_fields
         message = f"no such setting; there are {', '.join(there)}"
     if item["type"] == "value_error" and not place:
         return message
-    got = item["input"]
-    return f"{place}: {message[0].lower()}{message[1:]}, but got {got!r}" if item["type"] != "missing" else f"{place}: is missing"
+    got = re.sub(r"(//[^/@\s]*@|password=[^&'\s]*)", "…", repr(item["input"]))  # what is said may end in a log
+    return f"{place}: {message[0].lower()}{message[1:]}, but got {got}" if item["type"] != "missing" else f"{place}: is missing"
 
 
 def read_plan(path: Path) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import time
 from collections.abc import Mapping
@@ -27,6 +28,11 @@ def facts(plan: Plan, fingerprint: str) -> dict[str, Any]:
         "time": time.time(),
         "node": platform.node(),
         **software(),
+        "system": {
+            "platform": platform.platform(),
+            "cores": len(os.sched_getaffinity(0)),
+            "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        },
         "plan_sha256": hashlib.sha256(plan.to_yaml().encode()).hexdigest(),
         "plan": plan.model_dump(mode="json", exclude={"tracking", "storage"}),
         "data": fingerprint,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from analysis.examples import thumbnails
 from analysis.importance import Importance
 from analysis.records import RunDirectory, RunError
 from analysis.report import ReportSettings
 from analysis.report import write_report as write
-from search.plan import Plan
+from search.plan import NO_DATASET, Plan
 
 
 def write_report(run: RunDirectory, plan: Plan) -> list[Path]:
@@ -23,8 +26,17 @@ def write_report(run: RunDirectory, plan: Plan) -> list[Path]:
             tradeoff=plan.tradeoff,
             image_size=plan.training.image_size,
             importances=_importances(run, plan),
+            pictures=partial(_pictures, run, plan),
         ),
     )
+
+
+def _pictures(run: RunDirectory, plan: Plan, rows: Sequence[int]) -> dict[int, bytes]:
+    """Small pictures of validation images by their row, as far as the dataset is there."""
+    labels, data = run.validation_labels(), run.data()
+    if labels is None or plan.dataset == NO_DATASET:
+        return {}
+    return thumbnails(data.spec, plan.read_options(), data.skipped, plan.validation_for(data.sizes).split, labels, rows)
 
 
 def _importances(run: RunDirectory, plan: Plan) -> list[Importance]:

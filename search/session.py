@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.leaderboard import ranked
 from analysis.records import RunDirectory, TrialRecord
 from analysis.working_copy import place_of
 from search.capacity import Capacity
@@ -22,10 +23,13 @@ from search.leftovers import checkpoints, clear_checkpoints
 from search.lookahead import Lookahead
 from search.plan import Plan, read_plan
 from search.progress import Progress
+from search.replicas import Replicas
 from search.reporting import write_report
 from search.status import best_of
+from search.tracked_facts import run_fact
 from search.tracking import Sender, Tracker
 
+logger = logging.getLogger("visiontune.session")
 TRACKING_PATIENCE = 60.0
 """Seconds that a finished search waits for MLflow before it leaves the rest to ``sync``."""
 NOTE_EVERY = 0.5
@@ -106,13 +110,15 @@ class Session:
         Raises:
             Exception: whatever kept the search from writing down what came out (a full disk, say).
         """
-        self._ledger.outbox.append(self._run_fact(fingerprint))
+        self._ledger.outbox.append(run_fact(self._folder, self._plan, fingerprint, capacity.gpus))
         self._take_news()  # what was asked while no driver was there comes first
         if self._tracker:
             self._tracker.start()
         try:
             with Progress(self._ledger, self._plan.objective, self.seconds, self._console, more) as progress:
                 reason = self._run_trials(shared, progress, capacity, asked, ahead)
+            done = self._ledger.ending is not None and not self._ledger.ending.gave_up and not reason
+            cut_short = self._replicate(shared, capacity, asked) if done else ""
         except BaseException as error:
             self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             self._state.reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
@@ -127,9 +133,9 @@ class Session:
             self._ledger.settle(ending.reason)
         finished = self._ledger.finished_reason
         self._state.state = "stopped"
-        if finished and ending is not None:
+        if finished and ending is not None and not cut_short:
             self._state.state = "failed" if ending.gave_up or not self._ledger.tally.done else "finished"
-        self._state.reason = finished or reason
+        self._state.reason = cut_short or finished or reason
 
     def _run_trials(
         self,
@@ -189,6 +195,43 @@ class Session:
             raise bridge.error
         return f"asked by {asked[0]}" if asked else "asked by visiontune stop" if folder.stop_file.exists() else ""
 
+    def _replicate(self, shared: dict[str, Any], capacity: Capacity, asked: list[str]) -> str:
+        """Run the best trials again with other seeds, if the plan wants it; returns why that stopped early, if it did."""
+        from search.tune_adapters import Bridge, run_tune
+        from trainables.tune import SearchTrial
+
+        folder, plan = self._folder, self._plan
+        if plan.replicate is None:
+            return ""
+        jobs = Replicas(folder, plan.replicate, plan.objective, plan.seed, self._say)
+
+        def stop_asked() -> bool:
+            return bool(asked) or folder.stop_file.exists()
+
+        if jobs.left:
+            self._say(f"running the best {plan.replicate.top} again with {plan.replicate.seeds} other seeds")
+            bridge = Bridge(jobs, jobs.tune_config(shared), stop_asked, plan.limits.trial_seconds, capacity.now)
+            asks = {name: capacity.asks(name) for name in plan.spaces}
+            run_tune(
+                SearchTrial, bridge, self._note_now_and_then, resources=lambda config: asks[config["space"]],
+                concurrency=capacity.concurrency, joined=bool(shared.get("joined")), alike=capacity.alike,
+                place=place_of(folder.replicas.path), session=self._state.session,
+            )  # fmt: skip
+            if bridge.error:
+                raise bridge.error
+            if stop_asked():
+                return f"asked by {asked[0] if asked else 'visiontune stop'}, before all of the best had run again"
+            jobs.clear()
+        self._ledger.tally.best = next(iter(ranked(folder.records(), plan.objective)), None)
+        return ""
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _note_now_and_then(self) -> None:
+        if time.monotonic() - self._noted > NOTE_EVERY:
+            self._note()
+
     def _take_news(self) -> None:
         """Do what other terminals asked: more trials (in the plan), configurations to try, the time limit."""
         changed = self._folder.plan_file.stat().st_mtime_ns
@@ -203,6 +246,7 @@ class Session:
         state, tally = self._state, self._ledger.tally
         state.seconds, state.trials, state.infeasible = self.seconds(), self._ledger.states(), tally.infeasible
         state.best = best_of(tally.best)
+        state.tracking_error = self._tracker.error if self._tracker else ""
         self._folder.write_state(state)
 
     def finish(self) -> Summary:
@@ -210,25 +254,16 @@ class Session:
         plan, ledger, folder, state, tally = self._plan, self._ledger, self._folder, self._state, self._ledger.tally
         self._note()
         clear_checkpoints(folder, plan.objectives)
-        for path in write_report(folder, plan):
-            ledger.outbox.append({"kind": "file", "path": str(path.relative_to(folder.path)), "folder": "report"})
+        files = [str(path.relative_to(folder.path)) for path in write_report(folder, plan)]
+        ledger.outbox.append({"kind": "report", "files": files})
         best = {f"best_{name}": value for name, value in (tally.best.metrics if tally.best else {}).items()}
         ledger.outbox.append({"kind": "end", "time": time.time(), "state": state.state, "metrics": {**best, "seconds": state.seconds}})
         self._keep()
+        logger.info("the outbox took %.3f s of %.1f s", ledger.outbox.seconds, time.monotonic() - self._began)
         if self._tracker:
             state.tracking_error = self._tracker.close(TRACKING_PATIENCE)
         folder.write_state(state)
         return Summary(folder, state.state, state.reason, dict(tally.counts), tally.best, state.seconds, state.tracking_error)
-
-    def _run_fact(self, fingerprint: str) -> dict[str, Any]:
-        plain = self._plan.model_dump(mode="json", exclude={"tracking", "storage"})
-        return {
-            "kind": "run",
-            "time": time.time(),
-            "note": f"visiontune search of {', '.join(self._plan.spaces)} on {self._plan.dataset}",
-            "params": {name: value for name, value in plain.items() if value not in ({}, [], "", None)},
-            "tags": {"visiontune.fingerprint": fingerprint},
-        }
 
 
 class _Quiet(logging.FileHandler):

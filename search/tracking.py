@@ -1,31 +1,37 @@
 """MLflow as a view of the run: sent from the outbox by a thread that no search ever waits for.
 
-Exactly once: runs are looked up by their tags before they are created, params and tags
-may be set twice, and a metric point that carries its recorded time is stored once however
-often it is sent. So after a crash everything since the last noted offset is sent again.
+Exactly once: runs are looked up by their tags before they are created, params and tags may be set
+twice, a metric point that carries its recorded time is stored once however often it is sent, and a
+file takes the place of the one of its name. So after a crash everything since the last noted offset
+is sent again.
 """
 
 from __future__ import annotations
 
-import fcntl
+import itertools
 import logging
-import os
 import threading
 import time
+from collections.abc import Mapping
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 from analysis.records import RunDirectory
+from search.mlflow_runs import MlflowRuns, Sent, Series, milliseconds
 from search.outbox import Fact, Outbox
-from search.plan import Tracking
+from search.plan import Tracking, read_plan
+from search.tracked_files import TABLE_ROWS, best_files, leaderboard, table_rows, trial_files
 
 logger = logging.getLogger("visiontune.tracking")
 
 PARENT = "parent"
-MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
-"""Tag that makes the MLflow UI open at runs and metrics; without it, it opens at pages for language models."""
-BATCH = 50
+BATCH = 100
 """Facts sent between two notes of how far we came."""
+THREADS = 4
+"""Trials sent at a time to a server; a database that is written to directly takes one."""
+LAST_TRIES = 3
+"""Tries in a row that must fail before the end of a search stops waiting for MLflow."""
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED", "finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
@@ -45,12 +51,10 @@ class Sender:
     def __init__(self, run: RunDirectory, tracking: Tracking) -> None:
         self._run = run
         self._tracking = tracking
-        self._runs_dir = run.path.parent
         self._outbox = Outbox(run.outbox)
         self._study = f"{run.name}-{run.state().id}"
-        self._client: Any = None
-        self._experiment = ""
-        self._ids: dict[str, str] = {}
+        self._runs: MlflowRuns | None = None
+        self._failed = False
 
     def send(self) -> int:
         """Send what waits; returns how many facts were sent.
@@ -58,101 +62,129 @@ class Sender:
         Raises:
             Exception: whatever MLflow raises; everything sent before is noted.
         """
-        if self._client is None:
-            self._connect()
+        runs = self.runs()
         sent = 0
         while facts := self._outbox.sendable(BATCH):
-            for fact, _ in facts:
-                self._send(fact)
+            for trials, group in itertools.groupby((fact for fact, _ in facts), key=lambda fact: fact["kind"] == "trial"):
+                if trials:
+                    self._send_trials(runs, list(group))
+                else:
+                    for fact in group:
+                        self._send(runs, fact)
             self._outbox.mark_sent(facts[-1][1])
             sent += len(facts)
         return sent
 
+    def runs(self) -> MlflowRuns:
+        """What MLflow has of this run; connects if need be.
+
+        Raises:
+            Exception: whatever MLflow raises.
+        """
+        if self._runs is None:
+            runs_dir = self._run.path.parent
+            self._runs = MlflowRuns(tracking_uri(self._tracking, runs_dir), runs_dir, self._tracking.experiment, self._study)
+            if self._runs.get(PARENT) is None:
+                self._outbox.mark_sent(0)  # another database, or an emptied one
+        return self._runs
+
     def reset(self) -> None:
         """Connect anew, and look up what is there, before the next fact is sent."""
-        self._client = None
+        self._runs, self._failed = None, True
 
     def parent_url(self, base: str) -> str:
         """The page of this run in an MLflow UI at ``base``."""
-        if self._client is None:
-            self._connect()
-        return f"{base}/#/experiments/{self._experiment}" + (f"/runs/{self._ids[PARENT]}" if PARENT in self._ids else "")
+        runs = self.runs()
+        parent = runs.get(PARENT)
+        return f"{base}/#/experiments/{runs.experiment}" + (f"/runs/{parent.id}" if parent else "")
 
-    def _connect(self) -> None:
-        client = connect(tracking_uri(self._tracking, self._runs_dir), self._runs_dir)
-        name = self._tracking.experiment
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            store = None if self._tracking.uri else (self._runs_dir / "mlartifacts").absolute().as_uri()
-            self._experiment = client.create_experiment(name, artifact_location=store, tags=MODEL_TRAINING)
-        else:
-            self._experiment = experiment.experiment_id
-        token = None
-        while True:
-            page = client.search_runs([self._experiment], f"tags.`visiontune.run` = '{self._study}'", max_results=1000, page_token=token)
-            for run in page:
-                self._ids[_name(run.data.tags)] = run.info.run_id
-            token = page.token
-            if not token:
-                break
-        self._client = client
+    def _parent(self, runs: MlflowRuns) -> Sent:
+        return runs.make(PARENT, self._run.name, {"visiontune.study": self._study}, time.time())
 
-    def _send(self, fact: Fact) -> None:
+    def _send(self, runs: MlflowRuns, fact: Fact) -> None:
         if fact["kind"] == "run":
-            tags = {"visiontune.study": self._study, "mlflow.note.content": fact["note"], **fact["tags"]}
-            parent = self._run_id(PARENT, tags, fact["time"])
-            self._log(parent, {}, fact["params"])
-            self._client.update_run(parent, status="RUNNING")
-        elif fact["kind"] == "trial":
-            self._send_trial(fact)
-        elif fact["kind"] == "file":
-            path = self._run.path / fact["path"]
-            if path.is_file():
-                self._client.log_artifact(self._ids[PARENT], str(path), fact["folder"] or None)
+            self._send_run(runs, fact)
+        elif fact["kind"] == "report":
+            self._send_report(runs, fact)
         elif fact["kind"] == "end":
-            at = _milliseconds(fact["time"])
-            self._log(self._ids[PARENT], {name: [(value, at, 0)] for name, value in fact["metrics"].items()}, {})
-            self._client.set_terminated(self._ids[PARENT], STATUS[fact["state"]], at)
+            if self._failed:
+                runs.tidy()  # a server in trouble may have made a run after all
+            parent, at = self._parent(runs), milliseconds(fact["time"])
+            runs.log(parent, {name: [(value, at, 0)] for name, value in fact["metrics"].items()}, {})
+            runs.client.set_terminated(parent.id, STATUS[fact["state"]], at)
 
-    def _send_trial(self, fact: Fact) -> None:
+    def _send_run(self, runs: MlflowRuns, fact: Fact) -> None:
+        """The beginning of a session; what its plan says otherwise than the first becomes tags, as params are for ever."""
+        tags = {"visiontune.study": self._study, "mlflow.note.content": fact["note"], **fact["tags"]}
+        parent = runs.make(PARENT, self._run.name, tags, fact["time"])
+        before = runs.params(parent)
+        now = {name: str(value) for name, value in fact["params"].items()}
+        changed = {f"visiontune.now.{name}": value for name, value in now.items() if before.get(name, value) != value}
+        runs.log(parent, {}, {name: value for name, value in now.items() if name not in before}, {**tags, **changed})
+        if data := fact.get("data"):
+            runs.note_dataset(
+                parent, data["spec"], data["fingerprint"], data["spec"], {"classes": data["classes"], "images": data["sizes"]}
+            )
+        files = {path.name: path for path in (self._run.plan_file, self._run.path / "provenance.json", self._run.path / "data.json")}
+        runs.attach(parent, {name: path for name, path in files.items() if path.is_file()})
+        runs.client.update_run(parent.id, status="RUNNING")
+
+    def _send_report(self, runs: MlflowRuns, fact: Fact) -> None:
+        """The report's files and the leaderboard on the parent; pictures, and the best's weights, on the best trials."""
+        parent, plan = self._parent(runs), read_plan(self._run.plan_file)
+        paths = [self._run.path / name for name in fact["files"]]
+        runs.attach(parent, {f"report/{path.name}": path for path in paths if path.is_file()})
+        table = leaderboard(self._run)
+        if not table:
+            return
+        runs.attach_table(parent, "leaderboard.json", table_rows(table[:TABLE_ROWS]))
+        for key, files in best_files(self._run, plan, table):
+            if trial := runs.get(key):
+                runs.attach(trial, files)
+        best = runs.get(table[0]["trial"])
+        runs.log(parent, {}, {}, {"visiontune.best": table[0]["trial"], **({"visiontune.best_run_id": best.id} if best else {})})
+
+    def _send_trials(self, runs: MlflowRuns, facts: list[Fact]) -> None:
+        parent = self._parent(runs)
+        once = list({f"{fact['space']}/{fact['number']}": fact for fact in facts}.values())
+        if len(once) == 1 or not tracking_uri(self._tracking, self._run.path.parent).startswith("http"):
+            for fact in once:
+                self._send_trial(runs, parent, fact)
+            return
+        with ThreadPool(min(THREADS, len(once))) as pool:  # its threads are daemons: an end of the driver waits for none
+            pool.map(lambda fact: self._send_trial(runs, parent, fact), once, chunksize=1)
+
+    def _send_trial(self, runs: MlflowRuns, parent: Sent, fact: Fact) -> None:
         name = f"{fact['space']}/{fact['number']}"
+        optional = {"failure": fact["failure"], "pruned_by": fact["pruned_by"], "violations": "; ".join(fact["violations"])}
         tags = {
             "visiontune.study": f"{self._study}/{fact['space']}",
             "visiontune.trial": str(fact["number"]),
             "visiontune.state": fact["state"],
             "visiontune.node": fact["node"],
-            "mlflow.parentRunId": self._ids[PARENT],
+            "mlflow.parentRunId": parent.id,
+            **{f"visiontune.{key}": value for key, value in optional.items() if value},
         }
-        if fact["failure"]:
-            tags["visiontune.failure"] = fact["failure"][:5000]
-        run_id = self._run_id(name, tags, fact["started"])
-        end = _milliseconds(fact["started"] + fact["seconds"])
-        series: dict[str, list[tuple[float, int, int]]] = {}
-        for row in fact.get("history", ()):
-            for metric in row.keys() & fact["metrics"].keys():
-                series.setdefault(metric, []).append((row[metric], _milliseconds(row["time"]), row["step"]))
-        for metric, value in {**fact["metrics"], "seconds": fact["seconds"]}.items():
-            if metric not in series or metric == "seconds":
-                series[metric] = [(value, end, 0)]
-        if fact["accuracy_by_k"]:
-            series["accuracy_by_k"] = [(value, end, k) for k, value in enumerate(fact["accuracy_by_k"], 1)]
-        self._log(run_id, series, {"space": fact["space"], **fact["config"]})
-        self._client.set_terminated(run_id, STATUS[fact["state"]], end)
+        run = runs.make(name, name, tags, fact["started"])
+        end = milliseconds(fact["started"] + fact["seconds"])
+        runs.log(run, _series(fact, end), {"space": fact["space"], **fact["config"]})
+        if files := trial_files(self._run, fact["space"], fact["number"]):
+            runs.attach(run, files)
+        runs.client.set_terminated(run.id, STATUS[fact["state"]], end)
 
-    def _run_id(self, name: str, tags: dict[str, str], started: float) -> str:
-        """The MLflow run of that name in this study, created if it is not there yet."""
-        if name not in self._ids:
-            shown = self._run.name if name == PARENT else name
-            every = {"visiontune.run": self._study, "visiontune.name": name, **tags}
-            run = self._client.create_run(self._experiment, _milliseconds(started), every, run_name=shown)
-            self._ids[name] = run.info.run_id
-        return self._ids[name]
 
-    def _log(self, run_id: str, series: dict[str, list[tuple[float, int, int]]], params: dict[str, Any]) -> None:
-        from mlflow.entities import Metric, Param
-
-        metrics = [Metric(name, value, at, step) for name, points in series.items() for value, at, step in points]
-        self._client.log_batch(run_id, metrics, [Param(name, str(value)) for name, value in params.items()])
+def _series(fact: Mapping[str, Any], end: int) -> Series:
+    """Every metric point of a trial: step by step where it reported steps, and how it ended."""
+    series: Series = {}
+    for row in fact.get("history", ()):
+        for metric in row.keys() & fact["metrics"].keys():
+            series.setdefault(metric, []).append((row[metric], milliseconds(row["time"]), row["step"]))
+    for metric, value in {**fact["metrics"], "seconds": fact["seconds"]}.items():
+        if metric not in series or metric == "seconds":
+            series[metric] = [(value, end, 0)]
+    if fact["accuracy_by_k"]:
+        series["accuracy_by_k"] = [(value, end, k) for k, value in enumerate(fact["accuracy_by_k"], 1)]
+    return series
 
 
 class Tracker(threading.Thread):
@@ -166,7 +198,7 @@ class Tracker(threading.Thread):
         self.error = ""
 
     def run(self) -> None:
-        pause = 1.0
+        pause, last_tries = 1.0, 0
         while True:
             closing = self._closing.is_set()
             try:
@@ -177,10 +209,11 @@ class Tracker(threading.Thread):
                 logger.warning("MLflow could not be told, trying again in %.0f s: %s", pause, self.error)
                 self._sender.reset()
                 pause = min(pause * 2, 60.0)
-            if closing and (not self.error or time.monotonic() >= self._deadline):
+                last_tries += closing
+            if closing and (not self.error or last_tries >= LAST_TRIES or time.monotonic() >= self._deadline):
                 return
             if closing:
-                time.sleep(0.5)
+                time.sleep(1.0)
             else:
                 self._closing.wait(pause)
 
@@ -190,29 +223,3 @@ class Tracker(threading.Thread):
         self._closing.set()
         self.join(patience)
         return self.error if not self.is_alive() else self.error or f"still sending after {patience:.0f} s"
-
-
-def connect(uri: str, runs_dir: Path) -> Any:
-    """An MLflow client at ``uri``, quiet and quick to give up; a new sqlite file is made first, by one process."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    with open(runs_dir / ".mlflow.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        client = mlflow.MlflowClient(uri)
-        client.search_experiments(max_results=1)
-    return client
-
-
-def _name(tags: dict[str, str]) -> str:
-    return tags.get("visiontune.name", "")
-
-
-def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)

@@ -20,6 +20,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.ledger import Key, Ledger
+from search.replicas import Replicas
 from trainables.remote import Remote, is_uri
 
 LOST_NODES = 4
@@ -43,7 +44,7 @@ class Bridge:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Ledger | Replicas,
         tune_config: Callable[[str, int, dict[str, Any]], dict[str, Any]],
         stop_asked: Callable[[], bool],
         trial_seconds: float | None,

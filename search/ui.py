@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from analysis.records import RunDirectory, RunError
+from search.mlflow_runs import connect
 from search.plan import Tracking, read_plan
-from search.tracking import Sender, connect, tracking_uri
+from search.tracking import Sender, tracking_uri
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

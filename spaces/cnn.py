@@ -35,6 +35,7 @@ class CnnConfig:
     cutout: int = 0
     jitter: float = 0.0
     mixup: float = 0.0
+    first_side: float = 1.0
     optimizer: str = "sgd"
     learning_rate: float = 0.3
     momentum: float = 0.9
@@ -137,6 +138,14 @@ AUGMENTATION = (
         "jitter", Float(0.0, 0.4), "brightness, contrast and saturation, each changed by up to this fraction", allowed=Float(0.0, 1.0)
     ),
     Parameter("mixup", Choice((0.0, 0.2)), "alpha of the Beta distribution that mixes two images", allowed=Float(0.0, 4.0)),
+    Parameter(
+        "first_side",
+        Choice((0.75,)),
+        "side of the first epochs' images as a share of the whole, which they grow to",
+        allowed=Float(0.5, 1.0),
+        when={"model": ("fastnet", "resnet18")},
+        otherwise=1.0,
+    ),
 )
 """What is done to training images, anew for each image and epoch."""
 

@@ -141,9 +141,9 @@ def test_the_same_generator_gives_the_same_batch_and_the_images_stay(
     """Resuming relies on it; and the images stay on the device for every epoch, so no one may write into them."""
     config, before = change(EVERYTHING), images.clone()
     torch.manual_seed(1)
-    first = A.augment(images, config, resident, generator(3))
+    first = A.augment(images, config, resident, generator(3), SIZE)
     torch.manual_seed(2)
-    second = A.augment(images, config, resident, generator(3))
+    second = A.augment(images, config, resident, generator(3), SIZE)
     assert torch.equal(first, second)
     assert torch.equal(images, before)
     assert first.dtype is torch.float32

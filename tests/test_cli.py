@@ -66,8 +66,10 @@ def test_every_command_has_help(name: str) -> None:
         (("ui",), "nothing was tracked in"),
         (("predict", "/nowhere", "x.jpg"), "no bundle here"),
         (("evaluate", "/nowhere", "--dataset", "digits"), "no bundle here"),
-        (("reproduce", "--tables", "9"), "--tables must name tables among 2, 3, 4, but got 9"),
+        (("reproduce", "--tables", "9"), "--tables must name tables among 1, 2, 3, 4, 5, 6, 7, architecture, ladder, but got 9"),
+        (("reproduce",), "give --scenes DIR (the 15 scenes, tables 1 to 4), --cifar DIR (CIFAR-10, tables 5 to 7), or both"),
         (("reproduce", "--tables", "2"), "--scenes"),
+        (("reproduce", "--tables", "5", "--scenes", "."), "--cifar"),
         (("reproduce", "--tables", "2", "--scenes", "/nowhere"), "no such folder"),
     ],
 )

@@ -31,7 +31,7 @@ IMPORTERS = {
         "search/storage.py",
         "search/study.py",
     },
-    "mlflow": {"search/tracking.py"},
+    "mlflow": {"analysis/served_model.py", "search/mlflow_runs.py", "search/registered.py"},
     "cyvlfeat": {"trainables/knn/sift.py"},
     "faiss": {"trainables/knn/bounds.py"},
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from program import output, refusal, visiontune
+from program import ROOT, output, refusal, visiontune
 from torch import nn
 
 from spaces.cnn import ARCHITECTURE, CNN, CnnConfig
@@ -19,7 +19,7 @@ from spaces.errors import UserError
 from trainables.cnn.layers import architecture, layer_table
 from trainables.cnn.models import MODELS, build, tweak_defaults
 
-TABLES: dict[str, list[list[Any]]] = json.loads((Path(__file__).parent / "data" / "layer_tables.json").read_text())
+TABLES: dict[str, list[list[Any]]] = json.loads((ROOT / "plans" / "report" / "layer_tables.json").read_text())
 REPORT = Path(__file__).resolve().parents[2] / "shared" / "reference" / "report.txt"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from program import ROOT, output, visiontune
 
-from search.reproduce import reproduce
+from search.reproduce import Wish, reproduce
 from trainables.stage_cache import stage_cache
 
 SCENES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "scenes15"
@@ -15,9 +15,9 @@ TABLE_2 = [0.2233, 0.1787, 0.1887, 0.2047, 0.2020, 0.1980, 0.2000, 0.2033, 0.198
 
 
 @pytest.mark.skipif(not SCENES.is_dir(), reason=f"the 15 scenes are not at {SCENES}")
-def test_table_2_is_the_report_s_to_every_digit_it_prints() -> None:
+def test_table_2_is_the_report_s_to_every_digit_it_prints(tmp_path: Path) -> None:
     """Ten accuracies over 1,500 images agree only if reading, shrinking, norm, distance and vote all do."""
-    table = reproduce("2", SCENES)["table2"]
+    table = reproduce(Wish(("2",), SCENES), tmp_path).tables["table2"]
     assert table["n"] == 1500
     assert table["k"] == list(range(1, 11))
     assert table["ours"] == TABLE_2
@@ -28,7 +28,7 @@ def test_table_2_is_the_report_s_to_every_digit_it_prints() -> None:
 @pytest.mark.skipif(not SCENES.is_dir(), reason=f"the 15 scenes are not at {SCENES}")
 def test_tables_3_and_4_are_within_0_02_of_the_report_s(tmp_path: Path) -> None:
     """Three vocabularies draw three answers: their mean must be the report's, in its order."""
-    tables = reproduce("3,4", SCENES, seeds=3, cache=stage_cache(tmp_path, 10))
+    tables = reproduce(Wish(("3", "4"), SCENES), tmp_path, stage_cache(tmp_path, 10)).tables
     for table in tables.values():
         assert all(abs(ours - report) <= 0.02 for ours, report in zip(table["ours"], table["report"], strict=True)), table
     assert tables["table4"]["ours"] == sorted(tables["table4"]["ours"], reverse=True)

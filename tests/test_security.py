@@ -91,7 +91,7 @@ def test_a_yaml_file_cannot_run_anything(reader: Callable[[Path], object], tmp_p
 @pytest.mark.slow
 def test_the_ui_listens_on_loopback_alone(tmp_path: Path) -> None:
     """MLflow asks nobody who they are."""
-    make = "import sys, pathlib; from search.tracking import connect; connect(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    make = "import sys, pathlib; from search.mlflow_runs import connect; connect(sys.argv[1], pathlib.Path(sys.argv[2]))"
     subprocess.run([sys.executable, "-W", "ignore", "-c", make, f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path], cwd=ROOT, check=True)
     start = [*command("ui", "--runs-dir", tmp_path), "--port", "0"]
     start[-1] = str(_free_port())

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import http.server
+import json
+import sqlite3
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
-from samples import record
+from program import refusal
+from samples import record, run_with
 
 from analysis.records import DriverState, RunDirectory
+from search.mlflow_runs import MlflowRuns
 from search.outbox import Outbox, trial_fact
-from search.plan import Tracking
+from search.plan import Tracking, read_plan
+from search.reporting import write_report
+from search.tracked_facts import run_fact
 from search.tracking import Sender, Tracker
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's own, of its own dependencies
@@ -22,6 +32,7 @@ def run_directory(tmp_path: Path, trials: int = 3) -> RunDirectory:
     """A run whose outbox holds a beginning, some trials and a file."""
     folder = RunDirectory(tmp_path / "runs" / "one")
     folder.path.mkdir(parents=True)
+    folder.plan_file.write_text("spaces: [tiny-image]\n")
     folder.write_state(DriverState(id="0123abcd"))
     outbox = Outbox(folder.outbox)
     outbox.append({"kind": "run", "time": 1000.0, "note": "a search", "params": {"trials": trials}, "tags": {"a": "b"}})
@@ -130,3 +141,153 @@ def test_half_a_fact_is_not_sent(tmp_path: Path) -> None:
     outbox.repair()
     outbox.append(trial_fact(record(3), []))
     assert len(list(outbox.read())) == 5
+
+
+def test_the_parent_shows_plan_data_versions_leaderboard_report_and_the_best_their_pictures(tmp_path: Path) -> None:
+    """Who looks at MLflow alone must find what was searched, on what, with what, and what came out."""
+    folder = run_with(tmp_path, {0: [0] * 10, 1: [0] * 4 + [1] * 6}, plan="abbreviations: {owl: OW}\n")
+    outbox, plan = Outbox(folder.outbox), read_plan(folder.plan_file)
+    outbox.append(run_fact(folder, plan, "f" * 64, 0.0))
+    for item in folder.records():
+        outbox.append(trial_fact(item, []))
+    files = [str(path.relative_to(folder.path)) for path in write_report(folder, plan)]
+    outbox.append({"kind": "report", "files": files})
+    for _ in range(2):  # sent again after a crash
+        outbox.mark_sent(0)
+        assert Sender(folder, Tracking()).send() == 4
+    (parent,), children = stored(folder)
+    assert (parent.data.params["classes"], parent.data.params["images_train"]) == ("3", "10")
+    assert [(i.dataset.name, i.dataset.digest) for i in parent.inputs.dataset_inputs] == [("folder:/x", "f" * 36)]
+    there = {item.path for item in client(folder).list_artifacts(parent.info.run_id)}
+    assert there == {"plan.yaml", "data.json", "report", "leaderboard.json"}
+    shown = {item.path for item in client(folder).list_artifacts(parent.info.run_id, "report")}
+    assert shown == {f"report/{Path(name).name}" for name in files}
+    assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == [{"path": "leaderboard.json", "type": "table"}]
+    table = json.loads(Path(client(folder).download_artifacts(parent.info.run_id, "leaderboard.json", str(tmp_path))).read_text())
+    assert [dict(zip(table["columns"], row, strict=True))["trial"] for row in table["data"]] == ["tiny-image/1", "tiny-image/0"]
+    best = next(child for child in children if child.info.run_name == "tiny-image/1")
+    assert parent.data.tags["visiontune.best_run_id"] == best.info.run_id
+    pictures = {item.path for item in client(folder).list_artifacts(best.info.run_id)}
+    assert pictures == {"log.txt", "accuracy-by-k.png", "confusion.png"}
+
+
+def test_a_plan_that_was_extended_is_told_although_params_cannot_change(tmp_path: Path) -> None:
+    """MLflow refuses another value of a param; the refusal would hold up everything behind it for ever."""
+    folder = run_directory(tmp_path)
+    Sender(folder, Tracking()).send()
+    Outbox(folder.outbox).append({"kind": "run", "time": 2000.0, "note": "more", "params": {"trials": 9, "seed": 1}, "tags": {}})
+    assert Sender(folder, Tracking()).send() == 1
+    (parent,), _ = stored(folder)
+    assert parent.data.params == {"trials": "3", "seed": "1"}
+    assert parent.data.tags["visiontune.now.trials"] == "9"
+
+
+def test_a_run_that_a_late_answer_made_twice_is_one_again(tmp_path: Path) -> None:
+    """A server that answers after we gave up has made a run of which nobody was told."""
+    folder = run_directory(tmp_path)
+    sender = Sender(folder, Tracking())
+    runs = sender.runs()
+    runs.client.create_run(runs.experiment, 0, {"visiontune.run": "one-0123abcd", "visiontune.name": "tiny-image/1"})
+    sender.send()
+    runs.client.create_run(runs.experiment, 0, {"visiontune.run": "one-0123abcd", "visiontune.name": "parent"})
+    MlflowRuns(f"sqlite:///{folder.path.parent / 'mlflow.db'}", folder.path.parent, "visiontune", "one-0123abcd")
+    parents, children = stored(folder)
+    assert [run.data.params for run in parents] == [{"trials": "3"}]
+    assert sorted(child.info.run_name for child in children) == ["tiny-image/0", "tiny-image/1", "tiny-image/2"]
+
+
+def test_an_emptied_database_is_filled_again(tmp_path: Path) -> None:
+    """Who deletes mlflow.db must not be left with a search that can never be told."""
+    folder = run_directory(tmp_path)
+    Sender(folder, Tracking()).send()
+    elsewhere = Tracking(uri=f"sqlite:///{tmp_path / 'other.db'}")  # as empty as a new one
+    assert Sender(folder, elsewhere).send() == 4
+
+
+def test_a_locked_database_delays_nothing_but_the_sending(tmp_path: Path) -> None:
+    """Somebody's backup may hold the database; the search writes its outbox meanwhile, and all arrives afterwards."""
+    folder = run_directory(tmp_path)
+    Sender(folder, Tracking()).runs()
+    lock = sqlite3.connect(folder.path.parent / "mlflow.db", isolation_level=None)
+    lock.execute("begin exclusive")
+    tracker = Tracker(Sender(folder, Tracking()))
+    tracker.start()
+    outbox = Outbox(folder.outbox)
+    for number in range(3, 23):
+        outbox.append(trial_fact(record(number), []))
+    assert outbox.waiting() == 24
+    assert outbox.seconds < 2
+    lock.execute("rollback")
+    lock.close()
+    assert tracker.close(patience=60) == ""
+    _, children = stored(folder)
+    assert len(children) == 23
+    assert len({child.info.run_name for child in children}) == 23
+
+
+class Asking(http.server.BaseHTTPRequestHandler):
+    """A server that answers a search for experiments, and only to who shows what ``server.wanted`` says."""
+
+    def do_POST(self) -> None:
+        allowed = self.headers.get("Authorization") == self.server.wanted  # type: ignore[attr-defined]
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b"{}" if allowed else b"who are you?"
+        self.send_response(200 if allowed else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def asking() -> Iterator[http.server.ThreadingHTTPServer]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Asking)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "s3cret"}, f"Basic {base64.b64encode(b'me:s3cret').decode()}"),
+        ({"MLFLOW_TRACKING_TOKEN": "s3cret"}, "Bearer s3cret"),
+    ],
+    ids=["basic", "token"],
+)
+def test_credentials_reach_the_server_and_nothing_that_is_kept(
+    tmp_path: Path, asking: Any, given: dict[str, str], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users' servers ask who comes; what they are answered is nobody else's business, also when it was wrong."""
+    from search.mlflow_runs import connect
+
+    uri = f"http://127.0.0.1:{asking.server_port}"
+    asking.wanted = shown
+    with pytest.raises(Exception, match="401"):
+        connect(uri, tmp_path)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    connect(uri, tmp_path)
+    asking.wanted = "something else"
+    folder = run_directory(tmp_path)
+    tracker = Tracker(Sender(folder, Tracking(uri=uri)))
+    tracker.start()
+    assert "401" in tracker.close(patience=10)
+    assert "s3cret" not in tracker.error
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://me:s3cret@host", "https://s3cret@host", "postgresql://me:s3cret@h/d", "mysql://h/d?password=s3cret"]
+)
+def test_a_tracking_uri_with_a_secret_is_refused_without_repeating_it(tmp_path: Path, uri: str) -> None:
+    """A plan is kept, shown and passed on."""
+    said = refusal("run", "--space", "toy", "--tracking-uri", uri, "--runs-dir", tmp_path)
+    assert "MLFLOW_TRACKING_PASSWORD" in said
+    assert "s3cret" not in said
+    assert list(tmp_path.iterdir()) == []

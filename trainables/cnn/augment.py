@@ -15,10 +15,11 @@ from torch import Tensor
 
 from spaces.cnn import CnnConfig
 from trainables.cnn.data import Resident
+from trainables.cnn.resolution import shrink
 
 
-def augment(images: Tensor, config: CnnConfig, data: Resident, generator: torch.Generator) -> Tensor:
-    """(n, 3, size, size) float32, normalised, channels last, from (n, 3, size, size) uint8; the batch itself is untouched."""
+def augment(images: Tensor, config: CnnConfig, data: Resident, generator: torch.Generator, side: int) -> Tensor:
+    """(n, 3, side, side) float32, normalised, channels last, from (n, 3, size, size) uint8; the batch itself is untouched."""
     if config.rotation:
         out = rotate_shift_flip(images.float(), config.rotation, config.crop, config.flip, generator)
     else:
@@ -28,6 +29,7 @@ def augment(images: Tensor, config: CnnConfig, data: Resident, generator: torch.
     out = data.normalise(out)
     if config.cutout:
         out = cutout(out, config.cutout, generator)
+    out = shrink(out, side)
     return out.contiguous(memory_format=torch.channels_last)
 
 

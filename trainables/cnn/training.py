@@ -26,6 +26,7 @@ from trainables.cnn.models import build
 from trainables.cnn.optimizer import make_optimizer, optimizer_tensors, peak_learning_rate, restore_optimizer
 from trainables.cnn.precision import measured_dtype
 from trainables.cnn.randomness import RandomState
+from trainables.cnn.resolution import side_at
 from trainables.cnn.schedule import fraction
 from trainables.cnn.weights import Use, begin_from, class_scores
 from trainables.scores import score
@@ -151,13 +152,14 @@ class CnnRun:
         config, data, generator = self.config, self.data, self.random.generator
         self.net.train()
         count = len(data.train_labels)
+        side = side_at(config.first_side, self.epoch, self.epochs, int(data.train_images.shape[2]))
         total, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         order = torch.randperm(count, generator=generator, device=self.device)
         for number, rows in enumerate(order.tensor_split(self.steps)):
             progress = (self.epoch * self.steps + number + 1) / (self.epochs * self.steps + 1)
             for group in self.optimizer.param_groups:
                 group["lr"] = peak_learning_rate(config) * fraction(config.schedule, progress)
-            images, labels = augment(data.train_images[rows], config, data, generator), data.train_labels[rows]
+            images, labels = augment(data.train_images[rows], config, data, generator, side), data.train_labels[rows]
             others, share = labels, 1.0
             if config.mixup:
                 images, others, share = mixup(images, labels, config.mixup, generator)

@@ -1,0 +1,91 @@
+"""Small pictures of validation images, read from the dataset again if it is still there; a report never fails for want of one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from trainables.data import Dataset, ReadOptions, read_dataset
+from trainables.data.dataset import Images, Split, UInt8
+from trainables.data.folder import list_folder
+from trainables.data.image_file import read_images
+from trainables.data.spec import CIFAR10_DIR
+
+Int64 = npt.NDArray[np.int64]
+SIDE = 72
+"""Longest side of a small picture, pixels."""
+MOST_BYTES = 512 * 1024**2
+"""A packed dataset of more bytes is not opened for a few small pictures."""
+
+
+def thumbnails(spec: str, options: ReadOptions, skipped: Sequence[str], split: str, labels: Int64, rows: Sequence[int]) -> dict[int, bytes]:
+    """Small JPEG pictures of images of the validation split.
+
+    Args:
+        spec, options: how the search read the dataset.
+        skipped: files that it left out.
+        split: whose images are validated: train or val.
+        labels: (n,) their classes as the search had them: of images that have changed nothing is shown.
+        rows: which of the n.
+
+    Returns:
+        Row to JPEG; empty where the dataset is not there as it was, or cannot be read quickly.
+    """
+    try:
+        if spec.startswith("folder:"):
+            found = _of_folder(spec, options, skipped, split, labels, rows)
+        else:
+            found = _of_file(spec, options, split, labels, rows)
+        return {row: _jpeg(image) for row, image in found.items()}
+    except Exception:  # whatever has become of the dataset, the report is written
+        return {}
+
+
+def _of_folder(spec: str, options: ReadOptions, skipped: Sequence[str], split: str, labels: Int64, rows: Sequence[int]) -> dict[int, UInt8]:
+    """The files at these rows; no other is opened."""
+    root = Path(spec.partition(":")[2])
+    listings, left_out = list_folder(spec, root), set(skipped)
+    classes = tuple(sorted(listings["train"].files))
+    paths: dict[str, list[Path]] = {}
+    splits: dict[str, Split] = {}
+    for name, listing in listings.items():
+        files = [(p, i) for i, c in enumerate(classes) for p in listing.files.get(c, ()) if str(p.relative_to(root)) not in left_out]
+        paths[name] = [path for path, _ in files]
+        splits[name] = _numbered(np.array([label for _, label in files], np.int64))
+    dataset = Dataset(spec, classes, splits["train"], splits.get("val"))
+    source = split
+    if options.hold_out and not (options.keep_val and dataset.val is not None):
+        dataset, source = dataset.hold_out(options.hold_out, options.seed), "train"
+    part = dataset.splits()[split]
+    if not np.array_equal(part.labels, labels):
+        return {}
+    outcomes = read_images([paths[source][int(part.images.offsets[row])] for row in rows], "rgb", SIDE)
+    return {row: image for row, image in zip(rows, outcomes, strict=True) if isinstance(image, np.ndarray)}
+
+
+def _numbered(labels: Int64) -> Split:
+    """A split without pixels, whose images are known by their place: ``offsets`` counts them."""
+    return Split(Images(np.empty(0, np.uint8), np.zeros((len(labels), 3), np.int64), np.arange(len(labels))), labels)
+
+
+def _of_file(spec: str, options: ReadOptions, split: str, labels: Int64, rows: Sequence[int]) -> dict[int, UInt8]:
+    kind, _, place = spec.partition(":")
+    if kind == "cifar10" and not (Path(place or CIFAR10_DIR).expanduser() / "cifar-10-batches-py").is_dir():
+        return {}  # reading it would download it
+    if kind == "npz" and Path(place).stat().st_size > MOST_BYTES:
+        return {}
+    part = read_dataset(spec, options).splits()[split]
+    return {row: part.images[row] for row in rows} if np.array_equal(part.labels, labels) else {}
+
+
+def _jpeg(image: UInt8) -> bytes:
+    picture = Image.fromarray(image)
+    picture.thumbnail((SIDE, SIDE))
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=85)
+    return out.getvalue()
