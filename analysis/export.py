@@ -52,12 +52,14 @@ class Wish:
         score_test: score the dataset's test split, if it has one. The run counts how often.
         epoch: a network as it was after its ``last`` or its ``best`` epoch.
         refit: a network trained again on all training images, those included that chose it.
+        refit_epochs: that it is then trained for, its schedule laid over them; as many as in the search by default.
         say: told after each epoch of a refit.
     """
 
     score_test: bool = True
     epoch: str = "last"
     refit: bool = False
+    refit_epochs: int | None = None
     say: Progress = lambda epoch, epochs, metrics: None
 
 
@@ -132,7 +134,7 @@ def _make(source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> 
     from analysis.export_cnn import make_cnn, refit_cnn  # kNN needs no torch
 
     if wish.refit:
-        return refit_cnn(source, record, dataset, wish.say), record.metrics["val_accuracy"]
+        return refit_cnn(source, record, dataset, wish.refit_epochs, wish.say), record.metrics["val_accuracy"]
     made = make_cnn(source, record, dataset, wish.epoch)
     return made, made.facts.val.accuracy
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,14 @@ def make_cnn(source: Source, record: TrialRecord, dataset: Dataset, epoch: str) 
     return _model(source, record, dataset, file, use, history=tuple(map(_plain, steps)), refit=False)
 
 
-def refit_cnn(source: Source, record: TrialRecord, dataset: Dataset, say: Progress) -> CnnModel:
-    """The configuration trained anew on all training images, those included that chose it; nothing judges it until the test."""
-    how = source.how
-    assert how is not None  # whoever exports a network's trial says how it was trained
+def refit_cnn(source: Source, record: TrialRecord, dataset: Dataset, epochs: int | None, say: Progress) -> CnnModel:
+    """The configuration trained anew on all training images, those included that chose it; nothing judges it until the test.
+
+    Args:
+        epochs: to train for, with the schedule laid over them; as many as in the search by default.
+    """
+    assert source.how is not None  # whoever exports a network's trial says how it was trained
+    how = replace(source.how, epochs=epochs or source.how.epochs)
     parts = [part for part in (dataset.train, dataset.val) if part is not None]
     images, labels = (np.concatenate(found) for found in zip(*((stack(p.images, how.image_size), p.labels) for p in parts), strict=True))
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -119,6 +119,9 @@ def export(
     refit: Annotated[
         bool, typer.Option("--refit", help="Train the network again, on all training images, those included that chose it.")
     ] = False,
+    refit_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of --refit, its schedule laid over them; as many as in the search by default.")
+    ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write a network as model.onnx too, checked in onnxruntime.")] = False,
     register: Annotated[
         str | None, typer.Option(metavar="NAME", help="Register the bundle in MLflow under this name, with the alias best.")
@@ -140,6 +143,8 @@ def export(
 
     if epoch not in ("last", "best"):
         raise typer.BadParameter(f"--epoch must be last or best, but got {epoch!r}")
+    if refit_epochs and not refit:
+        raise typer.BadParameter("--refit-epochs is for --refit; add that")
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
     none = f"run {folder.name} has no complete trial to export; visiontune status {run} says how it stands"
@@ -147,7 +152,8 @@ def export(
     cache = stage_cache(folder.path.parent, plan.cache_gib)
     check_onnx(record, onnx)
     registry = Registry(folder, plan) if register else None
-    done = write(source_of(folder, plan, cache), record, out, Wish(not no_test, epoch, refit, _say_epoch(time.monotonic())))
+    wish = Wish(not no_test, epoch, refit, refit_epochs, _say_epoch(time.monotonic()))
+    done = write(source_of(folder, plan, cache), record, out, wish)
     difference = write_onnx(out) if onnx else None
     version = registry.register(out, read_facts(out), record.key, register, max(record.steps - 1, 0)) if registry and register else None
     if json_:

@@ -10,6 +10,8 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -58,6 +60,7 @@ class Bridge:
         self._keys: dict[str, Key] = {}
         self._begun: dict[str, float] = {}
         self._overdue: set[str] = set()
+        self._again: dict[str, Callable[[], None]] = {}
         self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -91,11 +94,19 @@ class Bridge:
 
     def fail(self, trial: Trial) -> None:
         """Tell that a trial's worker is gone for good."""
-        cause = trial.get_error()
-        failure = f"its worker died: {' '.join(str(cause).split()) if cause is not None else 'Ray gives no cause'}"[:2000]
+        if requeue := self._again.pop(trial.trial_id, None):
+            requeue()
+            return
+        cause = _last_error(trial)
+        failure = f"its worker died: {' '.join(cause.split()) or 'Ray gives no cause'}"[:2000]
         if trial.trial_id in self._overdue:
             failure = f"not done after {self._trial_seconds:g} s (limits.trial_seconds); its worker was killed"
         self.end(trial.trial_id, {"failure": failure})
+
+    def failed_again(self, trial: Trial, requeue: Callable[[], None]) -> None:
+        """A trial waits to go on and a second task of the worker that it lost has failed: that is no second loss."""
+        trial.run_metadata.num_failures -= 1
+        self._again[trial.trial_id] = requeue
 
     def kill_overdue(self, trials: list[Trial]) -> None:
         """Kill the worker of every trial that has run for too long: it may hang where nothing else reaches it."""
@@ -119,6 +130,15 @@ class Bridge:
             logger.exception("the search stops: %s", error)
             self.error = self.error or error
             return None
+
+
+def _last_error(trial: Trial) -> str:
+    """What Tune wrote of the last failure on this machine; at a URI it may not have arrived yet."""
+    try:
+        written = Path(trial.error_file or "").read_text()
+    except OSError:
+        return ""
+    return written.rpartition("Failure # ")[2].partition("\n")[2]
 
 
 class StudySearcher(Searcher):
@@ -163,6 +183,11 @@ class StudyScheduler(FIFOScheduler):
         for _ in range(self._pool):
             tune_controller._actor_cache.increase_max(trial.placement_group_factory)
         self._pool = 0
+
+    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+        """Tune goes on after a lost worker's first task has failed, and would give up at the second."""
+        if trial.status == Trial.PENDING:
+            self._bridge.failed_again(trial, partial(tune_controller._requeue_trial, trial))
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         stop = self._bridge.guarded(lambda: self._bridge.report(trial.trial_id, result))

@@ -35,6 +35,7 @@ class CnnConfig:
     cutout: int = 0
     jitter: float = 0.0
     mixup: float = 0.0
+    cutmix: float = 0.0
     first_side: float = 1.0
     optimizer: str = "sgd"
     learning_rate: float = 0.3
@@ -138,6 +139,7 @@ AUGMENTATION = (
         "jitter", Float(0.0, 0.4), "brightness, contrast and saturation, each changed by up to this fraction", allowed=Float(0.0, 1.0)
     ),
     Parameter("mixup", Choice((0.0, 0.2)), "alpha of the Beta distribution that mixes two images", allowed=Float(0.0, 4.0)),
+    Parameter("cutmix", Choice((0.0, 0.5)), "chance that a batch's images get a box of another image", allowed=Float(0.0, 1.0)),
     Parameter(
         "first_side",
         Choice((0.75,)),

@@ -25,6 +25,7 @@ EVERYTHING = CnnConfig(
     cutout=8,
     jitter=0.2,
     mixup=0.2,
+    cutmix=0.5,
     batch_size=64,
     learning_rate=0.2,
     flip=0.1,

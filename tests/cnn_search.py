@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SMALL = {"model": "fastnet", "width": 0.125, "flip": 0.0, "test_flip": "false", "cutout": 0, "jitter": 0.0, "mixup": 0.0, "batch_size": 128}
+SMALL = {
+    "model": "fastnet",
+    "width": 0.125,
+    "flip": 0.0,
+    "test_flip": "false",
+    "cutout": 0,
+    "jitter": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "batch_size": 128,
+}
 """Settings of a network that learns digits in seconds."""
 
 

@@ -127,6 +127,30 @@ def test_mixup_is_the_weighted_mean_of_two_images(images: Tensor) -> None:
     assert np.mean(shares) == pytest.approx(np.maximum(exact, 1 - exact).mean(), abs=0.03)
 
 
+def test_cutmix_takes_a_box_of_another_image_and_says_how_much(images: Tensor) -> None:
+    """What is said of the labels must be the share of the pixels, also where the edge cuts the box."""
+    labels, draws = torch.arange(16), generator()
+    before = labels[:, None, None, None].float().expand(16, 3, 32, 32).contiguous()
+    shares = []
+    for _ in range(300):
+        out, others, share = A.cutmix(before, labels, draws)
+        shares.append(share)
+        moved = others != labels
+        kept = (out == before).float().mean(dim=(1, 2, 3))
+        assert torch.allclose(kept[moved], torch.full_like(kept[moved], share))
+        assert torch.equal(out.sort(dim=1).values, out), "all channels of a pixel come from one image"
+        assert torch.equal(torch.where(out == before, before, before[others]), out)
+    assert min(shares) < 0.2
+    assert max(shares) > 0.95
+
+
+def test_a_batch_is_mixed_as_often_as_asked(images: Tensor) -> None:
+    """Half of the batches whole is what a chance of one half means."""
+    draws, config = generator(), CnnConfig(cutmix=0.5)
+    whole = sum(A.mixed(images.float(), torch.arange(16), config, draws)[2] == 1.0 for _ in range(200))
+    assert 70 < whole < 140
+
+
 CHANGES: list[Callable[[CnnConfig], CnnConfig]] = [
     lambda c: c,
     lambda c: replace(c, rotation=0.0),

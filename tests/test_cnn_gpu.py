@@ -31,7 +31,16 @@ def test_images_stay_on_the_device_and_products_are_in_bfloat16() -> None:
 
 def test_it_learns_as_on_the_cpu() -> None:
     """One code path: the device must not matter to what comes out, beyond rounding."""
-    calm = {"mixup": 0.0, "jitter": 0.0, "cutout": 0, "dropout_place": "none", "dropout": 0.0, "flip": 0.0, "test_flip": False}
+    calm = {
+        "mixup": 0.0,
+        "cutmix": 0.0,
+        "jitter": 0.0,
+        "cutout": 0,
+        "dropout_place": "none",
+        "dropout": 0.0,
+        "flip": 0.0,
+        "test_flip": False,
+    }
     found = []
     for device in ("cpu", "cuda"):
         run = small_run(6, device=device, **calm)

@@ -143,9 +143,9 @@ def test_refit_learns_from_all_training_images_and_says_so(runs: Path) -> None:
     folder = RunDirectory(runs / "nets")
     record = next(r for r in folder.records() if not r.infeasible)
     epochs: list[int] = []
-    wish = Wish(score_test=False, refit=True, say=lambda epoch, epochs_, metrics: epochs.append(epoch))
+    wish = Wish(score_test=False, refit=True, refit_epochs=2, say=lambda epoch, epochs_, metrics: epochs.append(epoch))
     done = export(source_of(folder, read_plan(folder.plan_file)), record, runs / "refit", wish)
-    assert epochs == [1, 2, 3]
+    assert epochs == [1, 2], "it may train for another number of epochs than the search did"
     facts = read_bundle(done.bundle).facts
     assert facts.refit
     assert facts.val.accuracy == record.metrics["val_accuracy"], "what chose it is still what is said of it"

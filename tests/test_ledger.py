@@ -250,6 +250,26 @@ def test_a_failure_while_the_search_stops_is_left_for_resume(tmp_path: Path, sto
     assert states(folder) == {"tiny-image": ["RUNNING" if stopping else "FAIL"]}
 
 
+def test_a_worker_lost_with_two_tasks_is_one_loss(tmp_path: Path) -> None:
+    """Tune fails both tasks: it goes on after the first, and the second would end the trial for good."""
+    from types import SimpleNamespace
+
+    from ray.tune.experiment import Trial
+
+    from search.tune_adapters import Bridge, StudyCallback, StudyScheduler
+
+    folder = run_directory(tmp_path)
+    bridge = Bridge(Ledger(folder, plan()), lambda *trial: {}, lambda: False, None)
+    trial, requeued = Trial("none", stub=True), list[Trial]()
+    bridge.suggest(trial.trial_id)
+    trial.run_metadata.num_failures = 2  # Tune has counted both, and the trial waits to go on after the first
+    StudyScheduler(bridge, 0).on_trial_error(SimpleNamespace(_requeue_trial=requeued.append), trial)  # type: ignore[arg-type]
+    StudyCallback(bridge, lambda: None).on_trial_error(1, [trial], trial)
+    assert requeued == [trial]
+    assert trial.run_metadata.num_failures == 1
+    assert states(folder) == {"tiny-image": ["RUNNING"]}
+
+
 def test_a_search_that_gave_up_may_be_tried_again(tmp_path: Path) -> None:
     """Once the cause of the failures is mended, resume must run trials, not count old failures."""
     folder = run_directory(tmp_path)

@@ -21,7 +21,7 @@ from trainables.cnn.schedule import fraction
 from trainables.cnn.training import CnnRun, ModelTooLarge, TrainingError, model_size_mb
 from trainables.data import ReadOptions, read_dataset
 
-CALM = {"mixup": 0.0, "jitter": 0.0, "cutout": 0, "dropout_place": "none", "dropout": 0.0, "flip": 0.0}
+CALM = {"mixup": 0.0, "cutmix": 0.0, "jitter": 0.0, "cutout": 0, "dropout_place": "none", "dropout": 0.0, "flip": 0.0}
 
 
 def trained(run: CnnRun) -> CnnRun:

@@ -93,6 +93,34 @@ def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     return images.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
 
 
+def mixed(images: Tensor, labels: Tensor, config: CnnConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    """A batch mixed with itself as the configuration says.
+
+    Returns:
+        the images, the (n,) labels of the second images, and the share of the first; 1 where nothing is mixed.
+    """
+    if config.cutmix and uniform(1, 0, 1, generator).item() < config.cutmix:
+        return cutmix(images, labels, generator)
+    return mixup(images, labels, config.mixup, generator) if config.mixup else (images, labels, 1.0)
+
+
+def cutmix(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    """Images with a box from a permutation of themselves (Yun et al., 2019): its area evenly drawn, its centre anywhere.
+
+    Returns:
+        as ``mixed``; the share is what the box, which the edge may cut, leaves of the first image.
+    """
+    area, down, across = uniform(3, 0, 1, generator).tolist()
+    height, width = images.shape[-2:]
+    half = math.sqrt(area) / 2
+    top, bottom = (round(height * min(max(down + d, 0.0), 1.0)) for d in (-half, half))
+    left, right = (round(width * min(max(across + d, 0.0), 1.0)) for d in (-half, half))
+    partner = torch.randperm(len(images), generator=generator, device=generator.device)
+    out = images.clone()
+    out[:, :, top:bottom, left:right] = images[partner, :, top:bottom, left:right]
+    return out, labels[partner], 1 - (bottom - top) * (right - left) / (height * width)
+
+
 def mixup(images: Tensor, labels: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
     """Images mixed with a permutation of themselves (Zhang et al., 2018).
 

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from spaces.cnn import CnnConfig
 from spaces.errors import UserError
 from trainables.cnn import checkpoint as files
-from trainables.cnn.augment import augment, mixup
+from trainables.cnn.augment import augment, mixed
 from trainables.cnn.data import CnnData, Int64, Resident
 from trainables.cnn.layers import MIB
 from trainables.cnn.models import build
@@ -160,9 +160,7 @@ class CnnRun:
             for group in self.optimizer.param_groups:
                 group["lr"] = peak_learning_rate(config) * fraction(config.schedule, progress)
             images, labels = augment(data.train_images[rows], config, data, generator, side), data.train_labels[rows]
-            others, share = labels, 1.0
-            if config.mixup:
-                images, others, share = mixup(images, labels, config.mixup, generator)
+            images, others, share = mixed(images, labels, config, generator)
             with self._autocast():
                 scores = self._forward(images)
             scores = scores.float()
