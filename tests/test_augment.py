@@ -140,7 +140,7 @@ def test_cutmix_takes_a_box_of_another_image_and_says_how_much(images: Tensor) -
         assert torch.allclose(kept[moved], torch.full_like(kept[moved], share))
         assert torch.equal(out.sort(dim=1).values, out), "all channels of a pixel come from one image"
         assert torch.equal(torch.where(out == before, before, before[others]), out)
-    assert min(shares) < 0.2
+    assert min(shares) < 0.4, "the edge cuts most large boxes"
     assert max(shares) > 0.95
 
 
