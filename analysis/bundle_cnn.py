@@ -42,6 +42,12 @@ class CnnModel:
         return f"epoch {self.use.epoch}" + (", trained on all training images" if self.facts.refit else "")
 
     @property
+    def views(self) -> tuple[bool, int]:
+        """Of an image, as ``trainables.cnn.views`` takes them."""
+        config = CnnConfig(**self.facts.config)  # type: ignore[arg-type]
+        return config.test_flip, config.test_shift
+
+    @property
     def tolerance(self) -> float:
         """By which its accuracy here may differ from what was recorded."""
         return 0.0 if _device(self.use).type == self.use.device else TOLERANCE
@@ -56,8 +62,7 @@ class CnnModel:
         torch.set_num_threads(use.threads)  # the bits may depend on it
         pixels = torch.tensor(stack(images, use.size), device=device)
         mean, std = (torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1) for values in (use.mean, use.std))
-        flip = bool(self.facts.config["test_flip"])
-        scores: Tensor = weights.class_scores(self.net, pixels, mean, std, DTYPES[use.dtype], flip)
+        scores: Tensor = weights.class_scores(self.net, pixels, mean, std, DTYPES[use.dtype], *self.views)
         shares = scores.double().softmax(1).cpu().numpy()
         return scores.argmax(1).cpu().numpy().astype(np.int64), shares
 

@@ -77,20 +77,19 @@ def _judge(model: CnnModel):  # type: ignore[no-untyped-def]  # torch is loaded 
     import torch
     from torch import Tensor, nn
 
+    from trainables.cnn.views import mean_over_views
+
     class Judge(nn.Module):
         """Pixels to scores, as ``trainables.cnn.weights.class_scores`` and a softmax, in float32."""
 
         def __init__(self) -> None:
             super().__init__()
             self.net = model.net.cpu().float()
-            self.flip = bool(model.facts.config["test_flip"])
+            self.views = model.views
             self.mean, self.std = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (model.use.mean, model.use.std))
 
         def forward(self, images: Tensor) -> Tensor:
-            pixels = (images.float() - self.mean) / self.std
-            scores = self.net(pixels)
-            judged: Tensor = (scores + self.net(pixels.flip(3))) / 2 if self.flip else scores
-            return judged.softmax(1)
+            return mean_over_views(self.net, (images.float() - self.mean) / self.std, *self.views).softmax(1)
 
     return Judge().eval()
 

@@ -48,6 +48,7 @@ class CnnConfig:
     label_smoothing: float = 0.1
     ema: float = 0.99
     test_flip: bool = True
+    test_shift: int = 0
 
     def tweaks(self) -> dict[str, Value]:
         """The architecture parameters that apply, as ``trainables.cnn.models.build`` takes them."""
@@ -197,6 +198,7 @@ OPTIMISATION = (
         "ema", Choice((0.0, 0.99, 0.995)), "decay a step of the averaged weights that are judged; 0: none", allowed=Float(0.0, 0.99999)
     ),
     Parameter("test_flip", Choice((True,)), "judge the mean over an image and its mirror image", allowed=Choice((True, False))),
+    Parameter("test_shift", Choice((0,)), "judge it moved by so many pixels both ways too, at thrice the cost", allowed=Integer(0, 8)),
 )
 """How the network is trained, and judged."""
 

@@ -26,6 +26,7 @@ EVERYTHING = CnnConfig(
     jitter=0.2,
     mixup=0.2,
     cutmix=0.5,
+    test_shift=1,
     batch_size=64,
     learning_rate=0.2,
     flip=0.1,

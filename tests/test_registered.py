@@ -140,7 +140,7 @@ def network_bundle(folder: Path) -> Path:
     from trainables.cnn import weights
     from trainables.cnn.models import build
 
-    config = CnnConfig(model="fastnet", width=0.125, test_flip=True)
+    config = CnnConfig(model="fastnet", width=0.125, test_flip=True, test_shift=1)
     values = asdict(config)
     torch.manual_seed(0)
     use = weights.Use(32, 3, (120.0, 121.0, 122.0), (60.0, 61.0, 62.0), "float32", "cpu", 1, 1)

@@ -198,8 +198,9 @@ class CnnRun:
         if self._scores is None:
             if self.data.val_images is None:
                 raise ValueError("there are no validation images")
-            data = self.data
-            self._scores = class_scores(self.judged, self.data.val_images, data.mean, data.std, self.dtype, self.config.test_flip)
+            data, config = self.data, self.config
+            views = config.test_flip, config.test_shift
+            self._scores = class_scores(self.judged, self.data.val_images, data.mean, data.std, self.dtype, *views)
         return self._scores
 
     def predictions(self) -> Int64:

@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from spaces.errors import UserError
+from trainables.cnn.views import mean_over_views
 from trainables.remote import read_file, write_file
 
 KEY = "visiontune"
@@ -107,15 +108,13 @@ def begin_from(net: nn.Module, tensors: Mapping[str, Tensor], keep_head: bool) -
 
 
 @torch.no_grad()
-def class_scores(net: nn.Module, images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype, flip: bool) -> Tensor:
-    """(n, classes) float32 for (n, 3, size, size) uint8 images; with ``flip`` the mean over an image and its mirror image."""
+def class_scores(net: nn.Module, images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype, flip: bool, shift: int) -> Tensor:
+    """(n, classes) float32 for (n, 3, size, size) uint8 images: the mean over the views that ``flip`` and ``shift`` say."""
     net.eval()
     parts = []
     with torch.autocast(images.device.type, dtype, enabled=dtype is not torch.float32):
         for batch in torch.split(images, EVAL_BATCH):
-            batch = normalised(batch, mean, std)
-            scores = net(batch).float()
-            parts.append((scores + net(batch.flip(3)).float()) / 2 if flip else scores)
+            parts.append(mean_over_views(net, normalised(batch, mean, std), flip, shift))
     return torch.cat(parts)
 
 
