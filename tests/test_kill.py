@@ -14,7 +14,7 @@ from analysis.records import RunDirectory
 from search.storage import read_trials
 
 TRIALS = 30
-MANY = 250
+MANY = 400
 """Trials of a search that must still run after several commands were typed beside it."""
 
 
