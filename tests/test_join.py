@@ -12,7 +12,7 @@ from s3_server import BUCKET, s3_server
 
 from analysis.records import RunDirectory
 
-TRIALS = 8
+TRIALS = 12
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def nodes() -> Iterator[Any]:
 
 
 def words(runs: object, name: str, address: str) -> tuple[object, ...]:
-    settings = ("--set", "pause=0.2", "--set", "steps=8", "--gpus-per-trial", "0.5", "--trials", TRIALS)
+    settings = ("--set", "pause=0.5", "--set", "steps=8", "--gpus-per-trial", "0.5", "--trials", TRIALS)
     return ("run", "--space", "toy", *settings, "--no-tracking", "--name", name, "--runs-dir", runs, "--address", address)
 
 
