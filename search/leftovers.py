@@ -15,8 +15,8 @@ from trainables.remote import Remote
 
 KEPT_CHECKPOINTS = 3
 """Trials whose weights and last checkpoint are kept when the search ends: the best ones."""
-OF_A_TRIAL = re.compile(r"(.+)-(\d+)\.session-(\d+)")
-"""Tune's folder of a trial: space, number, session."""
+OF_A_TRIAL = re.compile(r"(.+)-(\d+)\.session-(\d+)(?:\.(\d+))?")
+"""Tune's folder of a trial: space, number, session, and how often it began anew in that."""
 
 
 def checkpoints(folder: RunDirectory, space: str, number: int) -> list[str]:
@@ -93,6 +93,6 @@ def _by_trial(folder: RunDirectory, remote: Remote | None) -> dict[str, list[str
     return there
 
 
-def _age(name: str) -> tuple[int, str]:
+def _age(name: str) -> tuple[int, int, str]:
     found = OF_A_TRIAL.fullmatch(Path(name).parent.name)
-    return (int(found[3]) if found else 0, name)
+    return (int(found[3]), int(found[4] or 0), name) if found else (0, 0, name)

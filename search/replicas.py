@@ -100,13 +100,16 @@ class Replicas:
 
         def config_of(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
             stepwise = get_space(space).reports != "nothing"
-            left = checkpoints(self._run, space, number) if stepwise else []
             own = {"space": space, "number": number, "config": config, "checkpoints": stepwise, "seed": self._jobs[number].seed}
             if "how" in shared:
                 own["how"] = replace(shared["how"], trials=join_place(place_of(self._run.path), "trials", "cnn"))
-            return {**shared, "gate": None, **own, "restore": left}
+            return {**shared, "gate": None, **own, "restore": self.checkpoints(space, number)}
 
         return config_of
+
+    def checkpoints(self, space: str, number: int) -> list[str]:
+        """That a job has left."""
+        return checkpoints(self._run, space, number) if get_space(space).reports != "nothing" else []
 
     def propose(self) -> Rerun | None:
         """The next to run; None where there is none."""

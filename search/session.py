@@ -158,10 +158,13 @@ class Session:
 
         lookaheads = {name: ahead(name, self._ledger.coming(name), concurrency) for name in plan.spaces if ahead and not stepwise[name]}
 
+        def left_of(space: str, number: int) -> list[str]:
+            return checkpoints(folder, space, number) if stepwise[space] else []
+
         def tune_config(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
             if space in lookaheads:
                 lookaheads[space].reached(config)
-            left = checkpoints(folder, space, number) if stepwise[space] and number < self._ledger.before[space] else []
+            left = left_of(space, number) if number < self._ledger.before[space] else []
             own = {"space": space, "number": number, "config": config, "checkpoints": stepwise[space]}
             if len(first) < wave:
                 first.append(number)
@@ -179,7 +182,7 @@ class Session:
             return bool(asked) or folder.stop_file.exists()
 
         asks = {name: capacity.asks(name) for name in plan.spaces}  # Tune pickles it, and a cluster's capacity knows its nodes
-        bridge = Bridge(self._ledger, tune_config, stop_asked, plan.limits.trial_seconds, capacity.now)
+        bridge = Bridge(self._ledger, tune_config, stop_asked, plan.limits.trial_seconds, capacity.now, left_of)
         run_tune(
             SearchTrial,
             bridge,
@@ -210,7 +213,7 @@ class Session:
 
         if jobs.left:
             self._say(f"running the best {plan.replicate.top} again with {plan.replicate.seeds} other seeds")
-            bridge = Bridge(jobs, jobs.tune_config(shared), stop_asked, plan.limits.trial_seconds, capacity.now)
+            bridge = Bridge(jobs, jobs.tune_config(shared), stop_asked, plan.limits.trial_seconds, capacity.now, jobs.checkpoints)
             asks = {name: capacity.asks(name) for name in plan.spaces}
             run_tune(
                 SearchTrial, bridge, self._note_now_and_then, resources=lambda config: asks[config["space"]],

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Bridge:
         stop_asked: whether somebody asked the search to stop.
         trial_seconds: time limit of one trial.
         room: trials at once, as things stand.
+        checkpoints: those that a trial (space, number) has left.
 
     Attributes:
         error: what went wrong on our side; stops the search.
@@ -51,8 +52,10 @@ class Bridge:
         stop_asked: Callable[[], bool],
         trial_seconds: float | None,
         room: Callable[[], int] = lambda: sys.maxsize,
+        checkpoints: Callable[[str, int], list[str]] = lambda space, number: [],
     ) -> None:
         self._room = room
+        self._checkpoints = checkpoints
         self._ledger = ledger
         self._tune_config = tune_config
         self._stop_asked = stop_asked
@@ -60,7 +63,8 @@ class Bridge:
         self._keys: dict[str, Key] = {}
         self._begun: dict[str, float] = {}
         self._overdue: set[str] = set()
-        self._again: dict[str, Callable[[], None]] = {}
+        self._waited: set[str] = set()
+        self._again: deque[dict[str, Any]] = deque()
         self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -73,6 +77,10 @@ class Bridge:
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.stopping():
             return Searcher.FINISHED
+        if self._again:
+            config = self._again.popleft()
+            self._keys[trial_id] = config["space"], config["number"]
+            return {**config, "restore": self._checkpoints(config["space"], config["number"])}
         proposal = self._ledger.propose() if self._ledger.running < self._room() else None
         if proposal is None:
             return Searcher.FINISHED if self._ledger.finished_reason else None
@@ -94,8 +102,10 @@ class Bridge:
 
     def fail(self, trial: Trial) -> None:
         """Tell that a trial's worker is gone for good."""
-        if requeue := self._again.pop(trial.trial_id, None):
-            requeue()
+        attempt = trial.config.get("attempt", 0)
+        if trial.trial_id in self._waited and attempt < trial.max_failures:
+            self._again.append({**trial.config, "gate": None, "attempt": attempt + 1})
+            del self._keys[trial.trial_id]
             return
         cause = _last_error(trial)
         failure = f"its worker died: {' '.join(cause.split()) or 'Ray gives no cause'}"[:2000]
@@ -103,10 +113,9 @@ class Bridge:
             failure = f"not done after {self._trial_seconds:g} s (limits.trial_seconds); its worker was killed"
         self.end(trial.trial_id, {"failure": failure})
 
-    def failed_again(self, trial: Trial, requeue: Callable[[], None]) -> None:
-        """A trial waits to go on and a second task of the worker that it lost has failed: that is no second loss."""
-        trial.run_metadata.num_failures -= 1
-        self._again[trial.trial_id] = requeue
+    def failed_while_waiting(self, trial_id: str) -> None:
+        """Tune gives such a trial up, however often it may fail: it goes on as another trial of Tune's."""
+        self._waited.add(trial_id)
 
     def kill_overdue(self, trials: list[Trial]) -> None:
         """Kill the worker of every trial that has run for too long: it may hang where nothing else reaches it."""
@@ -130,6 +139,11 @@ class Bridge:
             logger.exception("the search stops: %s", error)
             self.error = self.error or error
             return None
+
+
+def _attempt(trial: Trial) -> str:
+    attempt = trial.config.get("attempt", 0)
+    return f".{attempt}" if attempt else ""
 
 
 def _last_error(trial: Trial) -> str:
@@ -185,9 +199,9 @@ class StudyScheduler(FIFOScheduler):
         self._pool = 0
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
-        """Tune goes on after a lost worker's first task has failed, and would give up at the second."""
+        """Once a lost worker's first task has failed its trial waits to go on; then the second fails, or that of the next worker."""
         if trial.status == Trial.PENDING:
-            self._bridge.failed_again(trial, partial(tune_controller._requeue_trial, trial))
+            self._bridge.failed_while_waiting(trial.trial_id)
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         stop = self._bridge.guarded(lambda: self._bridge.report(trial.trial_id, result))
@@ -277,5 +291,5 @@ def run_tune(
         max_failures=LOST_NODES if joined else 1,
         raise_on_failed_trial=False,
         verbose=0,
-        trial_dirname_creator=lambda trial: f"{trial.config['space']}-{trial.config['number']:05d}.session-{session}",
+        trial_dirname_creator=lambda trial: f"{trial.config['space']}-{trial.config['number']:05d}.session-{session}" + _attempt(trial),
     )
