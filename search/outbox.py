@@ -73,13 +73,18 @@ class Outbox:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return 0
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether the run is at a URI too."""
+        return self._mirrored.is_file()
+
     def mark_mirrored(self, offset: int) -> None:
         """Let no more be sent than lies at the run's URI: who goes on from there must not meet in MLflow what it does not know."""
         write_whole(self._mirrored, str(offset))
 
     def sendable(self, most: int) -> list[tuple[Fact, int]]:
         """The next facts for MLflow, ``most`` at a time."""
-        limit = int(self._mirrored.read_text()) if self._mirrored.is_file() else None
+        limit = int(self._mirrored.read_text()) if self.mirrored else None
         return [(fact, offset) for fact, offset in self.read(self.sent(), most) if limit is None or offset <= limit]
 
     def mark_sent(self, offset: int) -> None:

@@ -12,12 +12,15 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
+from analysis.metrics import metrics_of
 from analysis.records import RunDirectory
+from search.live_steps import LiveSteps
 from search.mlflow_runs import MlflowRuns, Sent, Series, milliseconds
 from search.outbox import Fact, Outbox
 from search.plan import Tracking, read_plan
@@ -30,6 +33,8 @@ BATCH = 100
 """Facts sent between two notes of how far we came."""
 THREADS = 4
 """Trials sent at a time to a server; a database that is written to directly takes one."""
+LIVE_EVERY = 10.0
+"""Seconds between two looks at the steps of trials that run."""
 LAST_TRIES = 3
 """Tries in a row that must fail before the end of a search stops waiting for MLflow."""
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED", "finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
@@ -55,6 +60,7 @@ class Sender:
         self._study = f"{run.name}-{run.state().id}"
         self._runs: MlflowRuns | None = None
         self._failed = False
+        self._live = LiveSteps(run)
 
     def send(self) -> int:
         """Send what waits; returns how many facts were sent.
@@ -75,6 +81,22 @@ class Sender:
             sent += len(facts)
         return sent
 
+    def send_live(self) -> None:
+        """Send the steps so far of trials that still run; they are sent again with the rest when a trial ends.
+
+        At a URI nothing is: MLflow must not be told what the URI may not have yet.
+
+        Raises:
+            Exception: whatever MLflow raises.
+        """
+        if self._outbox.mirrored:
+            return
+        for trial in self._live.new():
+            runs = self.runs()
+            run = self._child(runs, self._parent(runs), trial.space, trial.number, trial.began)
+            points = {name for row in trial.rows for name in metrics_of(row)} - {"seconds"}
+            runs.log(run, _points(trial.rows, points), {"space": trial.space}, {"visiontune.state": "RUNNING"})
+
     def runs(self) -> MlflowRuns:
         """What MLflow has of this run; connects if need be.
 
@@ -91,6 +113,7 @@ class Sender:
     def reset(self) -> None:
         """Connect anew, and look up what is there, before the next fact is sent."""
         self._runs, self._failed = None, True
+        self._live = LiveSteps(self._run)
 
     def parent_url(self, base: str) -> str:
         """The page of this run in an MLflow UI at ``base``."""
@@ -155,30 +178,37 @@ class Sender:
             pool.map(lambda fact: self._send_trial(runs, parent, fact), once, chunksize=1)
 
     def _send_trial(self, runs: MlflowRuns, parent: Sent, fact: Fact) -> None:
-        name = f"{fact['space']}/{fact['number']}"
         optional = {"failure": fact["failure"], "pruned_by": fact["pruned_by"], "violations": "; ".join(fact["violations"])}
         tags = {
-            "visiontune.study": f"{self._study}/{fact['space']}",
-            "visiontune.trial": str(fact["number"]),
             "visiontune.state": fact["state"],
             "visiontune.node": fact["node"],
-            "mlflow.parentRunId": parent.id,
             **{f"visiontune.{key}": value for key, value in optional.items() if value},
         }
-        run = runs.make(name, name, tags, fact["started"])
+        run = self._child(runs, parent, fact["space"], fact["number"], fact["started"])
         end = milliseconds(fact["started"] + fact["seconds"])
-        runs.log(run, _series(fact, end), {"space": fact["space"], **fact["config"]})
+        runs.log(run, _series(fact, end), {"space": fact["space"], **fact["config"]}, tags)
         if files := trial_files(self._run, fact["space"], fact["number"]):
             runs.attach(run, files)
         runs.client.set_terminated(run.id, STATUS[fact["state"]], end)
 
+    def _child(self, runs: MlflowRuns, parent: Sent, space: str, number: int, began: float) -> Sent:
+        name = f"{space}/{number}"
+        tags = {"visiontune.study": f"{self._study}/{space}", "visiontune.trial": str(number), "mlflow.parentRunId": parent.id}
+        return runs.make(name, name, tags, began)
+
+
+def _points(rows: Iterable[Mapping[str, Any]], metrics: AbstractSet[str]) -> Series:
+    """Every point of these metrics that a trial reported, step by step."""
+    series: Series = {}
+    for row in rows:
+        for metric in row.keys() & metrics:
+            series.setdefault(metric, []).append((row[metric], milliseconds(row["time"]), row["step"]))
+    return series
+
 
 def _series(fact: Mapping[str, Any], end: int) -> Series:
     """Every metric point of a trial: step by step where it reported steps, and how it ended."""
-    series: Series = {}
-    for row in fact.get("history", ()):
-        for metric in row.keys() & fact["metrics"].keys():
-            series.setdefault(metric, []).append((row[metric], milliseconds(row["time"]), row["step"]))
+    series = _points(fact.get("history", ()), fact["metrics"].keys())
     for metric, value in {**fact["metrics"], "seconds": fact["seconds"]}.items():
         if metric not in series or metric == "seconds":
             series[metric] = [(value, end, 0)]
@@ -198,11 +228,14 @@ class Tracker(threading.Thread):
         self.error = ""
 
     def run(self) -> None:
-        pause, last_tries = 1.0, 0
+        pause, last_tries, shown = 1.0, 0, 0.0
         while True:
             closing = self._closing.is_set()
             try:
                 self._sender.send()
+                if not closing and time.monotonic() - shown > LIVE_EVERY:
+                    self._sender.send_live()
+                    shown = time.monotonic()
                 self.error, pause = "", 1.0
             except Exception as error:
                 self.error = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

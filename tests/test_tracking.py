@@ -82,6 +82,31 @@ def test_facts_sent_again_after_a_crash_are_stored_once(tmp_path: Path) -> None:
         assert len(client(folder).get_metric_history(child.info.run_id, "accuracy_by_k")) == 2
 
 
+def test_a_running_trial_can_be_watched_and_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """A curve is wanted while the network trains, and no point of it twice when it has ended."""
+    folder = run_directory(tmp_path, 0)
+    rows = [{"step": n, "time": 1001.0 + n, "seconds": 1.0, "val_accuracy": n / 10} for n in range(3)]
+    for row in rows[:2]:
+        folder.append_step("cnn", 0, row)
+    sender = Sender(folder, Tracking())
+    sender.send()
+    sender.send_live()
+    (child,) = stored(folder)[1]
+    assert (child.info.status, child.data.tags["visiontune.state"], child.data.metrics) == ("RUNNING", "RUNNING", {"val_accuracy": 0.1})
+    folder.append_step("cnn", 0, rows[2])
+    sender.send_live()
+    ended = record(0).model_copy(update={"space": "cnn", "metrics": {"val_accuracy": 0.2}, "started": 1000.0})
+    folder.write_record(ended, "", None, None)
+    Outbox(folder.outbox).append(trial_fact(ended, rows))
+    sender.send_live()
+    sender.send()
+    (child,) = stored(folder)[1]
+    assert (child.info.status, child.data.tags["visiontune.state"]) == ("FINISHED", "COMPLETE")
+    history = client(folder).get_metric_history(child.info.run_id, "val_accuracy")
+    assert [(point.step, point.value, point.timestamp) for point in history] == [(n, n / 10, 1_001_000 + 1000 * n) for n in range(3)]
+    assert child.data.params["metric"] == "cityblock"
+
+
 def test_sending_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """What was noted as sent is not sent again, and what was added since is."""
     folder = run_directory(tmp_path)
