@@ -24,10 +24,15 @@ def trial_fact(record: TrialRecord, history: list[dict[str, Any]]) -> Fact:
     return {"kind": "trial", **record.model_dump(mode="json"), "history": history}
 
 
+def replica_fact(record: TrialRecord, history: list[dict[str, Any]], of: int, seed: int) -> Fact:
+    """The same of trial ``of`` run again with another seed; its own number is among the replicas."""
+    return {**trial_fact(record, history), "kind": "replica", "of": of, "seed": seed}
+
+
 class Outbox:
     """The facts of one run, in the order they happened.
 
-    A fact is a dict with ``kind``: ``run`` (a driver began), ``trial`` (one ended),
+    A fact is a dict with ``kind``: ``run`` (a driver began), ``trial`` (one ended), ``replica`` (one ended that was run again),
     ``report`` (it was written), ``end`` (the driver stopped).
 
     Attributes:

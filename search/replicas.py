@@ -20,6 +20,7 @@ from analysis.records import RunDirectory, TrialRecord, read_json, write_whole
 from analysis.working_copy import place_of, remote_of
 from search.leftovers import checkpoints
 from search.limits import Ending
+from search.outbox import Outbox, replica_fact
 from search.replicate import Replicate
 from search.storage import cut_half_line
 from spaces import get_space
@@ -56,14 +57,15 @@ class Replicas:
         wish: how many trials, and seeds.
         objective: by which the best are found.
         seed: of the search: the others are those after it.
+        outbox: where MLflow is told how each has ended.
         say: told when one has ended.
 
     Attributes:
         ending: why no more are begun, once all were.
     """
 
-    def __init__(self, run: RunDirectory, wish: Replicate, objective: str, seed: int, say: Callable[[str], None]) -> None:
-        self._run, self._objective, self._say = run.replicas, objective, say
+    def __init__(self, run: RunDirectory, wish: Replicate, objective: str, seed: int, outbox: Outbox, say: Callable[[str], None]) -> None:
+        self._run, self._objective, self._outbox, self._say = run.replicas, objective, outbox, say
         order = ranked((record.model_copy(update={"replicas": {}}) for record in run.records()), objective)[: wish.top]
         jobs_file = self._run.path / "jobs.json"
         self._jobs = [Job(**job) for job in read_json(jobs_file)] if jobs_file.is_file() else []
@@ -73,6 +75,10 @@ class Replicas:
             write_whole(jobs_file, json.dumps([asdict(job) for job in self._jobs]))
         self._configs = {(record.space, record.number): dict(record.config) for record in run.records()}
         self._left = deque(number for number, job in enumerate(self._jobs) if not self._done(number, job))
+        told = {fact["number"] for fact, _ in outbox.read() if fact["kind"] == "replica"}
+        for number, job in enumerate(self._jobs):
+            if number not in told and self._done(number, job):  # a killed driver wrote it down and did not say so
+                self._tell(number)
         self._last: dict[tuple[str, int], int] = {}
         self._began: dict[tuple[str, int], float] = {}
         self.ending: Ending | None = None
@@ -153,9 +159,15 @@ class Replicas:
         )  # fmt: skip
         self._drop(f"trials/{space}/{number:05d}/weights")  # the trial's own are those that are exported
         self._run.write_record(record, str(result.get("log", "")), result.get("traceback"), None)
+        self._tell(number)
         found = f"failed: {failure}" if failure else f"{self._objective} {metrics[self._objective]:.4f}"
         done = sum(self._done(n, j) for n, j in enumerate(self._jobs))
         self._say(f"{done}/{len(self._jobs)} again with other seeds: {space}/{job.trial}, seed {job.seed}: {found}")
+
+    def _tell(self, number: int) -> None:
+        job = self._jobs[number]
+        if record := self._run.record(job.space, number):
+            self._outbox.append(replica_fact(record, self._run.steps(job.space, number), job.trial, job.seed))
 
     def clear(self) -> None:
         """Delete checkpoints, once nothing is left to go on from them."""

@@ -206,7 +206,7 @@ class Session:
         folder, plan = self._folder, self._plan
         if plan.replicate is None:
             return ""
-        jobs = Replicas(folder, plan.replicate, plan.objective, plan.seed, self._say)
+        jobs = Replicas(folder, plan.replicate, plan.objective, plan.seed, self._ledger.outbox, self._say)
 
         def stop_asked() -> bool:
             return bool(asked) or folder.stop_file.exists()

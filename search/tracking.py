@@ -93,7 +93,8 @@ class Sender:
             return
         for trial in self._live.new():
             runs = self.runs()
-            run = self._child(runs, self._parent(runs), trial.space, trial.number, trial.began)
+            about = {"space": trial.space, "number": trial.number, "started": trial.began}
+            run = self._child(runs, self._parent(runs), about)
             points = {name for row in trial.rows for name in metrics_of(row)} - {"seconds"}
             runs.log(run, _points(trial.rows, points), {"space": trial.space}, {"visiontune.state": "RUNNING"})
 
@@ -127,6 +128,11 @@ class Sender:
     def _send(self, runs: MlflowRuns, fact: Fact) -> None:
         if fact["kind"] == "run":
             self._send_run(runs, fact)
+        elif fact["kind"] == "replica":
+            trial = f"{fact['space']}/{fact['of']}"
+            name, above = f"{trial} seed {fact['seed']}", runs.get(trial) or self._parent(runs)
+            tags = {"visiontune.seed": str(fact["seed"]), "mlflow.parentRunId": above.id}
+            self._send_ended(runs, runs.make(name, name, tags, fact["started"]), fact)
         elif fact["kind"] == "report":
             self._send_report(runs, fact)
         elif fact["kind"] == "end":
@@ -178,23 +184,26 @@ class Sender:
             pool.map(lambda fact: self._send_trial(runs, parent, fact), once, chunksize=1)
 
     def _send_trial(self, runs: MlflowRuns, parent: Sent, fact: Fact) -> None:
+        run = self._child(runs, parent, fact)
+        if files := trial_files(self._run, fact["space"], fact["number"]):
+            runs.attach(run, files)
+        self._send_ended(runs, run, fact)
+
+    def _send_ended(self, runs: MlflowRuns, run: Sent, fact: Fact) -> None:
         optional = {"failure": fact["failure"], "pruned_by": fact["pruned_by"], "violations": "; ".join(fact["violations"])}
         tags = {
             "visiontune.state": fact["state"],
             "visiontune.node": fact["node"],
             **{f"visiontune.{key}": value for key, value in optional.items() if value},
         }
-        run = self._child(runs, parent, fact["space"], fact["number"], fact["started"])
         end = milliseconds(fact["started"] + fact["seconds"])
         runs.log(run, _series(fact, end), {"space": fact["space"], **fact["config"]}, tags)
-        if files := trial_files(self._run, fact["space"], fact["number"]):
-            runs.attach(run, files)
         runs.client.set_terminated(run.id, STATUS[fact["state"]], end)
 
-    def _child(self, runs: MlflowRuns, parent: Sent, space: str, number: int, began: float) -> Sent:
-        name = f"{space}/{number}"
-        tags = {"visiontune.study": f"{self._study}/{space}", "visiontune.trial": str(number), "mlflow.parentRunId": parent.id}
-        return runs.make(name, name, tags, began)
+    def _child(self, runs: MlflowRuns, parent: Sent, fact: Mapping[str, Any]) -> Sent:
+        name = f"{fact['space']}/{fact['number']}"
+        tags = {"visiontune.study": f"{self._study}/{fact['space']}", "visiontune.trial": str(fact["number"])}
+        return runs.make(name, name, {**tags, "mlflow.parentRunId": parent.id}, fact["started"])
 
 
 def _points(rows: Iterable[Mapping[str, Any]], metrics: AbstractSet[str]) -> Series:

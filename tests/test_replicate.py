@@ -12,6 +12,7 @@ from samples import record, run_with
 
 from analysis.leaderboard import ranked, rows
 from analysis.records import RunDirectory
+from search.outbox import Outbox
 
 TOY = ("run", "--space", "toy-folds", "--trials", 6, "--no-tracking", "--seed", 1)
 
@@ -38,6 +39,8 @@ def test_the_best_are_run_again_and_go_by_their_means(runs: Path) -> None:
     assert again[0]["mean"] == pytest.approx(fmean(found["val_accuracy"] for found in first.replicas.values()))
     assert len({found["val_accuracy"] for found in first.replicas.values()}) > 1
     assert all(folder.replicas.steps("toy-folds", number) for number in range(6))
+    told = [fact["number"] for fact, _ in Outbox(folder.outbox).read() if fact["kind"] == "replica"]
+    assert sorted(told) == list(range(6)), "each is told once"
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from samples import record, run_with
 
 from analysis.records import DriverState, RunDirectory
 from search.mlflow_runs import MlflowRuns
-from search.outbox import Outbox, trial_fact
+from search.outbox import Outbox, replica_fact, trial_fact
 from search.plan import Tracking, read_plan
 from search.reporting import write_report
 from search.tracked_facts import run_fact
@@ -105,6 +105,21 @@ def test_a_running_trial_can_be_watched_and_ends_as_if_it_had_not_been(tmp_path:
     history = client(folder).get_metric_history(child.info.run_id, "val_accuracy")
     assert [(point.step, point.value, point.timestamp) for point in history] == [(n, n / 10, 1_001_000 + 1000 * n) for n in range(3)]
     assert child.data.params["metric"] == "cityblock"
+
+
+def test_a_trial_run_again_with_another_seed_is_a_run_below_it(tmp_path: Path) -> None:
+    """A mean over seeds can be believed where the seeds can be seen."""
+    folder = run_directory(tmp_path)
+    again = record(7).model_copy(update={"metrics": {"val_accuracy": 0.5}})
+    Outbox(folder.outbox).append(replica_fact(again, [], of=2, seed=11))
+    for _ in range(2):
+        Outbox(folder.outbox).mark_sent(0)
+        Sender(folder, Tracking()).send()
+    children = {child.info.run_name: child for child in stored(folder)[1]}
+    assert len(children) == 4
+    below = children["tiny-image/2 seed 11"].data
+    assert below.tags["mlflow.parentRunId"] == children["tiny-image/2"].info.run_id
+    assert (below.tags["visiontune.seed"], below.metrics["val_accuracy"]) == ("11", 0.5)
 
 
 def test_sending_goes_on_where_it_stopped(tmp_path: Path) -> None:
