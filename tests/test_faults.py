@@ -53,7 +53,7 @@ def test_the_trials_beside_them_are_untouched(faulty: RunDirectory) -> None:
 
 def test_failed_trials_are_tried_again_and_configurations_added_while_it_runs(tmp_path: Path) -> None:
     """A search is steered while it runs: a fault is tried again, a hunch is added, more trials are asked for."""
-    fixed = ("--set", "pause=0.1", "--set", "fault=none,error")
+    fixed = ("--set", "pause=0.25", "--set", "fault=none,error")
     driver = Driver("run", "--space", "toy", "--trials", 14, "--name", "steered", "--runs-dir", tmp_path, *fixed, log=tmp_path / "log")
     folder = RunDirectory(tmp_path / "steered")
     driver.wait_for_trials(folder.path, 3)
