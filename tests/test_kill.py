@@ -14,8 +14,10 @@ from analysis.records import RunDirectory
 from search.storage import read_trials
 
 TRIALS = 30
-MANY = 400
-"""Trials of a search that must still run after several commands were typed beside it."""
+MANY = 60
+"""Trials of a search that must still run after several commands were typed beside it: they sleep, a second each, two at a time."""
+SLEEP = ("--set", "steps=1", "--set", "pause=1.0", "--set", "fault=none", "--concurrency", 2)
+SLEEPING = ("run", "--space", "toy", *SLEEP, "--trials", MANY, "--name", "killed")
 
 
 def arguments(runs: Path, trials: int) -> tuple[object, ...]:
@@ -70,7 +72,7 @@ def test_a_second_driver_is_refused_and_stop_and_resume_work_from_another_termin
 
     While it runs, nothing of it listens beyond loopback.
     """
-    driver = Driver(*arguments(tmp_path, MANY), log=tmp_path / "log")
+    driver = Driver(*SLEEPING, "--runs-dir", tmp_path, log=tmp_path / "log")
     driver.wait_for_trials(tmp_path / "killed", 3)
     assert output("status", "killed", "--runs-dir", tmp_path)["state"] == "running"
     assert "is running already" in refusal("resume", "killed", "--runs-dir", tmp_path)
@@ -91,7 +93,7 @@ def test_a_second_driver_is_refused_and_stop_and_resume_work_from_another_termin
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C is how most searches end; it must leave no process behind and nothing half-written."""
-    driver = Driver(*arguments(tmp_path, MANY), log=tmp_path / "log")
+    driver = Driver(*SLEEPING, "--runs-dir", tmp_path, log=tmp_path / "log")
     driver.wait_for_trials(tmp_path / "killed", 2)
     children = driver.ray_processes()
     driver.process.send_signal(number)

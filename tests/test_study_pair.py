@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ OPTIONS = {
 }
 FINITE = {"quality": "0.95,0.7,0.4,0.1", "optimiser": "adam", "rate": "0.3,0.6,1.2", "momentum": 0, "width": "8,16"}
 PAIRS = [(s, p) for s in SAMPLERS for p in PRUNERS]
-FEW = [(s, "median") for s in SAMPLERS if s != "tpe"] + [("tpe", p) for p in PRUNERS if p != "none"]
+FEW = list(zip(SAMPLERS, cycle(p for p in PRUNERS if p != "none"), strict=False))
+"""Each sampler, and each pruner, at least once."""
 
 
 def searched(tmp_path: Path, sampler: str, pruner: str) -> RunDirectory:
