@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from analysis.bundle_facts import FORMAT, BundleError, BundleFacts, write_facts
 from analysis.bundle_knn import Float64, Int64, read_knn
-from analysis.records import write_whole
+from analysis.files import write_whole
 from spaces import get_space
 from trainables.data import Images
 

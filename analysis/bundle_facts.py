@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from analysis.records import write_whole
+from analysis.files import write_whole
 from spaces.errors import UserError
 
 FORMAT = 1

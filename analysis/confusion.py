@@ -12,7 +12,8 @@ import numpy.typing as npt
 from sklearn.metrics import precision_recall_fscore_support
 
 from analysis.csv_text import csv_of_dicts, csv_text
-from analysis.records import RunDirectory, TrialRecord
+from analysis.records import TrialRecord
+from analysis.run_directory import RunDirectory
 from spaces.errors import UserError
 from trainables import scores
 

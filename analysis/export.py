@@ -23,8 +23,10 @@ from analysis.confusion import display_order
 from analysis.curves import learning_curves
 from analysis.export_knn import leave_out, make_knn
 from analysis.export_source import Source
+from analysis.files import read_json, write_whole
 from analysis.model_card import model_card
-from analysis.records import RunDirectory, RunError, TrialRecord, read_json, write_whole
+from analysis.records import TrialRecord
+from analysis.run_directory import RunDirectory, RunError
 from spaces import get_space
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.knn.pipeline import CONFIG_TYPES, Validation

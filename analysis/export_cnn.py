@@ -13,7 +13,8 @@ import torch
 from analysis.bundle_cnn import CnnModel, read_cnn
 from analysis.bundle_facts import Preprocessing
 from analysis.export_source import Source, bundle_facts
-from analysis.records import RunError, TrialRecord
+from analysis.records import TrialRecord
+from analysis.run_directory import RunError
 from spaces import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.bundle_facts import BundleError
-from analysis.records import RunError, TrialRecord
+from analysis.records import TrialRecord
+from analysis.run_directory import RunError
 from spaces import get_space
 
 if TYPE_CHECKING:

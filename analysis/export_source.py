@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.bundle_facts import FORMAT, BundleFacts, Measured, Preprocessing
-from analysis.records import RunDirectory, TrialRecord
+from analysis.records import TrialRecord
+from analysis.run_directory import RunDirectory
 from trainables.cnn.images import How
 from trainables.data import Dataset, ReadOptions
 from trainables.knn.pipeline import Validation

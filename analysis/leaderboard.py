@@ -8,7 +8,8 @@ from typing import Any
 
 from analysis.csv_text import csv_of_dicts
 from analysis.metrics import METRICS
-from analysis.records import RunError, TrialRecord
+from analysis.records import TrialRecord
+from analysis.run_directory import RunError
 from spaces import SPACES
 
 

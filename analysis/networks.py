@@ -9,7 +9,8 @@ from analysis import figures
 from analysis.csv_text import csv_of_dicts
 from analysis.curves import COLUMNS, Rows, learning_curves, to_csv
 from analysis.leaderboard import find_record, ranked
-from analysis.records import RunDirectory, RunError, TrialRecord
+from analysis.records import TrialRecord
+from analysis.run_directory import RunDirectory, RunError
 from spaces import CnnConfig, get_space
 
 CURVES = 3

@@ -14,12 +14,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis import figures
 from analysis.confusion import Confusion, classes_csv, confusion_of, to_csv
+from analysis.files import write_whole
 from analysis.importance import Importance
 from analysis.leaderboard import ranked, rows, short_config
 from analysis.leaderboard import to_csv as leaderboard_csv
 from analysis.metrics import METRICS
 from analysis.networks import best_networks, model_table, network_files
-from analysis.records import RunDirectory, TrialRecord, write_whole
+from analysis.records import TrialRecord
+from analysis.run_directory import RunDirectory
 from analysis.search_files import SearchPart, search_part
 from analysis.significance import first_against_next, intervals
 

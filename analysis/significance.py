@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom, binomtest
 
-from analysis.records import RunDirectory, TrialRecord
+from analysis.records import TrialRecord
+from analysis.run_directory import RunDirectory
 
 LEVEL = 0.95
 DECISIVE = 0.05

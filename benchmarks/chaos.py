@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from search.storage import read_trials
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -29,7 +29,8 @@ from typing import Any
 
 import psutil
 
-from analysis.records import DriverState, RunDirectory, TrialRecord
+from analysis.records import DriverState, TrialRecord
+from analysis.run_directory import RunDirectory
 from search import tracking
 from search.outbox import Outbox, trial_fact
 from search.plan import Tracking

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from benchmarks.tracking import server
 from search.plan import read_plan
 from search.tracking import PARENT, Sender

@@ -22,8 +22,9 @@ def confusion(
     from analysis.confusion import confusion_of
     from analysis.figures import confusion as draw
     from analysis.figures import to_png
+    from analysis.files import write_whole
     from analysis.leaderboard import chosen_record, ranked
-    from analysis.records import RunDirectory, RunError, write_whole
+    from analysis.run_directory import RunDirectory, RunError
     from search.plan import read_plan
 
     folder = RunDirectory.find(run, runs_dir)
@@ -57,7 +58,7 @@ def confusion(
 
 def importance(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
     """Which parameters mattered, space by space, as Optuna judges it; and which could not be judged, and why."""
-    from analysis.records import RunDirectory
+    from analysis.run_directory import RunDirectory
     from search.importance import importances
     from search.plan import read_plan
 

@@ -14,7 +14,7 @@ from search.cli_search import RUNS, Address, Json, RunName, RunsDir, key_values,
 
 def resume(run: RunName, address: Address = None, runs_dir: RunsDir = RUNS, json_: Json = False) -> int:
     """Go on with a run that stopped, was stopped or was killed."""
-    from analysis.records import RunDirectory
+    from analysis.run_directory import RunDirectory
     from search.runner import resume as resume_search
 
     return say_ended(resume_search(RunDirectory.find(run, runs_dir), address=address or ""), json_)
@@ -28,7 +28,7 @@ def status(
 ) -> None:
     """How a run stands: trials by state, the best so far, seconds."""
     from analysis.leaderboard import find_record
-    from analysis.records import RunDirectory
+    from analysis.run_directory import RunDirectory
     from search.status import read_status
 
     folder = RunDirectory.find(run, runs_dir)
@@ -54,7 +54,7 @@ def stop(
     runs_dir: RunsDir = RUNS,
 ) -> int:
     """Stop a running search; visiontune resume goes on with it."""
-    from analysis.records import RunDirectory, RunError
+    from analysis.run_directory import RunDirectory, RunError
     from search.mirror import ask_elsewhere
 
     folder = RunDirectory.find(run, runs_dir)
@@ -80,7 +80,8 @@ def extend(
     json_: Json = False,
 ) -> int:
     """Give a search more trials: one that runs takes them up, one that does not goes on at once."""
-    from analysis.records import RunDirectory, RunError, write_whole
+    from analysis.files import write_whole
+    from analysis.run_directory import RunDirectory, RunError
     from search.plan import read_plan
     from search.runner import resume as resume_search
 
@@ -109,7 +110,8 @@ def replicate(
     json_: Json = False,
 ) -> int:
     """Run the best trials of a search again with other seeds, on validation images; best and export go by their means then."""
-    from analysis.records import RunDirectory, RunError, write_whole
+    from analysis.files import write_whole
+    from analysis.run_directory import RunDirectory, RunError
     from search.plan import read_plan
     from search.replicate import Replicate
     from search.runner import resume as resume_search
@@ -129,7 +131,7 @@ def enqueue(
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Have a search try a configuration of yours next, also while it runs."""
-    from analysis.records import RunDirectory, RunError
+    from analysis.run_directory import RunDirectory, RunError
     from search.plan import read_plan
     from search.requests import ask
 
@@ -152,7 +154,7 @@ def retry(
 ) -> None:
     """Have a search try failed trials again, as new trials."""
     from analysis.leaderboard import find_record
-    from analysis.records import RunDirectory, RunError
+    from analysis.run_directory import RunDirectory, RunError
     from search.requests import ask
 
     folder = RunDirectory.find(run, runs_dir)

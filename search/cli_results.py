@@ -26,7 +26,7 @@ def best(
     """The best configurations of a run, by validation alone; with several objectives, the whole Pareto front. Of several runs: of all."""
     from analysis.leaderboard import ranked, rows, short_config
     from analysis.metrics import METRICS
-    from analysis.records import RunDirectory
+    from analysis.run_directory import RunDirectory
     from analysis.significance import first_against_next, intervals
     from search.plan import read_plan
     from search.side_by_side import best_of_several
@@ -74,7 +74,7 @@ def report(
 
     Of several runs: one page that compares them, and says if their figures cannot be compared.
     """
-    from analysis.records import RunDirectory
+    from analysis.run_directory import RunDirectory
     from search.plan import read_plan
     from search.reporting import write_report
     from search.side_by_side import report_of_several
@@ -98,8 +98,9 @@ def curves(
     """Draw accuracy and loss of networks, on training and validation images, epoch by epoch; also while they train."""
     from analysis.curves import learning_curves
     from analysis.figures import to_png
+    from analysis.files import write_whole
     from analysis.networks import curves_of
-    from analysis.records import RunDirectory, write_whole
+    from analysis.run_directory import RunDirectory
     from search.plan import read_plan
 
     folder = RunDirectory.find(run, runs_dir)
@@ -135,7 +136,7 @@ def export(
     from analysis.export import export as write
     from analysis.export_onnx import check_onnx, write_onnx
     from analysis.leaderboard import chosen_record
-    from analysis.records import RunDirectory
+    from analysis.run_directory import RunDirectory
     from search.exports import source_of
     from search.plan import read_plan
     from search.registered import Registry

@@ -136,7 +136,7 @@ def run(
 
 def sync(run: RunName, runs_dir: RunsDir = RUNS) -> None:
     """Send MLflow, and the URI of the runs directory, what they have not been told of a run."""
-    from analysis.records import RunDirectory, RunError
+    from analysis.run_directory import RunDirectory, RunError
     from search.mirror import mirrored
     from search.plan import read_plan
     from search.tracking import Sender, tracking_uri

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.export_source import Source
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from search.networks import how
 from search.plan import Plan
 from trainables.stages import NO_CACHE, Cache

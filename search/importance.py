@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.importance import Importance
 from analysis.metrics import METRICS
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from search.plan import Plan
 from search.storage import read_trials
 from spaces import Space

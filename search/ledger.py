@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from analysis.metrics import metrics_of
-from analysis.records import RunDirectory, State, TrialRecord
+from analysis.records import State, TrialRecord
+from analysis.run_directory import RunDirectory
 from search import requests
 from search.limits import Ending, ending
 from search.outbox import Outbox, trial_fact

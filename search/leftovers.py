@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.leaderboard import pareto_front, ranked
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from analysis.working_copy import remote_of
 from trainables.checkpoint import latest
 from trainables.remote import Remote

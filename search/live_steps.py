@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

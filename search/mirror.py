@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from analysis.records import RunDirectory, write_whole
+from analysis.files import write_whole
+from analysis.run_directory import RunDirectory
 from analysis.working_copy import AT_A_TIME, LEASE_SECONDS, WEIGHTS, WorkingCopy, copy_of, read_index, sendable, write_index
 from search.outbox import Outbox
 from trainables.remote import RemoteError

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.bundle import read_bundle, read_facts
+from analysis.files import write_whole
 from analysis.metrics import METRICS
-from analysis.records import RunDirectory, write_whole
+from analysis.run_directory import RunDirectory
 from analysis.working_copy import place_of
 from search.plan import Plan, PlanError
 from spaces import CnnConfig

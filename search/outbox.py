@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from analysis.records import TrialRecord, write_whole
+from analysis.files import write_whole
+from analysis.records import TrialRecord
 from search.storage import cut_half_line
 
 Fact = dict[str, Any]

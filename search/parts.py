@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from analysis.records import write_whole
+from analysis.files import write_whole
 from search.progress import clock
 
 Say = Callable[[str], None]

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from analysis.metrics import METRICS
-from analysis.records import NAME
+from analysis.run_directory import NAME
 from search.limits import Bound, Limits
 from search.replicate import Replicate
 from search.training import Training

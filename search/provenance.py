@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.records import RunDirectory, read_json, write_whole
+from analysis.files import read_json, write_whole
+from analysis.run_directory import RunDirectory
 from search.plan import Plan
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from analysis.metrics import METRICS
-from analysis.records import RunDirectory, TrialRecord
+from analysis.records import TrialRecord
+from analysis.run_directory import RunDirectory
 from search.leftovers import drop_unknown
 from search.outbox import Outbox, trial_fact
 from search.plan import Plan

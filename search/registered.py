@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from analysis.bundle_facts import BundleFacts
-from analysis.records import RunDirectory, RunError
+from analysis.run_directory import RunDirectory, RunError
 from search.mlflow_runs import LONGEST_PARAM, Sent
 from search.plan import Plan
 from search.tracking import Sender, tracking_uri

@@ -14,9 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from analysis.files import read_json, write_whole
 from analysis.leaderboard import ranked
 from analysis.metrics import metrics_of
-from analysis.records import RunDirectory, TrialRecord, read_json, write_whole
+from analysis.records import TrialRecord
+from analysis.run_directory import RunDirectory
 from analysis.working_copy import place_of, remote_of
 from search.leftovers import checkpoints
 from search.limits import Ending

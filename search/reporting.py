@@ -8,9 +8,9 @@ from pathlib import Path
 
 from analysis.examples import thumbnails
 from analysis.importance import Importance
-from analysis.records import RunDirectory, RunError
 from analysis.report import ReportSettings
 from analysis.report import write_report as write
+from analysis.run_directory import RunDirectory, RunError
 from search.plan import NO_DATASET, Plan
 
 

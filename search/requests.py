@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from analysis.records import RunDirectory, write_whole
+from analysis.files import write_whole
+from analysis.run_directory import RunDirectory
 from search.mirror import ask_elsewhere
 
 

@@ -18,7 +18,9 @@ import numpy.typing as npt
 from rich.console import Console
 
 from analysis.confusion import display_names, display_order
-from analysis.records import DataFacts, DriverState, RunDirectory, RunError, write_whole
+from analysis.files import write_whole
+from analysis.records import DataFacts, DriverState
+from analysis.run_directory import RunDirectory, RunError
 from analysis.working_copy import copy_of, place_of, shown
 from search.capacity import NETWORK_CORES, Capacity
 from search.cluster import joined_cluster, local_cluster

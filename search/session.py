@@ -15,7 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from analysis.leaderboard import ranked
-from analysis.records import RunDirectory, TrialRecord
+from analysis.records import TrialRecord
+from analysis.run_directory import RunDirectory
 from analysis.working_copy import place_of
 from search.capacity import Capacity
 from search.ledger import Ledger

@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.leaderboard import short_config
 from analysis.metrics import METRICS
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from analysis.together import Judged, Together, together, write_comparison
 from search.plan import NO_DATASET, read_plan
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.leaderboard import ranked
-from analysis.records import STATES, DriverState, RunDirectory, TrialRecord
+from analysis.records import STATES, DriverState, TrialRecord
+from analysis.run_directory import RunDirectory
 from search import requests
 from search.outbox import Outbox
 from search.plan import Plan, read_plan

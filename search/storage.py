@@ -9,7 +9,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
-from analysis.records import RunDirectory, RunError
+from analysis.run_directory import RunDirectory, RunError
 from search.journal import Journal
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -7,7 +7,7 @@ import json
 import time
 from typing import Any
 
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from search.outbox import Fact
 from search.plan import NO_DATASET, Plan
 from search.provenance import sessions

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.records import RunDirectory, TrialRecord, read_json
+from analysis.files import read_json
+from analysis.records import TrialRecord
+from analysis.run_directory import RunDirectory
 from search.plan import Plan
 
 Files = dict[str, Path | bytes]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.metrics import metrics_of
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from search.live_steps import LiveSteps
 from search.mlflow_runs import MlflowRuns, Sent, Series, milliseconds
 from search.outbox import Fact, Outbox

@@ -7,7 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
-from analysis.records import RunDirectory, RunError
+from analysis.run_directory import RunDirectory, RunError
 from search.mlflow_runs import connect
 from search.plan import Tracking, read_plan
 from search.tracking import Sender, tracking_uri

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.records import DataFacts, DriverState, RunDirectory, TrialRecord
+from analysis.records import DataFacts, DriverState, TrialRecord
+from analysis.run_directory import RunDirectory
 
 CONFIG = {
     "metric": "cityblock", "size": 16, "resampling": "nearest", "centring": False, "norm": "l1", "k": 1, "vote": "uniform",

@@ -11,7 +11,7 @@ from cnn_run import small_run
 from cnn_search import arguments
 from program import output, visiontune
 
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 
 pytestmark = [
     pytest.mark.gpu,

@@ -11,7 +11,7 @@ import pytest
 from cnn_search import arguments
 from program import Driver, output, refusal, visiontune
 
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from search.capacity import Capacity
 from search.combinations import check_combination
 from search.exports import source_of

@@ -15,7 +15,7 @@ from program import output, refusal, visiontune
 
 from analysis.bundle import read_bundle
 from analysis.export import Wish, export
-from analysis.records import RunDirectory, RunError
+from analysis.run_directory import RunDirectory, RunError
 from search.exports import source_of
 from search.plan import read_plan
 from trainables.cnn import weights

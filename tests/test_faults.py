@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from program import Driver, output
 
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 
 CAUSES = {
     "error": "RuntimeError: this toy was told to fail in step 2",

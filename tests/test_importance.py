@@ -14,7 +14,7 @@ from program import typed
 from samples import record, run_with
 
 from analysis.importance import Importance, to_csv
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from search.plan import Plan
 from search.storage import open_journal
 from search.study import SpaceStudy

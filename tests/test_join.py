@@ -10,7 +10,7 @@ import pytest
 from program import ROOT, Driver, refusal
 from s3_server import BUCKET, s3_server
 
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 
 TRIALS = 12
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from program import Driver, output, refusal, tracked, visiontune
 
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from search.storage import read_trials
 
 TRIALS = 30

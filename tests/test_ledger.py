@@ -11,7 +11,8 @@ from typing import Any
 import optuna
 import pytest
 
-from analysis.records import DriverState, RunDirectory
+from analysis.records import DriverState
+from analysis.run_directory import RunDirectory
 from search.ledger import Ledger
 from search.outbox import Outbox
 from search.plan import Plan, make_plan

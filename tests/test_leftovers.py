@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.records import RunDirectory, TrialRecord
+from analysis.records import TrialRecord
+from analysis.run_directory import RunDirectory
 from search.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
 from trainables.checkpoint import write_state
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from program import output, refusal, visiontune
 
-from analysis.records import DriverState, RunDirectory
+from analysis.records import DriverState
+from analysis.run_directory import RunDirectory
 from search.ledger import Ledger, Proposal
 from search.plan import make_plan
 from search.provenance import changes, sessions

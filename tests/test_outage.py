@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from program import Driver, output, visiontune
 
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from benchmarks.tracking import free_port, server
 
 pytestmark = pytest.mark.slow

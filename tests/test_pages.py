@@ -13,9 +13,10 @@ from samples import CONFIG, record, run_with
 from test_report import NAMES
 
 from analysis.importance import Importance
-from analysis.records import RunDirectory, TrialRecord
+from analysis.records import TrialRecord
 from analysis.report import ReportSettings, write_report
 from analysis.reproduced import write_page
+from analysis.run_directory import RunDirectory
 from analysis.together import Judged, together, write_comparison
 
 WIDTHS = (1100, 400)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.records import DriverState, RunDirectory
+from analysis.records import DriverState
+from analysis.run_directory import RunDirectory
 from search.ledger import Ledger
 from search.plan import make_plan
 from search.progress import Progress, SearchConsole, clock

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from s3_server import BUCKET, s3_server
 
-from analysis.records import RunDirectory, RunError, TrialRecord
+from analysis.records import TrialRecord
+from analysis.run_directory import RunDirectory, RunError
 from analysis.working_copy import LEASE_SECONDS, copy_of, working_copy
 from search.ledger import Ledger
 from search.mirror import Mirror, ask_elsewhere

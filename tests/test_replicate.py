@@ -11,7 +11,7 @@ from program import output, typed, visiontune
 from samples import record, run_with
 
 from analysis.leaderboard import ranked, rows
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from search.outbox import Outbox
 
 TOY = ("run", "--space", "toy-folds", "--trials", 6, "--no-tracking", "--seed", 1)

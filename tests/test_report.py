@@ -10,8 +10,9 @@ import pytest
 from samples import record
 
 from analysis.leaderboard import ranked, rows, to_csv
-from analysis.records import DataFacts, DriverState, RunDirectory, TrialRecord
+from analysis.records import DataFacts, DriverState, TrialRecord
 from analysis.report import ReportSettings, write_report
+from analysis.run_directory import RunDirectory
 from spaces.errors import UserError
 
 NAMES = ("<script>alert(1)</script>", "Straße $x^2$", "日本")

@@ -12,7 +12,7 @@ import yaml
 from program import output, refusal, tracked, visiontune
 
 import search
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from search.storage import read_trials
 
 

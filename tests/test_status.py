@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from analysis.records import DriverState, RunDirectory, write_whole
+from analysis.files import write_whole
+from analysis.records import DriverState
+from analysis.run_directory import RunDirectory
 from search import status
 from search.ledger import Ledger
 from search.plan import make_plan

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from program import output
 
-from analysis.records import DriverState, RunDirectory
+from analysis.records import DriverState
+from analysis.run_directory import RunDirectory
 from search.combinations import check_combination, markdown, table
 from search.ledger import Ledger
 from search.plan import PlanError, make_plan

@@ -9,7 +9,7 @@ import pytest
 from program import typed
 from samples import LABELS, record, run_with
 
-from analysis.records import RunDirectory
+from analysis.run_directory import RunDirectory
 from analysis.together import Judged, together
 from spaces.errors import UserError
 

@@ -17,7 +17,8 @@ import pytest
 from program import refusal
 from samples import record, run_with
 
-from analysis.records import DriverState, RunDirectory
+from analysis.records import DriverState
+from analysis.run_directory import RunDirectory
 from search.mlflow_runs import MlflowRuns
 from search.outbox import Outbox, replica_fact, trial_fact
 from search.plan import Tracking, read_plan
