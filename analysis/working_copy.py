@@ -173,7 +173,9 @@ def shown(runs_dir: Path) -> str:
 
 
 def remote_of(run: Path) -> Remote | None:
-    """Where the folder of a run, or of its replicas, is mirrored to; None if it is not."""
+    """Where the folder of a run, of its replicas, or of all runs is mirrored to; None if it is not."""
+    if copy := copy_of(run):
+        return copy.remote
     if run.name == REPLICAS:
         outer = remote_of(run.parent)
         return outer.child(REPLICAS) if outer else None
@@ -182,7 +184,7 @@ def remote_of(run: Path) -> Remote | None:
 
 
 def place_of(run: Path) -> str:
-    """The path or URI by which trials, wherever they run, reach a run's folder."""
+    """The path or URI by which trials, wherever they run, reach the folder of a run, or of all runs."""
     remote = remote_of(run)
     return remote.uri if remote else str(run)
 

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli_search import RUNS, Address, Json, RunName, RunsDir, key_values, say_ended
+from search.cli_search import RUNS, Address, Json, RunName, RunsDir, Submit, key_values, say_ended, submit_job
 
 
-def resume(run: RunName, address: Address = None, runs_dir: RunsDir = RUNS, json_: Json = False) -> int:
+def resume(run: RunName, address: Address = None, submit: Submit = False, runs_dir: RunsDir = RUNS, json_: Json = False) -> int:
     """Go on with a run that stopped, was stopped or was killed."""
+    if submit:
+        return submit_job(["resume", run], {}, address, runs_dir, json_)
     from analysis.run_directory import RunDirectory
     from search.runner import resume as resume_search
 

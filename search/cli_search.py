@@ -37,10 +37,13 @@ RunsDir = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        metavar="auto|HOST:PORT",
+        metavar="auto|HOST:PORT|URL",
         envvar="VISIONTUNE_ADDRESS",
         help="Search on a Ray cluster that this machine is a node of.",
     ),
+]
+Submit = Annotated[
+    bool, typer.Option("--submit", help="Do it as a job of a Ray cluster; --address is then its job server, http://127.0.0.1:8265 by default.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RUNS = Path("runs")
@@ -86,6 +89,7 @@ def run(
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; by default MLFLOW_TRACKING_URI, or sqlite here.")] = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Tell MLflow nothing.")] = False,
     address: Address = None,
+    submit: Submit = False,
     runs_dir: RunsDir = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show sampled configurations, start nothing.")] = False,
     json_: Json = False,
@@ -129,6 +133,8 @@ def run(
 
         preview(made, json_)
         return 0
+    if submit:
+        return submit_job(["run", "plan.yaml"], {"plan.yaml": made.to_yaml()}, address, runs_dir, json_)
     from search.runner import run as run_search
 
     return say_ended(run_search(made, runs_dir, address=address or ""), json_)
@@ -171,6 +177,14 @@ def key_values(pairs: list[str], option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{option} wants KEY=VALUE, but got {pair!r}")
         settings[key.strip()] = value.strip()
     return settings
+
+
+def submit_job(words: list[str], files: dict[str, str], address: str | None, runs_dir: Path, json_: bool) -> int:
+    """Do ``visiontune WORDS`` as a job of a cluster."""
+    from analysis.working_copy import place_of
+    from search.submit import submit
+
+    return submit(words, files, address, place_of(runs_dir), json_)
 
 
 def say_ended(summary: Summary, json_: bool) -> int:

@@ -14,7 +14,6 @@ from trainables.remote import join_place, read_file, remove_place, write_file
 IMPORTS = ("ray", "numpy", "search.tune_adapters", "trainables.tune", "trainables.stage_registry")
 """What any trial imports."""
 SHARED = "give a --runs-dir that all nodes share, or a URI"
-SHARED = "give a --runs-dir that all nodes share, or a URI"
 TRAINING_IMPORTS = ("torch", "trainables.cnn.run")
 """What a network imports beside that."""
 

@@ -226,7 +226,7 @@ def _named(plan: Plan, runs_dir: Path) -> Plan:
             raise PlanError(f"there is a run {plan.name!r} in {shown(runs_dir)}; resume it, or choose another --name")
         return plan
     kind, _, place = plan.dataset.partition(":")
-    base = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([*plan.spaces, Path(place).stem or kind])).strip("-")[:80]
+    base = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([*plan.spaces, Path(place.partition("?")[0]).stem or kind])).strip("-")[:80]
     name, count = base, 1
     while (runs_dir / name).exists() or name in there:
         count += 1

@@ -8,14 +8,16 @@ from pathlib import Path
 
 from trainables.data.builtin import FASHION_MNIST_DIR, read_cifar10, read_digits, read_fashion_mnist, read_npz
 from trainables.data.dataset import Dataset, DatasetError
+from trainables.data.fetched import fetched_file, fetched_folder
 from trainables.data.folder import list_folder, read_folder
 from trainables.data.image_file import Color
+from trainables.remote import Remote, is_uri
 
 SPECS: dict[str, str] = {
     "digits": "1,797 handwritten digits that ship with scikit-learn, shown at 32 x 32 pixels",
     "fashion-mnist[:DIR]": f"70,000 pictures of clothes, idx files (in {FASHION_MNIST_DIR} by default)",
     "cifar10[:DIR]": "60,000 small pictures in 10 classes, through torchvision (downloaded where there is a network)",
-    "folder:DIR": "your own: DIR/train/CLASS/*.jpg with DIR/test or DIR/val beside it",
+    "folder:DIR": "your own: DIR/train/CLASS/*.jpg with DIR/test or DIR/val beside it; a folder, or s3://…, gs://…",
     "npz:FILE": "your own arrays: x_train, y_train and, as wished, x_val, y_val, x_test, y_test, classes",
 }
 """Every SPEC with what it names, as ``visiontune datasets`` prints them."""
@@ -56,14 +58,17 @@ def absolute_spec(spec: str) -> str:
         raise DatasetError(f"unknown dataset {spec!r}; allowed are {', '.join(SPECS)}")
     if not place:
         return kind
+    if is_uri(place):
+        Remote(place)  # refuses a key, which would be kept and shown
+        return spec
     return f"{kind}:{Path(os.path.expanduser(place)).absolute()}"
 
 
 def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
-    """The dataset that ``spec`` names.
+    """The dataset that ``spec`` names; of one at a URI, this machine's own copy is read.
 
     Raises:
-        DatasetError: one line on what cannot be read, and why.
+        DatasetError: one line on what cannot be read, and why; RemoteError, of a URI.
     """
     options = options or ReadOptions()
     spec = absolute_spec(spec)
@@ -75,9 +80,10 @@ def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
     elif kind == "cifar10":
         dataset = read_cifar10(spec, Path(place or CIFAR10_DIR).expanduser(), options.color)
     elif kind == "folder":
-        dataset = read_folder(spec, Path(place), color=options.color, max_side=options.max_side, skip_unreadable=options.skip_unreadable)
+        root = fetched_folder(place) if is_uri(place) else Path(place)
+        dataset = read_folder(spec, root, color=options.color, max_side=options.max_side, skip_unreadable=options.skip_unreadable)
     else:
-        dataset = read_npz(spec, Path(place), options.color)
+        dataset = read_npz(spec, fetched_file(place) if is_uri(place) else Path(place), options.color)
     if not options.hold_out or (options.keep_val and dataset.val is not None):
         return dataset
     if dataset.val is not None:
@@ -92,7 +98,10 @@ def check_place(spec: str) -> None:
         DatasetError: as ``read_dataset`` would.
     """
     kind, _, place = absolute_spec(spec).partition(":")
-    if kind == "folder":
+    if is_uri(place):
+        if kind == "folder" and not Remote(place).folders():
+            raise DatasetError(f"{spec}: no folder lies there; expected URI/train/CLASS/*.jpg")
+    elif kind == "folder":
         list_folder(spec, Path(place))
     elif kind == "npz" and not Path(place).is_file():
         raise DatasetError(f"{spec}: no such file")

@@ -1,0 +1,123 @@
+"""Datasets at a URI: the same images as in a folder of this machine, fetched once, and never outside their own copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from s3_server import BUCKET, s3_server
+
+from trainables.data import DatasetError, ReadOptions, read_dataset
+from trainables.data.fetched import fetched_folder
+from trainables.data.spec import absolute_spec, check_place
+from trainables.remote import Remote, RemoteError
+
+MakeFolder = Callable[..., Path]
+LAYOUT = {"train": {"cat": 3, "dog": 2}, "test": {"cat": 1, "dog": 1}}
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """An S3 bucket that is not there for other tests."""
+    with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield f"s3://{BUCKET}"
+
+
+@pytest.fixture(autouse=True)
+def own_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISIONTUNE_DATA", str(tmp_path / "copies"))
+
+
+def put(uri: str, root: Path) -> str:
+    remote = Remote(uri)
+    for path in root.rglob("*.*"):
+        remote.write(path.relative_to(root).as_posix(), path.read_bytes())
+    return uri
+
+
+def test_a_folder_on_s3_is_the_same_dataset(bucket: str, tmp_path: Path, make_folder: MakeFolder) -> None:
+    """Where images lie must change no result, so the fingerprint may not tell."""
+    root = make_folder(tmp_path / "here", LAYOUT)
+    uri = put(f"{bucket}/animals", root)
+    check_place(f"folder:{uri}")
+    here, there = (read_dataset(f"folder:{place}", ReadOptions()) for place in (root, uri))
+    assert (there.spec, there.fingerprint) == (f"folder:{uri}", here.fingerprint)
+
+
+def test_only_what_changed_is_fetched_again(tmp_path: Path, make_folder: MakeFolder) -> None:
+    """A node reads its own copy again for every search, and a dataset may have a million files."""
+    root = make_folder(tmp_path / "there", LAYOUT)
+    uri = f"file://{root}"
+    copy = fetched_folder(uri)
+    before = {path: path.stat().st_ino for path in copy.rglob("*.*")}
+    gone, changed = sorted(root.glob("train/cat/*"))[:2]
+    gone.unlink()
+    changed.write_bytes(changed.read_bytes() + b"\0")
+    assert fetched_folder(uri) == copy
+    after = {path: path.stat().st_ino for path in copy.rglob("*.*")}
+    assert set(before) - set(after) == {copy / gone.relative_to(root)}
+    assert {path for path in after if after[path] != before[path]} == {copy / changed.relative_to(root)}
+
+
+def test_arrays_are_read_from_a_uri_too(tmp_path: Path) -> None:
+    """npz: takes the same places as folder:."""
+    rng = np.random.default_rng(0)
+    file = tmp_path / "arrays.npz"
+    np.savez(file, x_train=rng.integers(0, 255, (6, 8, 8), np.uint8), y_train=np.array([0, 1, 0, 1, 0, 1]))
+    here, there = (read_dataset(f"npz:{place}", ReadOptions()) for place in (file, f"file://{file}"))
+    assert there.fingerprint == here.fingerprint
+
+
+def test_a_copy_that_was_cut_off_is_finished(tmp_path: Path, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that dies while it fetches must not leave a dataset with fewer images."""
+    root = make_folder(tmp_path / "there", LAYOUT)
+    read, count = Remote.read, [0]
+
+    def broken(self: Remote, name: str) -> bytes | None:
+        count[0] += 1
+        if count[0] > 3:
+            raise RemoteError("the network is gone")
+        return read(self, name)
+
+    with monkeypatch.context() as patch, pytest.raises(RemoteError, match="the network is gone"):
+        patch.setattr(Remote, "read", broken)
+        fetched_folder(f"file://{root}")
+    copy = fetched_folder(f"file://{root}")
+    assert {path.relative_to(copy) for path in copy.rglob("*.*")} == {path.relative_to(root) for path in root.rglob("*.*")}
+
+
+@pytest.mark.parametrize("name", ["../outside.png", "train/../../outside.png", "train//cat.png"])
+def test_a_name_that_leaves_the_copy_is_refused(bucket: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket may hold any name, and what is fetched must not write over the user's own files."""
+    uri = put(f"{bucket}/plain", _one_file(tmp_path / "one"))
+    names = {**Remote(uri).files(), name: next(iter(Remote(uri).files().values()))}
+    monkeypatch.setattr(Remote, "files", lambda self, folder="", recursive=True: names)  # no server takes such a name today
+    with pytest.raises(DatasetError, match="would lie outside the folder"):
+        fetched_folder(uri)
+    assert not (tmp_path / "copies").exists() or not list((tmp_path / "copies").rglob("*.png"))
+
+
+def _one_file(root: Path) -> Path:
+    (root / "train/cat").mkdir(parents=True)
+    (root / "train/cat/a.png").write_bytes(b"")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("folder:s3://bucket/nothing-here", "nothing-here"),
+        ("folder:ftp://host/images", "is not among what can be read"),
+        ("folder:s3://key:secret@bucket/images", "no key belongs in it"),
+    ],
+)
+def test_a_uri_that_cannot_be_read_is_refused_in_one_line(bucket: str, spec: str, said: str) -> None:
+    """Before Ray starts, and without the secret that was typed."""
+    with pytest.raises((DatasetError, RemoteError), match=said) as caught:
+        check_place(absolute_spec(spec))
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,93 @@
+"""A dataset at a URI: this machine's own copy of it, fetched once and again only where it has changed there.
+
+Copies lie in ``VISIONTUNE_DATA``, by default ``~/.cache/visiontune/data``, one folder a URI, and stay until somebody removes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from trainables.data.dataset import DatasetError
+from trainables.remote import Entry, Remote, read_file, write_file
+
+INDEX = "index.json"
+"""Beside the copy: name to [size, written there], of every file that the copy has in full."""
+AT_A_TIME = 16
+
+
+def fetched_folder(uri: str) -> Path:
+    """A folder of this machine that holds exactly the files below ``uri``.
+
+    Raises:
+        DatasetError: if nothing lies there, or a name would leave the folder.
+        RemoteError: if the URI cannot be read.
+    """
+    remote = Remote(uri)
+    there = remote.files()
+    if not there:
+        raise DatasetError(f"folder:{uri}: nothing lies there; expected URI/train/CLASS/*.jpg")
+    for name in there:
+        _refuse_leaving(uri, name)
+    home = _home(uri)
+    copy, index = home / "files", home / INDEX
+    with _alone(home):
+        known = json.loads(index.read_bytes()) if index.is_file() else {}
+        for name in known.keys() - there.keys():
+            (copy / name).unlink(missing_ok=True)
+        missing = [name for name, entry in there.items() if known.get(name) != _mark(entry)]
+
+        def fetch(name: str) -> None:
+            content = remote.read(name)
+            if content is not None:  # else it was removed since the listing
+                write_file(str(copy / name), content)
+
+        try:
+            with ThreadPoolExecutor(AT_A_TIME) as pool:
+                for name, _ in zip(missing, pool.map(fetch, missing), strict=True):
+                    known[name] = _mark(there[name])
+        finally:  # what has come is not fetched again
+            write_file(str(index), json.dumps({name: mark for name, mark in known.items() if name in there}).encode())
+    return copy
+
+
+def fetched_file(uri: str) -> Path:
+    """A file of this machine with the content of the file at ``uri``.
+
+    Raises:
+        OSError: if there is none; RemoteError, if it cannot be read.
+    """
+    home = _home(uri)
+    path = home / "files" / PurePosixPath(uri.partition("?")[0]).name
+    with _alone(home):
+        write_file(str(path), read_file(uri))
+    return path
+
+
+def _mark(entry: Entry) -> list[int]:
+    return [entry.size, entry.written]
+
+
+def _refuse_leaving(uri: str, name: str) -> None:
+    if {"..", ".", ""} & set(name.split("/")) or "\0" in name:
+        raise DatasetError(f"folder:{uri}: {name!r} would lie outside the folder; rename it there")
+
+
+def _home(uri: str) -> Path:
+    parent = Path(os.environ.get("VISIONTUNE_DATA") or Path.home() / ".cache" / "visiontune" / "data").absolute()
+    return parent / hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Two processes of one machine fetch one after the other, and the second finds all there."""
+    home.mkdir(parents=True, exist_ok=True)
+    with open(home / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
