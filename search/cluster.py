@@ -138,12 +138,16 @@ def _load(environment: Mapping[str, str]) -> tuple[Any, str]:
     return ray, NAMESPACE
 
 
+def token_file() -> Path:
+    """Where Ray looks for its token."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+
+
 def private_token() -> None:
     """Keep the token that Ray asks for from other users: Ray writes it for all to read, and whoever has it runs what they like."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return
-    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(given) if given else Path.home() / ".ray" / "auth_token"
+    given, path = os.environ.get("RAY_AUTH_TOKEN_PATH"), token_file()
     with contextlib.suppress(OSError):  # somebody else's file, or no home: Ray says what it cannot do
         if path.exists():
             if path.stat().st_mode & 0o077:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.cluster import ClusterError, private_token
+from search.cluster import ClusterError, token_file
 from search.provenance import LAYERS, ROOT
 
 JOBS = "http://127.0.0.1:8265"
@@ -79,7 +79,8 @@ def _server(address: str | None) -> str:
 
 
 def _client(server: str) -> Any:
-    private_token()
+    if os.environ.get("RAY_AUTH_TOKEN") or token_file().is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # as Ray's own command line does
     os.environ["RAY_API_SERVER_ADDRESS"] = server  # Ray would prefer RAY_ADDRESS to what it is told
     from ray.job_submission import JobSubmissionClient
 

@@ -1,0 +1,97 @@
+"""``--submit``: a search as a job of a cluster, sent from outside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from program import refusal, visiontune
+
+from analysis.run_directory import RunDirectory
+
+TOY = ("--space", "toy", "--set", "steps=2", "--set", "pause=0.1", "--trials", "3", "--no-tracking")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "wants a --runs-dir that the cluster finds too"),
+        (("--runs-dir", "/tmp/none", "--address", "127.0.0.1:6379"), "wants --address http://HOST:8265"),
+        (("--runs-dir", "/tmp/none", "--address", "http://127.0.0.1:9"), "no Ray job server answers there"),
+    ],
+)
+def test_what_cannot_be_submitted_is_refused_in_one_line(options: tuple[str, ...], said: str) -> None:
+    """A relative runs directory would lie in the job's own folder, which the cluster removes."""
+    assert said in refusal("run", *TOY, "--submit", *options)
+
+
+@pytest.fixture(scope="module")
+def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Ray with its job server, started as a user starts it, on loopback."""
+    port = _free_port()
+    own = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": ""}
+    environment = os.environ | own | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = [
+        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1",
+        f"--port={_free_port()}", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1", "--disable-usage-stats",
+    ]  # fmt: skip
+    log = tmp_path_factory.mktemp("ray") / "log"
+    with open(log, "wb") as out:
+        head = subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=tmp_path_factory.mktemp("elsewhere"))
+    try:
+        assert _listens(port, head), log.read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        head.send_signal(signal.SIGTERM)  # which ends all that it started
+        head.wait(60)
+
+
+@pytest.mark.slow
+def test_a_search_runs_as_a_job_and_is_followed_to_its_end(job_server: str, tmp_path: Path) -> None:
+    """The user's machine sends source and plan; where the driver runs nothing of this checkout is known."""
+    done = visiontune("run", *TOY, "--submit", "--address", job_server, "--runs-dir", tmp_path, "--name", "sent", timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3/3 trials" in done.stdout, "progress is to be read in the job's log"
+    assert "ray job stop" in done.stderr
+    folder = RunDirectory(tmp_path / "sent")
+    assert [record.state for record in folder.records()] == ["COMPLETE"] * 3
+    code = json.loads((folder.path / "provenance.json").read_text())[0]["code"]
+    assert set(code) >= {"search/submit.py", "trainables/toy.py"}, "the source that was sent"
+    again = visiontune("resume", "sent", "--submit", "--address", job_server, "--runs-dir", tmp_path, "--json", timeout=120)
+    assert json.loads(again.stdout)["address"] == job_server
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_is_said_to_have_failed(job_server: str, tmp_path: Path) -> None:
+    """A script that submits goes by the exit status."""
+    words = ("run", "--space", "tiny-image", "--dataset", f"folder:{tmp_path / 'absent'}", "--trials", "1", "--submit")
+    done = visiontune(*words, "--address", job_server, "--runs-dir", tmp_path / "runs", timeout=240)
+    assert done.returncode == 1
+    assert "no such folder" in done.stdout
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int, head: subprocess.Popen[bytes]) -> bool:
+    import time
+
+    end = time.monotonic() + 90
+    while time.monotonic() < end and head.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return True
+        time.sleep(0.2)
+    return False
+
+
