@@ -43,7 +43,8 @@ Address = Annotated[
     ),
 ]
 Submit = Annotated[
-    bool, typer.Option("--submit", help="Do it as a job of a Ray cluster; --address is then its job server, http://127.0.0.1:8265 by default.")
+    bool,
+    typer.Option("--submit", help="Do it as a job of a Ray cluster; --address is its job server, by default http://127.0.0.1:8265."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RUNS = Path("runs")

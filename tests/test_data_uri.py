@@ -83,9 +83,10 @@ def test_a_copy_that_was_cut_off_is_finished(tmp_path: Path, make_folder: MakeFo
             raise RemoteError("the network is gone")
         return read(self, name)
 
-    with monkeypatch.context() as patch, pytest.raises(RemoteError, match="the network is gone"):
+    with monkeypatch.context() as patch:
         patch.setattr(Remote, "read", broken)
-        fetched_folder(f"file://{root}")
+        with pytest.raises(RemoteError, match="the network is gone"):
+            fetched_folder(f"file://{root}")
     copy = fetched_folder(f"file://{root}")
     assert {path.relative_to(copy) for path in copy.rglob("*.*")} == {path.relative_to(root) for path in root.rglob("*.*")}
 

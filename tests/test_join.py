@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +56,42 @@ def test_a_search_on_many_nodes_loses_one_and_keeps_every_trial_on_s3(nodes: Any
     assert [(record.number, record.state) for record in records] == [(number, "COMPLETE") for number in range(TRIALS)]
     assert all(record.steps == 8 for record in records)
     assert len({record.node for record in records}) >= 2, "each says on which node it ended"
+
+
+@pytest.mark.slow
+def test_a_node_that_is_to_leave_takes_no_step_with_it(nodes: Any, tmp_path: Path) -> None:
+    """A spot machine is told two minutes before: its trials go on elsewhere where they were, and the user reads why."""
+    going = nodes.add_node(num_cpus=2, num_gpus=1)
+    driver = Driver(*words(tmp_path, "drained", nodes.address), log=tmp_path / "log")
+    driver.wait_for_trials(tmp_path / "drained", 1)
+    reason = ("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "the spot market", "--deadline-remaining-seconds", "4")
+    ray = str(Path(sys.executable).with_name("ray"))
+    command = [ray, "drain-node", "--address", nodes.address, "--node-id", going.node_id, *reason]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    assert driver.end(300) == 0, driver.log
+    assert f"{going.node_id[:8]}) is to leave; it gets no more trials" in driver.log
+    run = RunDirectory(tmp_path / "drained")
+    assert [record.state for record in run.records()] == ["COMPLETE"] * TRIALS
+    assert all([row["step"] for row in run.steps("toy", number)] == list(range(8)) for number in range(TRIALS))
+
+
+def test_nodes_that_are_not_fit_are_named_before_any_trial(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else trials would fail there one by one, or count as results of packages that nobody meant."""
+    monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "head"))
+    metadata = tmp_path / "packages" / "scipy-0.0.1.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: scipy\nVersion: 0.0.1\n")
+    no_storage = nodes.add_node(num_cpus=1, env_vars={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    other_package = nodes.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(metadata.parent.parent)})
+    try:
+        line = refusal(*words(f"s3://{BUCKET}/unfit", "unfit", nodes.address))
+    finally:
+        nodes.remove_node(no_storage)
+        nodes.remove_node(other_package)
+    assert re.search(f"{no_storage.node_id[:8]}\\): the runs directory cannot be used there", line), line
+    assert re.search(f"{other_package.node_id[:8]}\\): package scipy is 0.0.1, the driver's is", line), line
+    assert line.count("node ") == 2, "only those that are not fit"
+    assert not list((tmp_path / "head").glob("*/unfit"))
 
 
 @pytest.mark.parametrize(

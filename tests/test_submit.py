@@ -93,5 +93,3 @@ def _listens(port: int, head: subprocess.Popen[bytes]) -> bool:
                 return True
         time.sleep(0.2)
     return False
-
-
