@@ -132,7 +132,7 @@ ARCHITECTURE = (
 """What decides the network."""
 
 AUGMENTATION = (
-    Parameter("flip", Choice((0.5,)), "chance of a horizontal flip", allowed=Float(0.0, 1.0)),
+    Parameter("flip", Choice((0.5,)), "share of the epochs in which an image is mirrored", allowed=Float(0.0, 1.0)),
     Parameter("rotation", Float(0.0, 20.0), "turned by up to this many degrees either way", allowed=Float(0.0, 180.0)),
     Parameter("crop", Integer(0, 4), "shifted by up to this many pixels on each axis", allowed=Integer(0, 32)),
     Parameter("cutout", Choice((0, 8, 12, 16)), "side of a square set to the mean, pixels", allowed=Integer(0, 64)),

@@ -22,6 +22,14 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def nobody(images: Tensor) -> Tensor:
+    return torch.zeros(len(images), dtype=torch.bool)
+
+
+def everybody(images: Tensor) -> Tensor:
+    return torch.ones(len(images), dtype=torch.bool)
+
+
 @pytest.fixture
 def images() -> Tensor:
     return torch.randint(0, 256, (16, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator())
@@ -34,24 +42,36 @@ def resident(images: Tensor) -> Resident:
 
 def test_without_any_augmentation_pixels_stay_exactly_as_they_are(images: Tensor) -> None:
     """A resampling that blurs would be an augmentation nobody asked for."""
-    assert torch.equal(A.shift_flip(images, 0, 0.0, generator()), images)
+    assert torch.equal(A.shift_flip(images, 0, nobody(images), generator()), images)
 
 
-def test_a_flip_is_a_mirror_image_and_a_matter_of_chance(images: Tensor) -> None:
-    """Half of the images, each whole."""
-    out = A.shift_flip(images, 0, 0.5, generator())
-    flipped = [torch.equal(after, before.flip(2)) for after, before in zip(out, images, strict=True)]
-    kept = [torch.equal(after, before) for after, before in zip(out, images, strict=True)]
-    assert all(a != b for a, b in zip(flipped, kept, strict=True))
-    assert 2 < sum(flipped) < 14
-    assert torch.equal(A.shift_flip(images, 0, 1.0, generator()), images.flip(3))
+def test_a_flip_is_a_mirror_image_of_those_that_are_to_be_mirrored(images: Tensor) -> None:
+    """Each image whole, and no other."""
+    mirrored = torch.arange(16) % 3 == 0
+    out = A.shift_flip(images, 0, mirrored, generator())
+    assert torch.equal(out[mirrored], images.flip(3)[mirrored])
+    assert torch.equal(out[~mirrored], images[~mirrored])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_every_image_is_mirrored_in_its_share_of_the_epochs(share: float) -> None:
+    """Chance alone would show a quarter of the images twice the same way in two epochs, and teach less."""
+    epochs = torch.stack([A.mirrored_in(epoch, 1000, share, seed=1) for epoch in range(8)])
+    assert torch.equal(epochs.sum(0), torch.full((1000,), round(8 * share)))
+    assert (epochs.double().mean(1) - share).abs().max() < 0.05, "an epoch has its share of mirror images too"
+
+
+def test_which_images_are_mirrored_first_is_a_matter_of_the_seed() -> None:
+    """Two replicas must differ, and one resumed must not."""
+    assert torch.equal(A.mirrored_in(3, 100, 0.5, seed=1), A.mirrored_in(3, 100, 0.5, seed=1))
+    assert not torch.equal(A.mirrored_in(3, 100, 0.5, seed=1), A.mirrored_in(3, 100, 0.5, seed=2))
 
 
 def test_a_crop_shifts_each_image_by_whole_pixels_and_mirrors_the_edge(images: Tensor) -> None:
     """The same as padding by reflection and cutting out, which is what the literature does."""
     padded = torch.nn.functional.pad(images.float(), (3, 3, 3, 3), mode="reflect").to(torch.uint8)
     places = set()
-    for image, around in zip(A.shift_flip(images, 3, 0.0, generator()), padded, strict=True):
+    for image, around in zip(A.shift_flip(images, 3, nobody(images), generator()), padded, strict=True):
         found = [(y, x) for y in range(7) for x in range(7) if torch.equal(image, around[:, y : y + SIZE, x : x + SIZE])]
         assert len(found) == 1
         places.add(found[0])
@@ -62,7 +82,7 @@ def test_a_rotation_turns_about_the_centre_by_no_more_than_asked() -> None:
     """A point far from the centre must lie within the angle, on its circle, and differ among images."""
     dots = torch.zeros(64, 3, 33, 33)
     dots[:, :, 16, 24:27] = 255.0
-    out = A.rotate_shift_flip(dots, 30.0, 0, 0.0, generator())
+    out = A.rotate_shift_flip(dots, 30.0, 0, nobody(dots), generator())
     steps = torch.arange(33) - 16.0
     mass = out[:, 0].flatten(1).sum(1)
     y = (out[:, 0].sum(2) * steps).sum(1) / mass
@@ -76,9 +96,9 @@ def test_a_rotation_turns_about_the_centre_by_no_more_than_asked() -> None:
 
 def test_rotation_by_almost_nothing_is_the_exact_shift_and_flip(images: Tensor) -> None:
     """Both paths must mean the same crop and flip, or rotation would change them too."""
-    turned = A.rotate_shift_flip(images.float(), 1e-6, 0, 1.0, generator())
+    turned = A.rotate_shift_flip(images.float(), 1e-6, 0, everybody(images), generator())
     assert torch.allclose(turned, images.flip(3).float(), atol=0.05)
-    shifted = A.rotate_shift_flip(images.float(), 1e-6, 3, 0.0, generator())
+    shifted = A.rotate_shift_flip(images.float(), 1e-6, 3, nobody(images), generator())
     middles = {
         (y, x)
         for image, before in zip(shifted, images.float(), strict=True)
@@ -164,10 +184,11 @@ def test_the_same_generator_gives_the_same_batch_and_the_images_stay(
 ) -> None:
     """Resuming relies on it; and the images stay on the device for every epoch, so no one may write into them."""
     config, before = change(EVERYTHING), images.clone()
+    mirrored = A.mirrored_in(0, len(images), config.flip, seed=1)
     torch.manual_seed(1)
-    first = A.augment(images, config, resident, generator(3), SIZE)
+    first = A.augment(images, mirrored, config, resident, generator(3), SIZE)
     torch.manual_seed(2)
-    second = A.augment(images, config, resident, generator(3), SIZE)
+    second = A.augment(images, mirrored, config, resident, generator(3), SIZE)
     assert torch.equal(first, second)
     assert torch.equal(images, before)
     assert first.dtype is torch.float32

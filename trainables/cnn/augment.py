@@ -18,12 +18,16 @@ from trainables.cnn.data import Resident
 from trainables.cnn.resolution import shrink
 
 
-def augment(images: Tensor, config: CnnConfig, data: Resident, generator: torch.Generator, side: int) -> Tensor:
-    """(n, 3, side, side) float32, normalised, channels last, from (n, 3, size, size) uint8; the batch itself is untouched."""
+def augment(images: Tensor, mirrored: Tensor, config: CnnConfig, data: Resident, generator: torch.Generator, side: int) -> Tensor:
+    """(n, 3, side, side) float32, normalised, channels last, from (n, 3, size, size) uint8; the batch itself is untouched.
+
+    Args:
+        mirrored: (n,) bool, which of the images to mirror.
+    """
     if config.rotation:
-        out = rotate_shift_flip(images.float(), config.rotation, config.crop, config.flip, generator)
+        out = rotate_shift_flip(images.float(), config.rotation, config.crop, mirrored, generator)
     else:
-        out = shift_flip(images, config.crop, config.flip, generator).float()
+        out = shift_flip(images, config.crop, mirrored, generator).float()
     if config.jitter:
         out = jitter(out, config.jitter, generator)
     out = data.normalise(out)
@@ -33,20 +37,30 @@ def augment(images: Tensor, config: CnnConfig, data: Resident, generator: torch.
     return out.contiguous(memory_format=torch.channels_last)
 
 
+def mirrored_in(epoch: int, count: int, share: float, seed: int) -> Tensor:
+    """(count,) bool: which of a training's images are mirrored in ``epoch``.
+
+    Each image is in ``share`` of the epochs, spread evenly; which, is drawn once, from ``seed``. With one half it is
+    in every second epoch (Jordan, 2024), so that two epochs show every image both ways, which chance does
+    to half of them.
+    """
+    phase = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return (phase + epoch * share) % 1 < share
+
+
 def uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
     """(count,) float32 in ``low``..``high`` on the generator's device."""
     return torch.rand(count, generator=generator, device=generator.device) * (high - low) + low
 
 
-def shift_flip(images: Tensor, most: int, chance: float, generator: torch.Generator) -> Tensor:
-    """Images shifted by whole pixels, up to ``most`` either way on each axis, and mirrored with ``chance``; same dtype.
+def shift_flip(images: Tensor, most: int, mirrored: Tensor, generator: torch.Generator) -> Tensor:
+    """Images shifted by whole pixels, up to ``most`` either way on each axis, those ``mirrored`` also flipped; same dtype.
 
     What is shifted in mirrors what stands at the edge. Pixels are copied, none is interpolated.
     """
     n, size = len(images), images.shape[-1]
     steps = torch.arange(size, device=images.device)
     shifts = torch.randint(-most, most + 1, (2, n, 1), generator=generator, device=generator.device)
-    mirrored = uniform(n, 0, 1, generator) < chance
     rows, columns = _reflect(steps + shifts[0], size), _reflect(steps + shifts[1], size)
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     places = (rows[:, :, None] * size + columns[:, None, :]).view(n, 1, size * size).expand(n, 3, -1)
@@ -59,15 +73,15 @@ def _reflect(index: Tensor, size: int) -> Tensor:
     return torch.minimum(index, 2 * size - 2 - index)
 
 
-def rotate_shift_flip(images: Tensor, degrees: float, most: int, chance: float, generator: torch.Generator) -> Tensor:
-    """Float images turned by up to ``degrees`` either way, shifted by up to ``most`` whole pixels, mirrored with ``chance``.
+def rotate_shift_flip(images: Tensor, degrees: float, most: int, mirrored: Tensor, generator: torch.Generator) -> Tensor:
+    """Float images turned by up to ``degrees`` either way, shifted by up to ``most`` whole pixels, those ``mirrored`` flipped.
 
     One bilinear resampling; what comes in from outside mirrors what stands at the edge.
     """
     n, size = len(images), images.shape[-1]
     angle = uniform(n, -math.radians(degrees), math.radians(degrees), generator)
     shifts = torch.randint(-most, most + 1, (2, n), generator=generator, device=generator.device) * (2 / size)
-    sign = torch.where(uniform(n, 0, 1, generator) < chance, -1.0, 1.0)
+    sign = torch.where(mirrored, -1.0, 1.0)
     cos, sin = angle.cos(), angle.sin()
     matrices = torch.stack([cos * sign, -sin, shifts[0], sin * sign, cos, shifts[1]], dim=1).view(n, 2, 3)
     grid = F.affine_grid(matrices, list(images.shape), align_corners=False)

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from spaces.cnn import CnnConfig
 from spaces.errors import UserError
 from trainables.cnn import checkpoint as files
-from trainables.cnn.augment import augment, mixed
+from trainables.cnn.augment import augment, mirrored_in, mixed
 from trainables.cnn.data import CnnData, Int64, Resident
 from trainables.cnn.layers import MIB
 from trainables.cnn.models import build
@@ -155,11 +155,13 @@ class CnnRun:
         side = side_at(config.first_side, self.epoch, self.epochs, int(data.train_images.shape[2]))
         total, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         order = torch.randperm(count, generator=generator, device=self.device)
+        mirrored = mirrored_in(self.epoch, count, config.flip, self.seed).to(self.device)
         for number, rows in enumerate(order.tensor_split(self.steps)):
             progress = (self.epoch * self.steps + number + 1) / (self.epochs * self.steps + 1)
             for group in self.optimizer.param_groups:
                 group["lr"] = peak_learning_rate(config) * fraction(config.schedule, progress)
-            images, labels = augment(data.train_images[rows], config, data, generator, side), data.train_labels[rows]
+            images, labels = data.train_images[rows], data.train_labels[rows]
+            images = augment(images, mirrored[rows], config, data, generator, side)
             images, others, share = mixed(images, labels, config, generator)
             with self._autocast():
                 scores = self._forward(images)

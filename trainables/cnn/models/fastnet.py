@@ -21,7 +21,7 @@ def _convolution(before: int, after: int, *, pool: bool) -> list[nn.Module]:
 
 
 class Block(nn.Module):
-    """One convolution with pooling, then ``convolutions - 1`` more, with a shortcut around all but the first two."""
+    """One convolution with pooling, then ``convolutions - 1`` more, with a shortcut around these."""
 
     def __init__(self, before: int, after: int, convolutions: int) -> None:
         super().__init__()
