@@ -21,6 +21,7 @@ from analysis.bundle_facts import FORMAT, BundleError, BundleFacts, write_facts
 from analysis.bundle_knn import Float64, Int64, read_knn
 from analysis.files import write_whole
 from spaces import get_space
+from spaces.errors import on_one_line
 from trainables.data import Images
 
 
@@ -73,7 +74,7 @@ def read_facts(folder: Path) -> BundleFacts:
     except (ValidationError, ValueError, OSError) as error:
         if isinstance(error, BundleError):
             raise
-        raise BundleError(f"{folder}: not a whole bundle ({' '.join(str(error).split())})") from error
+        raise BundleError(f"{folder}: not a whole bundle ({on_one_line(error)})") from error
     if len(set(facts.classes)) != len(facts.classes):
         raise BundleError(f"{folder}: bundle.json names a class twice")
     if (facts.kind == "cnn") != get_space(facts.space).trains:
@@ -100,4 +101,4 @@ def read_bundle(folder: Path) -> Model:
     except (ValueError, OSError, SafetensorError) as error:
         if isinstance(error, BundleError):
             raise
-        raise BundleError(f"{folder}: not a whole bundle ({' '.join(str(error).split())})") from error
+        raise BundleError(f"{folder}: not a whole bundle ({on_one_line(error)})") from error

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from analysis.bundle_facts import BundleError, BundleFacts
 from analysis.bundle_knn import Float64, Int64
 from spaces import CnnConfig
+from spaces.errors import on_one_line
 from trainables.cnn import weights
 from trainables.cnn.images import stack
 from trainables.cnn.models import build
@@ -82,7 +83,7 @@ def read_cnn(folder: Path, facts: BundleFacts, content: bytes) -> CnnModel:
             net = build(config.model, use.classes, use.size, config.tweaks())
         net.load_state_dict(tensors, assign=True)
     except (weights.WeightsError, RuntimeError) as error:
-        raise BundleError(f"{folder}: model.safetensors does not fit bundle.json ({' '.join(str(error).split())[:200]})") from error
+        raise BundleError(f"{folder}: model.safetensors does not fit bundle.json ({on_one_line(error)})") from error
     net = net.to(_device(use), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return CnnModel(facts, content, net.eval(), use)
 

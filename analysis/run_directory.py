@@ -39,7 +39,7 @@ import numpy.typing as npt
 from analysis.files import npy_bytes, read_json, write_whole
 from analysis.records import DataFacts, DriverState, TrialRecord
 from analysis.working_copy import copy_of, working_copy
-from spaces.errors import UserError
+from spaces.errors import UserError, on_one_line
 from trainables.remote import is_uri
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -219,9 +219,7 @@ class RunDirectory:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise RunError(
-                f"{path}: not a trial's record ({' '.join(str(error).split())}); remove the folder to run the trial again"
-            ) from error
+            raise RunError(f"{path}: not a trial's record ({on_one_line(error)}); remove the folder to run the trial again") from error
 
     def records(self) -> list[TrialRecord]:
         """Every finished trial, by space and number, with its replicas."""

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.remote import Remote
+from trainables.remote import AT_A_TIME, Remote, write_file
 
 NOTE = ".remote"
 INDEX = ".remote-index.json"
@@ -31,8 +31,6 @@ INDEX = ".remote-index.json"
 LEASE = "driver.json"
 LEASE_SECONDS = 30.0
 """After which a driver that said nothing is taken for dead on other machines."""
-AT_A_TIME = 8
-"""Files sent or fetched at once."""
 OWN = {"lock", "plan.lock", "stop", LEASE, "outbox/sent.json"}
 """What is said of one machine, or of one working copy, and is neither sent nor fetched."""
 FOLDERS = ("outbox", "replicas", "report", "start", "trials")
@@ -121,7 +119,7 @@ class WorkingCopy:
             content = source.read(file)
             if content is None:
                 return None
-            _put(run / file, content)
+            write_file(str(run / file), content)
             about = (run / file).stat()
             return file, [there[file].written, about.st_size, about.st_mtime_ns]
 
@@ -153,7 +151,7 @@ def working_copy(uri: str) -> Path:
     note = folder / NOTE
     if not note.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        _put(note, json.dumps({"uri": remote.uri, "copy": uuid.uuid4().hex[:12]}).encode())
+        write_file(str(note), json.dumps({"uri": remote.uri, "copy": uuid.uuid4().hex[:12]}).encode())
     return folder
 
 
@@ -218,11 +216,4 @@ def read_index(run: Path) -> dict[str, list[int]]:
 
 
 def write_index(run: Path, index: dict[str, Any]) -> None:
-    _put(run / INDEX, json.dumps(index).encode())
-
-
-def _put(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    write_file(str(run / INDEX), json.dumps(index).encode())

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spaces.errors import UserError
+from spaces.errors import UserError, on_one_line
 
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """A cluster of one machine: its node address, and so every port it opens, is on loopback."""
@@ -116,7 +116,7 @@ def joined_cluster(address: str) -> Iterator[Any]:
     try:
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises whatever it likes
-        cause = " ".join(str(error).split())[:300]
+        cause = on_one_line(error)
         raise ClusterError(f"--address {address}: this machine cannot join that cluster as one of its nodes ({cause})") from error
     try:
         with contextlib.redirect_stdout(sys.stderr):

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from spaces.errors import UserError
+from spaces.errors import UserError, on_one_line
 
 ENVIRONMENT = re.compile(r"(?:^|\s)(?:--env|-e|export)[\s=]+([A-Za-z_]\w*)=(\S+)")
 
@@ -109,7 +109,7 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"no cluster file {path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is no YAML file: {on_one_line(error)}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} must hold settings by name, but holds {type(config).__name__}")
     return config

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.versions import Pins
+from spaces.errors import on_one_line
 
 LEAST_MEMORY_GIB = 4
 LEAST_DISK_GIB = 5
@@ -108,7 +109,7 @@ def _vlfeat() -> tuple[bool, str]:
     try:
         found = dense_sift(np.zeros((32, 32), np.uint8), step=8, bin_size=3, fast=True)
     except (ImportError, OSError) as error:
-        return False, f"cyvlfeat cannot be loaded ({' '.join(str(error).split())}); run make setup, which installs libvlfeat and builds it"
+        return False, f"cyvlfeat cannot be loaded ({on_one_line(error)}); run make setup, which installs libvlfeat and builds it"
     return len(found) > 0, f"cyvlfeat finds {len(found)} descriptors"
 
 

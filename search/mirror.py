@@ -19,9 +19,9 @@ from typing import Any
 
 from analysis.files import write_whole
 from analysis.run_directory import RunDirectory
-from analysis.working_copy import AT_A_TIME, LEASE_SECONDS, WEIGHTS, WorkingCopy, copy_of, read_index, sendable, write_index
+from analysis.working_copy import LEASE_SECONDS, WEIGHTS, WorkingCopy, copy_of, read_index, sendable, write_index
 from search.outbox import Outbox
-from trainables.remote import RemoteError
+from trainables.remote import AT_A_TIME, RemoteError
 
 logger = logging.getLogger("visiontune.mirror")
 PAUSE = 1.0

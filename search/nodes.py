@@ -12,6 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.cluster import ClusterError
 from search.preflight import Probe, answer
+from spaces.errors import on_one_line
 
 LOOK_EVERY = 3.0
 """Seconds between two looks at which nodes there are."""
@@ -129,7 +130,7 @@ class Fleet:
             if key not in alive():
                 return ""  # it left while it was asked: the next look says so
             cause = getattr(error, "cause", None) or error
-            return f"cannot run our code ({type(cause).__name__}: {' '.join(str(cause).split())[:300]})"
+            return f"cannot run our code ({type(cause).__name__}: {on_one_line(cause)})"
 
 
 def _ask(node: str, probe: Probe) -> Any:

@@ -16,7 +16,7 @@ from search.limits import Bound, Limits
 from search.replicate import Replicate
 from search.training import Training
 from spaces import Space, get_space
-from spaces.errors import UserError
+from spaces.errors import UserError, on_one_line
 from trainables.data import ReadOptions, absolute_spec
 from trainables.knn.pipeline import Validation
 
@@ -315,7 +315,7 @@ def read_plan(path: Path) -> Plan:
     except FileNotFoundError:
         raise PlanError(f"{path}: no such plan file") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise PlanError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from None
+        raise PlanError(f"{path}: not a readable YAML file ({on_one_line(error)})") from None
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise PlanError(f"{path}: a plan is a YAML mapping of settings, but got {type(settings).__name__}")
     return make_plan(settings, str(path))

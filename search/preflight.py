@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.provenance import software, software_changes
+from spaces.errors import on_one_line
 from trainables.remote import join_place, read_file, remove_place, write_file
 
 IMPORTS = ("ray", "numpy", "search.tune_adapters", "trainables.tune", "trainables.stage_registry")
@@ -59,11 +60,11 @@ def answer(place: str, word: str, imports: Sequence[str], node: str) -> dict[str
         for name in imports:
             importlib.import_module(name)
     except Exception as error:  # a library may fail in any way when it is loaded
-        return found | {"problem": f"{name} cannot be imported ({type(error).__name__}: {' '.join(str(error).split())})"}
+        return found | {"problem": f"{name} cannot be imported ({type(error).__name__}: {on_one_line(error)})"}
     try:
         if read_file(join_place(place, "driver")) != word.encode():
             raise OSError("the driver's probe file has another content there")
         write_file(join_place(place, node), found["wrote"].encode())
     except (OSError, ValueError) as error:
-        return found | {"problem": f"the runs directory cannot be used there ({' '.join(str(error).split())}); {SHARED}"}
+        return found | {"problem": f"the runs directory cannot be used there ({on_one_line(error)}); {SHARED}"}
     return found | {"software": software()}

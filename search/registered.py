@@ -19,6 +19,7 @@ from analysis.run_directory import RunDirectory, RunError
 from search.mlflow_runs import LONGEST_PARAM, Sent
 from search.plan import Plan
 from search.tracking import Sender, tracking_uri
+from spaces.errors import on_one_line
 
 ROOT = Path(__file__).resolve().parent.parent
 ALIAS = "best"
@@ -130,4 +131,4 @@ def _one_line(what: str, then: str) -> Iterator[None]:
     except RunError:
         raise
     except Exception as error:
-        raise RunError(f"{what} ({type(error).__name__}: {' '.join(str(error).split())[:300]}); {then}") from error
+        raise RunError(f"{what} ({type(error).__name__}: {on_one_line(error)}); {then}") from error

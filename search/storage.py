@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 
 from analysis.run_directory import RunDirectory, RunError
 from search.journal import Journal
+from spaces.errors import on_one_line
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -43,7 +44,7 @@ def _database(url: str) -> RDBStorage:
     try:
         return RDBStorage(url)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
-        cause = " ".join(str(getattr(error, "orig", None) or error).split())
+        cause = on_one_line(getattr(error, "orig", None) or error)
         raise RunError(f"storage {url} cannot be opened ({cause}); check that the database is there and may be written") from error
 
 

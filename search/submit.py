@@ -19,6 +19,7 @@ from typing import Any
 
 from search.cluster import ClusterError, token_file
 from search.provenance import LAYERS, ROOT
+from spaces.errors import on_one_line
 
 JOBS = "http://127.0.0.1:8265"
 """Where Ray's job server is, unless the user says otherwise: on the head itself, or forwarded from it."""
@@ -54,7 +55,7 @@ def submit(words: Sequence[str], files: Mapping[str, str], address: str | None, 
         try:
             job = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": folder})
         except RuntimeError as error:
-            raise ClusterError(f"--address {server}: the job was refused ({_short(error)})") from error
+            raise ClusterError(f"--address {server}: the job was refused ({on_one_line(error)})") from error
     if json_:
         print(json.dumps({"job": job, "address": server}))
         return 0
@@ -67,7 +68,7 @@ def submit(words: Sequence[str], files: Mapping[str, str], address: str | None, 
         print(f"job {job} goes on without being followed", file=sys.stderr)
         return 0
     except (RuntimeError, OSError) as error:
-        raise ClusterError(f"job {job} can no longer be followed ({_short(error)}); it may go on: ray job status {job}") from error
+        raise ClusterError(f"job {job} can no longer be followed ({on_one_line(error)}); it may go on: ray job status {job}") from error
     return 0 if client.get_job_status(job) == "SUCCEEDED" else 1
 
 
@@ -88,7 +89,7 @@ def _client(server: str) -> Any:
         return JobSubmissionClient(server)
     except Exception as error:  # Ray raises whatever it likes, and some of it is not public
         raise ClusterError(
-            f"--address {server}: no Ray job server answers there ({_short(error)}); start Ray there with ray[default], "
+            f"--address {server}: no Ray job server answers there ({on_one_line(error)}); start Ray there with ray[default], "
             "or forward its port: ray dashboard cluster.yaml"
         ) from error
 
@@ -96,7 +97,3 @@ def _client(server: str) -> Any:
 async def _follow(client: Any, job: str) -> None:
     async for lines in client.tail_job_logs(job):
         print(lines, end="", flush=True)
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

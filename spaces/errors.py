@@ -9,3 +9,8 @@ class UserError(ValueError):
     The message is one line: what, where, what was allowed, what was got, what to do.
     The command line prints it as it is and exits with status 2.
     """
+
+
+def on_one_line(error: object) -> str:
+    """What another library's exception says, without line breaks and cut at 300 characters: to quote it in a message of ours."""
+    return " ".join(str(error).split())[:300]

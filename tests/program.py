@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -122,3 +123,10 @@ class Driver:
 
     def end(self, patience: float = 120) -> int:
         return self.process.wait(patience)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """One that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
@@ -11,13 +10,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
+import pytest
+from program import free_port
+
 BUCKET = "bucket"
 
 
 @contextlib.contextmanager
 def s3_server(host: str = "127.0.0.1", port: int = 0) -> Iterator[dict[str, str]]:
     """An S3 server with an empty bucket ``BUCKET``; gives the environment in which S3 is found there."""
-    port = port or _free_port(host)
+    port = port or free_port(host)
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "--host", host, "--port", str(port)]
     url = f"http://{host}:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
@@ -38,14 +40,17 @@ def s3_server(host: str = "127.0.0.1", port: int = 0) -> Iterator[dict[str, str]
             server.kill()
 
 
+@contextlib.contextmanager
+def s3_here() -> Iterator[str]:
+    """The URI of the bucket of an S3 server that this process and its children find; gone for later tests."""
+    with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield f"s3://{BUCKET}"
+
+
 def _made(bucket: str) -> bool:
     with contextlib.suppress(urllib.error.URLError, OSError):
         urllib.request.urlopen(urllib.request.Request(bucket, method="PUT"), timeout=10).close()
         return True
     return False
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from s3_server import BUCKET, s3_server
+from s3_server import s3_here
 
 from trainables.data import DatasetError, ReadOptions, read_dataset
 from trainables.data.fetched import fetched_folder
@@ -21,10 +21,8 @@ LAYOUT = {"train": {"cat": 3, "dog": 2}, "test": {"cat": 1, "dog": 1}}
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """An S3 bucket that is not there for other tests."""
-    with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        yield f"s3://{BUCKET}"
+    with s3_here() as uri:
+        yield uri
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from program import ROOT, Driver, refusal
-from s3_server import BUCKET, s3_server
+from s3_server import BUCKET, s3_here
 
 from analysis.run_directory import RunDirectory
 
@@ -21,9 +21,9 @@ TRIALS = 12
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
     """A head without CPUs and two nodes of 2 CPUs and 1 declared GPU each, on loopback; with S3, which all of them know."""
-    with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
+    with s3_here(), pytest.MonkeyPatch.context() as patch:
         own = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
-        for name, value in {**environment, **own}.items():
+        for name, value in own.items():
             patch.setenv(name, value)
         import ray
         from ray.cluster_utils import Cluster

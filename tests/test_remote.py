@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3_server import BUCKET, s3_server
+from s3_server import s3_here
 
 from analysis.records import TrialRecord
 from analysis.run_directory import RunDirectory, RunError
@@ -28,10 +28,8 @@ def uri(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if request.param == "file":
         yield f"file://{tmp_path_factory.mktemp('remote')}"
         return
-    with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        yield f"s3://{BUCKET}/runs"
+    with s3_here() as bucket:
+        yield f"{bucket}/runs"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from program import ROOT, command
+from program import ROOT, command, free_port
 
 from search.cluster import private_token
 from search.cluster_file import read
@@ -93,8 +93,7 @@ def test_the_ui_listens_on_loopback_alone(tmp_path: Path) -> None:
     """MLflow asks nobody who they are."""
     make = "import sys, pathlib; from search.mlflow_runs import connect; connect(sys.argv[1], pathlib.Path(sys.argv[2]))"
     subprocess.run([sys.executable, "-W", "ignore", "-c", make, f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path], cwd=ROOT, check=True)
-    start = [*command("ui", "--runs-dir", tmp_path), "--port", "0"]
-    start[-1] = str(_free_port())
+    start = command("ui", "--runs-dir", tmp_path, "--port", free_port())
     server = subprocess.Popen(start, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         found: set[str] = set()
@@ -110,14 +109,6 @@ def test_the_ui_listens_on_loopback_alone(tmp_path: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
         server.wait(30)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _listening(pid: int) -> set[str]:

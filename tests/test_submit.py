@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from program import refusal, visiontune
+from program import free_port, refusal, visiontune
 
 from analysis.run_directory import RunDirectory
 
@@ -35,12 +36,12 @@ def test_what_cannot_be_submitted_is_refused_in_one_line(options: tuple[str, ...
 @pytest.fixture(scope="module")
 def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Ray with its job server, started as a user starts it, on loopback."""
-    port = _free_port()
+    port = free_port()
     own = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": ""}
     environment = os.environ | own | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = [
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1",
-        f"--port={_free_port()}", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1", "--disable-usage-stats",
+        f"--port={free_port()}", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1", "--disable-usage-stats",
     ]  # fmt: skip
     log = tmp_path_factory.mktemp("ray") / "log"
     with open(log, "wb") as out:
@@ -77,15 +78,7 @@ def test_a_job_that_fails_is_said_to_have_failed(job_server: str, tmp_path: Path
     assert "no such folder" in done.stdout
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _listens(port: int, head: subprocess.Popen[bytes]) -> bool:
-    import time
-
     end = time.monotonic() + 90
     while time.monotonic() < end and head.poll() is None:
         with socket.socket() as probe:

@@ -18,8 +18,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from spaces.errors import UserError
+from spaces.errors import UserError, on_one_line
 
+AT_A_TIME = 16
+"""Files sent or fetched at once: most of the time of each is waiting."""
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "file")
 
 
@@ -149,9 +151,7 @@ class Remote:
         try:
             yield
         except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's own errors are among these
-            raise RemoteError(
-                f"{self.uri} cannot be {what} ({' '.join(str(error).split())[:300]}); check bucket, access and endpoint"
-            ) from error
+            raise RemoteError(f"{self.uri} cannot be {what} ({on_one_line(error)}); check bucket, access and endpoint") from error
 
 
 def read_file(place: str) -> bytes:
@@ -177,7 +177,7 @@ def write_file(place: str, content: bytes) -> None:
         return
     path = Path(place)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     unfinished.write_bytes(content)
     os.replace(unfinished, path)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from spaces.cnn import CnnConfig
-from spaces.errors import UserError
+from spaces.errors import UserError, on_one_line
 from trainables.cnn import checkpoint as files
 from trainables.cnn.augment import augment, mirrored_in, mixed
 from trainables.cnn.data import CnnData, Int64, Resident
@@ -243,7 +243,7 @@ class CnnRun:
             self.dtype = DTYPES[found.facts["dtype"]]
             self.random.restore(found.tensors["rng"], self.seed + self.epoch)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise files.CheckpointError(f"{folder}: damaged checkpoint: {' '.join(str(error).split())[:200]}") from error
+            raise files.CheckpointError(f"{folder}: damaged checkpoint: {on_one_line(error)}") from error
         self._scores = None
 
     def _identity(self) -> dict[str, Any]:

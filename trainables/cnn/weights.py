@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from spaces.errors import UserError
+from spaces.errors import UserError, on_one_line
 from trainables.cnn.views import mean_over_views
 from trainables.remote import read_file, write_file
 
@@ -89,7 +89,7 @@ def parse(content: bytes, where: str) -> tuple[dict[str, Tensor], Use]:
         facts = json.loads(header["__metadata__"][KEY])
         return tensors, Use(**facts | {name: tuple(facts[name]) for name in ("mean", "std")})
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise WeightsError(f"{where}: damaged weights: {' '.join(str(error).split())}") from error
+        raise WeightsError(f"{where}: damaged weights: {on_one_line(error)}") from error
 
 
 def begin_from(net: nn.Module, tensors: Mapping[str, Tensor], keep_head: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from spaces.errors import on_one_line
 from trainables.data.dataset import Dataset, DatasetError, Images, Split, UInt8, check_classes
 from trainables.data.image_file import Color
 
@@ -118,7 +119,7 @@ def read_npz(spec: str, path: Path, color: Color) -> Dataset:
                 raise ValueError(f"at most {MAX_BYTES:,} bytes are unpacked, but it holds {size:,}")
             arrays = {name: np.asarray(archive[name]) for name in archive.files}
     except Exception as error:  # a damaged file can make a decoder raise anything
-        reason = " ".join(str(error).split())
+        reason = on_one_line(error)
         raise DatasetError(f"{spec}: not a readable npz file without pickles ({reason})") from error
     splits: dict[str, Split] = {}
     for name in ("train", "val", "test"):

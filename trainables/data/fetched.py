@@ -15,11 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from trainables.data.dataset import DatasetError
-from trainables.remote import Entry, Remote, read_file, write_file
+from trainables.remote import AT_A_TIME, Entry, Remote, read_file, write_file
 
 INDEX = "index.json"
 """Beside the copy: name to [size, written there], of every file that the copy has in full."""
-AT_A_TIME = 16
 
 
 def fetched_folder(uri: str) -> Path:
