@@ -30,6 +30,16 @@ class Measured(BaseModel):
     macro_f1: float
 
 
+class Replicated(BaseModel):
+    """Validation accuracy of the same configuration under other seeds: mean, and sample standard deviation (0 of a single seed)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seeds: tuple[int, ...] = Field(min_length=1)
+    mean: float
+    spread: float
+
+
 class Preprocessing(BaseModel):
     """How an image file becomes pixels: see ``trainables.data.ReadOptions``.
 
@@ -51,6 +61,7 @@ class BundleFacts(BaseModel):
 
     Attributes:
         val: how the configuration did on validation images, which chose it.
+        replicas: how it did there under other seeds, which the search tried at its end.
         refit: it was trained again afterwards, on the validation images too.
         history: a network's metrics, epoch by epoch.
     """
@@ -64,6 +75,7 @@ class BundleFacts(BaseModel):
     classes: tuple[str, ...] = Field(min_length=2)
     preprocessing: Preprocessing
     val: Measured
+    replicas: Replicated | None = None
     test: Measured | None
     test_evaluations: int
     seed: int

@@ -17,13 +17,14 @@ from matplotlib.figure import Figure
 from analysis import figures
 from analysis.batches import Say, scores_in_batches
 from analysis.bundle import Model, read_bundle, write_bundle
-from analysis.bundle_facts import BundleError, BundleFacts, Measured, write_facts
+from analysis.bundle_facts import BundleError, BundleFacts, Measured, Replicated, write_facts
 from analysis.bundle_knn import Float64, Int64, KnnModel
 from analysis.confusion import display_order
 from analysis.curves import learning_curves
 from analysis.export_knn import leave_out, make_knn
 from analysis.export_source import Source
 from analysis.files import read_json, write_whole
+from analysis.leaderboard import replicas
 from analysis.model_card import model_card
 from analysis.records import TrialRecord
 from analysis.run_directory import RunDirectory, RunError
@@ -123,7 +124,9 @@ def _fill(folder: Path, source: Source, record: TrialRecord, dataset: Dataset, w
         _draw(folder / "confusion-test.png", model, dataset.test.labels, predictions, source.class_order, "test")
         _count_test_score(source.run, record, test)
         facts = facts.model_copy(update={"test": test})
-    facts = facts.model_copy(update={"test_evaluations": len(test_scores(source.run))})
+    again = replicas(record, "val_accuracy")
+    told = {"test_evaluations": len(test_scores(source.run)), "replicas": Replicated(**again) if again else None}
+    facts = facts.model_copy(update=told)
     write_facts(folder, facts)
     write_whole(folder / "README.md", model_card(facts))
     return facts

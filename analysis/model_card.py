@@ -25,6 +25,7 @@ def model_card(facts: BundleFacts) -> str:
     lines += [
         "",
         "The first row chose this configuration among others, so it is optimistic.",
+        *_replicas(facts),
         *(["The network was trained again afterwards, on the validation images too: nothing but the test split judges it."] * facts.refit),
         f"The test split of the run was scored {facts.test_evaluations} time(s) up to this export.",
         "",
@@ -44,3 +45,10 @@ def model_card(facts: BundleFacts) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _replicas(facts: BundleFacts) -> list[str]:
+    if not (again := facts.replicas):
+        return []
+    spread = f", standard deviation {again.spread:.4f}" if len(again.seeds) > 1 else ""
+    return [f"The same configuration under {len(again.seeds)} other seed(s): mean validation accuracy {again.mean:.4f}{spread}."]

@@ -46,16 +46,23 @@ def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(sys.argv, status, out.getvalue(), err.getvalue())
 
 
+READING = {"best", "confusion", "curves", "datasets", "describe", "evaluate", "export", "predict", "spaces", "status"}
+
+
+def _run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    return typed(*arguments) if arguments[0] in READING and not options else visiontune(*arguments, **options)
+
+
 def output(*arguments: object, **options: Any) -> Any:
-    """What ``visiontune ARGUMENTS --json`` prints, which must succeed."""
-    done = visiontune(*arguments, "--json", **options)
+    """What ``visiontune ARGUMENTS --json`` prints, which must succeed; of a command that only reads, in this process."""
+    done = _run(*arguments, "--json", **options)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def refusal(*arguments: object, **options: Any) -> str:
     """The one line that ``visiontune ARGUMENTS`` refuses with; its status must be 2."""
-    done = visiontune(*arguments, **options)
+    done = _run(*arguments, **options)
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     lines = [line for line in done.stderr.splitlines() if not line.startswith(("starting Ray", "joining Ray"))]
     assert len(lines) == 1, done.stderr

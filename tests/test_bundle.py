@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from program import output, refusal, visiontune
 from safetensors.numpy import load_file
+from samples import record
+
+from analysis.run_directory import RunDirectory
 
 IMAGE_FILES = {"bundle.json", "model.safetensors", "confusion.png", "confusion-test.png", "curves.png", "README.md"}
 
@@ -59,13 +62,27 @@ def test_any_complete_trial_can_be_exported(digits_runs: Path, tmp_path: Path, t
     assert "exists already" in refusal("export", "first", "--out", out, "--runs-dir", digits_runs)
 
 
+def test_a_bundle_says_how_its_configuration_did_under_other_seeds(digits_runs: Path, tmp_path: Path) -> None:
+    """The value that chose it was lucky; the mean of other seeds is what its user may expect."""
+    runs = Path(shutil.copytree(digits_runs, tmp_path / "runs"))
+    folder = RunDirectory(runs / "first").replicas
+    folder.path.mkdir()
+    (folder.path / "jobs.json").write_text(json.dumps([{"space": "tiny-image", "trial": 0, "seed": seed} for seed in (7, 8)]))
+    for number, value in enumerate((0.5, 0.7)):
+        folder.write_record(record(number, metrics={"val_accuracy": value}), "", None, None)
+    output("export", "first", "--trial", "tiny-image/0", "--no-test", "--out", tmp_path / "out", "--runs-dir", runs)
+    again = facts(tmp_path / "out")["replicas"]
+    assert again == {"seeds": [7, 8], "mean": pytest.approx(0.6), "spread": pytest.approx(0.02**0.5)}
+    assert "2 other seed(s): mean validation accuracy 0.6000, standard deviation 0.1414" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_a_bundle_that_does_not_give_the_recorded_value_is_not_made(digits_runs: Path, tmp_path: Path) -> None:
     """A bundle whose figure cannot be had again must not leave the house."""
     runs = Path(shutil.copytree(digits_runs, tmp_path / "runs"))
-    record = runs / "first" / "trials" / "tiny-image" / "00000" / "result.json"
-    changed = json.loads(record.read_text())
+    result = runs / "first" / "trials" / "tiny-image" / "00000" / "result.json"
+    changed = json.loads(result.read_text())
     changed["metrics"]["val_accuracy"] -= 0.001
-    record.write_text(json.dumps(changed))
+    result.write_text(json.dumps(changed))
     assert "recorded" in refusal("export", "first", "--trial", "tiny-image/0", "--out", tmp_path / "out", "--runs-dir", runs)
     assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["runs"], "nothing half-made is left"
