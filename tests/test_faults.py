@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from program import Driver, output
+from program import Driver, output, typed
 
 from analysis.run_directory import RunDirectory
 
@@ -57,9 +57,7 @@ def test_failed_trials_are_tried_again_and_configurations_added_while_it_runs(tm
     driver = Driver("run", "--space", "toy", "--trials", 14, "--name", "steered", "--runs-dir", tmp_path, *fixed, log=tmp_path / "log")
     folder = RunDirectory(tmp_path / "steered")
     driver.wait_for_trials(folder.path, 3)
-    from program import visiontune
-
-    added = visiontune("enqueue", "steered", "--set", "quality=0.99", "--set", "fault=none", "--runs-dir", tmp_path)
+    added = typed("enqueue", "steered", "--set", "quality=0.99", "--set", "fault=none", "--runs-dir", tmp_path)
     assert added.returncode == 0, added.stderr
     assert output("extend", "steered", "--trials", 2, "--runs-dir", tmp_path)["budget"] == 16
     assert driver.end() == 0, driver.log
@@ -69,7 +67,7 @@ def test_failed_trials_are_tried_again_and_configurations_added_while_it_runs(tm
     assert any(record.config["quality"] == 0.99 for record in folder.records())
     failed = [record for record in folder.records() if record.state == "FAIL"]
     if failed:
-        assert visiontune("retry", "steered", "--trial", failed[0].key, "--runs-dir", tmp_path).returncode == 0
+        assert typed("retry", "steered", "--trial", failed[0].key, "--runs-dir", tmp_path).returncode == 0
         assert output("extend", "steered", "--trials", 1, "--runs-dir", tmp_path)["state"] == "finished"
         again = [record for record in folder.records() if record.config == failed[0].config]
         assert len(again) == 2
