@@ -29,6 +29,10 @@ from typing import Any
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from program import free_port
+
 from analysis.records import DriverState, TrialRecord
 from analysis.run_directory import RunDirectory
 from search import tracking
@@ -53,12 +57,6 @@ def server(folder: Path, port: int | None = None) -> Iterator[tuple[str, subproc
         yield f"http://127.0.0.1:{port}", process
     finally:
         kill_tree(process)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until_up(port: int, process: subprocess.Popen[bytes], log: Path, patience: float = 300) -> None:

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from program import Driver, output, visiontune
+from program import Driver, free_port, output, visiontune
 
 from analysis.run_directory import RunDirectory
-from benchmarks.tracking import free_port, server
+from benchmarks.tracking import server
 
 pytestmark = pytest.mark.slow
 SHARE = 0.02

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from program import ROOT, output, refusal, typed
+from program import ROOT, free_port, output, refusal, typed
 
-from benchmarks.tracking import free_port, kill_tree
+from benchmarks.tracking import kill_tree
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's own, of its own dependencies
 
