@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from spaces.errors import UserError, on_one_line
 
@@ -39,6 +40,9 @@ QUIET = {
 }
 MANY_PENDING = {"TUNE_MAX_PENDING_TRIALS_PG": "100000"}
 """On a cluster what waits for a node is what an autoscaler starts nodes for; how much waits is for ``search.cluster_capacity`` to say."""
+BYSTANDERS = ("start_monitor", "start_log_monitor", "start_api_server")
+"""By which Ray's head starts its autoscaler, what forwards workers' output, and the dashboard's server: Python processes that a search on
+one machine asks nothing of, and that start when it waits for its first workers."""
 HEAD = ("gcs_server", "raylet")
 """Ray's processes without which a search cannot go on."""
 OBJECT_STORE_BYTES = 6 * 1024**3
@@ -69,16 +73,19 @@ def local_cluster(
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     memory = psutil.virtual_memory().total
     private_token()
-    ray.init(
-        address="local",
-        num_cpus=cores,
-        resources=dict(resources or {}),
-        namespace=namespace,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=min(OBJECT_STORE_BYTES, memory // 4),
-    )
+    with contextlib.ExitStack() as patches:
+        for name in BYSTANDERS:
+            patches.enter_context(mock.patch.object(ray._private.node.Node, name))
+        ray.init(
+            address="local",
+            num_cpus=cores,
+            resources=dict(resources or {}),
+            namespace=namespace,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=min(OBJECT_STORE_BYTES, memory // 4),
+        )
     leaving = threading.Event()
     threading.Thread(target=_watch, args=(leaving, lost), name="visiontune-head", daemon=True).start()
     try:
