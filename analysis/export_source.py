@@ -16,11 +16,9 @@ from trainables.data import Dataset, ReadOptions
 from trainables.knn.pipeline import Validation
 from trainables.stages import NO_CACHE, Cache
 
-PACKAGES = {
-    "knn": ("numpy", "scipy", "scikit-learn", "pillow", "cyvlfeat", "safetensors"),
-    "cnn": ("numpy", "pillow", "safetensors", "torch", "torchvision"),
-}
-"""What a bundle's answers depend on; their versions are written into it."""
+READERS = ("joblib", "matplotlib", "pillow", "pydantic", "pyyaml", "rich", "safetensors", "scikit-learn", "scipy", "threadpoolctl", "typer")
+PACKAGES = {"knn": ("numpy", "cyvlfeat", "faiss-cpu", *READERS), "cnn": ("numpy", "torch", "torchvision", *READERS)}
+"""All that predicting and evaluating with a bundle imports; its versions are written into it."""
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ALIAS = "best"
 CODE = ("analysis", "spaces", "trainables")
 """Layers that a model carries with it: a server needs no visiontune."""
-NEEDS = ("faiss-cpu", "joblib", "mlflow", "pandas", "pydantic", "scipy", "threadpoolctl")
-"""Packages that the code of a bundle of any kind imports, beside what bundle.json names."""
+NEEDS = ("mlflow", "pandas")
+"""Packages that a server imports, beside what bundle.json names."""
 
 
 class Registry:

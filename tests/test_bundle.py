@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from only_named import evaluated
 from program import output, refusal, visiontune
 from safetensors.numpy import load_file
 from samples import record
@@ -49,6 +50,13 @@ def test_evaluate_gives_the_test_accuracy_of_the_export_and_counts_the_look(bund
     assert found["n"] == 360
     assert sum(map(sum, found["confusion"])) == 360
     assert facts(bundle)["test_evaluations"] == int(before["test_evaluations"]) + 1  # type: ignore[call-overload]
+
+
+def test_a_bundle_names_every_package_that_it_needs(digits_runs: Path, tmp_path: Path) -> None:
+    """Whoever is given it installs what it names, and has the same accuracy."""
+    out = tmp_path / "bundle"
+    exported = output("export", "first", "--trial", "bag-of-sift/0", "--out", out, "--runs-dir", digits_runs)
+    assert evaluated(out, "digits")["accuracy"] == exported["test_accuracy"]
 
 
 @pytest.mark.parametrize("trial", ["tiny-image/0", "bag-of-sift/0"])

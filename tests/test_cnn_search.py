@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from cnn_search import arguments
+from only_named import evaluated
 from PIL import Image
 from program import output, refusal, visiontune
 
@@ -113,6 +114,11 @@ def test_a_network_s_bundle_gives_what_was_recorded(runs: Path, bundle: Path) ->
     assert {path.name for path in bundle.iterdir()} == expected
     found = output("evaluate", bundle, "--dataset", "digits")
     assert found["accuracy"] == facts["test"]["accuracy"]
+
+
+def test_a_network_s_bundle_names_every_package_that_it_needs(bundle: Path) -> None:
+    """Neither Ray nor Optuna nor MLflow is needed to use what they found."""
+    assert evaluated(bundle, "digits")["accuracy"] == json.loads((bundle / "bundle.json").read_text())["test"]["accuracy"]
 
 
 def test_predict_gives_probabilities(bundle: Path, tmp_path: Path) -> None:
