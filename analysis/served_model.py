@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 
 from analysis.bundle import read_bundle
 from trainables.data import Images
@@ -23,7 +24,7 @@ class BundleModel(mlflow.pyfunc.PythonModel):
     def load_context(self, context: Any) -> None:
         self.model = read_bundle(Path(context.artifacts["bundle"]))
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow would take hints for a schema
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """A row {class, scores} an image.
 
         Raises:
