@@ -13,6 +13,7 @@ from trainables.knn import bounds, encoding
 from trainables.knn.descriptors import Descriptors
 from trainables.knn.encoding import word_counts
 from trainables.knn.neighbours import nearest_neighbours
+from trainables.knn.sift import transformed
 from trainables.stages import code_version
 
 GENERATOR = np.random.default_rng(5)
@@ -32,6 +33,13 @@ TORCH = [
 ]
 
 
+def equals() -> int:
+    """Descriptors whose two nearest words are equally near as far as 32 bits can tell, whose rounding differs from product to product."""
+    descriptors, words = transformed(FOUND.values, "root").astype(np.float64), WORDS.astype(np.float64)
+    score = np.sort(descriptors @ words.T - (words * words).sum(axis=1) / 2, axis=1)
+    return int((score[:, -1] - score[:, -2] < 8 * np.finfo(np.float32).eps * np.abs(score[:, -1])).sum())
+
+
 @pytest.mark.parametrize("device", TORCH)
 @pytest.mark.parametrize("assignment", ["hard", "soft"])
 def test_torch_counts_the_same_words(device: str, assignment: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +49,11 @@ def test_torch_counts_the_same_words(device: str, assignment: str, monkeypatch: 
     counts = word_counts(FOUND, WORDS, transform="root", assignment=assignment)
     assert counts.dtype == np.float32
     assert counts[1].sum() == 0, "an image without descriptors has no words"
-    np.testing.assert_allclose(counts, expected, atol=0 if assignment == "hard" else 0.01)
+    assert counts.sum() == pytest.approx(9000)
+    if assignment == "hard":  # one that goes to the other of two equals moves 1 from a count to another
+        assert np.abs(counts - expected).sum() <= 2 * equals() < 40
+    else:
+        np.testing.assert_allclose(counts, expected, atol=0.01)
 
 
 @pytest.mark.parametrize("device", TORCH)
