@@ -150,7 +150,6 @@ def working_copy(uri: str) -> Path:
     folder = parent / f"{plain}-{hashlib.sha256(remote.uri.encode()).hexdigest()[:8]}"
     note = folder / NOTE
     if not note.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
         write_file(str(note), json.dumps({"uri": remote.uri, "copy": uuid.uuid4().hex[:12]}).encode())
     return folder
 

@@ -73,9 +73,7 @@ def local_cluster(
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     memory = psutil.virtual_memory().total
     private_token()
-    with contextlib.ExitStack() as patches:
-        for name in BYSTANDERS:
-            patches.enter_context(mock.patch.object(ray._private.node.Node, name))
+    with mock.patch.multiple(ray._private.node.Node, **dict.fromkeys(BYSTANDERS, mock.DEFAULT)):
         ray.init(
             address="local",
             num_cpus=cores,
@@ -123,8 +121,9 @@ def joined_cluster(address: str) -> Iterator[Any]:
     try:
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises whatever it likes
-        cause = on_one_line(error)
-        raise ClusterError(f"--address {address}: this machine cannot join that cluster as one of its nodes ({cause})") from error
+        raise ClusterError(
+            f"--address {address}: this machine cannot join that cluster as one of its nodes ({on_one_line(error)})"
+        ) from error
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield ray

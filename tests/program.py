@@ -31,7 +31,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """``visiontune ARGUMENTS`` in this process: seconds sooner, for commands that only read."""
+    """``visiontune ARGUMENTS`` in this process: seconds sooner, for commands that start no Ray."""
     from search.cli import main
 
     out, err = io.StringIO(), io.StringIO()
@@ -46,15 +46,15 @@ def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(sys.argv, status, out.getvalue(), err.getvalue())
 
 
-READING = {"best", "confusion", "curves", "datasets", "describe", "evaluate", "export", "predict", "spaces", "status"}
+WITHOUT_RAY = {"best", "confusion", "curves", "datasets", "describe", "evaluate", "export", "predict", "spaces", "status"}
 
 
 def _run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    return typed(*arguments) if arguments[0] in READING and not options else visiontune(*arguments, **options)
+    return typed(*arguments) if arguments[0] in WITHOUT_RAY and not options else visiontune(*arguments, **options)
 
 
 def output(*arguments: object, **options: Any) -> Any:
-    """What ``visiontune ARGUMENTS --json`` prints, which must succeed; of a command that only reads, in this process."""
+    """What ``visiontune ARGUMENTS --json`` prints, which must succeed; of a command that starts no Ray, in this process."""
     done = _run(*arguments, "--json", **options)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -55,7 +55,7 @@ def test_a_flip_is_a_mirror_image_of_those_that_are_to_be_mirrored(images: Tenso
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
 def test_every_image_is_mirrored_in_its_share_of_the_epochs(share: float) -> None:
-    """Chance alone would show a quarter of the images twice the same way in two epochs, and teach less."""
+    """Chance alone would show half of the images twice the same way in two epochs, and teach less."""
     epochs = torch.stack([A.mirrored_in(epoch, 1000, share, seed=1) for epoch in range(8)])
     assert torch.equal(epochs.sum(0), torch.full((1000,), round(8 * share)))
     assert (epochs.double().mean(1) - share).abs().max() < 0.05, "an epoch has its share of mirror images too"

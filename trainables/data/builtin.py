@@ -119,8 +119,7 @@ def read_npz(spec: str, path: Path, color: Color) -> Dataset:
                 raise ValueError(f"at most {MAX_BYTES:,} bytes are unpacked, but it holds {size:,}")
             arrays = {name: np.asarray(archive[name]) for name in archive.files}
     except Exception as error:  # a damaged file can make a decoder raise anything
-        reason = on_one_line(error)
-        raise DatasetError(f"{spec}: not a readable npz file without pickles ({reason})") from error
+        raise DatasetError(f"{spec}: not a readable npz file without pickles ({on_one_line(error)})") from error
     splits: dict[str, Split] = {}
     for name in ("train", "val", "test"):
         x, y = arrays.get(f"x_{name}"), arrays.get(f"y_{name}")
