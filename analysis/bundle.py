@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 
 from analysis.bundle_facts import FORMAT, BundleError, BundleFacts, write_facts
 from analysis.bundle_knn import Float64, Int64, read_knn
-from analysis.files import write_whole
 from spaces import get_space
 from spaces.errors import on_one_line
 from trainables.data import Images
+from trainables.files import write_whole
 
 
 class Model(Protocol):

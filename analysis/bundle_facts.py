@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from analysis.files import write_whole
 from spaces.errors import UserError
+from trainables.files import write_whole
 
 FORMAT = 1
 

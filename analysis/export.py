@@ -23,13 +23,13 @@ from analysis.confusion import display_order
 from analysis.curves import learning_curves
 from analysis.export_knn import leave_out, make_knn
 from analysis.export_source import Source
-from analysis.files import read_json, write_whole
 from analysis.leaderboard import replicas
 from analysis.model_card import model_card
 from analysis.records import TrialRecord
 from analysis.run_directory import RunDirectory, RunError
 from spaces import get_space
 from trainables.data import Dataset, ReadOptions, read_dataset
+from trainables.files import read_json, write_whole
 from trainables.knn.pipeline import CONFIG_TYPES, Validation
 from trainables.scores import confusion, score
 

@@ -14,7 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis import figures
 from analysis.confusion import Confusion, classes_csv, confusion_of, to_csv
-from analysis.files import write_whole
 from analysis.importance import Importance
 from analysis.leaderboard import ranked, rows, short_config
 from analysis.leaderboard import to_csv as leaderboard_csv
@@ -24,6 +23,7 @@ from analysis.records import TrialRecord
 from analysis.run_directory import RunDirectory
 from analysis.search_files import SearchPart, search_part
 from analysis.significance import first_against_next, intervals
+from trainables.files import write_whole
 
 Pictures = Callable[[Sequence[int]], Mapping[int, bytes]]
 """Gives JPEG pictures of validation images by their row, as far as they can be had."""

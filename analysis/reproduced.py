@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis import figures
 from analysis.csv_text import csv_of_dicts
-from analysis.files import write_whole
+from trainables.files import write_whole
 
 Found = Mapping[str, Any]
 CLOSE = 0.02

@@ -36,10 +36,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.files import npy_bytes, read_json, write_whole
 from analysis.records import DataFacts, DriverState, TrialRecord
 from analysis.working_copy import copy_of, working_copy
 from spaces.errors import UserError, on_one_line
+from trainables.files import npy_bytes, read_json, write_whole
 from trainables.remote import is_uri
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -12,12 +12,12 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.csv_text import csv_of_dicts
-from analysis.files import write_whole
 from analysis.leaderboard import ranked, rows, short_config
 from analysis.metrics import METRICS
 from analysis.records import TrialRecord
 from analysis.run_directory import RunDirectory, RunError
 from analysis.significance import Comparison, compare, intervals
+from trainables.files import write_whole
 
 Row = dict[str, Any]
 Ranked = tuple[TrialRecord, Row, RunDirectory]

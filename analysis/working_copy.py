@@ -23,7 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.remote import AT_A_TIME, Remote, write_file
+from trainables.files import write_whole
+from trainables.remote import AT_A_TIME, Remote
 
 NOTE = ".remote"
 INDEX = ".remote-index.json"
@@ -119,7 +120,7 @@ class WorkingCopy:
             content = source.read(file)
             if content is None:
                 return None
-            write_file(str(run / file), content)
+            write_whole(run / file, content)
             about = (run / file).stat()
             return file, [there[file].written, about.st_size, about.st_mtime_ns]
 
@@ -150,7 +151,7 @@ def working_copy(uri: str) -> Path:
     folder = parent / f"{plain}-{hashlib.sha256(remote.uri.encode()).hexdigest()[:8]}"
     note = folder / NOTE
     if not note.is_file():
-        write_file(str(note), json.dumps({"uri": remote.uri, "copy": uuid.uuid4().hex[:12]}).encode())
+        write_whole(note, json.dumps({"uri": remote.uri, "copy": uuid.uuid4().hex[:12]}))
     return folder
 
 
@@ -215,4 +216,4 @@ def read_index(run: Path) -> dict[str, list[int]]:
 
 
 def write_index(run: Path, index: dict[str, Any]) -> None:
-    write_file(str(run / INDEX), json.dumps(index).encode())
+    write_whole(run / INDEX, json.dumps(index))

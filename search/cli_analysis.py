@@ -22,10 +22,10 @@ def confusion(
     from analysis.confusion import confusion_of
     from analysis.figures import confusion as draw
     from analysis.figures import to_png
-    from analysis.files import write_whole
     from analysis.leaderboard import chosen_record, ranked
     from analysis.run_directory import RunDirectory, RunError
     from search.plan import read_plan
+    from trainables.files import write_whole
 
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)

@@ -82,10 +82,10 @@ def extend(
     json_: Json = False,
 ) -> int:
     """Give a search more trials: one that runs takes them up, one that does not goes on at once."""
-    from analysis.files import write_whole
     from analysis.run_directory import RunDirectory, RunError
     from search.plan import read_plan
     from search.runner import resume as resume_search
+    from trainables.files import write_whole
 
     folder = RunDirectory.find(run, runs_dir)
     if where := folder.elsewhere():
@@ -112,11 +112,11 @@ def replicate(
     json_: Json = False,
 ) -> int:
     """Run the best trials of a search again with other seeds, on validation images; best and export go by their means then."""
-    from analysis.files import write_whole
     from analysis.run_directory import RunDirectory, RunError
     from search.plan import read_plan
     from search.replicate import Replicate
     from search.runner import resume as resume_search
+    from trainables.files import write_whole
 
     folder = RunDirectory.find(run, runs_dir)
     if folder.alive():

@@ -98,10 +98,10 @@ def curves(
     """Draw accuracy and loss of networks, on training and validation images, epoch by epoch; also while they train."""
     from analysis.curves import learning_curves
     from analysis.figures import to_png
-    from analysis.files import write_whole
     from analysis.networks import curves_of
     from analysis.run_directory import RunDirectory
     from search.plan import read_plan
+    from trainables.files import write_whole
 
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)

@@ -99,7 +99,7 @@ def _check(out: Path | None) -> None:
 def _write(out: Path, columns: Sequence[str], classes: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     """A row an image; in CSV the score of each class is a column ``score NAME``."""
     from analysis.csv_text import csv_text
-    from analysis.files import write_whole
+    from trainables.files import write_whole
 
     if out.suffix.lower() == ".json":
         write_whole(out, json.dumps(rows, indent=1, ensure_ascii=False))

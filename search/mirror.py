@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from analysis.files import write_whole
 from analysis.run_directory import RunDirectory
 from analysis.working_copy import LEASE_SECONDS, WEIGHTS, WorkingCopy, copy_of, read_index, sendable, write_index
 from search.outbox import Outbox
+from trainables.files import write_whole
 from trainables.remote import AT_A_TIME, RemoteError
 
 logger = logging.getLogger("visiontune.mirror")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from analysis.bundle import read_bundle, read_facts
-from analysis.files import write_whole
 from analysis.metrics import METRICS
 from analysis.run_directory import RunDirectory
 from analysis.working_copy import place_of
@@ -14,6 +13,7 @@ from search.plan import Plan, PlanError
 from spaces import CnnConfig
 from spaces.domain import Value
 from trainables.cnn.images import How, data_stages
+from trainables.files import write_whole
 from trainables.knn.pipeline import DataSource
 from trainables.remote import join_place
 

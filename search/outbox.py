@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from analysis.files import write_whole
 from analysis.records import TrialRecord
 from search.storage import cut_half_line
+from trainables.files import write_whole
 
 Fact = dict[str, Any]
 

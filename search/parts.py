@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from analysis.files import write_whole
 from search.progress import clock
+from trainables.files import write_whole
 
 Say = Callable[[str], None]
 """Told one line at a time how far the work is."""

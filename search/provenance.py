@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.files import read_json, write_whole
 from analysis.run_directory import RunDirectory
 from search.plan import Plan
+from trainables.files import read_json, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("spaces", "trainables", "analysis", "search")

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from analysis.files import read_json, write_whole
 from analysis.leaderboard import ranked
 from analysis.metrics import metrics_of
 from analysis.records import TrialRecord
@@ -26,6 +25,7 @@ from search.outbox import Outbox, replica_fact
 from search.replicate import Replicate
 from search.storage import cut_half_line
 from spaces import get_space
+from trainables.files import read_json, write_whole
 from trainables.remote import join_place
 
 

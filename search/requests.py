@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from analysis.files import write_whole
 from analysis.run_directory import RunDirectory
 from search.mirror import ask_elsewhere
+from trainables.files import write_whole
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from rich.console import Console
 
 from analysis.confusion import display_names, display_order
-from analysis.files import write_whole
 from analysis.records import DataFacts, DriverState
 from analysis.run_directory import RunDirectory, RunError
 from analysis.working_copy import copy_of, place_of, shown
@@ -36,6 +35,7 @@ from search.session import Session, Summary
 from search.signals import stop_signals
 from search.stage_counts import StageCounts
 from trainables.data.spec import check_place
+from trainables.files import write_whole
 from trainables.knn.pipeline import CONFIG_TYPES, DataSource, Validation, data_source, split_labels, validation_stage
 from trainables.stages import Stage
 

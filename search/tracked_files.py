@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.files import read_json
 from analysis.records import TrialRecord
 from analysis.run_directory import RunDirectory
 from search.plan import Plan
+from trainables.files import read_json
 
 Files = dict[str, Path | bytes]
 BEST = 3

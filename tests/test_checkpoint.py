@@ -72,7 +72,7 @@ def test_a_kill_between_the_two_files_leaves_the_checkpoint_before(tmp_path: Pat
     run.step()
     run.save(tmp_path / "next")
     shutil.copy(tmp_path / "next" / "tensors-000002.safetensors", tmp_path / "kept")
-    (tmp_path / "kept" / "state.json.123.tmp").write_text('{"epo')
+    (tmp_path / "kept" / ".state.json.1f3a5c7e").write_text('{"epo')
     resumed = small_run(3)
     resumed.load(tmp_path / "kept")
     assert resumed.epoch == 1

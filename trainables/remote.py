@@ -6,7 +6,6 @@ Credentials and endpoint come from where pyarrow takes them: the environment (``
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from spaces.errors import UserError, on_one_line
+from trainables.files import write_whole
 
 AT_A_TIME = 16
 """Files sent or fetched at once: most of the time of each is waiting."""
@@ -175,11 +175,7 @@ def write_file(place: str, content: bytes) -> None:
         folder, name = _split(place)
         folder.write(name, content)
         return
-    path = Path(place)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    write_whole(Path(place), content)
 
 
 def remove_place(place: str) -> None:

@@ -17,7 +17,6 @@ import logging
 import os
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from trainables.files import write_whole
 from trainables.stages import NO_CACHE, Cache, Stage
 
 logger = logging.getLogger("visiontune.cache")
@@ -101,8 +101,8 @@ class DiskCache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write_whole(self._data(stage.digest), content)
-            _write_whole(self._note(stage.digest), json.dumps(facts).encode())
+            write_whole(self._data(stage.digest), content, forced=False)
+            write_whole(self._note(stage.digest), json.dumps(facts), forced=False)
             self._make_room()
         except OSError as error:
             logger.warning("cache: %s could not be kept in %s (%s); the search goes on without it", stage, self.folder, error)
@@ -186,13 +186,3 @@ def _arrays(result: Any) -> dict[str, Any] | None:
     if isinstance(result, dict) and result and all(isinstance(value, np.ndarray) for value in result.values()):
         return result
     return None
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """No fsync: what a power cut leaves half written fails its SHA-256 and is computed again."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from spaces.errors import UserError
+from trainables.files import write_whole
 
 FORMAT = 1
 STATE = "state.json"
@@ -37,25 +37,14 @@ class Checkpoint:
 
 def write(checkpoint: Checkpoint, folder: Path) -> None:
     """Put ``checkpoint`` into ``folder``, in place of one that is there; whole, whenever the process dies."""
-    folder.mkdir(parents=True, exist_ok=True)
     flat = {f"{part}/{name}": tensor.contiguous() for part, named in checkpoint.tensors.items() for name, tensor in named.items()}
     name = f"tensors-{checkpoint.facts['epoch']:06d}.safetensors"
-    unfinished = folder / f"{name}.{os.getpid()}.tmp"
-    save_file(flat, unfinished)
-    _replace(unfinished, folder / name)
-    text = folder / f"{STATE}.{os.getpid()}.tmp"
-    text.write_text(json.dumps({"format": FORMAT, "tensors": name, **checkpoint.facts}, indent=1), encoding="utf-8")
-    _replace(text, folder / STATE)  # from here on this checkpoint is the one
-    for old in (*folder.glob("tensors-*"), *folder.glob("*.tmp")):
+    write_whole(folder / name, save(flat))
+    # from here on this checkpoint is the one
+    write_whole(folder / STATE, json.dumps({"format": FORMAT, "tensors": name, **checkpoint.facts}, indent=1))
+    for old in (*folder.glob("tensors-*"), *folder.glob(".*")):
         if old.name != name:
             old.unlink(missing_ok=True)
-
-
-def _replace(source: Path, target: Path) -> None:
-    """Rename, with the content on the disk before the name."""
-    with open(source, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(source, target)
 
 
 def read(folder: Path) -> Checkpoint:

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from trainables.data.dataset import DatasetError
-from trainables.remote import AT_A_TIME, Entry, Remote, read_file, write_file
+from trainables.files import write_whole
+from trainables.remote import AT_A_TIME, Entry, Remote, read_file
 
 INDEX = "index.json"
 """Beside the copy: name to [size, written there], of every file that the copy has in full."""
@@ -45,14 +46,14 @@ def fetched_folder(uri: str) -> Path:
         def fetch(name: str) -> None:
             content = remote.read(name)
             if content is not None:  # else it was removed since the listing
-                write_file(str(copy / name), content)
+                write_whole(copy / name, content)
 
         try:
             with ThreadPoolExecutor(AT_A_TIME) as pool:
                 for name, _ in zip(missing, pool.map(fetch, missing), strict=True):
                     known[name] = _mark(there[name])
         finally:  # what has come is not fetched again
-            write_file(str(index), json.dumps({name: mark for name, mark in known.items() if name in there}).encode())
+            write_whole(index, json.dumps({name: mark for name, mark in known.items() if name in there}))
     return copy
 
 
@@ -65,7 +66,7 @@ def fetched_file(uri: str) -> Path:
     home = _home(uri)
     path = home / "files" / PurePosixPath(uri.partition("?")[0]).name
     with _alone(home):
-        write_file(str(path), read_file(uri))
+        write_whole(path, read_file(uri))
     return path
 
 
