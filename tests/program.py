@@ -46,7 +46,7 @@ def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(sys.argv, status, out.getvalue(), err.getvalue())
 
 
-WITHOUT_RAY = {"best", "confusion", "curves", "datasets", "describe", "evaluate", "export", "predict", "spaces", "status"}
+WITHOUT_RAY = {"best", "cache", "confusion", "curves", "datasets", "describe", "evaluate", "export", "predict", "spaces", "status"}
 
 
 def _run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -62,7 +62,15 @@ def output(*arguments: object, **options: Any) -> Any:
 
 def refusal(*arguments: object, **options: Any) -> str:
     """The one line that ``visiontune ARGUMENTS`` refuses with; its status must be 2."""
-    done = _run(*arguments, **options)
+    return _only_line(_run(*arguments, **options))
+
+
+def refused(*arguments: object) -> str:
+    """``refusal`` in this process, for what is refused before Ray is started."""
+    return _only_line(typed(*arguments))
+
+
+def _only_line(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     lines = [line for line in done.stderr.splitlines() if not line.startswith(("starting Ray", "joining Ray"))]
     assert len(lines) == 1, done.stderr

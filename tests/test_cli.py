@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from program import ROOT, output, refusal, visiontune
+from program import ROOT, output, refused, typed, visiontune
 
 TINY = ("run", "--space", "tiny-image")
 
@@ -30,9 +30,9 @@ def test_readme_and_help_name_the_same_commands() -> None:
 @pytest.mark.parametrize("name", sorted(documented()))
 def test_every_command_has_help(name: str) -> None:
     """--help is where people look first."""
-    shown = visiontune(name, "--help")
+    shown = typed(name, "--help")
     assert shown.returncode == 0
-    assert f"visiontune {name}" in shown.stdout.replace("python -m search", "visiontune") or "Usage:" in shown.stdout
+    assert re.match(rf"Usage: .* {name} ", shown.stdout)
     assert len(shown.stdout.splitlines()) > 5
 
 
@@ -73,9 +73,12 @@ def test_every_command_has_help(name: str) -> None:
         (("reproduce", "--tables", "2", "--scenes", "/nowhere"), "no such folder"),
     ],
 )
-def test_what_is_asked_wrongly_is_refused_in_one_line(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_what_is_asked_wrongly_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
     """A user reads one line, not a traceback, and a script sees status 2; nothing is left behind."""
-    assert said in refusal(*arguments, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(*arguments)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -83,7 +86,7 @@ def test_every_mistake_in_a_plan_is_told_at_once(tmp_path: Path) -> None:
     """Fixing a plan one message at a time is a waste of a person."""
     plan = tmp_path / "plan.yaml"
     plan.write_text("spaces: [tiny-image]\ntrials: -1\nseed: x\ncolour: red\n")
-    line = refusal("run", plan, cwd=tmp_path)
+    line = refused("run", plan)
     assert all(name in line for name in ("trials", "seed", "colour", str(plan)))
 
 
@@ -91,7 +94,7 @@ def test_a_plan_is_data_and_is_never_run(tmp_path: Path) -> None:
     """YAML can carry Python objects; a plan from a stranger must not."""
     plan = tmp_path / "plan.yaml"
     plan.write_text(f"spaces: !!python/object/apply:os.system ['touch {tmp_path}/ran']\n")
-    assert "not a readable YAML file" in refusal("run", plan, cwd=tmp_path)
+    assert "not a readable YAML file" in refused("run", plan)
     assert not (tmp_path / "ran").exists()
 
 
@@ -99,7 +102,7 @@ def test_bad_images_are_refused_when_the_search_has_read_them(tmp_path: Path, ma
     """A damaged file is found by name before any trial, and no half-made run is left."""
     root = make_folder(tmp_path / "images", {"train": {"a": 4, "b": 4}, "test": {"a": 2, "b": 2}})
     (root / "train" / "a" / "note.jpg").write_text("not an image")
-    line = refusal(*TINY, "--dataset", f"folder:{root}", "--trials", 2, "--runs-dir", tmp_path / "runs")
+    line = refused(*TINY, "--dataset", f"folder:{root}", "--trials", 2, "--runs-dir", tmp_path / "runs")
     assert "note.jpg: not an image" in line
     assert "--skip-unreadable" in line
     assert list((tmp_path / "runs").iterdir()) == []
@@ -121,7 +124,7 @@ def test_a_dry_run_shows_as_many_configurations_as_trials_and_writes_nothing(tmp
 def test_a_runs_directory_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     """Finding out after the search that nothing can be kept would be too late."""
     (tmp_path / "file").write_text("")
-    assert "cannot be written" in refusal(*TINY, "--runs-dir", tmp_path / "file")
+    assert "cannot be written" in refused(*TINY, "--runs-dir", tmp_path / "file")
 
 
 def test_debug_adds_the_traceback(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import psutil
 import pytest
-from program import Driver, output, refusal, tracked, visiontune
+from program import Driver, output, refusal, refused, tracked, typed, visiontune
 
 from analysis.run_directory import RunDirectory
 from search.storage import read_trials
 
 TRIALS = 30
-MANY = 60
+MANY = 40
 """Trials of a search that must still run after several commands were typed beside it: they sleep, a second each, two at a time."""
 SLEEP = ("--set", "steps=1", "--set", "pause=1.0", "--set", "fault=none", "--concurrency", 2)
 SLEEPING = ("run", "--space", "toy", *SLEEP, "--trials", MANY, "--name", "killed")
@@ -76,18 +76,18 @@ def test_a_second_driver_is_refused_and_stop_and_resume_work_from_another_termin
     driver.wait_for_trials(tmp_path / "killed", 3)
     assert output("status", "killed", "--runs-dir", tmp_path)["state"] == "running"
     assert "is running already" in refusal("resume", "killed", "--runs-dir", tmp_path)
-    assert "sends by itself" in refusal("sync", "killed", "--runs-dir", tmp_path)
-    assert visiontune("report", "killed", "--runs-dir", tmp_path).returncode == 0
+    assert "sends by itself" in refused("sync", "killed", "--runs-dir", tmp_path)
+    assert typed("report", "killed", "--runs-dir", tmp_path).returncode == 0
     scripts = {Path(word).name for process in driver.ray_processes() for word in process.cmdline()[:4]}
     assert {"gcs_server", "raylet"} <= scripts
     assert not scripts & {"monitor.py", "log_monitor.py", "dashboard.py"}, "nothing that only a cluster needs is started"
     assert {address for process in driver.ray_processes() for address in listening(process)} == {"127.0.0.1"}
-    stopped = visiontune("stop", "killed", "--runs-dir", tmp_path)
+    stopped = typed("stop", "killed", "--runs-dir", tmp_path)
     assert stopped.returncode == 0, stopped.stderr
     assert driver.end() == 1
     assert "visiontune resume killed" in driver.log
     assert output("status", "killed", "--runs-dir", tmp_path)["state"] == "stopped"
-    assert "is not running" in refusal("stop", "killed", "--runs-dir", tmp_path)
+    assert "is not running" in refused("stop", "killed", "--runs-dir", tmp_path)
     before = ends(RunDirectory(tmp_path / "killed"))
     assert visiontune("resume", "killed", "--runs-dir", tmp_path).returncode == 0
     check_whole(tmp_path, before, MANY)

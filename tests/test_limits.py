@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 import pytest
 from PIL import Image
-from program import output, refusal, visiontune
+from program import output, refusal, typed, visiontune
 
 from analysis.records import DriverState
 from analysis.run_directory import RunDirectory
@@ -149,7 +149,7 @@ def test_a_search_for_a_tradeoff_gives_the_front(tmp_path: Path) -> None:
     (trials,) = read_trials(folder).values()
     assert all(trial.values == list(points[trial.number]) for trial in trials), "accuracy and size, in the plan's order"
     assert "front" in (folder.report / "report.html").read_text().lower()
-    assert visiontune("best", "front", "--runs-dir", tmp_path).returncode == 0
+    assert typed("best", "front", "--runs-dir", tmp_path).returncode == 0
     study = optuna.load_study(study_name="toy", storage=optuna.storages.JournalStorage(journal_backend(folder)))
     assert {trial.number for trial in study.best_trials} == unbeaten, "Optuna finds the same front"
 

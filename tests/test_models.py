@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from program import ROOT, output, refusal, visiontune
+from program import ROOT, output, refusal, typed
 from torch import nn
 
 from spaces.cnn import ARCHITECTURE, CNN, CnnConfig
@@ -39,7 +39,7 @@ def test_describe_gives_the_reports_own_table(model: str, total: int, size: floa
 @pytest.mark.parametrize(("model", "passes", "whole"), [("mynet", "81.42", "104.93"), ("resnet18", "20.55", "63.19")])
 def test_describe_prints_the_reports_footer(model: str, passes: str, whole: str) -> None:
     """The sizes under the table are the report's too, to the digit."""
-    text = visiontune("describe", model).stdout
+    text = typed("describe", model).stdout
     assert f"Forward/backward pass size (MB): {passes}" in text
     assert f"Estimated Total Size (MB): {whole}" in text
     assert re.search(r"Conv2d-1 +\[-1, \d+, 3\d, 3\d\] +[\d,]+\n", text)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from program import output, refusal, tracked, visiontune
+from program import output, refusal, tracked, typed, visiontune
 
 import search
 from analysis.run_directory import RunDirectory
@@ -42,7 +42,7 @@ def test_the_best_is_the_highest_validation_accuracy(digits_runs: Path) -> None:
 
 def test_one_trial_shows_its_log(digits_runs: Path) -> None:
     """The first question about a trial is what it did."""
-    shown = visiontune("status", "first", "--trial", "bag-of-sift/0", "--runs-dir", digits_runs)
+    shown = typed("status", "first", "--trial", "bag-of-sift/0", "--runs-dir", digits_runs)
     assert "trial bag-of-sift/0: {'step': " in shown.stdout
     assert "val_accuracy" in shown.stdout
     assert "SPACE" not in refusal("status", "first", "--trial", "bag-of-sift/99", "--runs-dir", digits_runs)
@@ -96,7 +96,7 @@ def test_a_trial_that_fails_is_recorded_with_its_cause_and_the_search_goes_on(tm
     assert status["trials"]["COMPLETE"] == 1
     assert status["trials"]["FAIL"] == 1
     failed = next(r for r in RunDirectory(tmp_path / "mixed").records() if r.state == "FAIL")
-    shown = visiontune("status", "mixed", "--trial", failed.number, "--runs-dir", tmp_path).stdout
+    shown = typed("status", "mixed", "--trial", failed.number, "--runs-dir", tmp_path).stdout
     assert "a vocabulary of 4096 words needs as many descriptors" in shown
     assert "Traceback" in shown
     assert "a vocabulary of 4096 words" in (tmp_path / "mixed" / "report" / "report.html").read_text()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from program import output, visiontune
+from program import output, typed
 
 from trainables.stage_cache import DiskCache, stage_cache
 from trainables.stages import NO_CACHE, Stage, compute
@@ -150,7 +150,7 @@ def test_the_command_shows_and_clears_what_is_kept(digits_runs: Path, tmp_path: 
     cache.write(Stage(squares, {"count": 3, "place": "nowhere"}), np.ones(3))
     assert output("cache", "clear", "--runs-dir", tmp_path)["cleared"] is True
     assert output("cache", "size", "--runs-dir", tmp_path)["results"] == 0
-    refused = visiontune("cache", "burn", "--runs-dir", tmp_path)
+    refused = typed("cache", "burn", "--runs-dir", tmp_path)
     assert refused.returncode == 2
     assert "list, size or clear, but got 'burn'" in refused.stderr
-    assert json.loads(visiontune("cache", "size", "--json", "--runs-dir", tmp_path / "none").stdout)["bytes"] == 0
+    assert json.loads(typed("cache", "size", "--json", "--runs-dir", tmp_path / "none").stdout)["bytes"] == 0
