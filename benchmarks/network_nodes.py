@@ -97,10 +97,10 @@ class Nodes:
     head: Node = field(init=False)
     made: list[Node] = field(default_factory=list)
 
-    def start(self) -> None:
+    def start(self, *, job_server: bool) -> None:
         """The head."""
         self.head = self._make("vt-head", 1)
-        self._ray(self.head, "--head", f"--port={PORT}", "--num-cpus=0", "--num-gpus=0", "--include-dashboard=false")
+        self._ray(self.head, "--head", f"--port={PORT}", "--num-cpus=0", "--num-gpus=0", f"--include-dashboard={job_server}")
 
     def add(self, number: int, cpus: int = 2, gpus: int = 1) -> Node:
         """A worker whose address ends with ``number``; its GPUs are declared, there need not be any."""
@@ -156,8 +156,8 @@ def bridge() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def nodes(environment: Mapping[str, str]) -> Iterator[Nodes]:
-    """A Ray head behind the ``bridge`` that asks for a token; its processes and namespaces are removed at the end."""
+def nodes(environment: Mapping[str, str], *, job_server: bool = False) -> Iterator[Nodes]:
+    """A Ray head behind the ``bridge`` that asks for a token, with or without its job server; all is removed at the end."""
     scratch = Path(tempfile.mkdtemp(prefix="visiontune-nodes-"))
     token = scratch / "token"
     token.write_text(secrets.token_hex(32))
@@ -165,7 +165,7 @@ def nodes(environment: Mapping[str, str]) -> Iterator[Nodes]:
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
     made = Nodes(scratch, {**os.environ, **environment, **own})
     try:
-        made.start()
+        made.start(job_server=job_server)
         yield made
     finally:
         made.close()
