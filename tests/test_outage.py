@@ -1,4 +1,4 @@
-"""MLflow goes away in the middle of a search: the search does not notice, and MLflow has everything afterwards."""
+"""MLflow goes away or lets nobody in: the search does not notice, and MLflow has everything afterwards."""
 
 from __future__ import annotations
 
@@ -118,3 +118,27 @@ def test_a_database_locked_for_a_minute(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert_exactly_once(run, tmp_path / "mlflow.db")
     assert_little_time(run)
+
+
+def test_a_server_that_asks_for_a_password_is_told_everything_once_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that people share ask who comes: a wrong password costs a search nothing, the right one brings everything."""
+    users = tmp_path / "auth.ini"
+    users.write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path / 'auth.db'}\nadmin_username = admin\n"
+        "admin_password = right-and-long-enough\nauthorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    monkeypatch.setenv("MLFLOW_AUTH_CONFIG_PATH", str(users))
+    monkeypatch.setenv("MLFLOW_FLASK_SERVER_SECRET_KEY", "signs what browsers send")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong-but-long-enough")
+    with server(tmp_path / "server", options=("--app-name", "basic-auth")) as (uri, _):
+        done = visiontune("run", *SETTINGS, "--trials", 6, "--runs-dir", tmp_path, "--tracking-uri", uri)
+        assert done.returncode == 0, done.stderr
+        assert "401" in done.stderr
+        assert "visiontune sync away" in done.stderr
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "right-and-long-enough")
+        done = visiontune("sync", "away", "--runs-dir", tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert_exactly_once(RunDirectory(tmp_path / "away"), tmp_path / "server" / "server.db")
+    kept = [path for path in (tmp_path / "away").rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"long-enough" in path.read_bytes()]
