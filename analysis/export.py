@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,10 +24,11 @@ from analysis.export_source import Source
 from analysis.leaderboard import replicas
 from analysis.model_card import model_card
 from analysis.records import TrialRecord
-from analysis.run_directory import RunDirectory, RunError
+from analysis.run_directory import RunError
+from analysis.test_scores import count_look, looks
 from spaces import get_space
 from trainables.data import Dataset, ReadOptions, read_dataset
-from trainables.files import read_json, write_whole
+from trainables.files import write_whole
 from trainables.knn.pipeline import CONFIG_TYPES, Validation
 from trainables.scores import confusion, score
 
@@ -122,10 +121,10 @@ def _fill(folder: Path, source: Source, record: TrialRecord, dataset: Dataset, w
         predictions, _ = model.scores_of(dataset.test.images)
         test = _measured(model, dataset.test.labels, predictions, "test", model.how_tested)
         _draw(folder / "confusion-test.png", model, dataset.test.labels, predictions, source.class_order, "test")
-        _count_test_score(source.run, record, test)
+        count_look(source.run, record, test)
         facts = facts.model_copy(update={"test": test})
     again = replicas(record, "val_accuracy")
-    told = {"test_evaluations": len(test_scores(source.run)), "replicas": Replicated(**again) if again else None}
+    told = {"test_evaluations": len(looks(source.run)), "replicas": Replicated(**again) if again else None}
     facts = facts.model_copy(update=told)
     write_facts(folder, facts)
     write_whole(folder / "README.md", model_card(facts))
@@ -180,17 +179,6 @@ def _draw(path: Path, model: Model, truth: Int64, predictions: Int64, class_orde
     counts = confusion(truth, predictions, len(classes))[order][:, order]
     title = f"{model.facts.space}, {part} accuracy {np.mean(truth == predictions):.4f} (n = {len(truth):,})"
     write_whole(path, figures.to_png(figures.confusion(counts, [classes[i] for i in order], title)))
-
-
-def test_scores(run: RunDirectory) -> list[dict[str, object]]:
-    """Every time the test split of this run was scored, oldest first."""
-    path = run.path / "test_scores.json"
-    return list(read_json(path)) if path.is_file() else []
-
-
-def _count_test_score(run: RunDirectory, record: TrialRecord, test: Measured) -> None:
-    entry = {"trial": record.key, "time": time.time(), "accuracy": test.accuracy}
-    write_whole(run.path / "test_scores.json", json.dumps([*test_scores(run), entry], indent=1))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from analysis.records import TrialRecord
 from analysis.run_directory import RunDirectory
 from analysis.search_files import SearchPart, search_part
 from analysis.significance import first_against_next, intervals
+from analysis.test_scores import looks
 from trainables.files import write_whole
 
 Pictures = Callable[[Sequence[int]], Mapping[int, bytes]]
@@ -162,6 +163,7 @@ def _html(
         search=search,
         interval=intervals(run, order[table[0]["rank"] - 1 :][:1])[0] if table else None,
         against=first_against_next(run, order) if table and table[0]["rank"] == 1 else None,
+        looks=[(look, [name for name, value in reference.items() if look["accuracy"] > value]) for look in looks(run)],
         architecture=files.get("architecture.txt", ""),
         plan=run.plan_file.read_text(encoding="utf-8"),
         short_config=short_config,

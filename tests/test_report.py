@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from samples import record
 
+from analysis.bundle_facts import Measured
 from analysis.leaderboard import ranked, rows, to_csv
 from analysis.records import DataFacts, DriverState, TrialRecord
 from analysis.report import ReportSettings, write_report
 from analysis.run_directory import RunDirectory
+from analysis.test_scores import count_look
 from spaces.errors import UserError
 
 NAMES = ("<script>alert(1)</script>", "Straße $x^2$", "日本")
@@ -99,6 +101,20 @@ def test_reference_lines_are_passed_or_not(tmp_path: Path) -> None:
     page = report(run_directory(tmp_path, [record(3)]), reference={"low": 0.2, "high": 0.84})
     assert "above low" in page
     assert "not above high" in page
+
+
+def test_every_look_at_the_test_images_is_told(tmp_path: Path) -> None:
+    """The figure people quote belongs in the report, and so does that it was not the first of its kind."""
+    folder = run_directory(tmp_path, [record(3)])
+    assert "scores the test images once" in report(folder)
+    scheme = {"split": "test", "n": 1500, "scheme": "learned from train", "balanced_accuracy": 0.5, "macro_f1": 0.5}
+    count_look(folder, record(3), Measured(accuracy=0.25, **scheme))  # type: ignore[arg-type]
+    page = report(folder, reference={"low": 0.2, "high": 0.84})
+    assert "Test accuracy 0.2500 on 1,500 images: tiny-image/3, learned from train, above low." in page
+    assert "scores the test images once" not in page
+    assert "The test images were scored" not in page
+    count_look(folder, record(3), Measured(accuracy=0.5, **scheme))  # type: ignore[arg-type]
+    assert "The test images were scored 2 times" in report(folder)
 
 
 def test_the_leaderboard_breaks_ties_by_who_was_first_and_leaves_out_what_failed() -> None:
