@@ -134,8 +134,8 @@ def test_a_server_that_asks_for_a_password_is_told_everything_once_it_is_given(t
     with server(tmp_path / "server", options=("--app-name", "basic-auth")) as (uri, _):
         done = visiontune("run", *SETTINGS, "--trials", 6, "--runs-dir", tmp_path, "--tracking-uri", uri)
         assert done.returncode == 0, done.stderr
-        assert "401" in done.stderr
-        assert "visiontune sync away" in done.stderr
+        assert "401" in done.stdout
+        assert "visiontune sync away" in done.stdout
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "right-and-long-enough")
         done = visiontune("sync", "away", "--runs-dir", tmp_path)
         assert done.returncode == 0, done.stderr
