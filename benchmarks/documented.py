@@ -35,9 +35,11 @@ def commands(page: str) -> list[str]:
 
 
 def place(scratch: Path) -> Path:
-    """A folder as the page takes it: this repository's files, and a plan."""
+    """A folder as the page takes it: this repository's files, and a plan; with a home in which there is an SSH key."""
     folder = scratch / "typed"
-    (folder / "home").mkdir(parents=True)
+    key = folder / "home" / ".ssh" / "id_ed25519"
+    key.parent.mkdir(parents=True)
+    key.touch(0o600)  # deploy/onpremise.yaml names it
     for name in ("cluster.yaml", "deploy", "plans"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "plan.yaml").write_text(PLAN)
@@ -45,13 +47,13 @@ def place(scratch: Path) -> Path:
 
 
 def typed(node: Node, command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A command in a shell of the node; Ray's commands get a home of their own and no credentials."""
-    environment = dict(node.environment) | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    """A command in a shell of the node, with a home of its own; Ray's commands get no credentials."""
+    environment = dict(node.environment) | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder / "home")}
     if command.startswith(("ray ", "chmod ")):
         environment = {name: value for name, value in environment.items() if not name.startswith(("AWS_", "RAY_"))}
-        environment |= {"HOME": str(folder / "home"), "AWS_EC2_METADATA_DISABLED": "true"}
+        environment["AWS_EC2_METADATA_DISABLED"] = "true"
     return subprocess.run(
-        ["ip", "netns", "exec", node.name, "bash", "-c", command],
+        node.inside("bash", "-c", command),
         cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Machines of a cluster on one machine: network namespaces with addresses of their own behind a bridge, and Ray nodes in them.
 
-Needs root and iproute2. Processes and files are shared by all of them: it is the network that is apart.
+Needs root and iproute2. The network is apart, and the folder in which Ray keeps what it does; all other files are shared.
 """
 
 from __future__ import annotations
@@ -48,26 +48,28 @@ def _ip(*words: str) -> None:
 
 @dataclass
 class Node:
-    """One namespace and the Ray node in it."""
+    """One namespace and the Ray node in it; ``ray`` is what it finds at ``/tmp/ray``."""
 
     name: str
     address: str
     environment: Mapping[str, str]
+    ray: Path
     process: subprocess.Popen[bytes] | None = None
+
+    def inside(self, *command: str) -> list[str]:
+        """A command as it is run in this namespace; what it mounts is seen by nobody else."""
+        return ["ip", "netns", "exec", self.name, "sh", "-c", 'mount --bind "$0" /tmp/ray && exec "$@"', str(self.ray), *command]
 
     def run(self, *command: str, log: Path) -> subprocess.Popen[bytes]:
         """A process in this namespace, in a session of its own."""
         with open(log, "ab") as file:
             return subprocess.Popen(
-                ["ip", "netns", "exec", self.name, *command], stdout=file, stderr=file, cwd=ROOT, env=dict(self.environment),
-                start_new_session=True,
-            )  # fmt: skip
+                self.inside(*command), stdout=file, stderr=file, cwd=ROOT, env=dict(self.environment), start_new_session=True
+            )
 
     def output(self, *command: str) -> str:
         """What a command in this namespace prints; a failure says its errors."""
-        done = subprocess.run(
-            ["ip", "netns", "exec", self.name, *command], capture_output=True, text=True, cwd=ROOT, env=dict(self.environment), check=False
-        )
+        done = subprocess.run(self.inside(*command), capture_output=True, text=True, cwd=ROOT, env=dict(self.environment), check=False)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} in {self.name} ended with {done.returncode}: {done.stderr[-2000:]}")
         return done.stdout
@@ -112,7 +114,9 @@ class Nodes:
     def _make(self, name: str, number: int) -> Node:
         address, wire = f"{NET}.{number}", f"vt-w{number}"
         _ip("netns", "add", name)
-        node = Node(name, address, self.environment | {"VISIONTUNE_WORK": str(self.scratch / name)})
+        node = Node(name, address, self.environment | {"VISIONTUNE_WORK": str(self.scratch / name)}, self.scratch / f"{name}-ray")
+        for folder in (node.ray, Path("/tmp/ray")):
+            folder.mkdir(exist_ok=True)
         self.made.append(node)
         _ip("link", "add", wire, "type", "veth", "peer", "name", "eth0", "netns", name)
         _ip("link", "set", wire, "master", "vt-bridge", "up")
