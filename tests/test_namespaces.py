@@ -13,9 +13,10 @@ SKIPPED = 77
 
 
 @pytest.mark.slow
-def test_a_search_on_separate_addresses_outlives_a_node_and_its_driver() -> None:
-    """Everything that nodes share must go through S3 and Ray: no path, no loopback address, no luck."""
-    done = subprocess.run([sys.executable, "benchmarks/namespaces.py"], cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("program", ["namespaces", "documented"])
+def test_what_is_said_of_a_cluster_holds_on_separate_addresses(program: str) -> None:
+    """What nodes share must go through S3 and Ray, also when one dies; and what docs/cluster.md tells people to type must work."""
+    done = subprocess.run([sys.executable, f"benchmarks/{program}.py"], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode == SKIPPED:
         pytest.skip(done.stdout.strip())
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
