@@ -22,10 +22,10 @@ from analysis.curves import learning_curves
 from analysis.export_knn import leave_out, make_knn
 from analysis.export_source import Source
 from analysis.leaderboard import replicas
+from analysis.looks import count_look, looks
 from analysis.model_card import model_card
 from analysis.records import TrialRecord
 from analysis.run_directory import RunError
-from analysis.test_scores import count_look, looks
 from spaces import get_space
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.files import write_whole

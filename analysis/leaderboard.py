@@ -76,6 +76,11 @@ def _dominates(one: TrialRecord, other: TrialRecord, objectives: Sequence[str]) 
     return not any(metric.better(b, a) for metric, a, b in pairs) and any(metric.better(a, b) for metric, a, b in pairs)
 
 
+def passed(reference: Mapping[str, float], accuracy: float) -> list[str]:
+    """Names of the reference lines that an accuracy is above."""
+    return [name for name, value in reference.items() if accuracy > value]
+
+
 def rows(
     records: Iterable[TrialRecord], objective: str, reference: Mapping[str, float], tradeoff: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
@@ -93,7 +98,7 @@ def rows(
             "space": record.space,
             "number": record.number,
             **{name: record.metrics[name] for name in METRICS if name in record.metrics},
-            "passes": [name for name, value in reference.items() if record.metrics.get("val_accuracy", 0.0) > value],
+            "passes": passed(reference, record.metrics.get("val_accuracy", 0.0)),
             "seconds": record.seconds,
             **({"replicas": found} if (found := replicas(record, objective)) else {}),
             "config": record.config,

@@ -15,15 +15,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis import figures
 from analysis.confusion import Confusion, classes_csv, confusion_of, to_csv
 from analysis.importance import Importance
-from analysis.leaderboard import ranked, rows, short_config
+from analysis.leaderboard import passed, ranked, rows, short_config
 from analysis.leaderboard import to_csv as leaderboard_csv
+from analysis.looks import looks
 from analysis.metrics import METRICS
 from analysis.networks import best_networks, model_table, network_files
 from analysis.records import TrialRecord
 from analysis.run_directory import RunDirectory
 from analysis.search_files import SearchPart, search_part
 from analysis.significance import first_against_next, intervals
-from analysis.test_scores import looks
 from trainables.files import write_whole
 
 Pictures = Callable[[Sequence[int]], Mapping[int, bytes]]
@@ -163,7 +163,7 @@ def _html(
         search=search,
         interval=intervals(run, order[table[0]["rank"] - 1 :][:1])[0] if table else None,
         against=first_against_next(run, order) if table and table[0]["rank"] == 1 else None,
-        looks=[(look, [name for name, value in reference.items() if look["accuracy"] > value]) for look in looks(run)],
+        looks=[(look, passed(reference, look["accuracy"])) for look in looks(run)],
         architecture=files.get("architecture.txt", ""),
         plan=run.plan_file.read_text(encoding="utf-8"),
         short_config=short_config,

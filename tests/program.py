@@ -67,7 +67,9 @@ def refusal(*arguments: object, **options: Any) -> str:
 
 def refused(*arguments: object) -> str:
     """``refusal`` in this process, for what is refused before Ray is started."""
-    return _only_line(typed(*arguments))
+    done = typed(*arguments)
+    assert "ing Ray" not in done.stderr, "that is for refusal"
+    return _only_line(done)
 
 
 def _only_line(done: subprocess.CompletedProcess[str]) -> str:

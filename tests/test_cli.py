@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from program import ROOT, output, refused, typed, visiontune
+from program import ROOT, output, refusal, refused, typed, visiontune
 
 TINY = ("run", "--space", "tiny-image")
 
@@ -82,16 +82,18 @@ def test_what_is_asked_wrongly_is_refused_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_mistake_in_a_plan_is_told_at_once(tmp_path: Path) -> None:
+def test_every_mistake_in_a_plan_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fixing a plan one message at a time is a waste of a person."""
+    monkeypatch.chdir(tmp_path)
     plan = tmp_path / "plan.yaml"
     plan.write_text("spaces: [tiny-image]\ntrials: -1\nseed: x\ncolour: red\n")
     line = refused("run", plan)
     assert all(name in line for name in ("trials", "seed", "colour", str(plan)))
 
 
-def test_a_plan_is_data_and_is_never_run(tmp_path: Path) -> None:
+def test_a_plan_is_data_and_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """YAML can carry Python objects; a plan from a stranger must not."""
+    monkeypatch.chdir(tmp_path)
     plan = tmp_path / "plan.yaml"
     plan.write_text(f"spaces: !!python/object/apply:os.system ['touch {tmp_path}/ran']\n")
     assert "not a readable YAML file" in refused("run", plan)
@@ -102,7 +104,7 @@ def test_bad_images_are_refused_when_the_search_has_read_them(tmp_path: Path, ma
     """A damaged file is found by name before any trial, and no half-made run is left."""
     root = make_folder(tmp_path / "images", {"train": {"a": 4, "b": 4}, "test": {"a": 2, "b": 2}})
     (root / "train" / "a" / "note.jpg").write_text("not an image")
-    line = refused(*TINY, "--dataset", f"folder:{root}", "--trials", 2, "--runs-dir", tmp_path / "runs")
+    line = refusal(*TINY, "--dataset", f"folder:{root}", "--trials", 2, "--runs-dir", tmp_path / "runs")
     assert "note.jpg: not an image" in line
     assert "--skip-unreadable" in line
     assert list((tmp_path / "runs").iterdir()) == []

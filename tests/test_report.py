@@ -11,10 +11,10 @@ from samples import record
 
 from analysis.bundle_facts import Measured
 from analysis.leaderboard import ranked, rows, to_csv
+from analysis.looks import count_look
 from analysis.records import DataFacts, DriverState, TrialRecord
 from analysis.report import ReportSettings, write_report
 from analysis.run_directory import RunDirectory
-from analysis.test_scores import count_look
 from spaces.errors import UserError
 
 NAMES = ("<script>alert(1)</script>", "Straße $x^2$", "日本")

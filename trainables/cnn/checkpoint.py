@@ -42,7 +42,7 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
     write_whole(folder / name, save(flat))
     # from here on this checkpoint is the one
     write_whole(folder / STATE, json.dumps({"format": FORMAT, "tensors": name, **checkpoint.facts}, indent=1))
-    for old in (*folder.glob("tensors-*"), *folder.glob(".*")):
+    for old in (*folder.glob("tensors-*"), *folder.glob(".tensors-*"), *folder.glob(f".{STATE}.*")):
         if old.name != name:
             old.unlink(missing_ok=True)
 

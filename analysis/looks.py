@@ -15,7 +15,7 @@ FILE = "test_scores.json"
 
 
 def looks(run: RunDirectory) -> list[dict[str, Any]]:
-    """``trial``, ``time`` (seconds since the epoch), ``accuracy``, ``n`` and ``scheme`` of each, oldest first."""
+    """``trial``, ``time`` (seconds since the epoch), ``accuracy``, of each, oldest first; ``n`` and ``scheme`` too, but in runs of old."""
     path = run.path / FILE
     return list(read_json(path)) if path.is_file() else []
 
