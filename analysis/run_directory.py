@@ -39,7 +39,7 @@ import numpy.typing as npt
 from analysis.records import DataFacts, DriverState, TrialRecord
 from analysis.working_copy import copy_of, working_copy
 from spaces.errors import UserError, on_one_line
-from trainables.files import npy_bytes, read_json, write_whole
+from trainables.files import append_lines, npy_bytes, read_json, write_whole
 from trainables.remote import is_uri
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -264,8 +264,7 @@ class RunDirectory:
         """Keep one report of a trial."""
         folder = self.trial(space, number)
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "steps.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_lines(folder / "steps.jsonl", json.dumps(row) + "\n", forced=False)
 
     def steps(self, space: str, number: int) -> list[dict[str, Any]]:
         """Every report of a trial: ``step`` counted from 0, ``time``, ``seconds`` and the metrics; half a line is left out."""

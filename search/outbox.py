@@ -7,17 +7,17 @@ where it last came to, whenever it can.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from analysis.records import TrialRecord
-from search.storage import cut_half_line
-from trainables.files import write_whole
+from trainables.files import append_lines, cut_half_line, write_whole
 
 Fact = dict[str, Any]
+
+UNREADABLE: Fact = {"kind": "unreadable"}
 
 
 def trial_fact(record: TrialRecord, history: list[dict[str, Any]]) -> Fact:
@@ -30,11 +30,19 @@ def replica_fact(record: TrialRecord, history: list[dict[str, Any]], of: int, se
     return {**trial_fact(record, history), "kind": "replica", "of": of, "seed": seed}
 
 
+def _fact(line: bytes) -> Fact:
+    try:
+        fact: Fact = json.loads(line)
+        return fact if isinstance(fact, dict) and "kind" in fact else UNREADABLE
+    except ValueError:
+        return UNREADABLE
+
+
 class Outbox:
     """The facts of one run, in the order they happened.
 
     A fact is a dict with ``kind``: ``run`` (a driver began), ``trial`` (one ended), ``replica`` (one ended that was run again),
-    ``report`` (it was written), ``end`` (the driver stopped).
+    ``report`` (it was written), ``end`` (the driver stopped), ``unreadable`` (the disk lost it: it is told again if it was a trial's).
 
     Attributes:
         seconds: that appending has taken: all that a search ever waits for MLflow.
@@ -53,10 +61,7 @@ class Outbox:
 
     def append(self, fact: Fact) -> None:
         began = time.perf_counter()
-        with open(self._facts, "a", encoding="utf-8") as file:
-            file.write(json.dumps(fact, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_lines(self._facts, json.dumps(fact, ensure_ascii=False) + "\n")
         self.seconds += time.perf_counter() - began
 
     def read(self, offset: int = 0, most: int | None = None) -> Iterator[tuple[Fact, int]]:
@@ -69,7 +74,7 @@ class Outbox:
                 if not line.endswith(b"\n") or (most is not None and count >= most):
                     return
                 offset += len(line)
-                yield json.loads(line), offset
+                yield _fact(line), offset
 
     def sent(self) -> int:
         """Offset behind the last fact that MLflow has for certain; 0 if in doubt, since sending twice does no harm."""

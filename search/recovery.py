@@ -11,9 +11,9 @@ from analysis.run_directory import RunDirectory
 from search.leftovers import drop_unknown
 from search.outbox import Outbox, trial_fact
 from search.plan import Plan
-from search.storage import cut_half_line
 from search.study import CONFIG, SpaceStudy
 from search.tally import Tally
+from trainables.files import cut_half_line
 
 Key = tuple[str, int]
 

@@ -23,9 +23,8 @@ from search.leftovers import checkpoints
 from search.limits import Ending
 from search.outbox import Outbox, replica_fact
 from search.replicate import Replicate
-from search.storage import cut_half_line
 from spaces import get_space
-from trainables.files import read_json, write_whole
+from trainables.files import cut_half_line, read_json, write_whole
 from trainables.remote import join_place
 
 

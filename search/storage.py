@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from analysis.run_directory import RunDirectory, RunError
 from search.journal import Journal
 from spaces.errors import on_one_line
+from trainables.files import cut_half_line
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -74,22 +75,3 @@ def close(storage: BaseStorage) -> None:
     if isinstance(storage, RDBStorage):
         storage.remove_session()
         storage.engine.dispose()
-
-
-def cut_half_line(path: Path) -> None:
-    """Remove what follows the last line end of a file that is only appended to, line by line."""
-    if not path.is_file():
-        return
-    with open(path, "r+b") as file:
-        end = file.seek(0, 2)
-        position = end
-        while position > 0:
-            start = max(0, position - 65536)
-            file.seek(start)
-            found = file.read(position - start).rfind(b"\n")
-            if found >= 0:
-                position = start + found + 1
-                break
-            position = start
-        if position < end:
-            file.truncate(position)

@@ -16,7 +16,7 @@ from analysis.run_directory import RunDirectory
 from search.ledger import Ledger
 from search.outbox import Outbox
 from search.plan import Plan, make_plan
-from search.storage import cut_half_line, open_journal, read_trials
+from search.storage import open_journal, read_trials
 
 
 def plan(**settings: Any) -> Plan:
@@ -109,6 +109,19 @@ def test_a_record_that_the_outbox_was_not_told_is_told_once(tmp_path: Path) -> N
     assert sorted(told) == [0, 1, 2, 3, 4]
 
 
+def test_a_damaged_line_in_the_outbox_costs_no_resume(tmp_path: Path) -> None:
+    """What MLflow is to be told must never stop a search: the trial that the line spoke of is told again."""
+    folder = run_directory(tmp_path)
+    finish_all(Ledger(folder, plan()))
+    facts = folder.outbox / "facts.jsonl"
+    lines = facts.read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1][:20] + lines[1]
+    facts.write_bytes(b"".join(lines))
+    Ledger(folder, plan())
+    told = [fact["number"] for fact, _ in Outbox(folder.outbox).read() if fact["kind"] == "trial"]
+    assert sorted(told) == [0, 1, 2, 3, 4]
+
+
 def test_half_a_line_in_the_journal_does_not_stop_a_continued_search(tmp_path: Path) -> None:
     """A kill in the middle of a write leaves half a line; Optuna alone would refuse what is appended after it."""
     folder = run_directory(tmp_path)
@@ -121,17 +134,6 @@ def test_half_a_line_in_the_journal_does_not_stop_a_continued_search(tmp_path: P
     (folder.path / "study.journal.lock").symlink_to(folder.journal)
     finish_all(Ledger(folder, plan()))
     assert states(folder) == {"tiny-image": ["COMPLETE"] * 5}
-
-
-@pytest.mark.parametrize(
-    ("content", "kept"), [(b"", b""), (b"a\nb\n", b"a\nb\n"), (b"a\nb", b"a\n"), (b"half", b""), (b"a\n" + b"x" * 200_000, b"a\n")]
-)
-def test_only_half_a_line_is_cut(tmp_path: Path, content: bytes, kept: bytes) -> None:
-    """Whole lines are finished work: none may go."""
-    path = tmp_path / "lines"
-    path.write_bytes(content)
-    cut_half_line(path)
-    assert path.read_bytes() == kept
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, None, "0.5"])

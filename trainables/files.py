@@ -33,6 +33,51 @@ def write_whole(path: Path, content: str | bytes, *, forced: bool = True) -> Non
         temporary.unlink(missing_ok=True)
 
 
+def append_lines(path: Path, lines: str, *, forced: bool = True) -> None:
+    """Add whole ``lines`` to the end of a file that this process alone writes: all of them or none.
+
+    What a full disk took of them is taken back, or whatever is added later, once there is room
+    again, would go on in the middle of a line. A killed process can leave half a line:
+    :func:`cut_half_line`.
+
+    Args:
+        forced: on the disk before this returns, so that a power cut does not take it.
+
+    Raises:
+        OSError: if they cannot be written; the file is then as it was.
+    """
+    with open(path, "ab", buffering=0) as file:
+        before = os.fstat(file.fileno()).st_size
+        left = memoryview(lines.encode())
+        try:
+            while left:
+                left = left[file.write(left) :]
+            if forced:
+                os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(before)
+            raise
+
+
+def cut_half_line(path: Path) -> None:
+    """Remove what follows the last line end of a file that is only appended to, line by line."""
+    if not path.is_file():
+        return
+    with open(path, "r+b") as file:
+        end = file.seek(0, 2)
+        position = end
+        while position > 0:
+            start = max(0, position - 65536)
+            file.seek(start)
+            found = file.read(position - start).rfind(b"\n")
+            if found >= 0:
+                position = start + found + 1
+                break
+            position = start
+        if position < end:
+            file.truncate(position)
+
+
 def npy_bytes(array: npt.NDArray[Any]) -> bytes:
     """``array`` as the bytes of an npy file."""
     out = io.BytesIO()
