@@ -9,8 +9,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import boto3
+import mlflow
 import pytest
+import sqlalchemy
+from postgres_server import fresh_database, postgres_server
 from program import Driver, free_port, output, visiontune
+from s3_server import BUCKET, s3_here
 
 from analysis.run_directory import RunDirectory
 from benchmarks.tracking import server
@@ -26,7 +31,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
+        self.uri, self.database = f"http://127.0.0.1:{self.port}", f"sqlite:///{folder / 'server.db'}"
         self._up = ExitStack()
 
     def start(self) -> None:
@@ -44,21 +49,23 @@ def mlflow_server(tmp_path: Path) -> Iterator[Server]:
     made.stop()
 
 
-def assert_exactly_once(run: RunDirectory, database: Path) -> None:
+def assert_exactly_once(run: RunDirectory, database: str) -> None:
     """Every trial is one child, and every point of its objective is there once."""
     records = run.records()
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-        living = "join runs on runs.run_uuid = tags.run_uuid and runs.lifecycle_stage = 'active'"
-        found = sorted(name for (name,) in connection.execute(f"select value from tags {living} where key = 'visiontune.name'"))
-        assert found == sorted([record.key for record in records] + ["parent"])
+    living = "join runs on runs.run_uuid = tags.run_uuid and runs.lifecycle_stage = 'active'"
+    names = sqlalchemy.text(f"select value from tags {living} where key = 'visiontune.name'")
+    series = sqlalchemy.text(
+        f"select metrics.step, metrics.value from tags {living} join metrics on metrics.run_uuid = tags.run_uuid "
+        "where tags.key = 'visiontune.name' and tags.value = :name and metrics.key = 'val_accuracy' order by metrics.step"
+    )
+    engine = sqlalchemy.create_engine(database)
+    with engine.connect() as connection:
+        assert sorted(connection.execute(names).scalars()) == sorted([record.key for record in records] + ["parent"])
         for record in records:
-            query = (
-                f"select metrics.step, metrics.value from tags {living} join metrics on metrics.run_uuid = tags.run_uuid "
-                "where tags.key = 'visiontune.name' and tags.value = ? and metrics.key = 'val_accuracy' order by metrics.step"
-            )
             points = [(row["step"], row["val_accuracy"]) for row in run.steps(record.space, record.number)]
             if record.state != "FAIL":
-                assert connection.execute(query, (record.key,)).fetchall() == points, record.key
+                assert [tuple(row) for row in connection.execute(series, {"name": record.key})] == points, record.key
+    engine.dispose()
 
 
 def assert_little_time(run: RunDirectory) -> None:
@@ -79,7 +86,7 @@ def test_a_server_that_is_killed_for_the_middle_third_of_a_search(mlflow_server:
     assert driver.end(900) == 0, driver.log
     if "MLflow was not told everything" in driver.log:  # its next try may come after the end
         assert visiontune("sync", "away", "--runs-dir", tmp_path).returncode == 0
-    assert_exactly_once(run, mlflow_server.folder / "server.db")
+    assert_exactly_once(run, mlflow_server.database)
     assert_little_time(run)
 
 
@@ -98,7 +105,7 @@ def test_a_driver_killed_while_the_server_is_down(mlflow_server: Server, tmp_pat
         assert done.returncode == 0, done.stderr
     assert visiontune("sync", "away", "--runs-dir", tmp_path).returncode == 0
     assert output("status", "away", "--runs-dir", tmp_path)["tracking"]["waiting"] == 0
-    assert_exactly_once(run, mlflow_server.folder / "server.db")
+    assert_exactly_once(run, mlflow_server.database)
 
 
 def test_a_database_locked_for_a_minute(tmp_path: Path) -> None:
@@ -116,7 +123,7 @@ def test_a_database_locked_for_a_minute(tmp_path: Path) -> None:
     assert driver.end(900) == 0, driver.log
     done = visiontune("sync", "away", "--runs-dir", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert_exactly_once(run, tmp_path / "mlflow.db")
+    assert_exactly_once(run, f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert_little_time(run)
 
 
@@ -139,6 +146,25 @@ def test_a_server_that_asks_for_a_password_is_told_everything_once_it_is_given(t
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "right-and-long-enough")
         done = visiontune("sync", "away", "--runs-dir", tmp_path)
         assert done.returncode == 0, done.stderr
-        assert_exactly_once(RunDirectory(tmp_path / "away"), tmp_path / "server" / "server.db")
+        assert_exactly_once(RunDirectory(tmp_path / "away"), f"sqlite:///{tmp_path / 'server' / 'server.db'}")
     kept = [path for path in (tmp_path / "away").rglob("*") if path.is_file()]
     assert not [path for path in kept if b"long-enough" in path.read_bytes()]
+
+
+def test_a_team_s_server_on_postgres_with_an_artifact_store(tmp_path: Path) -> None:
+    """What MLflow's documentation tells teams to run: runs in PostgreSQL, files in a bucket that only the server knows."""
+    with s3_here() as bucket, postgres_server() as postgres:
+        database = fresh_database(postgres).replace("postgresql://", "postgresql+psycopg://")
+        places = ("--backend-store-uri", database, "--artifacts-destination", f"{bucket}/mlflow")
+        with server(tmp_path / "server", options=places) as (uri, _):
+            done = visiontune("run", *SETTINGS, "--trials", 6, "--runs-dir", tmp_path, "--tracking-uri", uri)
+            assert done.returncode == 0, done.stderr
+            assert "MLflow was not told everything" not in done.stdout
+            assert_exactly_once(RunDirectory(tmp_path / "away"), database)
+            client = mlflow.MlflowClient(uri)
+            (experiment,) = client.search_experiments(filter_string="name = 'visiontune'")
+            (parent,) = client.search_runs([experiment.experiment_id], "tags.`visiontune.name` = 'parent'")
+            page = Path(client.download_artifacts(parent.info.run_id, "report/report.html", str(tmp_path))).read_text()
+            assert page == (RunDirectory(tmp_path / "away").path / "report" / "report.html").read_text()
+        files = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="mlflow/")["Contents"]
+        assert [file["Key"] for file in files if file["Key"].endswith("/report/report.html")]

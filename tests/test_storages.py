@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psycopg
 import pytest
 from optuna.storages import BaseStorage
 from optuna.testing.pytest_storages import StorageTestCase
+from postgres_server import fresh_database, postgres_server
 from program import free_port, output, refusal
 
 from analysis.records import DriverState
@@ -32,42 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """URL of a PostgreSQL server of this session's own, without a database name."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    programs = found[-1].parent
-    folder = Path(tempfile.mkdtemp(prefix="visiontune-postgres-"))
-    user: dict[str, Any] = {}
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(folder, "postgres")
-        user = {"user": "postgres", "group": "postgres", "extra_groups": []}
-    data, port = folder / "data", free_port()
-    make = [programs / "initdb", "-D", data, "-U", "tester", "-A", "trust", "--no-sync"]
-    subprocess.run(make, check=True, capture_output=True, cwd=folder, **user)
-    serve = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"]
-    with subprocess.Popen(serve, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user) as server:
-        url = f"postgresql://tester@127.0.0.1:{port}"
-        end = time.monotonic() + 60
-        while True:
-            try:
-                psycopg.connect(f"{url}/postgres").close()
-                break
-            except psycopg.OperationalError:
-                assert server.poll() is None, "the server ended"
-                assert time.monotonic() < end, "the server does not answer"
-                time.sleep(0.2)
+    with postgres_server() as url:
         yield url
-        server.send_signal(signal.SIGINT)  # at once, whoever is connected
-    shutil.rmtree(folder)
-
-
-def fresh_database(postgres: str) -> str:
-    """URL of a new, empty database."""
-    name = f"db{time.monotonic_ns()}"
-    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"{postgres}/{name}"
 
 
 def opened(tmp_path: Path, url: str) -> BaseStorage:
