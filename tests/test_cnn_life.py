@@ -19,7 +19,8 @@ from search.networks import on_this_machine
 from search.plan import Plan, PlanError, make_plan, read_plan
 from spaces import CnnConfig
 from trainables.cnn.data import CnnData
-from trainables.cnn.run import make_run
+from trainables.cnn.run import LAST, make_run
+from trainables.cnn.weights import pack
 from trainables.data import read_dataset
 from trainables.sizes import known_before
 
@@ -52,6 +53,7 @@ def test_a_network_killed_with_everything_goes_on_to_the_same_weights(tmp_path: 
         assert {name: row[name] for name in ("train_loss", "val_loss", "val_accuracy")} == {
             name: metrics[name] for name in ("train_loss", "val_loss", "val_accuracy")
         }
+    assert (folder.weights("cnn", 0) / LAST).read_bytes() == pack(whole.judged.state_dict(), whole.use)
     bundle = tmp_path / "bundle"
     output("export", "killed", "--no-test", "--out", bundle, "--runs-dir", tmp_path)
 
