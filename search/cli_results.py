@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from search.cli_search import RUNS, Json, RunName, RunsDir
+
+if TYPE_CHECKING:
+    from analysis.export import Exported
 
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Name of a run in the runs directory, or its path; or several.")]
 
@@ -130,7 +133,7 @@ def export(
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
-    """Export the best configuration as a bundle, checked, and scored on the test split."""
+    """Export the best configuration as a bundle, checked, and scored on the test split; the run's report tells of that score."""
     from analysis.bundle import read_facts
     from analysis.export import Wish
     from analysis.export import export as write
@@ -140,6 +143,7 @@ def export(
     from search.exports import source_of
     from search.plan import read_plan
     from search.registered import Registry
+    from search.reporting import write_report
     from trainables.stage_cache import stage_cache
 
     if epoch not in ("last", "best"):
@@ -157,6 +161,12 @@ def export(
     done = write(source_of(folder, plan, cache), record, out, wish)
     difference = write_onnx(out) if onnx else None
     version = registry.register(out, read_facts(out), record.key, register, max(record.steps - 1, 0)) if registry and register else None
+    _say_exported(done, register, version, difference, json_)
+    if done.test_accuracy is not None and folder.report.is_dir() and not folder.alive():
+        write_report(folder, plan)  # it tells of every look at the test images
+
+
+def _say_exported(done: Exported, register: str | None, version: int | None, difference: float | None, json_: bool) -> None:
     if json_:
         facts = {"bundle": str(done.bundle), "trial": done.trial, "val_accuracy": done.val_accuracy, "test_accuracy": done.test_accuracy}
         print(json.dumps({**facts, "onnx_difference": difference, "registered": register, "version": version}))
@@ -164,7 +174,7 @@ def export(
     test = "not scored" if done.test_accuracy is None else f"{done.test_accuracy:.4f}"
     print(f"{done.bundle}: trial {done.trial}, val_accuracy {done.val_accuracy:.4f}, test_accuracy {test}")
     if difference is not None:
-        print(f"{out / 'model.onnx'}: scores differ from torch's by at most {difference:.1e}")
+        print(f"{done.bundle / 'model.onnx'}: scores differ from torch's by at most {difference:.1e}")
     if version is not None:
         print(f"registered: models:/{register}/{version}, and as models:/{register}@best")
 

@@ -52,6 +52,12 @@ def test_evaluate_gives_the_test_accuracy_of_the_export_and_counts_the_look(bund
     assert facts(bundle)["test_evaluations"] == int(before["test_evaluations"]) + 1  # type: ignore[call-overload]
 
 
+def test_the_run_s_report_tells_the_test_accuracy_of_an_export(digits_bundle: Path, digits_runs: Path) -> None:
+    """The report was written before: whoever opens it afterwards must find the figure that counts."""
+    page = (RunDirectory(digits_runs / "first").report / "report.html").read_text()
+    assert f"Test accuracy {facts(digits_bundle)['test']['accuracy']:.4f}" in page  # type: ignore[index]
+
+
 def test_a_bundle_names_every_package_that_it_needs(digits_runs: Path, tmp_path: Path) -> None:
     """Whoever is given it installs what it names, and has the same accuracy."""
     out = tmp_path / "bundle"
