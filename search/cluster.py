@@ -86,12 +86,12 @@ def local_cluster(
         )
     leaving = threading.Event()
     threading.Thread(target=_watch, args=(leaving, lost), name="visiontune-head", daemon=True).start()
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # Ray prints news of dead workers there, and --json must stay JSON
+    with _ray_on_stderr():
+        try:
             yield ray
-    finally:
-        leaving.set()
-        ray.shutdown()
+        finally:
+            leaving.set()
+            ray.shutdown()
 
 
 @contextmanager
@@ -124,11 +124,16 @@ def joined_cluster(address: str) -> Iterator[Any]:
         raise ClusterError(
             f"--address {address}: this machine cannot join that cluster as one of its nodes ({on_one_line(error)})"
         ) from error
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
+    with _ray_on_stderr():
+        try:
             yield ray
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
+
+
+def _ray_on_stderr() -> contextlib.AbstractContextManager[Any]:
+    """What Ray prints goes to standard error, or --json were no JSON: it tells of dead workers at any time, last while it shuts down."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def _load(environment: Mapping[str, str]) -> tuple[Any, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from program import Driver, output, typed
+from program import ROOT, Driver, output, typed
 
 from analysis.run_directory import RunDirectory
 
@@ -71,3 +73,27 @@ def test_failed_trials_are_tried_again_and_configurations_added_while_it_runs(tm
         assert output("extend", "steered", "--trials", 1, "--runs-dir", tmp_path)["state"] == "finished"
         again = [record for record in folder.records() if record.config == failed[0].config]
         assert len(again) == 2
+
+
+DIE_AT_THE_END = """
+import os
+from search.cluster import local_cluster
+
+with local_cluster(1) as ray:
+
+    @ray.remote(max_retries=0)
+    def die():
+        os._exit(1)
+
+    try:
+        ray.get(die.remote())
+    except ray.exceptions.WorkerCrashedError:
+        pass
+print("{}")
+"""
+
+
+def test_news_of_a_worker_that_dies_at_the_very_end_is_not_among_the_json() -> None:
+    """Programs read what --json prints, and Ray tells of the dead while it shuts down already."""
+    done = subprocess.run([sys.executable, "-c", DIE_AT_THE_END], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "{}\n"
