@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import precision_recall_fscore_support
 
 from analysis.csv_text import csv_of_dicts, csv_text
 from analysis.records import TrialRecord
@@ -164,6 +163,8 @@ def confusion_between(
     Raises:
         UserError: if ``class_order`` or ``abbreviations`` do not fit the classes.
     """
+    from sklearn.metrics import precision_recall_fscore_support
+
     order = display_order(classes, class_order)
     names = display_names(classes, abbreviations)
     precision, recall, _, _ = precision_recall_fscore_support(labels, given, labels=order, zero_division=np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import re
@@ -11,7 +12,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ HEAD = ("gcs_server", "raylet")
 """Ray's processes without which a search cannot go on."""
 OBJECT_STORE_BYTES = 6 * 1024**3
 """Shared memory for results at most; Ray spills what is more to disk, which costs more than most results did."""
+
+
+LATER = ("search.tune_adapters", "sklearn.metrics", "search.reporting")
+"""Modules that take long to import and are not needed before Ray has started."""
 
 
 class ClusterError(UserError):
@@ -142,11 +147,18 @@ def _load(environment: Mapping[str, str]) -> tuple[Any, str]:
         os.environ.setdefault(name, value)
     import ray
 
+    # Ray waits two seconds for its own processes: time to import what a search needs.
+    threading.Thread(target=_import, args=(LATER,), name="visiontune-imports").start()
     from trainables.stage_registry import NAMESPACE
 
     # Tune's own files are disposable: that they cannot be written (a full disk) is no news to anybody.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     return ray, NAMESPACE
+
+
+def _import(modules: Iterable[str]) -> None:
+    for module in modules:
+        importlib.import_module(module)
 
 
 def token_file() -> Path:

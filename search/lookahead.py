@@ -25,9 +25,15 @@ class Lookahead:
         self._depth = depth
         self._places: dict[str, int] = {}
 
+    def begin(self) -> None:
+        """Nothing is tried yet: start the first works."""
+        self._fill(0)
+
     def reached(self, config: Config) -> None:
         """This configuration is tried now: be ``depth`` works ahead of it."""
-        here = self._places.get(self._work(config), 0)
+        self._fill(self._places.get(self._work(config), 0))
+
+    def _fill(self, here: int) -> None:
         while len(self._places) <= here + self._depth:
             following = next(self._coming, None)
             if following is None:

@@ -152,12 +152,12 @@ class _Images:
         options = plan.read_options()
         self._ref = ray.remote(read_dataset).options(max_retries=2).remote(plan.dataset, options)
         source = ray.remote(data_source).remote(self._ref, options)
-        import search.tune_adapters  # noqa: F401  # needed in any case, and takes seconds: the images are read meanwhile
-
         try:
             self._source: DataSource = ray.get(source)
         except ray.exceptions.RayTaskError as error:
             raise (error.cause if isinstance(error.cause, ValueError) else error) from None
+        labels = ray.remote(split_labels)  # of all splits at once, while no core is busy yet
+        self._labels = {split: labels.remote(self._ref, split=split) for split in self._source.sizes if split != "test"}
         self._spec = plan.dataset
         self._validation: Validation = plan.validation_for(self._source.sizes)
         display_order(self._source.classes, plan.class_order)
@@ -171,8 +171,7 @@ class _Images:
 
     def validation_labels(self) -> npt.NDArray[np.int64]:
         """(n,) true classes of the images that configurations are compared on."""
-        ray = self._ray
-        labels: npt.NDArray[np.int64] = ray.get(ray.remote(split_labels).remote(self._ref, split=self._validation.split))
+        labels: npt.NDArray[np.int64] = self._ray.get(self._labels[self._validation.split])
         return labels
 
     def shared(self, folder: RunDirectory, plan: Plan, cores: int, joined: bool) -> dict[str, Any]:
@@ -188,7 +187,8 @@ class _Images:
         large_bytes = LARGE_SHARE * self._ray.cluster_resources()["object_store_memory"]
         registry = StageRegistry.options(**options).remote(PARTS_A_CORE * cores, cache, large_bytes)  # type: ignore[attr-defined]
         self.counts = StageCounts(self._ray, registry)
-        self._ray.get(registry.adopt.remote(self._source.stage, [self._ref]))
+        known = {self._source.stage: self._ref} | {self._source.labels(split): ref for split, ref in self._labels.items()}
+        self._ray.get([registry.adopt.remote(stage, [ref]) for stage, ref in known.items()])
         self._registry, self._seed = registry, plan.seed
         shared = {"registry": name, "data": self._source, "validation": self._validation}
         if plan.trains:

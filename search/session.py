@@ -25,7 +25,6 @@ from search.lookahead import Lookahead
 from search.plan import Plan, read_plan
 from search.progress import Progress
 from search.replicas import Replicas
-from search.reporting import write_report
 from search.status import best_of
 from search.tracked_facts import run_fact
 from search.tracking import Sender, Tracker
@@ -157,7 +156,10 @@ class Session:
             wave = 0  # no worker goes from a trial of one kind to one of another
         stepwise = {name: space.reports != "nothing" for name, space in plan.search_spaces().items()}
 
-        lookaheads = {name: ahead(name, self._ledger.coming(name), concurrency) for name in plan.spaces if ahead and not stepwise[name]}
+        lookaheads = {name: ahead(name, self._ledger.coming(name), 2 * concurrency) for name in plan.spaces if ahead and not stepwise[name]}
+
+        for lookahead in lookaheads.values():
+            lookahead.begin()  # Tune and its first workers need seconds before they ask for anything
 
         def left_of(space: str, number: int) -> list[str]:
             return checkpoints(folder, space, number) if stepwise[space] else []
@@ -255,6 +257,8 @@ class Session:
 
     def finish(self) -> Summary:
         """Write the report, tell MLflow, and say how it ended."""
+        from search.reporting import write_report
+
         plan, ledger, folder, state, tally = self._plan, self._ledger, self._folder, self._state, self._ledger.tally
         self._note()
         clear_checkpoints(folder, plan.objectives)

@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import ray
 from ray import tune
+from ray.air._internal import usage as air_usage
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -275,21 +277,23 @@ def run_tune(
         session: of the run: a trial that goes on does so in another folder than before.
     """
     remote = Remote(place) if is_uri(place) else None
-    tune.run(
-        tune.with_resources(trainable, lambda config: tune.PlacementGroupFactory([resources(config)])),
-        name="tune",
-        storage_path=remote.base if remote else place,
-        storage_filesystem=remote.filesystem if remote else None,
-        search_alg=StudySearcher(bridge),
-        scheduler=StudyScheduler(bridge, concurrency if alike else 0),
-        callbacks=[StudyCallback(bridge, redraw)],
-        stop=StopRequest(bridge),
-        num_samples=-1,
-        max_concurrent_trials=None if joined else concurrency,
-        checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
-        reuse_actors=True,
-        max_failures=LOST_NODES if joined else 1,
-        raise_on_failed_trial=False,
-        verbose=0,
-        trial_dirname_creator=lambda trial: f"{trial.config['space']}-{trial.config['number']:05d}.session-{session}" + _attempt(trial),
-    )
+    # To count callbacks for its usage statistics, which are off, Ray would first import all of MLflow: more than a second.
+    with mock.patch.object(air_usage, "tag_callbacks"):
+        tune.run(
+            tune.with_resources(trainable, lambda config: tune.PlacementGroupFactory([resources(config)])),
+            name="tune",
+            storage_path=remote.base if remote else place,
+            storage_filesystem=remote.filesystem if remote else None,
+            search_alg=StudySearcher(bridge),
+            scheduler=StudyScheduler(bridge, concurrency if alike else 0),
+            callbacks=[StudyCallback(bridge, redraw)],
+            stop=StopRequest(bridge),
+            num_samples=-1,
+            max_concurrent_trials=None if joined else concurrency,
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+            reuse_actors=True,
+            max_failures=LOST_NODES if joined else 1,
+            raise_on_failed_trial=False,
+            verbose=0,
+            trial_dirname_creator=lambda trial: f"{trial.config['space']}-{trial.config['number']:05d}.session-{session}" + _attempt(trial),
+        )

@@ -47,5 +47,11 @@ def tripled(rows: npt.NDArray[np.int64], *, start: int = 0) -> npt.NDArray[np.in
     return rows * 3 + 0 * start
 
 
+def tripled_and_counted(rows: npt.NDArray[np.int64], *, place: str, start: int = 0) -> npt.NDArray[np.int64]:
+    """Maps over rows, leaving a file for every run of them."""
+    counted(place=place, value=start)
+    return rows * 3
+
+
 def numbers(count: int) -> npt.NDArray[np.int64]:
     return np.arange(count)

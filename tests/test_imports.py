@@ -119,3 +119,12 @@ def test_importing_does_not_load_heavy_libraries(module: str, kept_out: tuple[st
     code = f"import sys, {module}; print([name for name in {kept_out!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_search_that_tells_mlflow_nothing_does_not_load_it(tmp_path: Path) -> None:
+    """Loading it takes a second and 100 MB, and Ray would do so to count for its statistics."""
+    words = ("run", "--space", "toy", "--trials", "2", "--no-tracking", "--json", "--runs-dir", str(tmp_path))
+    code = f"import sys; from search.cli import main\nsys.argv += {words!r}\ntry: main()\nfinally: print('mlflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+    assert '"COMPLETE": 2' in done.stdout

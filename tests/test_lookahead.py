@@ -24,6 +24,18 @@ def test_work_is_started_so_many_kinds_ahead_and_each_once() -> None:
     assert seen[-1] == "abcde"
 
 
+def test_the_first_works_can_begin_before_anybody_asks() -> None:
+    """The first trials need seconds to start, and cores would wait with them."""
+    configs = [{"work": work} for work in "abcd"]
+    started: list[str] = []
+    ahead = Lookahead(iter(configs), lambda config: config["work"], lambda config: started.append(config["work"]), depth=2)
+    ahead.begin()
+    assert started == ["a", "b", "c"]
+    for config in configs:
+        ahead.reached(config)
+    assert started == ["a", "b", "c", "d"]
+
+
 def test_a_config_that_nobody_foresaw_changes_nothing() -> None:
     """One that a user enqueued comes between those of the grid."""
     started: list[str] = []

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-from trainables.stages import NO_CACHE, Cache, Stage, by_parts, chunks, join, run_stage
+from trainables.stages import NO_CACHE, Cache, Stage, by_parts, join, run_stage, runs_of
 
 STAGE_CPUS = 0.96
 """CPUs a stage task asks for: whole cores, less what four waiting trials a core take."""
@@ -42,9 +42,12 @@ class CacheMissError(RuntimeError):
 
 
 @ray.remote(**_task_options)
-def _run(stage: Stage, start: int | None, stop: int | None, sliced: bool, cache: Cache, *inputs: Any) -> Any:
+def _run(stage: Stage, start: int | None, stop: int | None, parts: int, cache: Cache, *inputs: Any) -> Any:
+    """``parts``: how many inputs at the front are its rows of the first, one after the other; 0 if that is there whole."""
     try:
-        result = run_stage(stage, inputs, start, stop, sliced)
+        if parts:
+            inputs = (join(list(inputs[:parts])), *inputs[parts:])
+        result = run_stage(stage, inputs, start, stop, sliced=parts > 0)
     except Exception as error:
         raise StageError(f"{stage} failed: {type(error).__name__}: {error}") from error
     if (start or 0, stop) in ((0, None), (0, stage.rows)):  # all of it, not a part
@@ -114,7 +117,7 @@ class StageRegistry:
             elif stage.rows is None:
                 self._counts["computed"] += 1
                 inputs = [self._submit(upstream) for upstream in stage.inputs]
-                self._refs[stage.digest] = _task(stage).remote(_key(stage), None, None, False, self._cache, *inputs)
+                self._refs[stage.digest] = _task(stage).remote(_key(stage), None, None, 0, self._cache, *inputs)
             else:
                 parts = self._submit_parts(stage)
                 self._refs[stage.digest] = parts[0] if len(parts) == 1 else _join.remote(_key(stage), self._cache, *parts)
@@ -124,19 +127,27 @@ class StageRegistry:
     def _submit_parts(self, stage: Stage) -> list[Any]:
         """References to the results of the runs of rows, in order."""
         if stage.digest not in self._part_refs:
-            assert stage.rows is not None
             self._counts["computed"] += 1
-            first, *others = stage.inputs
-            sliced = by_parts(stage) and first.digest not in self._refs and not self._cache.has(first)
-            runs = list(chunks(stage.rows, self._parts))
-            firsts = self._submit_parts(first) if sliced else [self._submit(first)] * len(runs)
-            rest = [self._submit(upstream) for upstream in others]
+            tasks = self._divided(stage)
+            rest = [self._submit(upstream) for upstream in stage.inputs[1:]]
             key, task = _key(stage), _task(stage)
             self._part_refs[stage.digest] = [
-                task.remote(key, start, stop, sliced, self._cache, part, *rest) for (start, stop), part in zip(runs, firsts, strict=True)
+                task.remote(key, start, stop, parts, self._cache, *first, *rest) for start, stop, parts, first in tasks
             ]
         self._remember(stage)
         return self._part_refs[stage.digest]
+
+    def _divided(self, stage: Stage) -> list[tuple[int, int, int, list[Any]]]:
+        """(start, stop, parts of the first input, references to them) of each task; no parts if that input is taken whole."""
+        first, runs = stage.inputs[0], runs_of(stage, self._parts)
+        if by_parts(stage) and first.digest not in self._refs and not self._cache.has(first):
+            refs = self._submit_parts(first)
+            if len(refs) > 1:
+                there, each = runs_of(first, self._parts), math.ceil(len(refs) / len(runs))
+                groups = [slice(at, at + each) for at in range(0, len(refs), each)]
+                return [(there[group][0][0], there[group][-1][1], len(refs[group]), refs[group]) for group in groups]
+        whole = self._submit(first)
+        return [(start, stop, 0, [whole]) for start, stop in runs]
 
     def _remember(self, stage: Stage) -> None:
         """Note that a large result was used; let go of those unused for longest. What a task waits for stays until it has run."""

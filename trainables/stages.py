@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Stage:
         rows: if given, the function maps over this many rows of its first input: it is
             called for runs of rows with ``start``, the index of the first, and its results
             are joined in order. If None it is called once.
+        grain: how many rows are worth a task of their own: one takes some ten milliseconds that are no work.
         content: what its answer is known to be (a fingerprint), used for the digest in
             place of function and parameters.
         large: bytes of the result, about, if it is large and quick to make again: such a
@@ -50,6 +52,7 @@ class Stage:
     parameters: dict[str, Any]
     inputs: tuple[Stage, ...] = ()
     rows: int | None = None
+    grain: int = BLOCK
     content: str | None = None
     large: int = 0
     light: bool = False
@@ -126,6 +129,12 @@ def run_stage(stage: Stage, inputs: tuple[Any, ...], start: int | None = None, s
         return stage.function(first if sliced else first[start:stop], *rest, start=start, **stage.parameters)
 
 
+def runs_of(stage: Stage, parts: int) -> list[tuple[int, int]]:
+    """The runs of rows (start, stop) that ``stage`` is computed in: ``parts``, or fewer if there are too few rows for that."""
+    assert stage.rows is not None
+    return list(chunks(stage.rows, min(parts, math.ceil(stage.rows / stage.grain))))
+
+
 def chunks(rows: int, parts: int) -> Iterator[tuple[int, int]]:
     """About ``parts`` runs (start, stop) that cover ``rows``, each a multiple of BLOCK but the last."""
     blocks = -(-rows // BLOCK)
@@ -136,6 +145,8 @@ def chunks(rows: int, parts: int) -> Iterator[tuple[int, int]]:
 
 def join(parts: list[Any]) -> Any:
     """The results of runs of rows as one: arrays end to end, dicts key by key, others by their own ``joined``."""
+    if len(parts) == 1:
+        return parts[0]
     if isinstance(parts[0], dict):
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     if isinstance(parts[0], np.ndarray):

@@ -33,6 +33,9 @@ VOCABULARY_IMAGES = 600
 SHARED_BYTES = 1536 * 1024**2
 """Descriptors of more bytes than this are made, counted and dropped image by image for every vocabulary."""
 
+BAGS, DISTANCES = 2048, 4_000_000
+"""Feature vectors made of word counts, and distances between images, that are worth a task of their own: about a tenth of a second."""
+
 Int64 = npt.NDArray[np.int64]
 
 
@@ -156,7 +159,7 @@ def bag_stage(config: BagOfSiftConfig, counts: Stage, weights: Stage | None, row
     """Word counts as (rows, d) feature vectors."""
     inputs = (counts, weights) if weights else (counts,)
     size = 4 * rows * config.vocabulary_size * (1 + GRID + GRID * GRID)
-    return Stage(region_features, {"regions": config.regions, "norm": config.norm}, inputs, rows, large=size)
+    return Stage(region_features, {"regions": config.regions, "norm": config.norm}, inputs, rows, BAGS, large=size)
 
 
 def tiny_stage(config: TinyImageConfig, images: Stage, rows: int, mirrored: bool = False) -> Stage:
@@ -191,7 +194,12 @@ def stacked(*parts: Floats) -> Floats:
 def neighbours_stage(config: KnnConfig, data: DataSource, split: str, seed: int) -> Stage:
     """The training neighbours of each image of ``split``, another split than train."""
     gallery, queries = gallery_stage(config, data, seed), features_stage(config, data, split, seed)
-    return Stage(nearest_neighbours, {"metric": config.metric, "most": MAX_K}, (queries, gallery), data.sizes[split])
+    return _neighbours(config, data, (queries, gallery), split)
+
+
+def _neighbours(config: KnnConfig, data: DataSource, inputs: tuple[Stage, ...], split: str) -> Stage:
+    grain = max(1, DISTANCES // data.sizes["train"])
+    return Stage(nearest_neighbours, {"metric": config.metric, "most": MAX_K}, inputs, data.sizes[split], grain)
 
 
 def validation_stage(config: KnnConfig, data: DataSource, validation: Validation, seed: int) -> Stage:
@@ -201,7 +209,7 @@ def validation_stage(config: KnnConfig, data: DataSource, validation: Validation
     parameters = asdict(validation) | {"copies": 2 if config.mirrored else 1}
     groups = Stage(validation_groups, parameters, (data.labels("train"),))
     inputs = (features_stage(config, data, "train", seed), gallery_stage(config, data, seed), groups)
-    return Stage(nearest_neighbours, {"metric": config.metric, "most": MAX_K}, inputs, data.sizes["train"])
+    return _neighbours(config, data, inputs, "train")
 
 
 def _amount(data: DataSource, split: str) -> tuple[int, int]:
