@@ -140,10 +140,9 @@ def export(
     from analysis.export_onnx import check_onnx, write_onnx
     from analysis.leaderboard import chosen_record
     from analysis.run_directory import RunDirectory
-    from search.exports import source_of
+    from search.exports import show_in_report, source_of
     from search.plan import read_plan
     from search.registered import Registry
-    from search.reporting import write_report
     from trainables.stage_cache import stage_cache
 
     if epoch not in ("last", "best"):
@@ -162,8 +161,7 @@ def export(
     difference = write_onnx(out) if onnx else None
     version = registry.register(out, read_facts(out), record.key, register, max(record.steps - 1, 0)) if registry and register else None
     _say_exported(done, register, version, difference, json_)
-    if done.test_accuracy is not None and folder.report.is_dir() and not folder.alive():
-        write_report(folder, plan)  # it tells of every look at the test images
+    show_in_report(done, folder, plan)
 
 
 def _say_exported(done: Exported, register: str | None, version: int | None, difference: float | None, json_: bool) -> None:

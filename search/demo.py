@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from analysis.export import export
-from search.exports import source_of
+from search.exports import show_in_report, source_of
 from search.plan import Plan, read_plan
 from search.runner import run
 from spaces.errors import UserError
@@ -45,6 +45,7 @@ def _demonstrate(plan: Plan, base: str, runs_dir: Path) -> bool:
         print(f"{summary.state}: {summary.reason}; go on with .venv/bin/visiontune resume {name} --runs-dir {runs_dir}")
         return False
     done = export(source_of(summary.run, plan), summary.best, runs_dir / f"{name}-bundle")
+    show_in_report(done, summary.run, plan)
     print(
         f"""
 best trial {done.trial}: {done.val_accuracy:.4f} by {"images held out" if plan.trains else "leave-one-out"}, which chose it
