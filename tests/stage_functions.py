@@ -53,5 +53,10 @@ def tripled_and_counted(rows: npt.NDArray[np.int64], *, place: str, start: int =
     return rows * 3
 
 
+def row_numbers(rows: npt.NDArray[np.int64], *, start: int = 0) -> npt.NDArray[np.int64]:
+    """The index of each row, as the stage is told it."""
+    return np.arange(start, start + len(rows))
+
+
 def numbers(count: int) -> npt.NDArray[np.int64]:
     return np.arange(count)

@@ -82,6 +82,15 @@ def test_no_task_is_smaller_than_it_is_worth(ray: Any, tmp_path: Path, first: in
     assert len(list((tmp_path / "n").iterdir())) == tasks
 
 
+def test_rows_keep_their_numbers_through_tasks_of_several_sizes(ray: Any) -> None:
+    """Leaving one out goes by row: a row under a wrong number would have itself as a neighbour, and every score would be too good."""
+    stage = Stage(stage_functions.numbers, {"count": 1000})
+    for grain in (250, 400):  # tasks of 256 rows, then of two of those each
+        stage = Stage(stage_functions.tripled, {}, (stage,), rows=1000, grain=grain)
+    (value,), _ = fetch(StageRegistry.remote(parts=50), Stage(stage_functions.row_numbers, {}, (stage,), rows=1000))  # type: ignore[attr-defined]
+    assert np.array_equal(value, np.arange(1000))
+
+
 def test_a_stage_that_fails_names_itself_and_the_cause_and_hurts_no_other(registry: Any, tmp_path: Path) -> None:
     """The trial's log must say what is wrong, and trials that do not need the stage go on."""
     place = tmp_path / "n"

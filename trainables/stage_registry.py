@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
@@ -70,6 +70,14 @@ def _read(stage: Stage, cache: Cache) -> Any:
     return result
 
 
+class Part(NamedTuple):
+    """Reference to a stage's result for the rows from ``start`` up to ``stop``."""
+
+    start: int
+    stop: int
+    ref: Any
+
+
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class StageRegistry:
     """Digest to result of every stage asked for so far.
@@ -86,7 +94,7 @@ class StageRegistry:
 
     def __init__(self, parts: int, cache: Cache = NO_CACHE, large_bytes: float | None = None) -> None:
         self._refs: dict[str, Any] = {}
-        self._part_refs: dict[str, list[Any]] = {}
+        self._made: dict[str, list[Part]] = {}
         self._large: dict[str, int] = {}  # the least recently used first
         self._parts = parts
         self._cache = cache
@@ -111,7 +119,7 @@ class StageRegistry:
     def _submit(self, stage: Stage) -> Any:
         """Reference to the whole result."""
         if stage.digest not in self._refs:
-            if stage.digest not in self._part_refs and self._cache.has(stage):
+            if stage.digest not in self._made and self._cache.has(stage):
                 self._counts["read"] += 1
                 self._refs[stage.digest] = _read.remote(_key(stage), self._cache)
             elif stage.rows is None:
@@ -120,32 +128,34 @@ class StageRegistry:
                 self._refs[stage.digest] = _task(stage).remote(_key(stage), None, None, 0, self._cache, *inputs)
             else:
                 parts = self._submit_parts(stage)
-                self._refs[stage.digest] = parts[0] if len(parts) == 1 else _join.remote(_key(stage), self._cache, *parts)
+                self._refs[stage.digest] = (
+                    parts[0].ref if len(parts) == 1 else _join.remote(_key(stage), self._cache, *(part.ref for part in parts))
+                )
         self._remember(stage)
         return self._refs[stage.digest]
 
-    def _submit_parts(self, stage: Stage) -> list[Any]:
-        """References to the results of the runs of rows, in order."""
-        if stage.digest not in self._part_refs:
+    def _submit_parts(self, stage: Stage) -> list[Part]:
+        """The runs of rows of a stage, in order."""
+        if stage.digest not in self._made:
             self._counts["computed"] += 1
             tasks = self._divided(stage)
             rest = [self._submit(upstream) for upstream in stage.inputs[1:]]
             key, task = _key(stage), _task(stage)
-            self._part_refs[stage.digest] = [
-                task.remote(key, start, stop, parts, self._cache, *first, *rest) for start, stop, parts, first in tasks
+            self._made[stage.digest] = [
+                Part(start, stop, task.remote(key, start, stop, parts, self._cache, *first, *rest)) for start, stop, parts, first in tasks
             ]
         self._remember(stage)
-        return self._part_refs[stage.digest]
+        return self._made[stage.digest]
 
     def _divided(self, stage: Stage) -> list[tuple[int, int, int, list[Any]]]:
         """(start, stop, parts of the first input, references to them) of each task; no parts if that input is taken whole."""
         first, runs = stage.inputs[0], runs_of(stage, self._parts)
         if by_parts(stage) and first.digest not in self._refs and not self._cache.has(first):
-            refs = self._submit_parts(first)
-            if len(refs) > 1:
-                there, each = runs_of(first, self._parts), math.ceil(len(refs) / len(runs))
-                groups = [slice(at, at + each) for at in range(0, len(refs), each)]
-                return [(there[group][0][0], there[group][-1][1], len(refs[group]), refs[group]) for group in groups]
+            there = self._submit_parts(first)
+            if len(there) > 1:
+                each = math.ceil(len(there) / len(runs))
+                groups = [there[at : at + each] for at in range(0, len(there), each)]
+                return [(group[0].start, group[-1].stop, len(group), [part.ref for part in group]) for group in groups]
         whole = self._submit(first)
         return [(start, stop, 0, [whole]) for start, stop in runs]
 
@@ -159,7 +169,7 @@ class StageRegistry:
             digest = next(iter(self._large))
             del self._large[digest]
             self._refs.pop(digest, None)
-            self._part_refs.pop(digest, None)
+            self._made.pop(digest, None)
 
     def forget(self, stage: Stage) -> None:
         """Drop the failed results on the way to ``stage``, so that asking again runs them again.
@@ -168,13 +178,16 @@ class StageRegistry:
         """
         for upstream in stage.inputs:
             self.forget(upstream)
-        refs = [*self._part_refs.get(stage.digest, []), *([self._refs[stage.digest]] if stage.digest in self._refs else [])]
+        refs = [
+            *(part.ref for part in self._made.get(stage.digest, [])),
+            *([self._refs[stage.digest]] if stage.digest in self._refs else []),
+        ]
         if not any(_failed(ref) for ref in refs):
             return
         self._failures[stage.digest] = self._failures.get(stage.digest, 0) + 1
         if self._failures[stage.digest] < ATTEMPTS:
             self._refs.pop(stage.digest, None)
-            self._part_refs.pop(stage.digest, None)
+            self._made.pop(stage.digest, None)
 
     def stats(self) -> dict[str, int]:
         """Stages computed and read from disk, and how often a trial asked for one that was there already."""
