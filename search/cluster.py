@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -147,8 +147,8 @@ def _load(environment: Mapping[str, str]) -> tuple[Any, str]:
         os.environ.setdefault(name, value)
     import ray
 
-    # Ray waits two seconds for its own processes: time to import what a search needs.
-    threading.Thread(target=_import, args=(LATER,), name="visiontune-imports").start()
+    # Ray waits for its own processes: time to import what a search needs.
+    threading.Thread(target=_import, name="visiontune-imports").start()
     from trainables.stage_registry import NAMESPACE
 
     # Tune's own files are disposable: that they cannot be written (a full disk) is no news to anybody.
@@ -156,8 +156,8 @@ def _load(environment: Mapping[str, str]) -> tuple[Any, str]:
     return ray, NAMESPACE
 
 
-def _import(modules: Iterable[str]) -> None:
-    for module in modules:
+def _import() -> None:
+    for module in LATER:
         importlib.import_module(module)
 
 

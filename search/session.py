@@ -157,7 +157,6 @@ class Session:
         stepwise = {name: space.reports != "nothing" for name, space in plan.search_spaces().items()}
 
         lookaheads = {name: ahead(name, self._ledger.coming(name), 2 * concurrency) for name in plan.spaces if ahead and not stepwise[name]}
-
         for lookahead in lookaheads.values():
             lookahead.begin()  # Tune and its first workers need seconds before they ask for anything
 

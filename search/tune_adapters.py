@@ -277,7 +277,7 @@ def run_tune(
         session: of the run: a trial that goes on does so in another folder than before.
     """
     remote = Remote(place) if is_uri(place) else None
-    # To count callbacks for its usage statistics, which are off, Ray would first import all of MLflow: more than a second.
+    # To count callbacks for its usage statistics, which are off, Ray would first import all of MLflow.
     with mock.patch.object(air_usage, "tag_callbacks"):
         tune.run(
             tune.with_resources(trainable, lambda config: tune.PlacementGroupFactory([resources(config)])),

@@ -37,16 +37,18 @@ def postgres_server() -> Iterator[str]:
     with subprocess.Popen(serve, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user) as server:
         url = f"postgresql://tester@127.0.0.1:{port}"
         end = time.monotonic() + 60
-        while True:
-            try:
-                psycopg.connect(f"{url}/postgres").close()
-                break
-            except psycopg.OperationalError:
-                assert server.poll() is None, "the server ended"
-                assert time.monotonic() < end, "the server does not answer"
-                time.sleep(0.2)
-        yield url
-        server.send_signal(signal.SIGINT)  # at once, whoever is connected
+        try:
+            while True:
+                try:
+                    psycopg.connect(f"{url}/postgres").close()
+                    break
+                except psycopg.OperationalError:
+                    assert server.poll() is None, "the server ended"
+                    assert time.monotonic() < end, "the server does not answer"
+                    time.sleep(0.2)
+            yield url
+        finally:
+            server.send_signal(signal.SIGINT)  # at once, whoever is connected
     shutil.rmtree(folder)
 
 

@@ -122,7 +122,7 @@ def test_importing_does_not_load_heavy_libraries(module: str, kept_out: tuple[st
 
 
 def test_a_search_that_tells_mlflow_nothing_does_not_load_it(tmp_path: Path) -> None:
-    """Loading it takes a second and 100 MB, and Ray would do so to count for its statistics."""
+    """It takes long to load, and Ray would do so to count for its statistics."""
     words = ("run", "--space", "toy", "--trials", "2", "--no-tracking", "--json", "--runs-dir", str(tmp_path))
     code = f"import sys; from search.cli import main\nsys.argv += {words!r}\ntry: main()\nfinally: print('mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)

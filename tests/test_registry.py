@@ -73,7 +73,7 @@ def test_rows_are_joined_in_order_whatever_the_parts(ray: Any, tmp_path: Path) -
 
 @pytest.mark.parametrize(("first", "then", "tasks"), [(64, 400, 3), (64, 64, 16), (300, 5000, 1), (5000, 64, 16), (250, 200, 4)])
 def test_no_task_is_smaller_than_it_is_worth(ray: Any, tmp_path: Path, first: int, then: int, tasks: int) -> None:
-    """A task costs some ten milliseconds: where rows are quick, those of several tasks before are one, with the same result."""
+    """A task has a cost of its own: where rows are quick, those of several tasks before are one, with the same result."""
     numbers = Stage(stage_functions.numbers, {"count": 1000})
     before = Stage(stage_functions.tripled, {}, (numbers,), rows=1000, grain=first)
     stage = Stage(stage_functions.tripled_and_counted, {"place": str(tmp_path / "n")}, (before,), rows=1000, grain=then)

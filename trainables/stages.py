@@ -39,7 +39,7 @@ class Stage:
         rows: if given, the function maps over this many rows of its first input: it is
             called for runs of rows with ``start``, the index of the first, and its results
             are joined in order. If None it is called once.
-        grain: how many rows are worth a task of their own: one takes some ten milliseconds that are no work.
+        grain: how many rows are worth a task of their own, which has a cost of its own.
         content: what its answer is known to be (a fingerprint), used for the digest in
             place of function and parameters.
         large: bytes of the result, about, if it is large and quick to make again: such a
@@ -196,7 +196,7 @@ def _input(stage: Stage, at: int, memo: dict[str, Any], workers: int | None, cac
 def _run_here(stage: Stage, inputs: tuple[Any, ...], workers: int) -> Any:
     if stage.rows is None:
         return run_stage(stage, inputs)
-    runs = list(chunks(stage.rows, 4 * workers))
+    runs = runs_of(stage, 4 * workers)
     if workers == 1 or stage.rows < 4 * BLOCK:
         return join([_run_rows(stage, inputs, start, stop) for start, stop in runs])
     from joblib import Parallel, delayed
