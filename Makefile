@@ -8,7 +8,7 @@ STAMPS := $(VENV)/.setup
 PIP := $(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt
 RUNS ?= runs
 
-.PHONY: demo test test-all check setup clean
+.PHONY: demo test test-all mutants check setup clean
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -19,6 +19,9 @@ test: setup
 
 test-all: setup
 	@$(BIN)/python -m pytest
+
+mutants: setup
+	@$(BIN)/python -m benchmarks.mutants
 
 check: setup
 	@$(BIN)/ruff check .
