@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from search.cluster_file import ClusterFile, strings
 
-WORLD = ("0.0.0.0/0", "::/0")
-EVERYWHERE = re.compile(r"--[\w-]*host(?:name)?[= ]+['\"]?(0\.0\.0\.0|::|\*)")
-PUBLISHED = re.compile(r"(?:^|\s)(?:-p|--publish)[= ]+(?!127\.0\.0\.1:|\[::1\]:)(\S*\d+:\d+\S*)")
+WIDEST = {4: 8, 6: 16}
+"""IP version to the shortest prefix that is still somebody's network, as 10.0.0.0/8 is: what is wider is the world, or half of it."""
+EVERYWHERE = re.compile(
+    r"(?:--(?:[\w-]*host(?:name)?|bind(?:-address)?|listen|[\w-]*ip(?:-address)?)|(?:^|\s)-h)[= ]+['\"]?"
+    r"(0\.0\.0\.0|0(?![\w.])|\[?[0:]*::0*\]?(?![\w:])|\*)"
+)
+PUBLISHED = re.compile(r"(?:^|\s)(?:-p|--publish)[= ]*['\"]?(?!127\.0\.0\.1:|\[::1\]:)([^\s'\"]*\d+:\d+[^\s'\"]*)")
+PUBLISHED_ALONE = re.compile(r"^\s*(?:(?:-p|--publish)[= ]*\d+(?:-\d+)?(?:/\w+)?|-P|--publish-all(?:=true)?)\s*$")
+PRIVILEGES = re.compile(
+    r"--privileged(?!=false)|--cap-add[= ]+(?:ALL|CAP_SYS_ADMIN|SYS_ADMIN|SYS_MODULE|SYS_PTRACE|SYS_RAWIO)\b|--(?:pid|userns)[= ]+host\b"
+    r"|(?:-v|--volume)[= ]*['\"]?/:\S*|(?:src|source)=/(?=,|\s|$)|\S*docker\.sock\b",
+    re.IGNORECASE,
+)
+"""Of a container that has the machine: options of Docker's that take its walls away."""
 KEY = re.compile(
     r"AWS_(?:ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|aws_secret_access_key", re.IGNORECASE
 )
@@ -20,7 +33,7 @@ KEY_FILES = re.compile(r"(?:^|/)\.aws(?:/|$)")
 def open_ports(file: ClusterFile) -> Iterator[str]:
     """Whoever reaches Ray's ports runs what they like on every machine."""
     for rule in file.provider.get("security_group", {}).get("IpPermissions") or []:
-        if any(text in WORLD for text in strings(rule)):
+        if any(_world(text) for text in strings(rule)):
             yield f"provider.security_group opens port {_port(rule)} to the world; name the addresses that may come, or use port forwarding"
     if file.kind == "aws":
         for node in file.types:
@@ -32,6 +45,18 @@ def open_ports(file: ClusterFile) -> Iterator[str]:
                 yield f"{node.name} listens on every interface ({found[0]}); use 127.0.0.1 and port forwarding"
             if found := PUBLISHED.search(text):
                 yield f"{node.name} publishes {found[1]} on every interface; leave it out and use port forwarding"
+        for text in node.run_options:
+            if PUBLISHED_ALONE.search(text):
+                yield f"{node.name} publishes ports on every interface ({text.strip()}); leave it out and use port forwarding"
+
+
+def _world(text: str) -> bool:
+    """Whether an address range, however it is spelled, is all addresses or a large part of them."""
+    try:
+        network = ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        return re.fullmatch(r"\s*[\da-fA-F.:]+/0+\s*", text) is not None
+    return network.prefixlen < WIDEST[network.version]
 
 
 def _port(rule: Any) -> str:
@@ -58,6 +83,25 @@ def keys(file: ClusterFile) -> Iterator[str]:
                 yield f"{node.name} has no IamInstanceProfile, so it could not use the runs directory without keys; name one"
 
 
+def others_keys(file: ClusterFile) -> Iterator[str]:
+    """Whoever has the key or the token has the cluster; SSH refuses such a key, and nothing refuses such a token."""
+    named = {f"auth.{key}": file.config["auth"][key] for key in ("ssh_private_key",) if key in file.config["auth"]}
+    mounts = file.config.get("file_mounts", {}).items()
+    named |= {f"file_mounts.{target}": source for target, source in mounts if str(target).endswith(".ray/auth_token")}
+    for where, source in named.items():
+        path = Path(str(source)).expanduser()
+        if path.is_file() and path.stat().st_mode & 0o077:
+            yield f"{where}: others on this machine can read or change {source}; chmod 600 {source}"
+
+
+def privileges(file: ClusterFile) -> Iterator[str]:
+    """Trials need none of them. Ray itself has containers share the machine's network, which is no finding."""
+    for node in file.types:
+        for text in node.run_options:
+            if found := PRIVILEGES.search(text):
+                yield f"{node.name} gives its container the machine ({found[0].strip()}); leave it out"
+
+
 def authentication(file: ClusterFile) -> Iterator[str]:
     """Without it, everybody in the same network may submit work."""
     mounted = any(str(target).endswith(".ray/auth_token") for target in file.config.get("file_mounts", {}))
@@ -74,5 +118,7 @@ def authentication(file: ClusterFile) -> Iterator[str]:
 EXPOSURE: tuple[tuple[str, Callable[[ClusterFile], Iterator[str]]], ...] = (
     ("open-port", open_ports),
     ("keys", keys),
+    ("readable-key", others_keys),
+    ("privileges", privileges),
     ("auth", authentication),
 )

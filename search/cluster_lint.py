@@ -18,6 +18,8 @@ from search.versions import Pins
 
 GPU_MACHINE = re.compile(r"^(g\d|gr\d|p\d)")
 """AWS families with NVIDIA GPUs."""
+MOUNTPOINT = re.compile(r"(?<!! )\bmountpoint\s+(?:(?:-q|--quiet)\s+)?['\"]?([^\s;&|'\"]++)['\"]?+(?!\s*\|\|\s*(?:true|:)(?:\s|$))")
+"""A check that something is mounted; not one that is turned round, or whose failure is passed over."""
 
 
 @dataclass(frozen=True)
@@ -182,10 +184,12 @@ def storage(file: ClusterFile) -> Iterator[str]:
 
 
 def _mounted(place: str, commands: Sequence[str]) -> bool:
-    """Whether a command makes sure that something is mounted at ``place`` or above it."""
-    checked = (match for command in commands for match in re.findall(r"\bmountpoint\s+(?:-q\s+)?([^\s;&|]+)", command))
-    return any(
-        point != "/" and posixpath.commonpath([point, place]) == point
-        for point in checked
-        if point.startswith("/") and place.startswith("/")
-    )
+    """Whether a command makes sure that something is mounted at ``place`` or above it, and fails if not."""
+    checked = (match for command in commands for match in MOUNTPOINT.findall(command))
+    points = [_normal(point) for point in checked if point.startswith("/")]
+    return place.startswith("/") and any(point != "/" and posixpath.commonpath([point, _normal(place)]) == point for point in points)
+
+
+def _normal(path: str) -> str:
+    """An absolute path as it is resolved: ``//`` and ``/.`` are ``/``."""
+    return "/" + posixpath.normpath(path).lstrip("/")

@@ -205,6 +205,20 @@ def test_a_continued_random_search_draws_other_configurations(tmp_path: Path) ->
     assert len(set(configs)) == 10
 
 
+def test_the_seed_decides_what_is_drawn(tmp_path: Path) -> None:
+    """The same seed draws the same, to repeat a search; another seed draws others."""
+
+    def drawn(name: str, **settings: Any) -> list[str]:
+        (tmp_path / name).mkdir()
+        folder = run_directory(tmp_path / name)
+        finish_all(Ledger(folder, plan(**settings)))
+        return [json.dumps(record.config, sort_keys=True) for record in folder.records()]
+
+    first, again, other = drawn("first", seed=3), drawn("again", seed=3), drawn("other", seed=4)
+    assert first == again
+    assert len(set(first) | set(other)) == 10
+
+
 def test_trials_are_shared_out_among_the_spaces_in_turn(tmp_path: Path) -> None:
     """One study a space, and neither space starves."""
     folder = run_directory(tmp_path)

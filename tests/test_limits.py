@@ -16,7 +16,7 @@ from analysis.records import DriverState
 from analysis.run_directory import RunDirectory
 from search.ledger import Ledger, Proposal
 from search.plan import make_plan
-from search.provenance import changes, sessions
+from search.provenance import changes, facts, note, sessions
 from search.storage import read_trials
 
 
@@ -207,6 +207,18 @@ def test_changed_code_packages_and_plan_are_named(tmp_path: Path) -> None:
         "the code has changed: spaces/toy.py",
         "the plan's seed is 0, was 1",
     ]
+
+
+def test_a_session_is_held_against_the_one_before_it(tmp_path: Path) -> None:
+    """What changed once is said once: a warning at every resume is read by nobody."""
+    folder = RunDirectory(tmp_path)
+    plan = make_plan({"spaces": "toy", "name": "made"})
+    now = facts(plan, "f")
+    assert {"search/provenance.py", "trainables/knn/run.py", "analysis/records.py", "spaces/toy.py"} <= set(now["code"])
+    changed = {**now, "data": "g"}
+    said = [note(folder, session) for session in (now, now, changed, changed)]
+    assert [len(lines) for lines in said] == [0, 0, 1, 0]
+    assert [session["data"] for session in sessions(folder)] == ["f", "f", "g", "g"]
 
 
 def test_figures_of_a_metric_to_be_minimised_reach_their_target_from_above(tmp_path: Path) -> None:

@@ -132,3 +132,20 @@ def test_the_first_trial_is_not_stopped(pruner: str) -> None:
     """With nothing to compare it to, a trial cannot be weak."""
     study = optuna.create_study(direction="maximize", pruner=make_pruner(pruner, OPTIONS.get(pruner, {})))
     assert not any(verdicts(study, 0.05))
+
+
+@pytest.mark.parametrize(
+    ("pruner", "options", "kept"),
+    [
+        ("median", {"n_startup_trials": 2, "n_warmup_steps": 3, "interval_steps": 4}, {"_n_startup_trials": 2, "_n_warmup_steps": 3}),
+        ("percentile", {"percentile": 10.0, "n_startup_trials": 2, "n_warmup_steps": 3, "interval_steps": 4},
+         {"_percentile": 10.0, "_n_startup_trials": 2, "_n_warmup_steps": 3, "_interval_steps": 4}),
+        ("threshold", {"lower": 0.25, "upper": 0.75}, {"_lower": 0.25, "_upper": 0.75}),
+        ("patient", {"patience": 2, "min_delta": 0.5}, {"_patience": 2, "_min_delta": 0.5, "_wrapped_pruner": None}),
+        ("successive-halving", {"min_resource": 2, "reduction_factor": 3}, {"_min_resource": 2, "_reduction_factor": 3}),
+    ],
+)  # fmt: skip
+def test_a_plan_s_options_are_the_pruner_s(pruner: str, options: dict[str, Any], kept: dict[str, Any]) -> None:
+    """Start-up trials taken for warm-up steps are another search, and nothing says so."""
+    made = make_pruner(pruner, options)
+    assert {name: getattr(made, name) for name in kept} == kept

@@ -77,6 +77,60 @@ def test_a_token_that_others_could_read_is_closed_and_kept(tmp_path: Path, monke
     assert token.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_token_is_its_owner_s_alone_from_its_first_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads it in the instant before it is closed has it for ever; and nobody's file but our own is made or opened."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    link, seen = os.link, list[int]()
+
+    def linking(source: str, target: Path) -> None:
+        seen.append(os.stat(source).st_mode & 0o777)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", linking)
+    before = os.umask(0)
+    try:
+        private_token()
+    finally:
+        os.umask(before)
+    folder = tmp_path / ".ray"
+    assert seen == [0o600]
+    assert folder.stat().st_mode & 0o777 == 0o700
+    made = (folder / "auth_token").read_text()
+    (folder / "auth_token").unlink()
+    private_token()
+    assert (folder / "auth_token").read_text() != made, "drawn anew, not made from anything"
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "given"))
+    private_token()
+    assert not (tmp_path / "given").exists(), "who gives a path gives the file"
+    (tmp_path / "given").write_text("0" * 64)
+    (tmp_path / "given").chmod(0o640)
+    private_token()
+    assert (tmp_path / "given").stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "1" * 64)
+    (folder / "auth_token").unlink()
+    private_token()
+    assert os.listdir(folder) == []
+
+
+def test_a_token_that_another_search_made_first_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two searches begin at once: with two tokens the first one's workers would be refused."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    link = os.link
+
+    def linking(source: str, target: Path) -> None:
+        target.write_text("theirs")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", linking)
+    private_token()
+    assert (tmp_path / ".ray" / "auth_token").read_text() == "theirs"
+    assert os.listdir(tmp_path / ".ray") == ["auth_token"]
+
+
 @pytest.mark.parametrize("reader", [read_plan, read], ids=["plan", "cluster file"])
 def test_a_yaml_file_cannot_run_anything(reader: Callable[[Path], object], tmp_path: Path) -> None:
     """Plans are passed around; YAML can name Python calls."""

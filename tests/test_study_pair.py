@@ -208,7 +208,8 @@ assert not any(name.startswith(("search", "ray")) for name in sys.modules)
         assert params.items() <= record.config.items()
         assert set(params) == set(names) == {name for name in record.config if name in params}
         assert attributes["visiontune:config"] == record.config
-        assert (constraints["model_mb"] > 0) == record.infeasible if state != "PRUNED" or record.infeasible else True
+        assert constraints == {"model_mb": pytest.approx(record.config["width"] ** 2 / 40 - 40)}, "how far the width is out of bounds"
+        assert (constraints["model_mb"] > 0) == record.infeasible, "what was run, to its end or not, was within"
         if state == "COMPLETE":
             assert values == [record.metrics["val_accuracy"]]
     assert states.count("COMPLETE") + states.count("PRUNED") - len(refused) == 12, "what was never run does not count"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from program import free_port, refusal, visiontune
@@ -31,6 +33,39 @@ TOY = ("--space", "toy", "--set", "steps=2", "--set", "pause=0.1", "--trials", "
 def test_what_cannot_be_submitted_is_refused_in_one_line(options: tuple[str, ...], said: str) -> None:
     """A relative runs directory would lie in the job's own folder, which the cluster removes."""
     assert said in refusal("run", *TOY, "--submit", *options)
+
+
+class Jobs:
+    """Stands for Ray's job server, which the slow tests below send to: keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.entrypoint, self.files, self.environment = "", list[str](), dict[str, Any]()
+
+    def submit_job(self, entrypoint: str, runtime_env: dict[str, Any]) -> str:
+        folder = Path(runtime_env["working_dir"])
+        self.entrypoint, self.environment = entrypoint, runtime_env
+        self.files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        return "job-1"
+
+
+def test_what_is_sent_is_our_source_and_the_plan_and_nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster is others': neither images nor environment nor tests go there, and the driver runs on its head."""
+    from search import submit
+
+    jobs = Jobs()
+    monkeypatch.setattr(submit, "_client", lambda server: jobs)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    assert (
+        submit.submit(["run", "--plan", "it is's.yaml"], {"it is's.yaml": "spaces: [toy]\n"}, "http://head:8265/", "s3://bucket/runs", True)
+        == 0
+    )
+    assert shlex.split(jobs.entrypoint) == [
+        *("python", "-m", "search", "run", "--plan", "it is's.yaml", "--runs-dir", "s3://bucket/runs", "--address", "auto")
+    ]
+    assert {name.partition("/")[0] for name in jobs.files} == {"it is's.yaml", "analysis", "search", "spaces", "trainables"}
+    assert {"search/submit.py", "trainables/cnn/run.py"} <= set(jobs.files)
+    assert not [name for name in jobs.files if name.endswith(".pyc")]
+    assert list(jobs.environment) == ["working_dir"]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import itertools
 import json
 import os
 import uuid
@@ -17,10 +19,11 @@ def write_whole(path: Path, content: str | bytes, *, forced: bool = True) -> Non
     """Write ``path`` so that it is there whole or not at all, whenever the process dies.
 
     Args:
-        forced: on the disk before it has its name, or a power cut could leave the name without the content; for
-            what is checked when it is read, and can be made again, it costs more than it is worth.
+        forced: on the disk before it has its name, or a power cut could leave the name without the content; and its
+            name before this returns, or what is written next could be there without it. For what is checked when it
+            is read, and can be made again, it costs more than it is worth.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, forced=forced)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with open(temporary, "wb") as file:
@@ -29,8 +32,35 @@ def write_whole(path: Path, content: str | bytes, *, forced: bool = True) -> Non
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(temporary, path)
+        if forced:
+            force_names(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path, *, forced: bool = True) -> None:
+    """Make ``folder`` and those above it, where they are not there yet.
+
+    Args:
+        forced: on the disk before this returns.
+    """
+    missing = list(itertools.takewhile(lambda place: not place.exists(), (folder, *folder.parents)))
+    folder.mkdir(parents=True, exist_ok=True)
+    if forced:
+        for place in reversed(missing):
+            force_names(place.parent)
+
+
+def force_names(folder: Path) -> None:
+    """Force to the disk which files are in ``folder``, and by what names; nothing where its file system cannot."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def append_lines(path: Path, lines: str, *, forced: bool = True) -> None:
@@ -41,11 +71,12 @@ def append_lines(path: Path, lines: str, *, forced: bool = True) -> None:
     :func:`cut_half_line`.
 
     Args:
-        forced: on the disk before this returns, so that a power cut does not take it.
+        forced: on the disk before this returns, the name of a new file too, so that a power cut does not take it.
 
     Raises:
         OSError: if they cannot be written; the file is then as it was.
     """
+    new = forced and not path.exists()
     with open(path, "ab", buffering=0) as file:
         before = os.fstat(file.fileno()).st_size
         left = memoryview(lines.encode())
@@ -57,6 +88,8 @@ def append_lines(path: Path, lines: str, *, forced: bool = True) -> None:
         except BaseException:
             file.truncate(before)
             raise
+    if new:
+        force_names(path.parent)
 
 
 def cut_half_line(path: Path) -> None:

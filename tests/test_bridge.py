@@ -1,0 +1,339 @@
+"""What Tune is told of the search and the search of Tune's trials: no trial too many, none lost, none told twice."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from analysis.records import DriverState
+from analysis.run_directory import RunDirectory
+from search.ledger import Ledger
+from search.outbox import Outbox
+from search.plan import make_plan
+from search.replicas import Replicas
+from search.replicate import Replicate
+from search.storage import read_trials
+from search.tune_adapters import Bridge, StopRequest, StudyCallback, StudyScheduler, StudySearcher
+
+TOY = {"step": 0, "val_accuracy": 0.5, "val_loss": 0.7, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 2.0}
+
+
+def ledger_of(tmp_path: Path, **settings: Any) -> tuple[RunDirectory, Ledger]:
+    folder = RunDirectory(tmp_path / "run")
+    if not folder.path.is_dir():
+        folder.write_state(DriverState(id="0123abcd"))
+    plan = make_plan({"spaces": "toy", "trials": 9, "sampler": "random", "set": {"width": 4}, **settings})
+    return folder, Ledger(folder, plan)
+
+
+def config_of(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
+    return {"space": space, "number": number, "config": config, "gate": None, "restore": []}
+
+
+def bridge_of(ledger: Any, **settings: Any) -> Bridge:
+    facts: dict[str, Any] = {"stop_asked": lambda: False, "trial_seconds": None, **settings}
+    return Bridge(ledger, config_of, **facts)
+
+
+def tune_trial(name: str, suggestion: Any, tmp_path: Path, status: str = Trial.RUNNING, max_failures: int = 1) -> Trial:
+    """Tune's own trial of a suggestion."""
+    trial = Trial("none", stub=True, config=suggestion, trial_id=name, max_failures=max_failures)
+    trial.storage = SimpleNamespace(trial_driver_staging_path=str(tmp_path))  # type: ignore[assignment]
+    trial.status = status
+    return trial
+
+
+def test_no_more_trials_are_begun_than_there_is_room_for(tmp_path: Path) -> None:
+    """A proposal that waits for room was drawn without what the others come to meanwhile."""
+    _, ledger = ledger_of(tmp_path)
+    room = 2
+    bridge = bridge_of(ledger, room=lambda: room)
+    assert isinstance(bridge.suggest("a"), dict)
+    assert isinstance(bridge.suggest("b"), dict)
+    assert bridge.suggest("c") is None, "not now"
+    assert ledger.running == 2
+    bridge.end("a", {**TOY, "done": True})
+    assert isinstance(bridge.suggest("c"), dict)
+    room = 3
+    assert isinstance(bridge.suggest("d"), dict)
+
+
+def test_the_search_is_over_when_the_last_trial_has_ended(tmp_path: Path) -> None:
+    """Told so too early, Tune would leave the last trials; never told, it would wait for ever."""
+    _, ledger = ledger_of(tmp_path, trials=2)
+    bridge = bridge_of(ledger)
+    searcher = StudySearcher(bridge)
+    assert isinstance(searcher.suggest("a"), dict)
+    assert isinstance(searcher.suggest("b"), dict)
+    assert searcher.suggest("c") is None
+    bridge.end("a", {**TOY, "done": True})
+    assert searcher.suggest("c") is None, "one still runs"
+    bridge.end("b", {**TOY, "done": True})
+    assert searcher.suggest("c") == Searcher.FINISHED
+    assert ledger.finished_reason == "all 2 trials are done"
+
+
+def test_who_asks_the_search_to_stop_stops_what_runs(tmp_path: Path) -> None:
+    """And what failed meanwhile is left for resume: its worker may have been killed before we were told."""
+    folder, ledger = ledger_of(tmp_path)
+    asked = False
+    bridge = bridge_of(ledger, stop_asked=lambda: asked)
+    stop = StopRequest(bridge)
+    assert isinstance(bridge.suggest("a"), dict)
+    assert not stop.stop_all()
+    asked = True
+    assert stop.stop_all()
+    assert bridge.suggest("b") == Searcher.FINISHED
+    assert [trial.state.name for trial in read_trials(folder)["toy"]] == ["RUNNING"]
+
+
+@pytest.mark.parametrize(("limits", "stops"), [({"gpu_hours": 0.0001}, True), ({"target": 0.4}, False)])
+def test_a_limit_on_time_stops_what_runs_and_no_other_does(tmp_path: Path, limits: dict[str, float], stops: bool) -> None:
+    """A target that was reached lets the others end; a budget that is spent does not."""
+    _, ledger = ledger_of(tmp_path, limits=limits, gpus_per_trial=1.0)
+    bridge = bridge_of(ledger)
+    for name in "ab":
+        assert isinstance(bridge.suggest(name), dict)
+    bridge.end("a", {**TOY, "done": True})
+    bridge.suggest("c")
+    assert ledger.ending is not None
+    assert bridge.stopping() == stops
+    assert (bridge.suggest("d") == Searcher.FINISHED) == stops
+
+
+def test_what_goes_wrong_on_our_side_ends_the_search_and_is_kept(tmp_path: Path) -> None:
+    """Tune would end over an exception too, with all its trials and a traceback of its own."""
+    _, ledger = ledger_of(tmp_path)
+    bridge = bridge_of(ledger)
+    full = OSError(28, "No space left on device")
+
+    def fail(*arguments: Any) -> Any:
+        raise full
+
+    ledger.propose = fail  # type: ignore[method-assign]
+    assert StudySearcher(bridge).suggest("a") == Searcher.FINISHED
+    assert bridge.error is full
+    assert bridge.stopping()
+    bridge.guarded(lambda: 1 / 0)
+    assert bridge.error is full, "the first is the cause"
+
+
+def test_the_pruner_s_word_reaches_tune(tmp_path: Path) -> None:
+    """True is stop; a trial that nobody knows any more is stopped as well."""
+    folder, ledger = ledger_of(tmp_path, pruner="threshold", pruner_options={"lower": 0.6})
+    bridge = bridge_of(ledger)
+    scheduler = StudyScheduler(bridge, 0)
+    strong, weak = (tune_trial(name, bridge.suggest(name), tmp_path) for name in ("strong", "weak"))
+    said = {"strong": {**TOY, "val_accuracy": 0.7}, "weak": {**TOY, "val_accuracy": 0.5}}
+    assert scheduler.on_trial_result(None, strong, said["strong"]) == TrialScheduler.CONTINUE  # type: ignore[arg-type]
+    assert scheduler.on_trial_result(None, weak, said["weak"]) == TrialScheduler.STOP  # type: ignore[arg-type]
+    assert scheduler.on_trial_result(None, tune_trial("unknown", {}, tmp_path), said["strong"]) == TrialScheduler.STOP  # type: ignore[arg-type]
+    assert [record.number for record in folder.records()] == [1]
+
+
+def test_the_end_of_a_trial_is_told_with_all_that_it_left_and_then_let_go(tmp_path: Path) -> None:
+    """Tune keeps every result for as long as the search lasts."""
+    folder, ledger = ledger_of(tmp_path)
+    bridge = bridge_of(ledger)
+    trial = tune_trial("a", bridge.suggest("a"), tmp_path)
+    callback = StudyCallback(bridge, lambda: None)
+    result = {**TOY, "log": "it went well\n", "node": "here"}
+    callback.on_trial_result(1, [trial], trial, result)
+    assert folder.records() == [], "it has not ended"
+    callback.on_trial_result(1, [trial], trial, last := {**result, "step": 1, "done": True, "predictions": [1]})
+    (record,) = folder.records()
+    assert (record.state, record.node, record.steps) == ("COMPLETE", "here", 2)
+    assert folder.text("toy", 0, "log.txt") == "it went well\n"
+    assert not {"log", "predictions"} & set(last)
+
+
+@pytest.mark.parametrize(("limit", "waited", "killed"), [(10.0, 9.0, False), (10.0, 11.0, True), (None, 1e6, False)])
+def test_a_trial_that_takes_too_long_is_killed_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float | None, waited: float, killed: bool
+) -> None:
+    """Its own time counts from when it runs: a worker that still starts has not begun."""
+    folder, ledger = ledger_of(tmp_path)
+    bridge = bridge_of(ledger, trial_seconds=limit)
+    trial = tune_trial("a", bridge.suggest("a"), tmp_path, Trial.PENDING)
+    now, dead = 1000.0, list[Any]()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(ray, "kill", dead.append)
+    trial.temporary_state.ray_actor = "the worker"  # type: ignore[assignment]
+    bridge.kill_overdue([trial])
+    now += 1e6
+    trial.status = Trial.RUNNING
+    bridge.kill_overdue([trial])
+    assert dead == []
+    now += waited
+    for _ in range(2):
+        bridge.kill_overdue([trial])
+    assert dead == (["the worker"] if killed else [])
+    if killed:
+        assert trial.max_failures == 0, "Tune does not start it again"
+        bridge.fail(trial)
+        assert [record.failure for record in folder.records()] == ["not done after 10 s (limits.trial_seconds); its worker was killed"]
+
+
+def test_a_lost_worker_is_said_with_ray_s_own_cause(tmp_path: Path) -> None:
+    """The last failure is the one that ended it."""
+    folder, ledger = ledger_of(tmp_path)
+    bridge = bridge_of(ledger)
+    trial = tune_trial("a", bridge.suggest("a"), tmp_path)
+    causes = tmp_path / "error.txt"
+    causes.write_text("Failure # 1 (at 12:00)\nthe first cause\nFailure # 2 (at 12:01)\nthe second\n cause\n")
+    trial.run_metadata.error_filename = "error.txt"
+    assert Path(str(trial.error_file)) == causes
+    bridge.fail(trial)
+    (record,) = folder.records()
+    assert record.state == "FAIL"
+    assert (record.failure or "").startswith("its worker died: the second")
+
+
+def test_what_goes_into_tune_s_snapshots_is_empty(tmp_path: Path) -> None:
+    """Tune pickles its searcher and scheduler again and again; the study holds open files and thousands of trials."""
+    _, ledger = ledger_of(tmp_path)
+    bridge = bridge_of(ledger)
+    again = pickle.loads(pickle.dumps(StudySearcher(bridge)))
+    assert vars(again._bridge) == {}
+
+
+def test_a_failed_trial_is_tried_again_as_often_as_the_plan_says_also_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One retry too few loses a configuration to a passing fault, one too many runs what always fails."""
+    from search.study import SpaceStudy
+
+    folder, ledger = ledger_of(tmp_path, trials=1, retries=1, limits={"max_failed_in_a_row": 20})
+    bridge = bridge_of(ledger)
+    first = bridge.suggest("a")
+    assert isinstance(first, dict)
+    with monkeypatch.context() as dying:
+        dying.setattr(SpaceStudy, "retry_failed", lambda *arguments: None)
+        bridge.end("a", {"failure": "boom"})
+    _, again = ledger_of(tmp_path, trials=1, retries=1, limits={"max_failed_in_a_row": 20})
+    assert again.states()["WAITING"] == 1
+    _, again = ledger_of(tmp_path, trials=1, retries=1, limits={"max_failed_in_a_row": 20})
+    assert again.states()["WAITING"] == 1, "and not once more"
+    bridge = bridge_of(again)
+    second = bridge.suggest("a")
+    assert isinstance(second, dict)
+    assert (second["config"], second["number"]) == (first["config"], 1)
+    bridge.end("a", {"failure": "boom"})
+    third = bridge.suggest("b")
+    assert isinstance(third, dict)
+    assert third["config"] != first["config"]
+    assert [record.state for record in folder.records()] == ["FAIL", "FAIL"]
+
+
+# --- trials run again with other seeds
+
+
+def again(folder: RunDirectory, ledger: Ledger, said: list[str] | None = None, **wish: int) -> Replicas:
+    lines = said if said is not None else []
+    return Replicas(folder, Replicate(**{"top": 1, "seeds": 2, **wish}), "val_accuracy", 40, ledger.outbox, lines.append)
+
+
+def searched(tmp_path: Path, accuracies: tuple[float, ...]) -> tuple[RunDirectory, Ledger]:
+    folder, ledger = ledger_of(tmp_path)
+    for accuracy in accuracies:
+        proposal = ledger.propose()
+        assert proposal is not None
+        ledger.end(proposal.key, {**TOY, "val_accuracy": accuracy, "done": True})
+    return folder, ledger
+
+
+def test_a_trial_run_again_stands_by_the_mean_of_its_seeds(tmp_path: Path) -> None:
+    """0.5 and 0.75 are 0.625: the better of the two is what luck makes of it, and its own seed's 0.9 does not count."""
+    folder, ledger = searched(tmp_path, (0.9, 0.7, 0.8))
+    said: list[str] = []
+    jobs = again(folder, ledger, said, top=2)
+    for name, accuracy in (("a", 0.5), ("b", 0.75), ("c", 0.875), ("d", 0.625)):
+        bridge = bridge_of(jobs)
+        suggestion = bridge.suggest(name)
+        assert isinstance(suggestion, dict)
+        assert not bridge.report(name, {**TOY, "val_accuracy": 0.1})
+        bridge.end(name, {**TOY, "step": 1, "val_accuracy": accuracy, "done": True})
+    assert bridge.suggest("e") == Searcher.FINISHED
+    by_key = {record.key: record for record in folder.records()}
+    assert by_key["toy/0"].replicas == {41: by_key["toy/0"].replicas[41], 42: by_key["toy/0"].replicas[42]}
+    assert [found["val_accuracy"] for found in by_key["toy/0"].replicas.values()] == [0.5, 0.75]
+    assert {key: record.value("val_accuracy") for key, record in by_key.items()} == {"toy/0": 0.625, "toy/1": 0.7, "toy/2": 0.75}
+    assert said == [
+        "1/4 again with other seeds: toy/0, seed 41: val_accuracy 0.5000",
+        "2/4 again with other seeds: toy/0, seed 42: val_accuracy 0.7500",
+        "3/4 again with other seeds: toy/2, seed 41: val_accuracy 0.8750",
+        "4/4 again with other seeds: toy/2, seed 42: val_accuracy 0.6250",
+    ]
+    facts = [fact for fact, _ in Outbox(folder.outbox).read() if fact["kind"] == "replica"]
+    assert [(fact["of"], fact["seed"], fact["number"], fact["metrics"]["val_accuracy"], fact["seconds"]) for fact in facts] == [
+        (0, 41, 0, 0.5, 4.0),
+        (0, 42, 1, 0.75, 4.0),
+        (2, 41, 2, 0.875, 4.0),
+        (2, 42, 3, 0.625, 4.0),
+    ]
+    assert [len(fact["history"]) for fact in facts] == [2] * 4
+
+
+def test_the_mean_of_a_loss_is_its_mean_too(tmp_path: Path) -> None:
+    """And the smaller one comes first."""
+    from analysis.leaderboard import ranked, rows
+
+    folder, ledger = searched(tmp_path, (0.9, 0.8))
+    jobs = again(folder, ledger, top=2)
+    for loss in (0.25, 0.75, 0.375, 0.5):
+        job = jobs.propose()
+        assert job is not None
+        jobs.end(job.key, {**TOY, "val_loss": loss, "done": True})
+    records = folder.records()
+    assert [record.value("val_loss") for record in records] == [0.5, 0.4375]
+    assert [record.number for record in ranked(records, "val_loss")] == [1, 0]
+    first = rows(records, "val_loss", {})[0]["replicas"]
+    assert (first["mean"], first["seeds"]) == (0.4375, [41, 42])
+    assert first["spread"] == pytest.approx(0.08838834764831845)  # of 0.375 and 0.5: 0.125 / √2
+
+
+def test_a_second_wish_runs_what_the_first_has_not(tmp_path: Path) -> None:
+    """What was done is not done again, what failed is, and each keeps its number; a step that is there is not written again."""
+    folder, ledger = searched(tmp_path, (0.9,))
+    jobs = again(folder, ledger)
+    first, second = jobs.propose(), jobs.propose()
+    assert first is not None
+    assert second is not None
+    jobs.end(first.key, {**TOY, "done": True})
+    jobs.report(second.key, TOY)
+    jobs.end(second.key, {"failure": "boom"})
+    jobs.end(second.key, {**TOY, "done": True})  # Tune may tell an end twice
+    assert folder.replicas.record("toy", 1).state == "FAIL"  # type: ignore[union-attr]
+    more = again(folder, ledger, seeds=3)
+    seen = []
+    while (job := more.propose()) is not None:
+        seen.append(job.number)
+        assert not more.report(job.key, TOY)
+        more.end(job.key, {**TOY, "step": 1, "done": True})
+    assert seen == [1, 2]
+    assert [[row["step"] for row in folder.replicas.steps("toy", number)] for number in range(3)] == [[0], [0, 1], [0, 1]]
+    assert sorted(folder.records()[0].replicas) == [41, 42, 43]
+    told = [fact["number"] for fact, _ in Outbox(folder.outbox).read() if fact["kind"] == "replica"]
+    assert told == [0, 1, 1, 2]
+
+
+def test_an_end_that_was_written_and_not_told_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow must hear of every replica, also of one whose driver died before it could say so."""
+    folder, ledger = searched(tmp_path, (0.9,))
+    jobs = again(folder, ledger)
+    job = jobs.propose()
+    assert job is not None
+    with monkeypatch.context() as dying:
+        dying.setattr(Replicas, "_tell", lambda *arguments: None)
+        jobs.end(job.key, {**TOY, "done": True})
+    for _ in range(2):
+        again(folder, ledger)
+        told = [(fact["number"], fact["seed"]) for fact, _ in Outbox(folder.outbox).read() if fact["kind"] == "replica"]
+        assert told == [(0, 41)]

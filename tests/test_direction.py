@@ -1,0 +1,357 @@
+"""Which way is better: whatever ranks, with an accuracy and with a loss, on the same trials turned upside down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from analysis.records import DriverState, TrialRecord
+from analysis.run_directory import RunDirectory
+from search.importance import judge
+from search.ledger import Ledger
+from search.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
+from search.limits import Bound, Limits, Standing, ending
+from search.networks import how
+from search.plan import Plan, make_plan
+from search.replicas import Replicas
+from search.replicate import Replicate
+from search.status import best_of, read_status
+from search.storage import read_trials
+from search.tally import KEPT_PREDICTIONS, Tally
+from spaces import get_space
+from trainables.checkpoint import write_state
+from trainables.files import write_whole
+
+GOODNESS = [0.5, 0.75, 0.625, 0.875, 0.25]
+"""Of trials in the order they end; the fourth is the best, then the second, the third, the first and the fifth."""
+ORDER = [3, 1, 2, 0, 4]
+
+both_ways = pytest.mark.parametrize("objective", ["val_accuracy", "val_loss"])
+
+
+def value_of(objective: str, goodness: float) -> float:
+    """The accuracy of a trial that is so good, or its loss."""
+    return goodness if objective == "val_accuracy" else 1 - goodness
+
+
+def plan_of(objective: str, **settings: Any) -> Plan:
+    return make_plan({"spaces": "toy", "trials": 30, "sampler": "random", "objective": objective, "name": "run", **settings})
+
+
+def record(number: int, objective: str, goodness: float, **changes: Any) -> TrialRecord:
+    """A record in which the other metric says the opposite, so that whoever looks at the wrong one is found out."""
+    other = "val_loss" if objective == "val_accuracy" else "val_accuracy"
+    metrics = {objective: value_of(objective, goodness), other: value_of(other, 1 - goodness)}
+    facts = {"space": "toy", "number": number, "state": "COMPLETE", "config": {"k": 1}, "started": 10.0 * number, "seconds": 1.0}
+    return TrialRecord(**{**facts, "metrics": metrics, **changes})
+
+
+def run_of(tmp_path: Path, plan: Plan) -> RunDirectory:
+    folder = RunDirectory(tmp_path / "run")
+    folder.write_state(DriverState(id="0123abcd"))
+    write_whole(folder.plan_file, plan.to_yaml())
+    return folder
+
+
+def finished(ledger: Ledger, objective: str, goodness: list[float]) -> int:
+    """End one trial after another until no more are wanted; how many were."""
+    done = 0
+    while done < len(goodness) and (proposal := ledger.propose()) is not None:
+        metrics = record(done, objective, goodness[done]).metrics
+        ledger.end(proposal.key, {"step": 0, **metrics, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 0.1, "done": True})
+        done += 1
+    ledger.look()
+    return done
+
+
+@both_ways
+def test_the_count_knows_the_best(objective: str) -> None:
+    """What the progress line, the status and MLflow call the best so far."""
+    tally, best = Tally(plan_of(objective)), []
+    for number, goodness in enumerate(GOODNESS):
+        tally.count(record(number, objective, goodness))
+        assert tally.best is not None
+        best.append(tally.best.number)
+    assert best == [0, 1, 1, 3, 3]
+
+
+@both_ways
+def test_what_breaks_a_constraint_failed_or_was_pruned_is_never_the_best(objective: str) -> None:
+    """The best must be one that can be taken."""
+    tally = Tally(plan_of(objective))
+    tally.count(record(0, objective, 0.9, violations=("model_mb 90 is not at most 80",)))
+    tally.count(record(1, objective, 0.95, state="PRUNED"))
+    tally.count(record(2, objective, 0.99, state="FAIL", metrics={}))
+    assert tally.best is None
+    tally.count(record(3, objective, 0.1))
+    assert tally.best is not None
+    assert tally.best.number == 3
+    assert (tally.done, tally.counts) == (3, {"COMPLETE": 2, "PRUNED": 1, "FAIL": 1})
+
+
+@both_ways
+def test_predictions_are_kept_of_those_among_the_best_when_they_ended(objective: str) -> None:
+    """The confusion matrix of the best is drawn from them; those of the worst would only fill the disk."""
+    tally = Tally(plan_of(objective))
+    first = [0.5 + 0.01 * n for n in range(KEPT_PREDICTIONS)]  # the worst of them is 0.5
+    assert all(tally.among_best(value_of(objective, goodness)) for goodness in first)
+    assert not tally.among_best(value_of(objective, 0.4))
+    assert tally.among_best(value_of(objective, 0.9)), "which pushes out 0.5"
+    assert not tally.among_best(value_of(objective, 0.505))
+    assert tally.among_best(value_of(objective, 0.515)), "which pushes out 0.51"
+
+
+@both_ways
+def test_a_plateau_is_a_stretch_without_enough_gain(tmp_path: Path, objective: str) -> None:
+    """A gain of 0.0625 is none where 0.125 is asked for, and small ones add up from the last that counted."""
+    plan = plan_of(objective, limits={"plateau": {"trials": 3, "gain": 0.125}})
+    goodness = [0.25, 0.3125, 0.4375, 0.5, 0.5, 0.53125, 0.9]
+    ledger = Ledger(run_of(tmp_path, plan), plan)
+    assert finished(ledger, objective, goodness) == 6
+    assert "no gain of more than 0.125 in 3 trials" in ledger.finished_reason
+
+
+@both_ways
+def test_a_target_is_reached_by_what_is_as_good_and_not_by_what_is_worse(tmp_path: Path, objective: str) -> None:
+    """A search that stops too early has found nothing, one that does not stop costs money."""
+    plan = plan_of(objective, limits={"target": value_of(objective, 0.875)})
+    ledger = Ledger(run_of(tmp_path, plan), plan)
+    assert finished(ledger, objective, [0.25, 0.75, 0.5, 0.875, 0.9]) == 4
+    assert f"target {value_of(objective, 0.875):g} reached" in ledger.finished_reason
+
+
+@both_ways
+def test_the_study_follows_the_objective_its_own_way(tmp_path: Path, objective: str) -> None:
+    """A sampler and a pruner read the direction from the study."""
+    plan = plan_of(objective)
+    folder = run_of(tmp_path, plan)
+    finished(Ledger(folder, plan), objective, GOODNESS)
+    backend = optuna.storages.journal.JournalFileBackend(str(folder.journal))
+    study = optuna.load_study(study_name="toy", storage=optuna.storages.JournalStorage(backend))
+    assert study.direction.name == ("MAXIMIZE" if objective == "val_accuracy" else "MINIMIZE")
+    assert study.best_trial.number == 3
+    assert [trial.value for trial in study.trials] == [value_of(objective, goodness) for goodness in GOODNESS]
+
+
+@both_ways
+def test_two_objectives_have_two_directions(tmp_path: Path, objective: str) -> None:
+    """Accuracy up and size down, in the plan's order."""
+    plan = plan_of(objective, tradeoff=["model_mb"])
+    folder = run_of(tmp_path, plan)
+    Ledger(folder, plan)
+    backend = optuna.storages.journal.JournalFileBackend(str(folder.journal))
+    study = optuna.load_study(study_name="toy", storage=optuna.storages.JournalStorage(backend))
+    first = "MAXIMIZE" if objective == "val_accuracy" else "MINIMIZE"
+    assert [direction.name for direction in study.directions] == [first, "MINIMIZE"]
+    assert study.metric_names == [objective, "model_mb"]
+
+
+@both_ways
+def test_a_weak_trial_is_pruned_and_a_strong_one_is_not(tmp_path: Path, objective: str) -> None:
+    """Stopping the best is the one mistake a search cannot mend."""
+    plan = plan_of(objective, pruner="median", pruner_options={"n_startup_trials": 3})
+    folder = run_of(tmp_path, plan)
+    ledger = Ledger(folder, plan)
+    stopped = []
+    for goodness in (0.5, 0.6, 0.4, 0.9, 0.1):
+        proposal = ledger.propose()
+        assert proposal is not None
+        said = {"step": 0, **record(0, objective, goodness).metrics, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 0.1}
+        stopped.append(ledger.report(proposal.key, said))
+        ledger.end(proposal.key, {**said, "step": 1, "done": True})
+    assert stopped == [False, False, False, False, True]
+    assert [found.state for found in folder.records()] == ["COMPLETE"] * 4 + ["PRUNED"]
+
+
+@both_ways
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_a_sampler_that_learns_goes_where_it_is_better(tmp_path: Path, objective: str, sampler: str) -> None:
+    """Told the wrong way round, it would crowd where every trial is bad."""
+    plan = plan_of(objective, sampler=sampler, trials=60, sampler_options={"n_startup_trials": 10}, set={"optimiser": "adam"})
+    folder = run_of(tmp_path, plan)
+    ledger = Ledger(folder, plan)
+    qualities = []
+    while (proposal := ledger.propose()) is not None:
+        qualities.append(float(proposal.config["quality"]))
+        metrics = record(0, objective, qualities[-1]).metrics
+        ledger.end(proposal.key, {"step": 0, **metrics, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 0.1, "done": True})
+    assert len(qualities) == 60
+    assert sorted(qualities[-20:])[10] > 0.75, "half of the last twenty are among the best quarter of all that could be drawn"
+
+
+@both_ways
+def test_status_tells_the_best_also_of_a_driver_that_died(tmp_path: Path, objective: str) -> None:
+    """From a note and what ended after it, and from records alone."""
+    plan = plan_of(objective)
+    folder = run_of(tmp_path, plan)
+    ledger = Ledger(folder, plan)
+    finished(ledger, objective, GOODNESS[:2])
+    noted = DriverState(id="0123abcd", trials=ledger.states(), best=best_of(ledger.tally.best))
+    finished(ledger, objective, GOODNESS[2:])
+    for state in (DriverState(id="0123abcd"), noted):
+        folder.write_state(state)
+        found = read_status(folder)
+        assert (found["state"], found["best"]["trial"], found["best"][objective]) == ("interrupted", "toy/3", value_of(objective, 0.875))
+
+
+@both_ways
+def test_the_best_are_those_that_are_run_again(tmp_path: Path, objective: str) -> None:
+    """The two best, each with the seeds after the search's own."""
+    plan = plan_of(objective)
+    folder = run_of(tmp_path, plan)
+    ledger = Ledger(folder, plan)
+    finished(ledger, objective, GOODNESS)
+    jobs = Replicas(folder, Replicate(top=2, seeds=2), objective, 5, ledger.outbox, lambda line: None)
+    shared = jobs.tune_config({"seed": 5})
+    seen = []
+    while (job := jobs.propose()) is not None:
+        seen.append((job.config, shared(job.space, job.number, job.config)["seed"]))
+    best, second = (folder.records()[number].config for number in ORDER[:2])
+    assert seen == [(best, 6), (best, 7), (second, 6), (second, 7)]
+
+
+@both_ways
+def test_checkpoints_are_kept_of_the_best(tmp_path: Path, objective: str) -> None:
+    """Networks are exported from them."""
+    folder = RunDirectory(tmp_path / "run")
+    for number, goodness in enumerate(GOODNESS):
+        folder.write_record(record(number, objective, goodness), "", None, None)
+        write_state(folder.path / "tune" / f"toy-{number:05d}.session-1" / "checkpoint_000000", 1, {})
+        weights = folder.weights("toy", number)
+        weights.mkdir()
+        (weights / "best.safetensors").write_bytes(b"0")
+    clear_checkpoints(folder, [objective])
+    assert KEPT_CHECKPOINTS == 3
+    assert [number for number in range(5) if checkpoints(folder, "toy", number)] == sorted(ORDER[:3])
+    assert [number for number in range(5) if folder.weights("toy", number).is_dir()] == sorted(ORDER[:3])
+
+
+@both_ways
+def test_networks_keep_the_epoch_that_is_better(tmp_path: Path, objective: str) -> None:
+    """The trainer is told which way its objective goes."""
+    told = how(plan_of(objective, spaces="cnn", dataset="digits"), RunDirectory(tmp_path / "run"))
+    assert (told.objective, told.maximize) == (objective, objective == "val_accuracy")
+
+
+@both_ways
+def test_importance_asks_what_sets_the_best_apart(objective: str) -> None:
+    """Only the best differ in ``optimiser``; the worst differ in ``width``: asked the wrong way round, width is named."""
+    space = get_space("toy")
+    distributions = {p.name: p.domain for p in space.parameters if p.name in ("width", "rate")}
+    assert set(distributions) == {"width", "rate"}
+    study = optuna.create_study()
+    for nth in range(60):
+        rate, width = 0.1 + (nth * 37 % 60) / 60, 1 + (nth * 17 % 60)
+        goodness = 0.9 + rate / 100 if rate > 0.9 else 0.5 - (0.4 if width > 54 else 0.0) + nth / 10000
+        study.add_trial(
+            optuna.create_trial(
+                params={"rate": rate, "width": width},
+                distributions={
+                    "rate": optuna.distributions.FloatDistribution(0.1, 2.0, log=True),
+                    "width": optuna.distributions.IntDistribution(1, 64),
+                },
+                value=value_of(objective, goodness),
+            )
+        )
+    found = judge(space, study.trials, [objective])
+    assert found.method == "PED-ANOVA"
+    assert found.shares["rate"] > found.shares["width"]
+
+
+# --- constraints
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "excess"),
+    [
+        ({"max": 2.0}, 2.5, 0.5),
+        ({"max": 2.0}, 2.0, 0.0),
+        ({"max": 2.0}, 1.5, -0.5),
+        ({"min": 2.0}, 1.5, 0.5),
+        ({"min": 2.0}, 2.5, -0.5),
+        ({"min": 1.0, "max": 2.0}, 2.25, 0.25),
+        ({"min": 1.0, "max": 2.0}, 0.25, 0.75),
+        ({"min": 1.0, "max": 2.0}, 1.5, -0.5),
+    ],
+)
+def test_excess_is_how_far_a_value_is_out_of_bounds(bound: dict[str, float], value: float, excess: float) -> None:
+    """As Optuna counts it: above 0 is broken, and the worse the larger."""
+    assert Bound(**bound).excess(value) == excess
+
+
+@pytest.mark.parametrize(
+    ("bound", "widths", "kept"),
+    [({"max": 10.0}, (20, 21), [True, False]), ({"min": 10.0}, (19, 20), [False, True])],  # 20² / 40 is 10
+)
+def test_a_trial_out_of_bounds_is_not_run(tmp_path: Path, bound: dict[str, float], widths: tuple[int, int], kept: list[bool]) -> None:
+    """What lies on the bound is within it."""
+    for width, run in zip(widths, kept, strict=True):
+        plan = plan_of("val_accuracy", constraints={"model_mb": bound}, set={"width": width}, limits={"max_infeasible": 0})
+        folder = run_of(tmp_path / str(width), plan)
+        ledger = Ledger(folder, plan)
+        assert (ledger.propose() is not None) == run
+        if not run:
+            (record_,) = folder.records()
+            assert (record_.state, record_.infeasible, record_.pruned_by) == ("PRUNED", True, "a constraint")
+            assert (ledger.tally.done, ledger.tally.infeasible) == (0, 1), "what was never run does not count"
+            (trial,) = read_trials(folder)["toy"]
+            assert trial.constraints == {"model_mb": abs(width**2 / 40 - 10)}
+
+
+@pytest.mark.parametrize("objective", ["val_accuracy", "val_loss"])
+def test_a_trial_that_turns_out_to_break_a_constraint_counts_and_is_not_the_best(tmp_path: Path, objective: str) -> None:
+    """It was run, so it counts; and the sampler hears how far it was out of bounds."""
+    plan = plan_of(objective, constraints={"latency_ms": {"max": 2.0}})
+    folder = run_of(tmp_path, plan)
+    ledger = Ledger(folder, plan)
+    for goodness, latency in ((0.9, 2.5), (0.5, 2.0), (0.6, 1.5)):
+        proposal = ledger.propose()
+        assert proposal is not None
+        metrics = record(0, objective, goodness).metrics
+        ledger.end(proposal.key, {"step": 0, **metrics, "model_mb": 1.0, "latency_ms": latency, "seconds": 0.1, "done": True})
+    assert ledger.tally.best is not None
+    assert (ledger.tally.best.number, ledger.tally.done) == (2, 3)
+    assert [found.violations for found in folder.records()] == [("latency_ms 2.5 is not at most 2",), (), ()]
+    assert [trial.constraints["latency_ms"] for trial in read_trials(folder)["toy"]] == [0.5, 0.0, -0.5]
+
+
+# --- when a search ends
+
+
+def standing(**changes: Any) -> Standing:
+    facts: dict[str, Any] = {
+        "trials": 200, "done": 5, "seconds": 10.0, "gpu_hours": 0.5, "best": 0.5, "reached": False, "since_gain": 1, "failed": 0,
+        "failed_in_a_row": 0, "infeasible": 0,
+    }  # fmt: skip
+    return Standing(**{**facts, **changes})
+
+
+@pytest.mark.parametrize(
+    ("limits", "last", "first"),
+    [
+        ({}, {"done": 199}, {"done": 200}),
+        ({}, {"failed": 20}, {"failed": 21}),
+        ({}, {"failed": 10, "trials": 20}, {"failed": 11, "trials": 20}),
+        ({"max_failed": 0}, {"failed": 0}, {"failed": 1}),
+        ({"max_failed": 3}, {"failed": 3}, {"failed": 4}),
+        ({}, {"failed": 7, "failed_in_a_row": 7}, {"failed": 8, "failed_in_a_row": 8}),
+        ({"max_failed_in_a_row": 1, "max_failed": 9}, {"failed": 0}, {"failed": 1, "failed_in_a_row": 1}),
+        ({}, {"infeasible": 1000}, {"infeasible": 1001}),
+        ({"max_infeasible": 0}, {"infeasible": 0}, {"infeasible": 1}),
+        ({"seconds": 60}, {"seconds": 59.9}, {"seconds": 60.0}),
+        ({"gpu_hours": 1}, {"gpu_hours": 0.99}, {"gpu_hours": 1.0}),
+        ({"plateau": {"trials": 3}}, {"since_gain": 2}, {"since_gain": 3}),
+        ({"plateau": {"trials": 3}}, {"since_gain": 3, "best": None}, {"since_gain": 3}),
+        ({"target": 0.5}, {"reached": False}, {"reached": True}),
+    ],
+)
+def test_a_search_goes_on_up_to_its_limit_and_not_beyond(limits: dict[str, Any], last: dict[str, Any], first: dict[str, Any]) -> None:
+    """One too early or too late is another search."""
+    assert ending(Limits(**limits), standing(**last)) is None
+    found = ending(Limits(**limits), standing(**first))
+    assert found is not None
+    assert found.at_once == bool({"seconds", "gpu_hours"} & set(limits)), "a limit on time stops what runs"
+    assert found.gave_up == bool({"failed", "infeasible"} & set(first)), "the others have succeeded"
