@@ -17,10 +17,10 @@ from typing import Protocol
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from analysis.bundle_facts import FORMAT, BundleError, BundleFacts, write_facts
+from analysis.bundle_facts import FORMAT, BundleError, BundleFacts, as_written, write_facts
 from analysis.bundle_knn import Float64, Int64, read_knn
 from spaces import get_space
-from spaces.errors import on_one_line
+from spaces.errors import echo, on_one_line
 from trainables.data import Images
 from trainables.files import write_whole
 
@@ -63,23 +63,37 @@ def read_facts(folder: Path) -> BundleFacts:
     Raises:
         BundleError: with the reason why it cannot be trusted or read.
     """
+    facts, content = _facts(folder)
+    _check_digest(folder, facts, content)
+    return facts
+
+
+def _facts(folder: Path) -> tuple[BundleFacts, bytes]:
+    """bundle.json, read and as it stands; its digest is left to be compared last, so that what is plainly wrong is named first."""
     if not (folder / "bundle.json").is_file():
         raise BundleError(f"{folder}: no bundle here (no bundle.json); make one with visiontune export RUN --out DIR")
     try:
-        raw = json.loads((folder / "bundle.json").read_bytes())
+        content = (folder / "bundle.json").read_bytes()
+        raw = json.loads(content)
         if isinstance(raw, dict) and raw.get("format") != FORMAT:
-            raise BundleError(f"{folder}: bundle format must be {FORMAT}, but got {raw.get('format')!r}; use the visiontune that wrote it")
+            got = echo(raw.get("format"))
+            raise BundleError(f"{folder}: bundle format must be {FORMAT}, but got {got}; use the visiontune that wrote it")
         facts = BundleFacts.model_validate(raw)
         facts = facts.model_copy(update={"config": get_space(facts.space).check(facts.config)})
-    except (ValidationError, ValueError, OSError) as error:
+    except (ValidationError, ValueError, RecursionError, OSError) as error:
         if isinstance(error, BundleError):
             raise
-        raise BundleError(f"{folder}: not a whole bundle ({on_one_line(error)})") from error
+        raise BundleError(f"{folder}: not a whole bundle (bundle.json: {on_one_line(error)})") from error
     if len(set(facts.classes)) != len(facts.classes):
         raise BundleError(f"{folder}: bundle.json names a class twice")
     if (facts.kind == "cnn") != get_space(facts.space).trains:
         raise BundleError(f"{folder}: bundle.json calls space {facts.space} a {facts.kind}")
-    return facts
+    return facts, content
+
+
+def _check_digest(folder: Path, facts: BundleFacts, content: bytes) -> None:
+    if not as_written(content, facts):
+        raise BundleError(f"{folder}: bundle.json is not the file that was exported (SHA-256 differs); export it again")
 
 
 def read_bundle(folder: Path) -> Model:
@@ -88,7 +102,13 @@ def read_bundle(folder: Path) -> Model:
     Raises:
         BundleError: with the reason why it cannot be trusted or read.
     """
-    facts = read_facts(folder)
+    facts, manifest = _facts(folder)
+    model = _model(folder, facts)
+    _check_digest(folder, facts, manifest)
+    return model
+
+
+def _model(folder: Path, facts: BundleFacts) -> Model:
     try:
         content = (folder / "model.safetensors").read_bytes()
         if hashlib.sha256(content).hexdigest() != facts.model_sha256:
@@ -98,7 +118,7 @@ def read_bundle(folder: Path) -> Model:
 
             return read_cnn(folder, facts, content)
         return read_knn(folder, facts, content)
-    except (ValueError, OSError, SafetensorError) as error:
+    except (ValueError, RecursionError, OSError, SafetensorError) as error:
         if isinstance(error, BundleError):
             raise
-        raise BundleError(f"{folder}: not a whole bundle ({on_one_line(error)})") from error
+        raise BundleError(f"{folder}: not a whole bundle (model.safetensors: {on_one_line(error)})") from error

@@ -17,6 +17,7 @@ from trainables.cnn import weights
 from trainables.cnn.images import stack
 from trainables.cnn.models import build
 from trainables.cnn.training import DTYPES
+from trainables.cnn.use import Use
 from trainables.data import Images
 
 TOLERANCE = 0.005
@@ -36,7 +37,7 @@ class CnnModel:
     facts: BundleFacts
     file: bytes
     net: nn.Module
-    use: weights.Use
+    use: Use
 
     @property
     def how_tested(self) -> str:
@@ -88,5 +89,5 @@ def read_cnn(folder: Path, facts: BundleFacts, content: bytes) -> CnnModel:
     return CnnModel(facts, content, net.eval(), use)
 
 
-def _device(use: weights.Use) -> torch.device:
+def _device(use: Use) -> torch.device:
     return torch.device("cuda" if use.device == "cuda" and torch.cuda.is_available() else "cpu")

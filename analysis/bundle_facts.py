@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from spaces.errors import UserError
+from trainables.cnn.use import LEAST_STD
 from trainables.files import write_whole
 
 FORMAT = 1
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Side = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class BundleError(UserError):
@@ -23,11 +28,11 @@ class Measured(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     split: str
-    n: int
+    n: Count
     scheme: str
-    accuracy: float
-    balanced_accuracy: float
-    macro_f1: float
+    accuracy: Share
+    balanced_accuracy: Share
+    macro_f1: Share
 
 
 class Replicated(BaseModel):
@@ -36,8 +41,8 @@ class Replicated(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seeds: tuple[int, ...] = Field(min_length=1)
-    mean: float
-    spread: float
+    mean: Share
+    spread: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Preprocessing(BaseModel):
@@ -50,10 +55,10 @@ class Preprocessing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     color: Literal["grey", "rgb"]
-    max_side: int = Field(ge=1)
-    size: int | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    max_side: Side
+    size: Side | None = None
+    mean: tuple[Annotated[float, Field(ge=0, le=255)], ...] = ()
+    std: tuple[Annotated[float, Field(ge=LEAST_STD, le=255)], ...] = ()
 
 
 class BundleFacts(BaseModel):
@@ -64,6 +69,7 @@ class BundleFacts(BaseModel):
         replicas: how it did there under other seeds, which the search tried at its end.
         refit: it was trained again afterwards, on the validation images too.
         history: a network's metrics, epoch by epoch.
+        facts_sha256: of bundle.json with nothing in this place; empty in bundles of versions that had none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,8 +83,8 @@ class BundleFacts(BaseModel):
     val: Measured
     replicas: Replicated | None = None
     test: Measured | None
-    test_evaluations: int
-    seed: int
+    test_evaluations: Count
+    seed: Annotated[int, Field(ge=0, lt=2**64)]
     versions: dict[str, str]
     dataset: str
     fingerprint: str
@@ -87,7 +93,17 @@ class BundleFacts(BaseModel):
     model_sha256: str
     refit: bool = False
     history: tuple[dict[str, float], ...] = ()
+    facts_sha256: str = ""
 
 
 def write_facts(folder: Path, facts: BundleFacts) -> None:
-    write_whole(folder / "bundle.json", facts.model_dump_json(indent=1))
+    """Write bundle.json, with the digest of itself."""
+    plain = facts.model_copy(update={"facts_sha256": ""}).model_dump_json(indent=1)
+    digest = hashlib.sha256(plain.encode()).hexdigest()
+    write_whole(folder / "bundle.json", facts.model_copy(update={"facts_sha256": digest}).model_dump_json(indent=1))
+
+
+def as_written(content: bytes, facts: BundleFacts) -> bool:
+    """Whether the bundle.json that ``facts`` were read from is to the byte what was written; True where no digest was."""
+    digest = facts.facts_sha256.encode()
+    return not digest or hashlib.sha256(content.replace(digest, b"", 1)).hexdigest().encode() == digest

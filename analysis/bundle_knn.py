@@ -21,6 +21,8 @@ from trainables.data import Images
 from trainables.knn.neighbours import Neighbours, nearest_neighbours, votes_by_k
 from trainables.knn.norms import Floats
 from trainables.knn.pipeline import CONFIG_TYPES, KnnConfig, bag_stage, counts_stage, tiny_stage
+from trainables.knn.regions import REGIONS
+from trainables.knn.sift import DESCRIPTOR
 from trainables.stages import Stage, compute
 
 Float64 = npt.NDArray[np.float64]
@@ -100,7 +102,23 @@ def read_knn(folder: Path, facts: BundleFacts, content: bytes) -> KnnModel:
         raise BundleError(f"{folder}: features must be finite floats and labels int64, but got {features.dtype} and {labels.dtype}")
     if labels.min() < 0 or labels.max() >= len(facts.classes) or (facts.space == "bag-of-sift") != (vocabulary is not None):
         raise BundleError(f"{folder}: model.safetensors does not fit bundle.json (labels or vocabulary)")
+    if vocabulary is not None and (vocabulary.ndim != 2 or vocabulary.shape[1] != DESCRIPTOR or not len(vocabulary)):
+        raise BundleError(f"{folder}: a vocabulary has {DESCRIPTOR} columns, but model.safetensors holds {vocabulary.shape}")
     words = None if vocabulary is None else vocabulary.shape[:1]
     if bool(config.get("idf")) != (weights is not None) or (weights is not None and weights.shape != words):
         raise BundleError(f"{folder}: model.safetensors does not fit bundle.json (weights of words)")
-    return KnnModel(facts, features, labels, vocabulary, weights)
+    model = KnnModel(facts, features, labels, vocabulary, weights)
+    wanted, got = _columns(model.config, vocabulary), features.shape[1]
+    if got != wanted:
+        raise BundleError(f"{folder}: this configuration's features have {wanted:,} columns, but model.safetensors holds {got:,}")
+    for name, array in (("vocabulary", vocabulary), ("weights", weights)):
+        if array is not None and not (array.dtype.kind == "f" and np.isfinite(array).all()):
+            raise BundleError(f"{folder}: {name} in model.safetensors must be finite numbers")
+    return model
+
+
+def _columns(config: KnnConfig, vocabulary: npt.NDArray[np.float32] | None) -> int:
+    """How many numbers describe an image."""
+    if isinstance(config, TinyImageConfig) or vocabulary is None:
+        return int(config.size**2) if isinstance(config, TinyImageConfig) else 0
+    return len(vocabulary) * REGIONS[config.regions]

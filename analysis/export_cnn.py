@@ -20,6 +20,7 @@ from trainables.cnn import weights
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import stack
 from trainables.cnn.run import BEST, LAST, make_run
+from trainables.cnn.use import Use
 from trainables.data import Dataset
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
@@ -74,7 +75,7 @@ def _model(
     record: TrialRecord,
     dataset: Dataset,
     file: bytes,
-    use: weights.Use,
+    use: Use,
     *,
     history: tuple[dict[str, float], ...],
     refit: bool,

@@ -11,6 +11,7 @@ from analysis.metrics import METRICS
 from analysis.records import TrialRecord
 from analysis.run_directory import RunError
 from spaces import SPACES
+from spaces.errors import echo
 
 
 def ranked(records: Iterable[TrialRecord], objective: str = "val_accuracy") -> list[TrialRecord]:
@@ -44,7 +45,7 @@ def find_record(records: list[TrialRecord], trial: str) -> TrialRecord:
     if found:
         raise RunError(f"trial {trial} is in several spaces; ask for {' or '.join(r.key for r in found)}")
     known = ", ".join(r.key for r in records[:5]) or "none"
-    raise RunError(f"no finished trial {trial!r}; finished are {known}{' …' if len(records) > 5 else ''}")
+    raise RunError(f"no finished trial {echo(trial)}; finished are {known}{' …' if len(records) > 5 else ''}")
 
 
 def chosen_record(records: list[TrialRecord], objective: str, trial: str | None, otherwise: str) -> TrialRecord:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 
+from spaces.errors import echo
 from trainables.remote import is_uri
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def run(
 ) -> int:
     """Run a search, from a plan or from options."""
     from search.plan import make_plan, read_plan
+    from search.yaml_text import read_yaml
 
     settings: dict[str, Any] = read_plan(plan).model_dump(exclude_unset=True) if plan else {}
     given = {
@@ -114,7 +115,7 @@ def run(
     keys = {"--set": "set", "--pruner-option": "pruner_options", "--sampler-option": "sampler_options", "--limit": "limits"}
     for option, texts in pairs.items():
         read = key_values(texts or [], option)
-        values = read if option == "--set" else {name: yaml.safe_load(text) for name, text in read.items()}
+        values = read if option == "--set" else {name: read_yaml(text, f"{option} {name}", "value") for name, text in read.items()}
         if values:
             settings[keys[option]] = {**settings.get(keys[option], {}), **values}
     trained = {"epochs": epochs, "start_from": str(init) if init else None, "cpus_per_trial": cpus_per_trial}
@@ -175,7 +176,7 @@ def key_values(pairs: list[str], option: str) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key or not value:
-            raise typer.BadParameter(f"{option} wants KEY=VALUE, but got {pair!r}")
+            raise typer.BadParameter(f"{option} wants KEY=VALUE, but got {echo(pair)}")
         settings[key.strip()] = value.strip()
     return settings
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from spaces.errors import UserError, on_one_line
+from search.yaml_text import YamlError, read_yaml
+from spaces.errors import UserError
 
 ENVIRONMENT = re.compile(r"(?:^|\s)(?:--env|-e|export)[\s=]+([A-Za-z_]\w*)=(\S+)")
 
@@ -105,11 +104,11 @@ def read(path: Path) -> dict[str, Any]:
         UserError: if it is missing or no YAML mapping.
     """
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path.read_bytes(), "it")
     except OSError as error:
         raise UserError(f"no cluster file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no YAML file: {on_one_line(error)}") from error
+    except YamlError as error:
+        raise UserError(f"{path} is no YAML file: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} must hold settings by name, but holds {type(config).__name__}")
     return config

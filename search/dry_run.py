@@ -19,11 +19,13 @@ from trainables.sizes import known_before
 from trainables.stage_registry import STAGE_CPUS
 
 SHOWN = 20
-"""Configurations printed in a terminal; ``--json`` gives all."""
+"""Configurations printed in a terminal."""
+DRAWN = 1000
+"""Configurations that ``--json`` gives at most: what a dry run costs does not grow with the number of trials."""
 
 
 def dry_run(plan: Plan, as_json: bool) -> None:
-    """Print the dataset's facts, what a trial asks for, and as many random configurations as there would be trials."""
+    """Print the dataset's facts, what a trial asks for, and random configurations: as many as trials, up to a limit."""
     plan = with_start(plan)
     check_combination(plan)
     facts: dict[str, Any] = {"dataset": plan.dataset, **(_images(plan) if plan.needs_images else {})}
@@ -31,7 +33,7 @@ def dry_run(plan: Plan, as_json: bool) -> None:
     generator = random.Random(plan.seed)
     configs = [
         {"space": space.name, **space.sample(lambda _, domain: _draw(generator, domain))}
-        for space in (spaces[i % len(spaces)] for i in range(plan.trials))
+        for space in (spaces[i % len(spaces)] for i in range(min(plan.trials, DRAWN if as_json else SHOWN)))
     ]
     cores = len(os.sched_getaffinity(0))
     cpus = {space.name: Capacity.of(plan, cores).asks(space.name)["CPU"] for space in spaces}
@@ -45,11 +47,9 @@ def dry_run(plan: Plan, as_json: bool) -> None:
         return
     for name, value in facts.items():
         print(f"{name:20} {value}")
-    print(f"\n{len(configs)} configurations, drawn at random:")
-    for config in configs[:SHOWN]:
+    print(f"\n{plan.trials:,} trials; {len(configs)} configurations, drawn at random:")
+    for config in configs:
         print("  " + short_config(config, str(config["space"])))
-    if len(configs) > SHOWN:
-        print(f"  and {len(configs) - SHOWN} more; --json prints all")
 
 
 def _images(plan: Plan) -> dict[str, Any]:

@@ -15,14 +15,19 @@ from analysis.run_directory import NAME
 from search.limits import Bound, Limits
 from search.replicate import Replicate
 from search.training import Training
+from search.yaml_text import YamlError, read_yaml_file
 from spaces import Space, get_space
-from spaces.errors import UserError, on_one_line
+from spaces.errors import UserError, echo
 from trainables.data import ReadOptions, absolute_spec
 from trainables.knn.pipeline import Validation
 
 NO_DATASET = "none"
 """Dataset of a plan whose spaces need no images."""
 STORAGES = ("sqlite:///", "postgresql://", "postgresql+psycopg2://", "mysql://", "mysql+pymysql://")
+MOST_TOLD = 20
+"""Wrong settings that one error names."""
+MOST_ADDRESS = 5000
+"""Characters of a path or URL."""
 MAX_MODEL_MB = 80.0
 """MiB of float32 parameters that a network may have unless the plan says otherwise: the limit of the report."""
 Sampler = Literal["tpe", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "random", "grid", "brute-force"]
@@ -47,8 +52,8 @@ class Tracking(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = True
-    uri: str | None = None
-    experiment: str = "visiontune"
+    uri: Annotated[str, Field(max_length=MOST_ADDRESS)] | None = None
+    experiment: Annotated[str, Field(max_length=250)] = "visiontune"
 
     @field_validator("uri")
     @classmethod
@@ -105,14 +110,14 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     spaces: Annotated[tuple[str, ...], Field(min_length=1)]
-    dataset: str = "digits"
+    dataset: Annotated[str, Field(max_length=MOST_ADDRESS)] = "digits"
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     name: str = ""
     sampler: Sampler = "tpe"
     sampler_options: dict[str, Option] = {}
     pruner: Pruner = "none"
     pruner_options: dict[str, Option] = {}
-    storage: str = ""
+    storage: Annotated[str, Field(max_length=MOST_ADDRESS)] = ""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     objective: str = "val_accuracy"
     tradeoff: tuple[str, ...] = ()
@@ -153,7 +158,7 @@ class Plan(BaseModel):
     def _known_metrics(cls, value: Any) -> Any:
         for name in (value,) if isinstance(value, str) else value:
             if name not in METRICS:
-                raise ValueError(f"no metric {name!r}; there are {', '.join(METRICS)}")
+                raise ValueError(f"no metric {echo(name)}; there are {', '.join(METRICS)}")
         return value
 
     @field_validator("storage")
@@ -161,7 +166,7 @@ class Plan(BaseModel):
     def _known_storage(cls, url: str) -> str:
         if url and not url.startswith(STORAGES):
             raise ValueError(f"a storage is a URL that begins with {', '.join(STORAGES)}; leave it out for a journal in the run directory")
-        if re.match(r"[^/]+//[^/@]*:[^/@]*@", url):
+        if urlsplit(url).password is not None:
             raise ValueError("a plan is kept and shown, so no password belongs in it: put it into PGPASSWORD or ~/.pgpass, or ~/.my.cnf")
         return f"sqlite:///{Path(url.removeprefix('sqlite:///')).absolute()}" if url.startswith("sqlite:///") else url
 
@@ -286,7 +291,9 @@ def make_plan(settings: dict[str, Any], where: str = "plan") -> Plan:
     try:
         return Plan(**settings)
     except ValidationError as error:
-        raise PlanError(f"{where}: " + "; ".join(_complaint(item) for item in error.errors())) from None
+        wrong = error.errors(include_url=False)
+        more = f"; and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
+        raise PlanError(f"{where}: " + "; ".join(_complaint(item) for item in wrong[:MOST_TOLD]) + more) from None
     except TypeError as error:
         raise PlanError(f"{where}: {error}") from None
 
@@ -300,8 +307,17 @@ def _complaint(item: Any) -> str:
         message = f"no such setting; there are {', '.join(there)}"
     if item["type"] == "value_error" and not place:
         return message
-    got = re.sub(r"(//[^/@\s]*@|password=[^&'\s]*)", "…", repr(item["input"]))  # what is said may end in a log
+    got = echo(_without_secrets(item["input"]))
     return f"{place}: {message[0].lower()}{message[1:]}, but got {got}" if item["type"] != "missing" else f"{place}: is missing"
+
+
+def _without_secrets(given: Any) -> Any:
+    """What somebody gave, without passwords: what is said may end in a log."""
+    if isinstance(given, str):
+        return re.sub(r"(//[^/@\s]*@|password=[^&'\s]*)", "…", given[:MOST_ADDRESS])
+    if isinstance(given, dict):
+        return {_without_secrets(key): _without_secrets(value) for key, value in given.items()}
+    return [_without_secrets(value) for value in given] if isinstance(given, list | tuple) else given
 
 
 def read_plan(path: Path) -> Plan:
@@ -311,11 +327,9 @@ def read_plan(path: Path) -> Plan:
         PlanError: if the file is missing, is no YAML mapping, or the plan is wrong.
     """
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PlanError(f"{path}: no such plan file") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise PlanError(f"{path}: not a readable YAML file ({on_one_line(error)})") from None
+        settings = read_yaml_file(path, "plan")
+    except YamlError as error:
+        raise PlanError(str(error)) from None
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise PlanError(f"{path}: a plan is a YAML mapping of settings, but got {type(settings).__name__}")
     return make_plan(settings, str(path))

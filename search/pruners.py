@@ -11,6 +11,7 @@ import optuna
 from optuna.pruners import BasePruner
 
 from search.samplers import check_options
+from spaces.errors import echo
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def make_pruner(name: str, options: Mapping[str, Any]) -> BasePruner:
         ValueError: for an unknown or missing option or a value it refuses; names the options there are.
     """
     if name not in PRUNERS:
-        raise ValueError(f"pruner must be one of {', '.join(PRUNERS)}, but got {name!r}")
+        raise ValueError(f"pruner must be one of {', '.join(PRUNERS)}, but got {echo(name)}")
     kind = PRUNERS[name]
     check_options(name, kind.make, options)
     missing = [option for option in kind.needs if option not in options]

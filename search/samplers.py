@@ -12,6 +12,8 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from spaces.errors import echo
+
 
 @dataclass(frozen=True)
 class SamplerKind:
@@ -122,7 +124,7 @@ def check_options(name: str, make: Callable[..., Any], options: Mapping[str, Any
     for option, value in options.items():
         if option not in kinds or not _fits(value, kinds[option]):
             there = ", ".join(f"{known} ({kind})" for known, kind in kinds.items()) or "none"
-            raise ValueError(f"{name} has no option {option!r} with value {value!r}; its options are {there}")
+            raise ValueError(f"{name} has no option {echo(option)} with value {echo(value)}; its options are {there}")
 
 
 def _fits(value: Any, kind: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from spaces.bag_of_sift import BAG_OF_SIFT, BagOfSiftConfig
 from spaces.cnn import CNN, CnnConfig
 from spaces.domain import Space, SpaceError
+from spaces.errors import echo
 from spaces.tiny_image import TINY_IMAGE, TinyImageConfig
 from spaces.toy import TOY, TOY_FOLDS, ToyConfig
 
@@ -20,5 +21,5 @@ def get_space(name: str) -> Space:
         SpaceError: if there is none of that name.
     """
     if name not in SPACES:
-        raise SpaceError(f"unknown space {name!r}; the spaces are {', '.join(SPACES)}")
+        raise SpaceError(f"unknown space {echo(name)}; the spaces are {', '.join(SPACES)}")
     return SPACES[name]

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from spaces.errors import UserError
+from spaces.errors import UserError, echo
 
 Value = bool | int | float | str
+MOST_VALUES = 1000
+"""That a user may list for one parameter."""
 
 
 class SpaceError(UserError):
@@ -148,7 +150,7 @@ class Space:
             if parameter.name == name:
                 return parameter
         allowed = ", ".join(parameter.name for parameter in self.parameters)
-        raise SpaceError(f"space {self.name} has no parameter {name!r}; it has {allowed}")
+        raise SpaceError(f"space {self.name} has no parameter {echo(name)}; it has {allowed}")
 
     def sample(self, suggest: Suggest) -> dict[str, Value]:
         """One complete configuration; ``suggest(name, domain)`` is asked only for what applies."""
@@ -211,7 +213,7 @@ class Space:
             parameter = self[name]
             values[name] = _read_value(text, parameter)
             if values[name] not in parameter.domain:
-                raise SpaceError(f"{self.name}.{name} must be {parameter.domain} in this search, but got {text!r}")
+                raise SpaceError(f"{self.name}.{name} must be {parameter.domain} in this search, but got {echo(text)}")
         return values
 
     def check(self, config: Mapping[str, Any]) -> dict[str, Value]:
@@ -220,7 +222,7 @@ class Space:
         Raises:
             SpaceError: for an unknown parameter, a missing one, or a value not allowed.
         """
-        problems = [f"space {self.name} has no parameter {name!r}" for name in set(config) - {p.name for p in self.parameters}]
+        problems = [f"space {self.name} has no parameter {echo(name)}" for name in set(config) - {p.name for p in self.parameters}]
         full: dict[str, Value] = {}
         for parameter in self.parameters:
             if not parameter.applies(full):
@@ -229,7 +231,7 @@ class Space:
                 continue
             value = config.get(parameter.name, parameter.before)
             if value is None or value not in parameter.limits:
-                problems.append(f"{self.name}.{parameter.name} must be {parameter.limits}, but got {value!r}")
+                problems.append(f"{self.name}.{parameter.name} must be {parameter.limits}, but got {echo(value)}")
                 break
             full[parameter.name] = value
         if problems:
@@ -239,7 +241,7 @@ class Space:
 
 def _read_setting(space: str, parameter: Parameter, setting: Any) -> Domain:
     """The domain that ``setting`` (``5``, ``"3,5,8"``, ``"1..10"``, ``[3, 5]``) asks for."""
-    refusal = SpaceError(f"{space}.{parameter.name} must be {parameter.limits}, but got {_word(setting)!r}")
+    refusal = SpaceError(f"{space}.{parameter.name} must be {parameter.limits}, but got {_shown(setting)}")
     if isinstance(setting, str) and ".." in setting:
         ends = [_read_value(end, parameter) for end in setting.split("..")]
         if len(ends) != 2 or any(end not in parameter.limits for end in ends):
@@ -251,6 +253,8 @@ def _read_setting(space: str, parameter: Parameter, setting: Any) -> Domain:
             return Integer(int(low), int(high))
         return Float(float(low), float(high), log=parameter.limits.log)
     items: Sequence[Any] = setting.split(",") if isinstance(setting, str) else setting if isinstance(setting, list | tuple) else [setting]
+    if len(items) > MOST_VALUES:
+        raise SpaceError(f"{space}.{parameter.name} may be narrowed to {MOST_VALUES:,} values at most, but got {len(items):,}")
     values = tuple(dict.fromkeys(_read_value(item, parameter) for item in items))
     if not values or any(value not in parameter.limits for value in values):
         raise refusal
@@ -261,8 +265,11 @@ def _read_value(text: Any, parameter: Parameter) -> Value:
     """``text`` as the type ``parameter`` has; unchanged where it is of no such type."""
     if not isinstance(text, str):
         if isinstance(parameter.limits, Float) and isinstance(text, int) and not isinstance(text, bool):
-            return float(text)
-        return text if isinstance(text, bool | int | float) else repr(text)
+            try:
+                return float(text)
+            except OverflowError:
+                return text
+        return text if isinstance(text, bool | int | float) else echo(text)
     text = text.strip()
     if isinstance(parameter.limits, Choice):
         return next((option for option in parameter.limits.options if _word(option) == text), text)
@@ -275,6 +282,12 @@ def _read_value(text: Any, parameter: Parameter) -> Value:
     if isinstance(parameter.limits, Integer):
         return int(number) if number == int(number) else text
     return number
+
+
+def _shown(setting: Any) -> str:
+    """What somebody set, in an error."""
+    writable = isinstance(setting, bool | float | str) or (isinstance(setting, int) and abs(setting) < 10**18)
+    return echo(_word(setting)) if writable else repr(echo(setting))
 
 
 def _word(value: Any) -> str:

@@ -28,7 +28,8 @@ from trainables.cnn.precision import measured_dtype
 from trainables.cnn.randomness import RandomState
 from trainables.cnn.resolution import side_at
 from trainables.cnn.schedule import fraction
-from trainables.cnn.weights import Use, begin_from, class_scores
+from trainables.cnn.use import Use
+from trainables.cnn.weights import begin_from, class_scores
 from trainables.scores import score
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -213,7 +214,10 @@ class CnnRun:
     def use(self) -> Use:
         """What whoever uses the judged weights must know."""
         size, (mean, std) = int(self.data.train_images.shape[2]), (tuple(s.flatten().tolist()) for s in (self.data.mean, self.data.std))
-        return Use(size, self.classes, mean, std, _NAMES[self.dtype], self.device.type, self.threads, self.epoch)
+        return Use(
+            size=size, classes=self.classes, mean=mean, std=std,
+            dtype=_NAMES[self.dtype], device=self.device.type, threads=self.threads, epoch=self.epoch,
+        )  # fmt: skip
 
     def save(self, folder: Path) -> None:
         """Write all that ``load`` needs into ``folder``, whole or not at all."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -15,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from spaces.errors import UserError, on_one_line
+from spaces.errors import UserError, echo, on_one_line
+from trainables.cnn.use import Use
 from trainables.cnn.views import mean_over_views
 from trainables.remote import read_file, write_file
 
@@ -28,34 +28,10 @@ class WeightsError(UserError):
     """Weights that are missing, damaged, or of another network."""
 
 
-@dataclass(frozen=True)
-class Use:
-    """What the weights alone do not say.
-
-    Attributes:
-        size: side of an image, pixels.
-        classes: how many there are.
-        mean, std: by which each channel, 0..255, is normalised.
-        dtype: in which it was judged.
-        device: on which kind it was judged.
-        threads: of the CPU.
-        epoch: after which, counted from 1.
-    """
-
-    size: int
-    classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    dtype: str
-    device: str
-    threads: int
-    epoch: int
-
-
 def pack(tensors: Mapping[str, Tensor], use: Use) -> bytes:
     """A network as the bytes of its file."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save(on_cpu, metadata={KEY: json.dumps(asdict(use))})
+    return save(on_cpu, metadata={KEY: use.model_dump_json()})
 
 
 def write(place: str | Path, tensors: Mapping[str, Tensor], use: Use) -> None:
@@ -86,10 +62,12 @@ def parse(content: bytes, where: str) -> tuple[dict[str, Tensor], Use]:
     try:
         tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        facts = json.loads(header["__metadata__"][KEY])
-        return tensors, Use(**facts | {name: tuple(facts[name]) for name in ("mean", "std")})
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        use = Use.model_validate_json(header["__metadata__"][KEY])
+    except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise WeightsError(f"{where}: damaged weights: {on_one_line(error)}") from error
+    if wrong := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
+        raise WeightsError(f"{where}: weights must be finite numbers, but {echo(wrong[0])} holds others; use another epoch or trial")
+    return tensors, use
 
 
 def begin_from(net: nn.Module, tensors: Mapping[str, Tensor], keep_head: bool) -> None:

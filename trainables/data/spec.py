@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from spaces.errors import echo
 from trainables.data.builtin import FASHION_MNIST_DIR, read_cifar10, read_digits, read_fashion_mnist, read_npz
 from trainables.data.dataset import Dataset, DatasetError
 from trainables.data.fetched import fetched_file, fetched_folder
@@ -55,7 +56,7 @@ def absolute_spec(spec: str) -> str:
     kind, _, place = spec.partition(":")
     needs_place = {"digits": False, "fashion-mnist": None, "cifar10": None, "folder": True, "npz": True}
     if kind not in needs_place or (needs_place[kind] is True and not place) or (needs_place[kind] is False and place):
-        raise DatasetError(f"unknown dataset {spec!r}; allowed are {', '.join(SPECS)}")
+        raise DatasetError(f"unknown dataset {echo(spec)}; allowed are {', '.join(SPECS)}")
     if not place:
         return kind
     if is_uri(place):

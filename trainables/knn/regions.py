@@ -7,7 +7,8 @@ import numpy as np
 from trainables.knn.norms import Float64, normalised
 from trainables.knn.sift import GRID, Float32
 
-REGIONS = ("none", "2x2", "pyramid")
+REGIONS = {"none": 1, "2x2": 4, "pyramid": 21}
+"""Kind of region to how many of them count the words of an image."""
 
 
 def inverse_document_frequency(counts: Float32) -> Float64:
