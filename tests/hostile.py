@@ -58,8 +58,7 @@ def cnn_bundle(folder: Path) -> Path:
     torch.manual_seed(0)
     net = build(config.model, len(CLASSES), 32, config.tweaks()).eval()
     use = Use(size=32, classes=3, mean=(120.0, 120.0, 120.0), std=(60.0, 60.0, 60.0), dtype="float32", device="cpu", threads=1, epoch=1)
-    plain = {name: value for name, value in vars(config).items()}
-    facts = facts_of("cnn", "cnn", plain, Preprocessing(color="rgb", max_side=512, size=32, mean=use.mean, std=use.std))
+    facts = facts_of("cnn", "cnn", vars(config), Preprocessing(color="rgb", max_side=512, size=32, mean=use.mean, std=use.std))
     folder.mkdir()
     write_bundle(folder, CnnModel(facts, weights.pack(net.state_dict(), use), net, use))
     return folder
