@@ -13,13 +13,11 @@ from analysis.run_directory import RunDirectory
 from search.importance import judge
 from search.ledger import Ledger
 from search.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
-from search.limits import Bound, Limits, Standing, ending
 from search.networks import how
 from search.plan import Plan, make_plan
 from search.replicas import Replicas
 from search.replicate import Replicate
 from search.status import best_of, read_status
-from search.storage import read_trials
 from search.tally import KEPT_PREDICTIONS, Tally
 from spaces import get_space
 from trainables.checkpoint import write_state
@@ -259,99 +257,3 @@ def test_importance_asks_what_sets_the_best_apart(objective: str) -> None:
     found = judge(space, study.trials, [objective])
     assert found.method == "PED-ANOVA"
     assert found.shares["rate"] > found.shares["width"]
-
-
-# --- constraints
-
-
-@pytest.mark.parametrize(
-    ("bound", "value", "excess"),
-    [
-        ({"max": 2.0}, 2.5, 0.5),
-        ({"max": 2.0}, 2.0, 0.0),
-        ({"max": 2.0}, 1.5, -0.5),
-        ({"min": 2.0}, 1.5, 0.5),
-        ({"min": 2.0}, 2.5, -0.5),
-        ({"min": 1.0, "max": 2.0}, 2.25, 0.25),
-        ({"min": 1.0, "max": 2.0}, 0.25, 0.75),
-        ({"min": 1.0, "max": 2.0}, 1.5, -0.5),
-    ],
-)
-def test_excess_is_how_far_a_value_is_out_of_bounds(bound: dict[str, float], value: float, excess: float) -> None:
-    """As Optuna counts it: above 0 is broken, and the worse the larger."""
-    assert Bound(**bound).excess(value) == excess
-
-
-@pytest.mark.parametrize(
-    ("bound", "widths", "kept"),
-    [({"max": 10.0}, (20, 21), [True, False]), ({"min": 10.0}, (19, 20), [False, True])],  # 20² / 40 is 10
-)
-def test_a_trial_out_of_bounds_is_not_run(tmp_path: Path, bound: dict[str, float], widths: tuple[int, int], kept: list[bool]) -> None:
-    """What lies on the bound is within it."""
-    for width, run in zip(widths, kept, strict=True):
-        plan = plan_of("val_accuracy", constraints={"model_mb": bound}, set={"width": width}, limits={"max_infeasible": 0})
-        folder = run_of(tmp_path / str(width), plan)
-        ledger = Ledger(folder, plan)
-        assert (ledger.propose() is not None) == run
-        if not run:
-            (record_,) = folder.records()
-            assert (record_.state, record_.infeasible, record_.pruned_by) == ("PRUNED", True, "a constraint")
-            assert (ledger.tally.done, ledger.tally.infeasible) == (0, 1), "what was never run does not count"
-            (trial,) = read_trials(folder)["toy"]
-            assert trial.constraints == {"model_mb": abs(width**2 / 40 - 10)}
-
-
-@pytest.mark.parametrize("objective", ["val_accuracy", "val_loss"])
-def test_a_trial_that_turns_out_to_break_a_constraint_counts_and_is_not_the_best(tmp_path: Path, objective: str) -> None:
-    """It was run, so it counts; and the sampler hears how far it was out of bounds."""
-    plan = plan_of(objective, constraints={"latency_ms": {"max": 2.0}})
-    folder = run_of(tmp_path, plan)
-    ledger = Ledger(folder, plan)
-    for goodness, latency in ((0.9, 2.5), (0.5, 2.0), (0.6, 1.5)):
-        proposal = ledger.propose()
-        assert proposal is not None
-        metrics = record(0, objective, goodness).metrics
-        ledger.end(proposal.key, {"step": 0, **metrics, "model_mb": 1.0, "latency_ms": latency, "seconds": 0.1, "done": True})
-    assert ledger.tally.best is not None
-    assert (ledger.tally.best.number, ledger.tally.done) == (2, 3)
-    assert [found.violations for found in folder.records()] == [("latency_ms 2.5 is not at most 2",), (), ()]
-    assert [trial.constraints["latency_ms"] for trial in read_trials(folder)["toy"]] == [0.5, 0.0, -0.5]
-
-
-# --- when a search ends
-
-
-def standing(**changes: Any) -> Standing:
-    facts: dict[str, Any] = {
-        "trials": 200, "done": 5, "seconds": 10.0, "gpu_hours": 0.5, "best": 0.5, "reached": False, "since_gain": 1, "failed": 0,
-        "failed_in_a_row": 0, "infeasible": 0,
-    }  # fmt: skip
-    return Standing(**{**facts, **changes})
-
-
-@pytest.mark.parametrize(
-    ("limits", "last", "first"),
-    [
-        ({}, {"done": 199}, {"done": 200}),
-        ({}, {"failed": 20}, {"failed": 21}),
-        ({}, {"failed": 10, "trials": 20}, {"failed": 11, "trials": 20}),
-        ({"max_failed": 0}, {"failed": 0}, {"failed": 1}),
-        ({"max_failed": 3}, {"failed": 3}, {"failed": 4}),
-        ({}, {"failed": 7, "failed_in_a_row": 7}, {"failed": 8, "failed_in_a_row": 8}),
-        ({"max_failed_in_a_row": 1, "max_failed": 9}, {"failed": 0}, {"failed": 1, "failed_in_a_row": 1}),
-        ({}, {"infeasible": 1000}, {"infeasible": 1001}),
-        ({"max_infeasible": 0}, {"infeasible": 0}, {"infeasible": 1}),
-        ({"seconds": 60}, {"seconds": 59.9}, {"seconds": 60.0}),
-        ({"gpu_hours": 1}, {"gpu_hours": 0.99}, {"gpu_hours": 1.0}),
-        ({"plateau": {"trials": 3}}, {"since_gain": 2}, {"since_gain": 3}),
-        ({"plateau": {"trials": 3}}, {"since_gain": 3, "best": None}, {"since_gain": 3}),
-        ({"target": 0.5}, {"reached": False}, {"reached": True}),
-    ],
-)
-def test_a_search_goes_on_up_to_its_limit_and_not_beyond(limits: dict[str, Any], last: dict[str, Any], first: dict[str, Any]) -> None:
-    """One too early or too late is another search."""
-    assert ending(Limits(**limits), standing(**last)) is None
-    found = ending(Limits(**limits), standing(**first))
-    assert found is not None
-    assert found.at_once == bool({"seconds", "gpu_hours"} & set(limits)), "a limit on time stops what runs"
-    assert found.gave_up == bool({"failed", "infeasible"} & set(first)), "the others have succeeded"

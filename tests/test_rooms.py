@@ -18,6 +18,7 @@ from search.preflight import Probe, answer
     [
         ({"CPU": 16}, {"CPU": 1}, 16),
         ({"CPU": 16, "GPU": 2}, {"CPU": 1, "GPU": 0.3}, 6),  # three on each GPU
+        ({"CPU": 16, "GPU": 2}, {"CPU": 1, "GPU": 0.4}, 4),  # two on each, and a fifth of both is no GPU
         ({"CPU": 16, "GPU": 2}, {"CPU": 1, "GPU": 0.1}, 16),
         ({"CPU": 16, "GPU": 5}, {"CPU": 1, "GPU": 2}, 2),
         ({"CPU": 4, "GPU": 1}, {"CPU": 1, "GPU": 1}, 1),

@@ -209,6 +209,7 @@ def test_a_trial_reports_its_own_fold_with_the_seed_it_was_given(seed: int) -> N
     assert [result["val_accuracy"] for result in results] == pytest.approx([folds[0], (folds[0] + folds[1]) / 2, sum(folds) / 3])
     assert [result["step"] for result in results] == [0, 1, 2]
     assert [result["done"] for result in results] == [False, False, True]
+    assert ["trial toy-folds/7" in result["log"] for result in results] == [True, False, False], "what was said is not said again"
     assert [result["should_checkpoint"] for result in results] == [True, True, False], "nothing goes on after the last"
 
 
