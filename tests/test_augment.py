@@ -14,6 +14,7 @@ from torch import Tensor
 from spaces.cnn import CnnConfig
 from trainables.cnn import augment as A  # noqa: N812
 from trainables.cnn.data import CnnData, Resident
+from trainables.cnn.resolution import shrink
 
 SIZE = 32
 
@@ -132,6 +133,39 @@ def test_jitter_changes_each_image_within_its_strength(images: Tensor) -> None:
     assert torch.equal(A.jitter(before, 0.0, generator()), before)
 
 
+def test_jitter_is_brightness_then_contrast_then_saturation_of_each_image_alone(images: Tensor) -> None:
+    """Worked out by hand: contrast about the image's own mean, saturation about the pixel's own grey, each image by its own draws."""
+    before = images.double()
+    out = A.jitter(images.float(), 0.4, generator(5))
+    factors = (torch.rand(3 * 16, generator=generator(5)) * 0.8 + 0.6).double().view(3, 16)
+    for image, (brightness, contrast, saturation), found in zip(before, factors.T.tolist(), out.double(), strict=True):
+        expected = image * brightness
+        expected = expected.mean() + contrast * (expected - expected.mean())
+        grey = (expected[0] + expected[1] + expected[2]) / 3
+        expected = (grey + saturation * (expected - grey)).clamp(0, 255)
+        assert torch.allclose(found, expected, atol=1e-3)
+
+
+def test_colours_change_before_and_squares_are_cut_after_pixels_are_normalised(images: Tensor, resident: Resident) -> None:
+    """A factor on normalised pixels would mean something else, and a square that is cut before would be black, not of the mean."""
+    plain = CnnConfig(crop=0, cutout=0)
+    out = A.augment(images, nobody(images), replace(plain, jitter=0.3), resident, generator(2), SIZE)
+    draws = generator(2)
+    torch.randint(0, 1, (2, 16, 1), generator=draws)  # how far they are shifted: by none
+    assert torch.allclose(out, resident.normalise(A.jitter(images.float(), 0.3, draws)), atol=1e-5)
+    cut = A.augment(images, nobody(images), replace(plain, cutout=8), resident, generator(2), SIZE)
+    empty = (cut == 0).all(1)
+    assert torch.equal(cut.movedim(1, -1)[~empty], resident.normalise(images).movedim(1, -1)[~empty])
+    assert int(empty.flatten(1).sum(1).max()) == 64
+
+
+def test_augmented_images_are_shrunk_last(images: Tensor, resident: Resident) -> None:
+    """What is cut out or shifted is meant in pixels of the whole image, and the mean stays what it was."""
+    config = CnnConfig(crop=2, cutout=8)
+    whole = A.augment(images, everybody(images), config, resident, generator(2), SIZE)
+    assert torch.equal(A.augment(images, everybody(images), config, resident, generator(2), 16), shrink(whole, 16))
+
+
 def test_mixup_is_the_weighted_mean_of_two_images(images: Tensor) -> None:
     """And says which labels, in which share; the first is never the lesser."""
     before, labels = images.float(), torch.arange(16)
@@ -164,11 +198,18 @@ def test_cutmix_takes_a_box_of_another_image_and_says_how_much(images: Tensor) -
     assert max(shares) > 0.95
 
 
-def test_a_batch_is_mixed_as_often_as_asked(images: Tensor) -> None:
-    """Half of the batches whole is what a chance of one half means."""
-    draws, config = generator(), CnnConfig(cutmix=0.5)
-    whole = sum(A.mixed(images.float(), torch.arange(16), config, draws)[2] == 1.0 for _ in range(200))
-    assert 70 < whole < 140
+@pytest.mark.parametrize("chance", [0.1, 0.5, 0.9])
+def test_a_batch_is_mixed_as_often_as_asked(images: Tensor, chance: float) -> None:
+    """Half of the batches whole is what a chance of one half means; what gets no box is mixed as a whole, where that is asked for too."""
+    draws, config, labels = generator(), CnnConfig(cutmix=chance), torch.arange(16)
+    boxed = [A.mixed(images.float(), labels, config, draws)[2] < 1.0 for _ in range(200)]
+    assert abs(sum(boxed) / 200 - chance) < 0.1
+    both = [A.mixed(images.float(), labels, replace(config, mixup=1.0), draws) for _ in range(60)]
+    whole = [out for out, others, share in both if (out != out.round()).any()]
+    assert abs(1 - len(whole) / 60 - chance) < 0.2
+    assert sum(share == 1.0 for _, _, share in both) < 4
+    out, others, share = A.mixed(images.float(), labels, CnnConfig(), draws)
+    assert (torch.equal(out, images.float()), torch.equal(others, labels), share) == (True, True, 1.0)
 
 
 CHANGES: list[Callable[[CnnConfig], CnnConfig]] = [

@@ -21,12 +21,16 @@ pytestmark = [
 
 def test_images_stay_on_the_device_and_products_are_in_bfloat16() -> None:
     """Copying each batch would cost more than training on it."""
-    run = small_run(2, device="cuda")
+    run = small_run(2, device="cuda", dtype="bfloat16")
     assert run.data.train_images.device.type == "cuda"
     assert run.data.train_images.dtype is torch.uint8
     with run._autocast():
-        assert run.net(run.data.normalise(run.data.train_images[:8])).dtype is run.dtype
-    assert run.step()["val_accuracy"] > 0.05
+        assert run.net(run.data.normalise(run.data.train_images[:8])).dtype is torch.bfloat16
+    found = run.step()
+    expected = small_run(2).data
+    assert torch.equal(run.data.train_images.cpu(), expected.train_images)
+    assert run.predictions().shape == (288,)
+    assert found["val_accuracy"] == pytest.approx((run.predictions() == expected.val_labels.numpy()).mean())  # type: ignore[union-attr]
 
 
 def test_it_learns_as_on_the_cpu() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cnn_run import VGG16
 from cnn_search import arguments
 from program import Driver, output, refusal, visiontune
 
@@ -15,7 +16,7 @@ from analysis.run_directory import RunDirectory
 from search.capacity import Capacity
 from search.combinations import check_combination
 from search.exports import source_of
-from search.networks import on_this_machine
+from search.networks import how, on_this_machine
 from search.plan import Plan, PlanError, make_plan, read_plan
 from spaces import CnnConfig
 from trainables.cnn.data import CnnData
@@ -44,10 +45,10 @@ def test_a_network_killed_with_everything_goes_on_to_the_same_weights(tmp_path: 
     rows = folder.steps("cnn", 0)
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 5]
     plan = read_plan(folder.plan_file)
-    how = source_of(folder, plan).how
-    assert how is not None
+    told = source_of(folder, plan).how
+    assert told is not None
     data = CnnData.from_dataset(read_dataset("digits", plan.read_options()))
-    whole = make_run(CnnConfig(**record.config), data, how, tuple("0123456789"), seed=0, device="cpu", threads=1)  # type: ignore[arg-type]
+    whole = make_run(CnnConfig(**record.config), data, told, tuple("0123456789"), seed=0, device="cpu", threads=1)  # type: ignore[arg-type]
     for row in rows:
         metrics = whole.step()
         assert {name: row[name] for name in ("train_loss", "val_loss", "val_accuracy")} == {
@@ -144,8 +145,11 @@ def test_a_val_split_of_the_dataset_s_own_is_kept(tmp_path: Path, make_folder: A
 
 def test_the_limit_of_the_report_holds_unless_the_plan_says_otherwise() -> None:
     """80 MiB is what the task allowed."""
-    vgg = asdict(CnnConfig(model="vgg16"))
-    assert known_before("cnn", vgg, 10, 32)["model_mb"] == pytest.approx(128.35, abs=0.01)
+    vgg, float32 = asdict(CnnConfig(model="vgg16")), 4 / 2**20
+    assert known_before("cnn", vgg, 10, 32)["model_mb"] == pytest.approx(VGG16 * float32, rel=1e-12)
+    assert known_before("cnn", {**vgg, "vgg_first": 96}, 10, 32)["model_mb"] > VGG16 * float32
+    assert known_before("cnn", vgg, 11, 32)["model_mb"] == pytest.approx((VGG16 + 4097) * float32, rel=1e-12)
+    assert known_before("cnn", vgg, 10, 64)["model_mb"] == pytest.approx((VGG16 + 3 * 512 * 4096) * float32, rel=1e-12)
     assert plan().bounds()["model_mb"].max == 80
     assert plan(max_model_mb=200).bounds()["model_mb"].max == 200
     assert "model_mb" not in plan(spaces="tiny-image").bounds()
@@ -155,3 +159,37 @@ def test_wrong_settings_of_training_are_named(tmp_path: Path) -> None:
     """One line, with what is allowed."""
     assert "training.epochs: input should be greater than or equal to 1, but got 0" in refusal(*arguments(tmp_path, "x", 1, 0))
     assert "no bundle here" in refusal(*arguments(tmp_path, "x", 1, 1, "--init", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("objective", "judged_by", "maximize"),
+    [
+        ("val_accuracy", "val_accuracy", True),
+        ("balanced_accuracy", "balanced_accuracy", True),
+        ("val_loss", "val_loss", False),
+        ("train_accuracy", "val_accuracy", True),
+        ("seconds", "val_accuracy", True),
+    ],
+)
+def test_the_best_epoch_is_told_by_the_search_s_objective_where_that_judges_epochs(
+    tmp_path: Path, objective: str, judged_by: str, maximize: bool
+) -> None:
+    """A search for the least loss keeps the weights of the least loss; one for speed has no better epoch, and goes by accuracy."""
+    training = {"epochs": 7, "image_size": 48, "cpus_per_trial": 2, "deterministic": True}
+    told = how(plan(objective=objective, gpus_per_trial=0.5, training=training), RunDirectory(tmp_path / "run"))
+    assert (told.objective, told.maximize) == (judged_by, maximize)
+    assert (told.epochs, told.image_size, told.cpus_per_trial, told.compile, told.deterministic, told.gpus) == (7, 48, 2, False, True, 0.5)
+    assert (told.trials, told.start, told.start_classes) == (str(tmp_path / "run" / "trials" / "cnn"), "", ())
+
+
+@pytest.mark.parametrize(
+    ("settings", "there", "each"),
+    [({}, 0.0, 0.0), ({}, 4.0, 1.0), ({}, 0.5, 0.5), ({"gpus_per_trial": 0.25}, 4.0, 0.25), ({"gpus_per_trial": 0}, 4.0, 0.0)],
+)
+def test_a_network_gets_one_gpu_where_there_are_any_and_what_the_plan_says_where_it_does(
+    settings: dict[str, Any], there: float, each: float
+) -> None:
+    """A second one would stand idle; and who shares them knows why."""
+    assert on_this_machine(plan(**settings), there).trial_gpus == each
+    other = plan(spaces="tiny-image")
+    assert on_this_machine(other, there) == other

@@ -185,6 +185,8 @@ def test_begin_from_keeps_the_body_and_renews_the_head() -> None:
     weights.begin_from(new, old.state_dict(), keep_head=False)
     for name, tensor in new.state_dict().items():
         assert torch.equal(tensor, head[name] if name in head else old.state_dict()[name])
+    weights.begin_from(new := build("fastnet", 10, 32, tweaks), old.state_dict(), keep_head=True)
+    assert all(torch.equal(tensor, old.state_dict()[name]) for name, tensor in new.state_dict().items())
     with pytest.raises(weights.WeightsError, match="are of another network"):
         weights.begin_from(build("fastnet", 10, 32, {"width": 0.25}), old.state_dict(), keep_head=True)
 

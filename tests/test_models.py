@@ -13,6 +13,7 @@ import pytest
 import torch
 from program import ROOT, output, refusal, typed
 from torch import nn
+from torchvision import models as tv
 
 from spaces.cnn import ARCHITECTURE, CNN, CnnConfig
 from spaces.errors import UserError
@@ -100,7 +101,8 @@ def test_every_network_is_described_at_its_full_size(model: str) -> None:
         with torch.device("meta"):
             net = build(model, 10, size)
         table = layer_table(net, size)
-        assert table.layers[-1].output_shape == (-1, 10) or "Linear" in table.layers[-2].name
+        assert table.layers[-1].output_shape == (-1, 10)
+        assert [row.output_shape for row in table.layers if row.name.startswith("Linear-")][-1] == (-1, 10)
         assert sum(layer.parameters for layer in table.layers) == table.total_parameters
 
 
@@ -147,11 +149,110 @@ def test_a_tweak_changes_the_network_in_the_place_it_names(
     assert {place for place in places if not any(fnmatch(name, place) for name in changed)} == set()
 
 
+@pytest.mark.parametrize("width", [0.5, 1.25])
 @pytest.mark.parametrize("model", [model for model in MODELS if "width" in tweak_defaults(model)])
-def test_width_scales_every_layer_but_stem_and_classes(model: str) -> None:
-    """Half the channels must give about a quarter of the parameters, or width is not what it says."""
-    full, half = (sum(p.numel() for p in on_meta(model, width=w).parameters()) for w in (1.0, 0.5))
-    assert 0.2 < half / full < 0.6 if model == "lenet" else 0.2 < half / full < 0.35
+def test_width_scales_every_layer_but_stem_and_classes(model: str, width: float) -> None:
+    """Every layer gives so many times the channels, rounded to eights, or width is not what it says."""
+
+    def given(width: float) -> dict[str, int]:
+        layers = on_meta(model, width=width).named_modules()
+        return {
+            name: m.out_channels if isinstance(m, nn.Conv2d) else m.out_features
+            for name, m in layers
+            if isinstance(m, nn.Conv2d | nn.Linear)
+        }
+
+    whole = given(1.0)
+    (last,) = [name for name, channels in whole.items() if channels == 10]
+    fixed = {last} | ({"stem.0"} if model == "fastnet" else set())  # made from patches, it has as many as these have dimensions
+    expected = {name: n if name in fixed else max(8, round(n * width / 8) * 8) for name, n in whole.items()}
+    assert given(width) == expected
+
+
+def published(name: str) -> int:
+    """Parameters of the network of that name for 1000 classes, as torchvision publishes them beside its weights."""
+    return int(tv.get_model_weights(name).DEFAULT.meta["num_params"])
+
+
+@pytest.mark.parametrize(
+    ("model", "theirs", "tweaks"),
+    [
+        ("vgg16", "vgg16_bn", {}),
+        ("vgg19", "vgg19_bn", {}),
+        ("resnet18", "resnet18", {"stem": "7x7"}),
+        ("densenet", "densenet121", {"stem": "7x7"}),
+        ("densenet", "densenet169", {"stem": "7x7", "densenet_depth": 169}),
+        ("googlenet", "googlenet", {"stem": "7x7", "branch3_kernel": 3}),
+    ],
+)
+def test_at_its_own_size_a_network_is_the_published_one(model: str, theirs: str, tweaks: dict[str, Any]) -> None:
+    """The names are the literature's: whoever compares figures must compare the same networks."""
+    with torch.device("meta"):
+        mine = build(model, 1000, 224, tweaks)
+        other = tv.get_model(theirs, **({"aux_logits": False, "init_weights": False} if model == "googlenet" else {}))
+    assert sum(p.numel() for p in mine.parameters()) == sum(p.numel() for p in other.parameters())
+    if model != "googlenet":  # whose published weights have auxiliary classifiers beside them
+        assert sum(p.numel() for p in mine.parameters()) == published(theirs)
+        assert [tuple(v.shape) for v in mine.state_dict().values()] == [tuple(v.shape) for v in other.state_dict().values()]
+
+
+def test_lenet_for_colour_images_is_that_of_the_textbooks() -> None:
+    """6 and 16 channels, 120 and 84 units: 5·5·3·6 + 6, 5·5·6·16 + 16, 400·120 + 120, 120·84 + 84 and 84·10 + 10."""
+    assert sum(p.numel() for p in on_meta("lenet").parameters()) == 456 + 2416 + 48120 + 10164 + 850
+
+
+@pytest.mark.parametrize(("model", "own"), [("resnet18", "resnet18"), ("densenet", "densenet121")])
+def test_with_the_weights_of_torchvision_s_network_the_scores_are_its_scores(model: str, own: str) -> None:
+    """The same parameters can be joined otherwise: a pooling left out, a norm before instead of after."""
+    torch.manual_seed(0)
+    mine, other = build(model, 5, 64, {"stem": "7x7"}).eval(), tv.get_model(own, num_classes=5).eval()
+    mine.load_state_dict(dict(zip(mine.state_dict(), other.state_dict().values(), strict=True)))
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(mine(images), other(images))
+
+
+@pytest.mark.parametrize(("model", "layer"), [("resnet18", "resnet.layer4.1.conv2"), ("vgg16", "features.40")])
+def test_deep_networks_begin_with_weights_that_let_a_signal_through(model: str, layer: str) -> None:
+    """He et al. (2015): a variance of two over what a weight's channel adds up, or the last layers see nothing."""
+    torch.manual_seed(0)
+    weight = build(model, 10, 32, {"width": 0.5}).get_submodule(layer).weight
+    assert isinstance(weight, torch.Tensor)
+    assert float(weight.detach().std()) == pytest.approx((2 / (9 * weight.shape[0])) ** 0.5, rel=0.02)
+
+
+def test_fastnet_s_blocks_go_round_their_later_convolutions_and_its_scores_are_a_ninth() -> None:
+    """The shortcut is what lets three convolutions learn as fast as two; the scale keeps the first steps at a high rate in bounds."""
+    torch.manual_seed(0)
+    net: Any = build("fastnet", 10, 32, {"width": 0.125, "fastnet_convolutions": 3}).eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        out = net.stem(images)
+        for block in net.blocks:
+            down = block.down(out)
+            out = down + block.rest(down)
+        largest = out.flatten(2).max(2).values
+        torch.testing.assert_close(net(images), net.fc(largest) / 9)
+
+
+def test_a_network_is_left_as_it_was_by_being_described() -> None:
+    """A table that switched dropout off, or left its hooks behind, would change the training after it."""
+    net = build("mynet", 10, 32, {"width": 0.125}).train()
+    before = [id(hook) for module in net.modules() for hook in module._forward_hooks.values()]
+    layer_table(net, 32)
+    assert net.training
+    assert all(module.training for module in net.modules())
+    assert [id(hook) for module in net.modules() for hook in module._forward_hooks.values()] == before == []
+    layer_table(net.eval(), 32)
+    assert not net.training
+
+
+def test_what_does_not_learn_is_counted_apart() -> None:
+    """FastNet's 288 whitening filters are parameters of it, and of its size, that no step changes."""
+    table = layer_table(on_meta("fastnet"), 32)
+    assert table.total_parameters - table.trainable_parameters == 24 * 3 * 2 * 2
+    assert "Non-trainable params: 288\n" in str(table)
+    assert layer_table(on_meta("fastnet", whiten=False), 32).trainable_parameters == table.total_parameters
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cnn_run import EVERYTHING, digits, small_run
+from cnn_run import EVERYTHING, VGG16, digits, small_run
+from PIL import Image
 
 from spaces.errors import UserError
+from trainables.cnn import precision as P  # noqa: N812
 from trainables.cnn import training as T  # noqa: N812
 from trainables.cnn.data import CnnData
+from trainables.cnn.images import stack
+from trainables.cnn.models import build
 from trainables.cnn.optimizer import make_optimizer
 from trainables.cnn.precision import measured_dtype
 from trainables.cnn.schedule import fraction
 from trainables.cnn.training import CnnRun, ModelTooLarge, TrainingError, model_size_mb
-from trainables.data import ReadOptions, read_dataset
+from trainables.data import Images, ReadOptions, read_dataset
 
 CALM = {"mixup": 0.0, "cutmix": 0.0, "jitter": 0.0, "cutout": 0, "dropout_place": "none", "dropout": 0.0, "flip": 0.0}
 
@@ -138,7 +142,7 @@ def test_a_network_over_the_limit_is_refused_before_it_is_built(monkeypatch: pyt
         return net
 
     monkeypatch.setattr(T, "build", watch)
-    with pytest.raises(ModelTooLarge, match=r"vgg16 has 128\.35 MiB, but max_model_mb is 80; lower its width"):
+    with pytest.raises(ModelTooLarge, match=rf"vgg16 has {VGG16 * 4 / 2**20:.2f} MiB, but max_model_mb is 80; lower its width"):
         small_run(1, model="vgg16", width=1.0, max_model_mb=80, dropout_place="head")
     assert [device.type for device in made] == ["meta"]
     assert model_size_mb(replace(EVERYTHING, model="mynet", width=1.0), 10, 32) == pytest.approx(23.49, abs=0.01)
@@ -205,6 +209,21 @@ def test_a_schedule_ends_at_nothing_and_never_leaves_its_range(schedule: str) ->
         fraction("x", 0.5)
 
 
+def test_what_normalises_and_whitens_is_taken_from_training_images_alone() -> None:
+    """Validation images are to judge as images do that nobody has seen."""
+    draw = np.random.default_rng(0)
+    train, val = draw.integers(0, 90, (40, 3, 32, 32), dtype=np.uint8), draw.integers(120, 250, (40, 3, 32, 32), dtype=np.uint8)
+    labels = np.arange(40) % 10
+    run = small_run(1, data=CnnData(train, labels, val, labels))
+    assert run.use.mean == pytest.approx(tuple(train.astype(float).mean((0, 2, 3))), rel=1e-6)
+    assert run.use.std == pytest.approx(tuple(train.astype(float).std((0, 2, 3))), rel=1e-6)
+    net: Any = build("fastnet", 10, 32, run.config.tweaks())
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (run.use.mean, run.use.std))
+    net.whiten_stem((torch.tensor(train) - mean) / std)
+    assert torch.allclose(run.net.state_dict()["stem.0.weight"], net.stem[0].weight, atol=1e-4)
+    assert run.use == replace(run.use, size=32, classes=10, threads=1, epoch=0, device="cpu")
+
+
 def test_a_refit_trains_without_validation_images() -> None:
     """After selection all images are for learning."""
     data = replace(digits(), val_images=None, val_labels=None)
@@ -230,8 +249,23 @@ def test_images_of_any_size_and_colour_become_square_rgb(tmp_path: Any) -> None:
     assert data.train_images.shape == (6, 3, 48, 48)
     assert np.array_equal(data.train_images[:, 0], data.train_images[:, 2])
     assert data.val_images is None
+    colours = rng.integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)
+    wide = rng.integers(0, 256, (20, 60, 3), dtype=np.uint8)
+    found = stack(Images.from_arrays([*colours, wide]), 48)
+    assert np.array_equal(found[:2], colours.transpose(0, 3, 1, 2))
+    smaller = np.asarray(Image.fromarray(wide).resize((48, 48), Image.Resampling.BICUBIC))
+    assert np.array_equal(found[2], smaller.transpose(2, 0, 1)), "rows stay rows, and red stays red"
     with pytest.raises(UserError, match=r"images must be \(n, 3, size, size\) uint8, but got \(6, 3, 48, 40\)"):
         CnnData(data.train_images[..., :40], data.train_labels)
+
+
+@pytest.mark.parametrize(("float32", "bfloat16", "chosen"), [(3.0, 1.0, "bfloat16"), (1.0, 3.0, "float32"), (1.1, 1.0, "float32")])
+def test_the_format_that_is_clearly_faster_is_chosen(monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float, chosen: str) -> None:
+    """Fewer digits are worth it where they save time, and not for a tenth, which chance may make."""
+    took = {torch.float32: float32, torch.bfloat16: bfloat16}
+    busy = iter([9.0, 0.0, 5.0] * 2)  # a neighbour that wants the processor too: the least of three counts
+    monkeypatch.setattr(P, "_seconds", lambda device, dtype: took[dtype] + next(busy))
+    assert measured_dtype.__wrapped__("cpu") is T.DTYPES[chosen]
 
 
 def test_the_dtype_is_measured_and_never_slower_than_float32() -> None:

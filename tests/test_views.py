@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainables.cnn.models import build
 from trainables.cnn.views import mean_over_views
+from trainables.cnn.weights import EVAL_BATCH, class_scores
 
 
 class Recorder(nn.Module):
@@ -36,3 +38,19 @@ def test_an_image_is_shown_as_often_as_asked_and_its_own_view_counts_half(flip: 
 
     expected = pixel(0, 0) / 2 + (pixel(1, 1) + pixel(-1, -1)) / 4 if shift else pixel(0, 0)
     assert torch.allclose(found, expected)
+
+
+def test_many_images_are_judged_as_a_few_are_and_by_the_statistics_that_were_learned() -> None:
+    """Neither where a batch ends nor who is in it may matter, whatever state the network was left in."""
+    torch.manual_seed(0)
+    net = build("fastnet", 3, 32, {"width": 0.125}).train()
+    with torch.no_grad():
+        net(torch.rand(50, 3, 32, 32))  # statistics of other images
+    images = torch.randint(0, 256, (EVAL_BATCH + 9, 3, 32, 32), dtype=torch.uint8)
+    mean, std = torch.tensor([100.0, 120.0, 90.0]).view(3, 1, 1), torch.tensor([50.0, 60.0, 70.0]).view(3, 1, 1)
+    found = class_scores(net, images, mean, std, torch.float32, False, 0)
+    assert found.shape == (EVAL_BATCH + 9, 3)
+    with torch.no_grad():
+        for row in (0, EVAL_BATCH - 1, EVAL_BATCH, EVAL_BATCH + 8):
+            alone = net.eval()((images[row : row + 1] - mean) / std)
+            torch.testing.assert_close(found[row : row + 1], alone, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,177 @@
+"""Networks whose best epoch is not their last, and whose seeds are not 0: what is kept, exported and told of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fading
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from program import output, visiontune
+
+from analysis.run_directory import RunDirectory
+from search.cluster import local_cluster
+from spaces import CnnConfig
+from trainables.cnn import weights
+from trainables.cnn.data import CnnData
+from trainables.cnn.images import How
+from trainables.cnn.models import build
+from trainables.cnn.run import CnnTrial
+from trainables.cnn.training import DTYPES, CnnRun
+from trainables.data import Dataset, ReadOptions, read_dataset
+from trainables.knn.pipeline import data_source
+from trainables.stage_registry import NAMESPACE, StageRegistry
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own
+EPOCHS = 4
+CONFIG = CnnConfig(**fading.SETTINGS)
+OPTIONS = ReadOptions(color="rgb", keep_val=True)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return fading.write(tmp_path_factory.mktemp("images") / "fading.npz")
+
+
+@pytest.fixture(scope="module")
+def dataset(images: str) -> Dataset:
+    return read_dataset(images, OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def shared(dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """What a search tells its trials, with a registry of stages at work."""
+    with local_cluster(1, print) as ray:
+        registry = StageRegistry.options(name="of-networks", namespace=NAMESPACE).remote(1)  # type: ignore[attr-defined]
+        yield {"registry": "of-networks", "data": data_source(dataset, OPTIONS)}
+        ray.kill(registry)  # it lives as long as somebody holds it
+
+
+def how(trials: Path, **changes: Any) -> How:
+    plain = How(EPOCHS, 32, 1, False, False, 0.0, "val_accuracy", True, str(trials))
+    return replace(plain, **changes)
+
+
+def trained(trial: CnnTrial) -> list[dict[str, Any]]:
+    rows = [trial.step()]
+    while not rows[-1]["done"]:
+        rows.append(trial.step())
+    trial.close()
+    return rows
+
+
+def judged(place: Path, dataset: Dataset) -> tuple[int, float, float]:
+    """Epoch, validation loss and accuracy of the network in a file, found anew."""
+    tensors, use = weights.read(place)
+    net = build(CONFIG.model, 3, 32, CONFIG.tweaks())
+    net.load_state_dict(tensors)
+    data = CnnData.from_dataset(dataset)
+    assert data.val_images is not None
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (use.mean, use.std))
+    torch.set_num_threads(1)
+    scores = weights.class_scores(
+        net.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        torch.tensor(data.val_images), mean, std, DTYPES[use.dtype], False, 0,
+    )  # fmt: skip
+    labels = torch.tensor(data.val_labels)
+    return use.epoch, F.cross_entropy(scores, labels).item(), float((scores.argmax(1) == labels).float().mean())
+
+
+@pytest.mark.parametrize(("objective", "maximize"), [("val_accuracy", True), ("macro_f1", True), ("val_loss", False)])
+def test_the_network_kept_as_best_is_that_of_the_best_epoch(
+    shared: dict[str, Any], dataset: Dataset, tmp_path: Path, objective: str, maximize: bool
+) -> None:
+    """Whoever exports the best epoch wants its weights, those that were judged, whichever metric judged them."""
+    trial = {**shared, "config": fading.SETTINGS, "number": 7, "seed": 5, "how": how(tmp_path, objective=objective, maximize=maximize)}
+    rows = trained(CnnTrial(trial))
+    values = [row[objective] for row in rows]
+    best = max(range(EPOCHS), key=lambda epoch: (values[epoch] if maximize else -values[epoch], epoch))
+    assert best < EPOCHS - 1, f"the task is meant to get worse, but {objective} was {values}"
+    for name, row in (("best", best), ("last", EPOCHS - 1)):
+        epoch, loss, accuracy = judged(tmp_path / "00007" / "weights" / f"{name}.safetensors", dataset)
+        assert (epoch, loss, accuracy) == (
+            row + 1,
+            pytest.approx(rows[row]["val_loss"], rel=1e-5),
+            pytest.approx(rows[row]["val_accuracy"]),
+        )
+
+
+def test_a_network_that_gets_better_keeps_its_last_epoch_as_its_best(shared: dict[str, Any], tmp_path: Path) -> None:
+    """The other way round: a training loss falls, and of what falls the last is the best."""
+    trial = {**shared, "config": fading.SETTINGS, "number": 0, "seed": 5, "how": how(tmp_path, objective="train_loss", maximize=False)}
+    rows = trained(CnnTrial(trial))
+    assert [row["train_loss"] for row in rows] == sorted((row["train_loss"] for row in rows), reverse=True)
+    best, last = ((tmp_path / "00000" / "weights" / f"{name}.safetensors").read_bytes() for name in ("best", "last"))
+    assert best == last
+
+
+def test_a_trial_is_the_training_of_its_configuration_with_its_own_seed(shared: dict[str, Any], dataset: Dataset, tmp_path: Path) -> None:
+    """A search's seed and a replica's are there to be different: networks of one seed are one network."""
+    found = {}
+    for seed in (0, 6):
+        rows = trained(CnnTrial({**shared, "config": fading.SETTINGS, "number": seed, "seed": seed, "how": how(tmp_path)}))
+        _, use = weights.read(tmp_path / f"{seed:05d}" / "weights" / "last.safetensors")
+        data = CnnData.from_dataset(dataset)
+        run = CnnRun(CONFIG, data, classes=3, epochs=EPOCHS, seed=seed, device="cpu", threads=1, dtype=use.dtype)
+        assert [run.step()["train_loss"] for _ in range(EPOCHS)] == [row["train_loss"] for row in rows]
+        assert rows[0]["model_mb"] == sum(p.numel() for p in run.net.parameters()) * 4 / 2**20
+        assert [row["step"] for row in rows] == [0, 1, 2, 3]
+        assert rows[-1]["predictions"].tolist() == run.predictions().tolist()
+        found[seed] = rows[-1]["train_loss"]
+    assert found[0] != found[6]
+
+
+@pytest.fixture(scope="module")
+def runs(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs directory with a search called ``fading``, whose one trial was run again with three other seeds; for reading."""
+    runs = tmp_path_factory.mktemp("runs")
+    settings = ("--trials", 1, "--epochs", EPOCHS, "--seed", 5, "--replicate", 1, "--no-tracking")
+    done = visiontune("run", "--space", "cnn", "--dataset", images, "--name", "fading", "--runs-dir", runs, *settings, *fading.words())
+    assert done.returncode == 0, done.stderr
+    return runs
+
+
+def test_networks_run_again_with_other_seeds_are_other_networks(runs: Path, dataset: Dataset) -> None:
+    """A mean over replicas says something only if each was trained from its own seed; the search's own is not 0 either."""
+    folder = RunDirectory(runs / "fading")
+    _, use = weights.read(folder.weights("cnn", 0) / "last.safetensors")
+    losses = {5: [row["train_loss"] for row in folder.steps("cnn", 0)]}
+    jobs = json.loads((folder.replicas.path / "jobs.json").read_text())
+    losses |= {job["seed"]: [row["train_loss"] for row in folder.replicas.steps("cnn", number)] for number, job in enumerate(jobs)}
+    assert sorted(losses) == [5, 6, 7, 8]
+    assert CnnConfig(**folder.records()[0].config) == CONFIG  # type: ignore[arg-type]
+    for seed, rows in losses.items():
+        data = CnnData.from_dataset(dataset)
+        run = CnnRun(CONFIG, data, classes=3, epochs=EPOCHS, seed=seed, device="cpu", threads=1, dtype=use.dtype)
+        assert [run.step()["train_loss"] for _ in range(EPOCHS)] == pytest.approx(rows, rel=1e-6), f"seed {seed}"
+    assert len({rows[-1] for rows in losses.values()}) == 4
+
+
+def test_the_epoch_that_is_asked_for_is_exported_and_evaluated(runs: Path, images: str, tmp_path: Path) -> None:
+    """Best and last are two networks here, and each must carry its own weights and its own figures."""
+    rows = RunDirectory(runs / "fading").steps("cnn", 0)
+    values = [row["val_accuracy"] for row in rows]
+    best = max(range(EPOCHS), key=lambda epoch: (values[epoch], epoch))
+    assert values[best] > values[-1]
+    tested, files = {}, {}
+    for name, row in (("best", rows[best]), ("last", rows[-1])):
+        exported = output("export", "fading", "--epoch", name, "--out", tmp_path / name, "--runs-dir", runs)
+        facts = json.loads((tmp_path / name / "bundle.json").read_text())
+        figures = {metric: row[metric] for metric in ("val_accuracy", "balanced_accuracy", "macro_f1")}
+        assert {metric: facts["val"][metric.removeprefix("val_")] for metric in figures} == pytest.approx(figures)
+        assert exported["val_accuracy"] == row["val_accuracy"]
+        assert facts["val"]["scheme"] == f"held out, epoch {row['step'] + 1}"
+        assert [epoch["val_loss"] for epoch in facts["history"]] == [epoch["val_loss"] for epoch in rows]
+        tested[name] = output("evaluate", tmp_path / name, "--dataset", images)["accuracy"]
+        assert tested[name] == facts["test"]["accuracy"] == exported["test_accuracy"]
+        files[name] = (tmp_path / name / "model.safetensors").read_bytes()
+    assert tested["best"] > tested["last"], "the test images are labelled as the validation images are"
+    kept = RunDirectory(runs / "fading").weights("cnn", 0)
+    assert files == {name: (kept / f"{name}.safetensors").read_bytes() for name in ("best", "last")}
+    default = output("export", "fading", "--no-test", "--out", tmp_path / "default", "--runs-dir", runs)
+    assert default["val_accuracy"] == values[-1]
