@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -16,9 +17,10 @@ import pytest
 import torch
 from cnn_run import small_run
 from program import ROOT
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from trainables.cnn.checkpoint import CheckpointError
+from trainables.cnn.randomness import RandomState
 from trainables.cnn.training import CnnRun
 
 
@@ -92,12 +94,19 @@ def damage(folder: Path, how: str) -> None:
         state.write_text(state.read_text()[:100])
     elif how == "half the tensors":
         tensors.write_bytes(tensors.read_bytes()[:1000])
+    elif how == "a byte turned":
+        content = bytearray(tensors.read_bytes())
+        content[-5] ^= 1
+        tensors.write_bytes(content)
+    elif how in ("tensors elsewhere", "tensors at a path"):
+        tensors.rename(folder.parent / "elsewhere.safetensors")
+        place = "../elsewhere.safetensors" if how == "tensors elsewhere" else str(folder.parent / "elsewhere.safetensors")
+        state.write_text(json.dumps({**json.loads(state.read_text()), "tensors": place}))
     elif how == "another format":
         state.write_text(json.dumps({**json.loads(state.read_text()), "format": 99}))
     elif how == "no optimiser":
-        from safetensors.torch import save_file
-
         save_file({k: v for k, v in load_file(tensors).items() if k.startswith("rng")}, tensors)
+        state.write_text(json.dumps({**json.loads(state.read_text()), "sha256": hashlib.sha256(tensors.read_bytes()).hexdigest()}))
 
 
 @pytest.mark.parametrize(
@@ -107,21 +116,52 @@ def damage(folder: Path, how: str) -> None:
         ("no tensors", "no checkpoint here (tensors-000001.safetensors is missing)"),
         ("half a state", "damaged checkpoint"),
         ("half the tensors", "damaged checkpoint"),
+        ("a byte turned", "damaged checkpoint: the SHA-256 of tensors-000001.safetensors is not the one that was written"),
+        ("tensors elsewhere", "no checkpoint here (elsewhere.safetensors is missing)"),
+        ("tensors at a path", "no checkpoint here (elsewhere.safetensors is missing)"),
         ("another format", "not a checkpoint of format 1"),
         ("no optimiser", "damaged checkpoint"),
     ],
 )
 def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path, how: str, said: str) -> None:
     """Going on from half a state would give a result nobody could repeat."""
+    run, folder = small_run(2), tmp_path / "saved"
+    run.step()
+    run.save(folder)
+    damage(folder, how)
+    with pytest.raises(CheckpointError) as caught:
+        small_run(2).load(folder)
+    assert said in str(caught.value)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_a_version_that_wrote_no_digest_is_still_read(tmp_path: Path) -> None:
+    """Whoever upgrades in the middle of a search goes on with it."""
     run = small_run(2)
     run.step()
     run.save(tmp_path)
-    damage(tmp_path, how)
-    with pytest.raises(CheckpointError) as caught:
-        small_run(2).load(tmp_path)
-    assert said in str(caught.value)
-    assert str(tmp_path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert len(state.pop("sha256")) == 64
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    resumed = small_run(2)
+    resumed.load(tmp_path)
+    assert resumed.epoch == 1
+
+
+def test_random_numbers_of_another_kind_of_device_begin_anew_from_seed_and_epoch(tmp_path: Path) -> None:
+    """What a GPU drew means nothing here; from the seed alone, the epochs before would be drawn again."""
+    run = small_run(2)
+    run.step()
+    run.save(tmp_path)
+    (tensors,) = tmp_path.glob("*.safetensors")
+    save_file(load_file(tensors) | {"rng/cuda": torch.zeros(16, dtype=torch.uint8)}, tensors)
+    state = json.loads((tmp_path / "state.json").read_text())
+    (tmp_path / "state.json").write_text(json.dumps(state | {"sha256": hashlib.sha256(tensors.read_bytes()).hexdigest()}))
+    resumed = small_run(2)
+    resumed.load(tmp_path)
+    expected = RandomState(1 + 1, torch.device("cpu")).state()
+    assert {name: value.tolist() for name, value in resumed.random.state().items()} == {name: v.tolist() for name, v in expected.items()}
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from spaces.errors import UserError
@@ -39,9 +40,10 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
     """Put ``checkpoint`` into ``folder``, in place of one that is there; whole, whenever the process dies."""
     flat = {f"{part}/{name}": tensor.contiguous() for part, named in checkpoint.tensors.items() for name, tensor in named.items()}
     name = f"tensors-{checkpoint.facts['epoch']:06d}.safetensors"
-    write_whole(folder / name, save(flat))
-    # from here on this checkpoint is the one
-    write_whole(folder / STATE, json.dumps({"format": FORMAT, "tensors": name, **checkpoint.facts}, indent=1))
+    content = save(flat)
+    write_whole(folder / name, content)
+    own = {"format": FORMAT, "tensors": name, "sha256": hashlib.sha256(content).hexdigest()}
+    write_whole(folder / STATE, json.dumps(own | checkpoint.facts, indent=1))  # from here on this checkpoint is the one
     for old in (*folder.glob("tensors-*"), *folder.glob(".tensors-*"), *folder.glob(f".{STATE}.*")):
         if old.name != name:
             old.unlink(missing_ok=True)
@@ -60,7 +62,11 @@ def read(folder: Path) -> Checkpoint:
         tensors_file = folder / Path(str(facts["tensors"])).name
         if not tensors_file.is_file():
             raise CheckpointError(f"{folder}: no checkpoint here ({tensors_file.name} is missing)")
-        flat = load_file(tensors_file)
+        content = tensors_file.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        if facts.get("sha256", digest) != digest:  # an earlier version wrote none
+            raise CheckpointError(f"{folder}: damaged checkpoint: the SHA-256 of {tensors_file.name} is not the one that was written")
+        flat = load(content)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder}: no checkpoint here ({STATE} is missing)") from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
