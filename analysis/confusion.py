@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,8 @@ def display_order(classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
         return list(range(len(classes)))
     if sorted(wanted) != sorted(classes):
         raise UserError(f"class_order must name each class once: {', '.join(classes)}; but got {', '.join(wanted)}")
-    return [list(classes).index(name) for name in wanted]
+    place = {name: index for index, name in enumerate(classes)}
+    return [place[name] for name in wanted]
 
 
 def display_names(classes: Sequence[str], abbreviations: Mapping[str, str]) -> list[str]:
@@ -40,11 +42,11 @@ def display_names(classes: Sequence[str], abbreviations: Mapping[str, str]) -> l
     Raises:
         UserError: if ``abbreviations`` names no class, or two classes would look alike.
     """
-    unknown = [name for name in abbreviations if name not in classes]
+    unknown = sorted(set(abbreviations) - set(classes))
     if unknown:
         raise UserError(f"abbreviations must be of classes, {', '.join(classes)}; but got {', '.join(unknown)}")
     names = [abbreviations.get(name, name) for name in classes]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise UserError(f"abbreviations must tell classes apart, but more than one is {', '.join(twice)}")
     return names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,14 +142,3 @@ def test_a_missing_file_and_a_single_array_are_refused(tmp_path: Path) -> None:
     with (tmp_path / "array.npz").open("wb") as file:
         np.save(file, X)
     assert "not a readable npz file" in refusal(f"npz:{tmp_path}/array.npz")
-
-
-def test_a_file_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few kilobytes of zip can unpack to more than any memory; the limit is lowered here to keep the test small."""
-    monkeypatch.setattr("trainables.data.builtin.MAX_BYTES", 10_000)
-    np.savez_compressed(tmp_path / "bomb.npz", x_train=np.zeros((100, 40, 40), np.uint8), y_train=np.arange(100) % 2)
-    assert "at most 10,000 bytes are unpacked" in refusal(f"npz:{tmp_path}/bomb.npz")
-    with gzip.open(tmp_path / "train-images-idx3-ubyte.gz", "wb") as file:
-        file.write(bytes(50_000))
-    with pytest.raises(DatasetError, match="more than 10,000 bytes unpacked"):
-        read_dataset(f"fashion-mnist:{tmp_path}")

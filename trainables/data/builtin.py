@@ -14,10 +14,9 @@ from PIL import Image
 from spaces.errors import on_one_line
 from trainables.data.dataset import Dataset, DatasetError, Images, Split, UInt8, check_classes
 from trainables.data.image_file import Color
+from trainables.data.unpacked import most_unpacked
 
 FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
-MAX_BYTES = 8 * 2**30
-"""A packed file may unpack to this many bytes: more is a mistake or a bomb."""
 FASHION_MNIST_CLASSES = (
     "T-shirt-top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle-boot",
 )  # fmt: skip
@@ -69,10 +68,11 @@ def _read_idx(spec: str, root: Path, name: str, dimensions: int) -> UInt8:
     if path is None:
         raise DatasetError(f"{spec}: no {name}[.gz] in {root}; install Debian's dataset-fashion-mnist or give its folder")
     try:
+        most, rule = most_unpacked(path)
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-        if len(raw) > MAX_BYTES:
-            raise ValueError(f"more than {MAX_BYTES:,} bytes unpacked")
+            raw = file.read(most + 1)
+        if len(raw) > most:
+            raise ValueError(f"it unpacks to more than {rule}")
         magic, *sizes = struct.unpack_from(f">{dimensions + 1}i", raw)
         data = np.frombuffer(raw, np.uint8, offset=4 * (dimensions + 1))
         if magic != 0x0800 + dimensions:
@@ -115,8 +115,9 @@ def read_npz(spec: str, path: Path, color: Color) -> Dataset:
         raise DatasetError(f"{spec}: no such file")
     try:
         with zipfile.ZipFile(path) as packed, np.load(path, allow_pickle=False) as archive:
-            if (size := sum(item.file_size for item in packed.infolist())) > MAX_BYTES:
-                raise ValueError(f"at most {MAX_BYTES:,} bytes are unpacked, but it holds {size:,}")
+            most, rule = most_unpacked(path)
+            if (size := sum(item.file_size for item in packed.infolist())) > most:
+                raise ValueError(f"{size:,} bytes would be unpacked, more than {rule}")
             arrays = {name: np.asarray(archive[name]) for name in archive.files}
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise DatasetError(f"{spec}: not a readable npz file without pickles ({on_one_line(error)})") from error

@@ -63,8 +63,13 @@ def nearest_neighbours(
     return {"indices": indices, "distances": nearest}
 
 
+def predicted_by_k(neighbours: Neighbours, labels: Int64, classes: int, vote: str, k: int) -> Int64:
+    """(n, k) int64: what the nearest 1, 2, … k neighbours say; arguments and ties as ``votes_by_k`` has them."""
+    return _tally(neighbours, labels, classes, vote, k)[0]
+
+
 def votes_by_k(neighbours: Neighbours, labels: Int64, classes: int, vote: str, k: int) -> tuple[Int64, Float64]:
-    """What the nearest 1, 2, … k neighbours say.
+    """What the nearest 1, 2, … k neighbours say, and how the last vote was shared out.
 
     Args:
         neighbours: of n queries.
@@ -78,6 +83,17 @@ def votes_by_k(neighbours: Neighbours, labels: Int64, classes: int, vote: str, k
         (n, k) int64 predicted class for each k, ties going to the smallest class index,
         and (n, classes) float64 shares of the last vote, which sum to 1.
     """
+    predictions, known, totals = _tally(neighbours, labels, classes, vote, k)
+    shares = np.zeros((len(known), classes))
+    np.add.at(shares, (np.arange(len(known))[:, None], known), totals)
+    return predictions, shares / shares.sum(axis=1, keepdims=True)
+
+
+def _tally(neighbours: Neighbours, labels: Int64, classes: int, vote: str, k: int) -> tuple[Int64, Int64, Float64]:
+    """(n, k) predictions; and of each query's neighbours the classes, in order, with their votes.
+
+    Only classes that a neighbour has are counted: with all of them, 20,000 classes would take gigabytes.
+    """
     if vote not in ("uniform", "distance"):
         raise ValueError(f"vote must be uniform or distance, but got {vote!r}")
     indices, gaps = neighbours["indices"], neighbours["distances"]
@@ -86,10 +102,17 @@ def votes_by_k(neighbours: Neighbours, labels: Int64, classes: int, vote: str, k
     if vote == "distance":
         touching = gaps[:, :1] <= 0
         weights = np.where(touching, gaps <= 0, 1.0 / np.where(gaps > 0, gaps, 1.0))
-    rows = np.arange(len(indices))
-    totals = np.zeros((len(indices), classes))
-    predictions = np.empty((len(indices), k), np.int64)
+    given = labels[indices[:, :k]]
+    order = np.argsort(given, axis=1, kind="stable")
+    in_order = np.take_along_axis(given, order, axis=1)
+    places = np.zeros_like(given)  # of a neighbour's class among those of its query
+    np.put_along_axis(places, order, np.cumsum(np.diff(in_order, axis=1, prepend=in_order[:, :1]) > 0, axis=1), axis=1)
+    rows = np.arange(len(given))
+    known = np.repeat(in_order[:, -1:], min(k, classes), axis=1)  # where a query has fewer classes, its last one again
+    np.put_along_axis(known, places, given, axis=1)
+    totals = np.zeros(known.shape)
+    predictions = np.empty(given.shape, np.int64)
     for nth in range(k):
-        totals[rows, labels[indices[:, nth]]] += weights[:, nth]
-        predictions[:, nth] = totals.argmax(axis=1)
-    return predictions, totals / totals.sum(axis=1, keepdims=True)
+        totals[rows, places[:, nth]] += weights[:, nth]
+        predictions[:, nth] = known[rows, totals.argmax(axis=1)]
+    return predictions, known, totals

@@ -13,7 +13,7 @@ from spaces.knn import MAX_K
 from trainables.data import Dataset, Images, ReadOptions, read_dataset
 from trainables.knn.descriptors import dense_descriptors
 from trainables.knn.encoding import streamed_word_counts, word_counts
-from trainables.knn.neighbours import Neighbours, nearest_neighbours, votes_by_k
+from trainables.knn.neighbours import Neighbours, nearest_neighbours, predicted_by_k
 from trainables.knn.norms import Floats, normalised
 from trainables.knn.regions import inverse_document_frequency, region_features
 from trainables.knn.sift import DESCRIPTOR, GRID, sampled_descriptors
@@ -234,7 +234,7 @@ class Evaluation:
 def evaluate(config: KnnConfig, neighbours: Neighbours, gallery_labels: Int64, labels: Int64, classes: int) -> Evaluation:
     """The vote of ``neighbours`` against the true ``labels``; mirror images stand behind all images in the gallery."""
     gallery_labels = np.tile(gallery_labels, 2 if config.mirrored else 1)
-    by_k, _ = votes_by_k(neighbours, gallery_labels, classes, config.vote, MAX_K)
+    by_k = predicted_by_k(neighbours, gallery_labels, classes, config.vote, MAX_K)
     predictions = by_k[:, min(config.k, by_k.shape[1]) - 1]
     accuracies = (by_k == labels[:, None]).mean(axis=0)
     return Evaluation(score(labels, predictions, classes), tuple(float(a) for a in accuracies), predictions)
