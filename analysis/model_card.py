@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from analysis.bundle_facts import BundleFacts
 from analysis.leaderboard import short_config
 
@@ -13,7 +15,7 @@ def model_card(facts: BundleFacts) -> str:
     lines = [
         f"# {facts.space} classifier of {len(facts.classes)} classes",
         "",
-        f"{KINDS[facts.kind]} exported by visiontune from trial `{facts.trial}`.",
+        f"{KINDS[facts.kind]} exported by visiontune from trial {_code(facts.trial)}.",
         "",
         "| split | images | accuracy | balanced accuracy | macro F1 | how |",
         "|---|---|---|---|---|---|",
@@ -21,7 +23,7 @@ def model_card(facts: BundleFacts) -> str:
     for measured in (facts.val, facts.test):
         if measured:
             figures_ = f"{measured.accuracy:.4f} | {measured.balanced_accuracy:.4f} | {measured.macro_f1:.4f}"
-            lines.append(f"| {measured.split} | {measured.n:,} | {figures_} | {measured.scheme} |")
+            lines.append(f"| {_text(measured.split)} | {measured.n:,} | {figures_} | {_text(measured.scheme)} |")
     lines += [
         "",
         "The first row chose this configuration among others, so it is optimistic.",
@@ -29,12 +31,12 @@ def model_card(facts: BundleFacts) -> str:
         *(["The network was trained again afterwards, on the validation images too: nothing but the test split judges it."] * facts.refit),
         f"The test split of the run was scored {facts.test_evaluations} time(s) up to this export.",
         "",
-        f"- configuration: `{short_config(facts.config, facts.space)}`",
-        f"- classes: {', '.join(facts.classes)}",
-        f"- training images: `{facts.dataset}`, fingerprint `{facts.fingerprint[:16]}`",
+        f"- configuration: {_code(short_config(facts.config, facts.space))}",
+        f"- classes: {', '.join(map(_text, facts.classes))}",
+        f"- training images: {_code(facts.dataset)}, fingerprint {_code(facts.fingerprint[:16])}",
         f"- images are read as {facts.preprocessing.color}, at most {facts.preprocessing.max_side} pixels a side"
         + (f", and resized to {facts.preprocessing.size} × {facts.preprocessing.size}" if facts.preprocessing.size else ""),
-        f"- made with: {', '.join(f'{name} {version}' for name, version in facts.versions.items())}",
+        f"- made with: {', '.join(_text(f'{name} {version}') for name, version in facts.versions.items())}",
         "",
         "```",
         "visiontune predict THIS_FOLDER picture.jpg",
@@ -52,3 +54,15 @@ def _replicas(facts: BundleFacts) -> list[str]:
         return []
     spread = f", standard deviation {again.spread:.4f}" if len(again.seeds) > 1 else ""
     return [f"The same configuration under {len(again.seeds)} other seed(s): mean validation accuracy {again.mean:.4f}{spread}."]
+
+
+def _text(name: str) -> str:
+    """A name on one line of Markdown, shown as it is written: a class may be called ``<b>``."""
+    return re.sub(r"([\\`*_\[\]<>&|~])", r"\\\1", " ".join(name.split()))
+
+
+def _code(text: str) -> str:
+    """Text on one line in a fixed-width font, between more backticks than it holds itself."""
+    line = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence}{line}{fence}" if fence == "`" else f"{fence} {line} {fence}"
