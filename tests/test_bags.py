@@ -10,6 +10,7 @@ import pytest
 from program import output, visiontune
 from safetensors.numpy import load_file
 from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 from spaces import BagOfSiftConfig, TinyImageConfig
@@ -23,7 +24,9 @@ from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.pipeline import Validation, data_source, gallery_stage, validation_stage
 from trainables.knn.regions import inverse_document_frequency, region_features
 from trainables.knn.report import stretched_histograms
-from trainables.knn.sift import dense_sift, located_sift, transformed
+from trainables.knn.sift import dense_sift, located_sift, sampled_descriptors, transformed
+from trainables.knn.tiny import tiny_images
+from trainables.knn.vocabulary import vocabulary
 from trainables.stages import compute
 
 GENERATOR = np.random.default_rng(3)
@@ -112,6 +115,58 @@ def test_the_report_s_histogram_is_numpy_s_without_a_range() -> None:
     assert not found[1].any()
 
 
+@pytest.mark.parametrize("transform", ["raw", "root"])
+def test_hard_words_are_counted_in_their_cells_by_trying_all(transform: str) -> None:
+    """Each descriptor counts once, for the word nearest to it as it was transformed, in the cell where it lies."""
+    found = streamed_word_counts(IMAGES, WORDS / 60, **GRID, transform=transform, assignment="hard")
+    for row in range(len(IMAGES)):
+        cells, descriptors = located_sift(IMAGES[row], step=4, bin_size=3, fast=True, scales=2)
+        values = descriptors.astype(float)
+        values = values if transform == "raw" else np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1e-12))
+        nearest = ((values[:, None] - WORDS[None] / 60) ** 2).sum(axis=2).argmin(axis=1)
+        expected = np.zeros((16, 20))
+        np.add.at(expected, (cells, nearest), 1)
+        np.testing.assert_array_equal(found[row], expected)
+
+
+def test_a_mirror_image_is_the_image_read_from_right_to_left() -> None:
+    """Upside down, a beach is no beach; and the same turn must be taken by tiny images, kept and streamed descriptors."""
+    turned = Images.from_arrays([np.ascontiguousarray(image[:, ::-1]) for image in IMAGES])
+    np.testing.assert_array_equal(
+        tiny_images(IMAGES, size=6, resampling="nearest", mirrored=True), tiny_images(turned, size=6, resampling="nearest")
+    )
+    kept, plain = dense_descriptors(IMAGES, **GRID | {"mirrored": True}), dense_descriptors(turned, **GRID)
+    np.testing.assert_array_equal(kept.values, plain.values)
+    np.testing.assert_array_equal(kept.cells, plain.cells)
+    words = {"transform": "raw", "assignment": "hard"}
+    np.testing.assert_array_equal(
+        streamed_word_counts(IMAGES, WORDS, **GRID | {"mirrored": True}, **words), streamed_word_counts(turned, WORDS, **GRID, **words)
+    )
+
+
+def test_words_are_made_from_all_classes_and_from_all_of_an_image() -> None:
+    """Images stand in class order: the first of them alone know one class, and the first rows of an image only its sky."""
+    flat = [np.random.default_rng(n).integers(0, 256, (30, 30), dtype=np.uint8) for n in range(12)]
+    images, grid = Images.from_arrays(flat), {"step": 4, "bin_size": 3, "fast": True}
+    every = [dense_sift(image, **grid) for image in flat]  # type: ignore[arg-type]
+    found = sampled_descriptors(images, **grid, most=10**6, most_images=3, seed=0)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found, np.concatenate([every[row] for row in (0, 5, 11)]))
+    few = [sampled_descriptors(images, **grid, most=60, most_images=12, seed=seed) for seed in (0, 0, 1)]  # type: ignore[arg-type]
+    assert few[0].tobytes() == few[1].tobytes() != few[2].tobytes()
+    for row in range(12):
+        places = [int(np.flatnonzero((every[row] == one).all(axis=1))[0]) for one in few[0][5 * row : 5 * row + 5]]
+        assert places == sorted(set(places)), "five different ones of each image, in its order"
+        assert places != list(range(5))
+
+
+def test_words_are_made_of_descriptors_as_they_are_compared() -> None:
+    """Words of raw descriptors would all lie far from every RootSIFT one, whose length is 1."""
+    descriptors = dense_sift(IMAGES[0], step=4, bin_size=3, fast=True)
+    lengths = [np.linalg.norm(vocabulary(descriptors, size=4, transform=name, seed=0), axis=1) for name in ("raw", "root")]
+    assert (lengths[0] > 10).all()
+    assert ((lengths[1] > 0.5) & (lengths[1] <= 1.0001)).all()
+
+
 VECTORS = GENERATOR.random((150, 300)) * (GENERATOR.random((150, 300)) < 0.3)
 VECTORS[40:44] = VECTORS[0]
 VECTORS[50] = 0
@@ -144,9 +199,11 @@ def test_an_image_left_out_is_not_judged_by_its_own_mirror_image(config: Any, sc
     dataset = read_dataset(f"folder:{make_folder(tmp_path, {'train': {'a': 8, 'b': 8}}, side=40)}")
     data, memo = data_source(dataset, ReadOptions()), {}
     neighbours = compute(validation_stage(config, data, Validation(scheme, 4), 0), memo, workers=1)
-    groups = pipeline.validation_groups(dataset.train.labels, scheme=scheme, folds=4, seed=0, copies=2)
-    assert len(groups) == 32
-    assert (groups[neighbours["indices"]] != groups[:16, None]).all()
+    alone = np.arange(16)
+    if scheme == "k-fold":
+        for fold, (_, rows) in enumerate(StratifiedKFold(4, shuffle=True, random_state=0).split(alone, dataset.train.labels)):
+            alone[rows] = fold
+    assert (np.tile(alone, 2)[neighbours["indices"]] != alone[:, None]).all(), "number 16 + i is the mirror image of number i"
     assert (neighbours["indices"] >= 16).any(), "mirror images vote"
     gallery = compute(gallery_stage(config, data, 0), memo, workers=1)
     assert len(gallery) == 32
@@ -173,8 +230,6 @@ def _names(stage: Any) -> set[str]:
 def test_words_are_drawn_the_same_in_any_chunks() -> None:
     """Each image draws for itself, or a vocabulary would depend on the number of workers."""
     assert nearest_words(transformed(dense_sift(IMAGES[0], step=4, bin_size=3, fast=True), "root"), WORDS).max() < 20
-    from trainables.knn.sift import sampled_descriptors
-
     settings: dict[str, Any] = {"step": 4, "bin_size": 3, "fast": True, "most": 60, "most_images": 10, "seed": 1, "total": 3}
     whole = sampled_descriptors(IMAGES, **settings)
     parts = [sampled_descriptors(IMAGES[run], start=run.start, **settings) for run in (slice(0, 2), slice(2, 3))]

@@ -280,3 +280,21 @@ def test_a_space_cannot_be_built_wrong(parameters: tuple[Parameter, ...], messag
     """A mistake in a space must show when it is written, not in the trial that meets it."""
     with pytest.raises(SpaceError, match=message):
         Space("wrong", "", parameters)
+
+
+def test_a_configuration_from_before_a_parameter_existed_means_what_it_meant() -> None:
+    """Runs and bundles of released versions say nothing of parameters that came later."""
+    old = {
+        "step": 4, "bin_size": 4, "fast": True, "transform": "raw", "vocabulary_step": 8, "vocabulary_size": 100,
+        "metric": "cityblock", "norm": "l1", "k": 1, "vote": "uniform",
+    }  # fmt: skip
+    later = {"scales": 1, "assignment": "hard", "regions": "none", "idf": False, "mirrored": False}
+    assert SPACES["bag-of-sift"].check(old) == old | later
+
+
+def test_a_point_lies_within_what_is_searched() -> None:
+    """A point that is allowed but not searched would be refused by the sampler, after the search has begun."""
+    space = SPACES["tiny-image"].narrow({"k": "1..10"})
+    assert space.point({"k": "10", "centring": "true"}) == {"k": 10, "centring": True}
+    with pytest.raises(SpaceError, match=r"tiny-image\.k must be a whole number in 1\.\.10 in this search, but got '11'"):
+        space.point({"k": "11"})
