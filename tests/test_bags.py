@@ -115,6 +115,15 @@ def test_the_report_s_histogram_is_numpy_s_without_a_range() -> None:
     assert not found[1].any()
 
 
+def test_a_run_of_images_has_their_own_descriptors() -> None:
+    """All lie in one array: a run that begins a little early gives an image the descriptors of the one before."""
+    images = Images.from_arrays([np.roll(IMAGES[0], 7 * n, axis=1)[: 30 + n] for n in range(5)])
+    kept = dense_descriptors(images, **GRID)
+    for run in (slice(0, 2), slice(1, 4), slice(2, 3), slice(3, 5), slice(5, 5)):
+        alone = dense_descriptors(images[run], **GRID)
+        assert [part.tolist() for pair in kept[run] for part in pair] == [part.tolist() for pair in alone for part in pair]
+
+
 @pytest.mark.parametrize("transform", ["raw", "root"])
 def test_hard_words_are_counted_in_their_cells_by_trying_all(transform: str) -> None:
     """Each descriptor counts once, for the word nearest to it as it was transformed, in the cell where it lies."""

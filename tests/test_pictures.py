@@ -98,7 +98,9 @@ def test_the_matrices_of_the_report_s_first_table_are_each_under_its_own_title(m
     assert (bags[0].tolist(), bags[1]) == ([[0.8, 0.2], [1.0, 0.0]], ["b", "a"])
 
 
-def test_a_difference_is_ours_less_the_report_s() -> None:
+def test_a_difference_is_ours_less_the_report_s_and_a_bound_holds_on_its_own_side() -> None:
     """What is better than the report must not be shown as worse."""
     better, worse = reproduced.number("t", "x", 0.5, 0.75), reproduced.number("t", "x", 0.5, 0.25)
     assert (better.difference, worse.difference) == (0.25, -0.25)
+    sides = [(side, ours) for side in ("above", "below") for ours in (0.75, 0.25)]
+    assert [reproduced.number("t", "x", 0.5, ours, relation=side).holds for side, ours in sides] == [True, False, False, True]

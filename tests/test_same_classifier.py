@@ -18,7 +18,7 @@ from analysis.export_knn import leave_out, make_knn
 from search.exports import source_of
 from search.plan import read_plan
 from trainables.data import read_dataset
-from trainables.knn.pipeline import CONFIG_TYPES, data_source, evaluate, neighbours_stage
+from trainables.knn.pipeline import CONFIG_TYPES, data_source, evaluate, features_stage, neighbours_stage
 from trainables.stages import compute
 
 
@@ -50,6 +50,8 @@ def test_a_bundle_gives_each_image_what_the_search_gave_it(
     config = CONFIG_TYPES[space](**item.config)  # type: ignore[arg-type]
     data = data_source(dataset, source.options)
     neighbours = compute(neighbours_stage(config, data, "test", source.seed), {data.stage.digest: dataset}, workers=1)
+    features = compute(features_stage(config, data, "test", source.seed), {data.stage.digest: dataset}, workers=1)
+    np.testing.assert_array_equal(model.features_of(dataset.test.images, workers=1), features)  # type: ignore[attr-defined]
     direct = evaluate(config, neighbours, dataset.train.labels, dataset.test.labels, 3)
     classes, shares = model.scores_of(dataset.test.images)
     np.testing.assert_array_equal(classes, direct.predictions)
