@@ -31,6 +31,8 @@ def run_of(folder: Path) -> RunDirectory:
         ({"max": 2.0}, 2.5, 0.5),
         ({"max": 2.0}, 2.0, 0.0),
         ({"max": 2.0}, 1.5, -0.5),
+        ({"max": 0.0}, 0.5, 0.5),  # a bound of 0 is one
+        ({"min": 0.0}, -0.5, 0.5),
         ({"min": 2.0}, 1.5, 0.5),
         ({"min": 2.0}, 2.5, -0.5),
         ({"min": 1.0, "max": 2.0}, 2.25, 0.25),
@@ -107,6 +109,7 @@ def standing(**changes: Any) -> Standing:
         ({"plateau": {"trials": 3}}, {"since_gain": 2}, {"since_gain": 3}),
         ({"plateau": {"trials": 3}}, {"since_gain": 3, "best": None}, {"since_gain": 3}),
         ({"target": 0.5}, {"reached": False}, {"reached": True}),
+        ({"target": 0.0}, {"reached": False}, {"reached": True}),
     ],
 )
 def test_a_search_goes_on_up_to_its_limit_and_not_beyond(limits: dict[str, Any], last: dict[str, Any], first: dict[str, Any]) -> None:
@@ -116,3 +119,46 @@ def test_a_search_goes_on_up_to_its_limit_and_not_beyond(limits: dict[str, Any],
     assert found is not None
     assert found.at_once == bool({"seconds", "gpu_hours"} & set(limits)), "a limit on time stops what runs"
     assert found.gave_up == bool({"failed", "infeasible"} & set(first)), "the others have succeeded"
+
+
+def test_a_network_s_size_is_bounded_unless_the_plan_says_otherwise() -> None:
+    """80 MiB is the report's own limit; a constraint that names the size takes its place, and other spaces have none."""
+    assert plan_of().bounds() == {}
+    assert plan_of(max_model_mb=5).bounds() == {"model_mb": Bound(max=5)}
+    networks = {"spaces": "cnn", "dataset": "digits"}
+    assert plan_of(**networks).bounds() == {"model_mb": Bound(max=80)}
+    assert plan_of(**networks, max_model_mb=90).bounds() == {"model_mb": Bound(max=90)}
+    both = plan_of(**networks, max_model_mb=90, constraints={"model_mb": {"min": 1}, "val_loss": {"max": 2}})
+    assert both.bounds() == {"model_mb": Bound(min=1), "val_loss": Bound(max=2)}
+
+
+def test_gpu_hours_of_trials_that_run_count(tmp_path: Path) -> None:
+    """One long trial would use up any budget before it ended."""
+    run = run_of(tmp_path)
+    ledger = Ledger(run, plan_of(limits={"gpu_hours": 1}, gpus_per_trial=0.5))
+    first, second = ledger.propose(), ledger.propose()
+    assert first is not None
+    assert second is not None
+    ledger._running[first.key].started -= 3500
+    ledger._running[second.key].started -= 3500
+    assert ledger.look() is None, "twice 3,500 seconds of half a GPU"
+    ledger._running[second.key].started -= 300
+    assert ledger.look() is not None
+    assert ledger.propose() is None
+
+
+def test_what_waits_to_go_on_is_ended_with_the_search(tmp_path: Path) -> None:
+    """A search whose time is up when it is resumed leaves nothing RUNNING either, and keeps what was reported."""
+    run = run_of(tmp_path)
+    begun = Ledger(run, plan_of())
+    proposal = begun.propose()
+    assert proposal is not None
+    begun.report(proposal.key, {"step": 0, "val_accuracy": 0.5, "val_loss": 0.5, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 2.0})
+    resumed = Ledger(run, plan_of(limits={"seconds": 60}), lambda: 61.0)
+    assert resumed.propose() is None
+    resumed.settle("time is up")
+    (record,) = run.records()
+    assert (record.state, record.pruned_by, record.steps, record.seconds) == ("PRUNED", "time is up", 1, 2.0)
+    (trial,) = read_trials(run)["toy"]
+    assert (trial.state.name, trial.intermediate_values) == ("PRUNED", {0: 0.5})
+    assert resumed.states() == {"COMPLETE": 0, "PRUNED": 1, "FAIL": 0, "RUNNING": 0, "WAITING": 0}

@@ -121,6 +121,15 @@ def test_a_target_is_reached_by_what_is_as_good_and_not_by_what_is_worse(tmp_pat
     assert f"target {value_of(objective, 0.875):g} reached" in ledger.finished_reason
 
 
+@pytest.mark.parametrize(("objective", "reached"), [("val_loss", [0.5, 0.25, 0.0]), ("val_accuracy", [0.0])])
+def test_a_target_of_nothing_is_one(tmp_path: Path, objective: str, reached: list[float]) -> None:
+    """Who wants a loss of 0 does not want to go on for ever."""
+    plan = plan_of(objective, limits={"target": 0.0})
+    ledger = Ledger(run_of(tmp_path, plan), plan)
+    goodness = [1 - value if objective == "val_loss" else value for value in (*reached, 0.125)]
+    assert finished(ledger, objective, goodness) == len(reached)
+
+
 @both_ways
 def test_the_study_follows_the_objective_its_own_way(tmp_path: Path, objective: str) -> None:
     """A sampler and a pruner read the direction from the study."""

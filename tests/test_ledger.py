@@ -196,6 +196,25 @@ def test_a_grid_gives_each_combination_once_also_across_a_restart(tmp_path: Path
     assert again.finished_reason == "there are no more than 6 combinations"
 
 
+def test_brute_force_ends_when_each_combination_was_tried_also_across_a_restart(tmp_path: Path) -> None:
+    """A combination that failed and is tried again is no other one: counted as one, another would never be tried."""
+    settings = {"spaces": "toy", "sampler": "brute-force", "trials": 100, "retries": 1, "set": {
+        "quality": [0.25, 0.5, 0.75], "optimiser": "adam", "rate": [0.5, 1.0], "width": 8,
+    }}  # fmt: skip
+    folder, values = run_directory(tmp_path), {"val_loss": 0.5, "model_mb": 1.0, "latency_ms": 1.0, "step": 0, "seconds": 0.1, "done": True}
+    ledger = Ledger(folder, plan(**settings))
+    for nth in range(3):
+        proposal = ledger.propose()
+        assert proposal is not None
+        ledger.end(proposal.key, {"failure": "boom"} if nth == 0 else {**values, "val_accuracy": 0.5})
+    ledger = Ledger(folder, plan(**settings))
+    while (proposal := ledger.propose()) is not None:
+        ledger.end(proposal.key, {**values, "val_accuracy": 0.5})
+    tried = [json.dumps(record.config, sort_keys=True) for record in folder.records() if record.state == "COMPLETE"]
+    assert len(tried) == len(set(tried)) == 6
+    assert ledger.finished_reason == "there are no more than 6 combinations"
+
+
 def test_a_continued_random_search_draws_other_configurations(tmp_path: Path) -> None:
     """With the seed it began with, a random sampler would draw the same numbers again."""
     folder = run_directory(tmp_path)

@@ -110,6 +110,18 @@ def test_the_study_at_the_uri_is_never_ahead_of_its_records(
     assert [record.number for record in folder.records()] == [0, 1, 2]
 
 
+def test_a_file_at_a_uri_is_replaced_and_never_written_in_place(tmp_path: Path) -> None:
+    """Whoever reads it at that moment, a command on another machine say, has the old one or the new one."""
+    remote = Remote(f"file://{tmp_path}/there")
+    remote.write("a/state.json", b"old")
+    with open(tmp_path / "there" / "a" / "state.json", "rb") as reader:
+        remote.write("a/state.json", b"new and longer")
+        assert reader.read() == b"old"
+    assert remote.read("a/state.json") == b"new and longer"
+    (tmp_path / "there" / "a" / "state.json.0123abcd.part").write_bytes(b"ha")
+    assert list(remote.files()) == ["a/state.json"], "half a file that a kill left is none"
+
+
 def test_mlflow_is_told_what_lies_at_the_uri_and_no_more(begun: tuple[RunDirectory, Ledger, Mirror]) -> None:
     """Else a search resumed elsewhere would give a number anew that MLflow knows with another configuration."""
     folder, ledger, mirror = begun

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from analysis.records import DriverState
@@ -60,3 +62,49 @@ def test_a_terminal_that_is_gone_stops_no_search(tmp_path: Path) -> None:
 def test_seconds_are_shown_as_a_clock() -> None:
     """Nobody reads 4521 seconds."""
     assert [clock(s) for s in (0, 75, 4521)] == ["0:00", "1:15", "1:15:21"]
+
+
+def test_the_time_left_is_what_is_left_at_the_pace_of_this_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two trials in ten seconds, two of four to go: ten seconds more; what an earlier session did says nothing of the pace."""
+    folder = RunDirectory(tmp_path / "run")
+    folder.write_state(DriverState(id="0"))
+    found = Ledger(folder, make_plan({"spaces": "tiny-image", "trials": 5, "sampler": "random"}))
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    end(found, 0.25)
+    out = io.StringIO()
+    with Progress(found, "val_accuracy", lambda: 75.0, Console(file=out, width=200)) as progress:
+        assert progress.time_left() is None
+        end(found, 0.75)
+        end(found, 0.5)
+        now += 10.0
+        assert progress.time_left() == 10.0
+        failed = found.propose()
+        assert failed is not None
+        found.end(failed.key, {"failure": "boom"})
+        assert progress.time_left() == 10.0, "what failed has brought it no nearer"
+    assert out.getvalue().splitlines()[-1] == "3/5 trials · 1 failed · best val_accuracy 0.7500 (tiny-image/1) · 1:15 gone, about 0:10 left"
+
+
+def test_what_was_pruned_and_what_was_never_run_are_counted_apart(tmp_path: Path) -> None:
+    """A third of all trials against a constraint is news, and no pruning."""
+    folder = RunDirectory(tmp_path / "run")
+    folder.write_state(DriverState(id="0"))
+    plan = {"spaces": "toy", "trials": 5, "sampler": "random", "max_model_mb": 10, "pruner": "threshold", "pruner_options": {"lower": 0.5}}
+    found = Ledger(folder, make_plan(plan))
+    proposal = found.propose()
+    assert proposal is not None
+    found.report(proposal.key, {"step": 0, "val_accuracy": 0.25, "seconds": 1.0})
+    refused = found.tally.infeasible
+    line = Progress(found, "val_accuracy", lambda: 0.0, Console(file=io.StringIO())).line()
+    assert line.startswith("1/5 trials · 1 pruned" + (f" · {refused} against a constraint" if refused else "") + " · 0:00 gone")
+    while not found.tally.infeasible:
+        proposal = found.propose()
+        assert proposal is not None
+    assert "1 pruned" in Progress(found, "val_accuracy", lambda: 0.0, Console(file=io.StringIO())).line()
+
+
+def end(found: Ledger, accuracy: float) -> None:
+    proposal = found.propose()
+    assert proposal is not None
+    found.end(proposal.key, {"val_accuracy": accuracy, "seconds": 1.0})

@@ -64,3 +64,10 @@ class TestOneObjective(SingleOnlySamplerTestCase):
     @pytest.fixture(params=[name for name, kind in SAMPLERS.items() if kind.objectives == "one"])
     def sampler(self, request: pytest.FixtureRequest) -> Maker:
         return maker(request.param)
+
+
+def test_a_plan_s_options_come_before_our_own() -> None:
+    """What somebody asks for is what they get; and what nobody asked for is said in the docs."""
+    ours, theirs = make_sampler("tpe", {}, 0), make_sampler("tpe", {"group": False, "constant_liar": False, "n_startup_trials": 3}, 0)
+    assert [getattr(ours, name) for name in ("_multivariate", "_group", "_constant_liar", "_n_startup_trials")] == [True, True, True, 10]
+    assert [getattr(theirs, name) for name in ("_multivariate", "_group", "_constant_liar", "_n_startup_trials")] == [True, False, False, 3]

@@ -44,7 +44,10 @@ def test_ray_of_a_search_answers_only_who_has_the_token(tmp_path: Path) -> None:
     with subprocess.Popen(start, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as search:
         assert search.stdin is not None
         assert search.stdout is not None
-        knock = [sys.executable, "-c", KNOCK.format(search.stdout.readline().strip())]
+        address = search.stdout.readline().strip()
+        assert address.startswith("127.0.0.1:"), "nobody on another machine reaches it"
+        assert _listening(search.pid) <= {"127.0.0.1", "::1"}
+        knock = [sys.executable, "-c", KNOCK.format(address)]
         tries = {
             "none": {"RAY_AUTH_MODE": "disabled"},
             "wrong": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},

@@ -114,6 +114,36 @@ def test_steps_of_running_trials_wait_where_the_run_is_at_a_uri(tmp_path: Path) 
     assert stored(folder) == ([], [])
 
 
+def test_the_steps_of_a_running_trial_are_told_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every ten seconds for hours: told all of them each time, a server would be busy with nothing else."""
+    folder = run_directory(tmp_path, 0)
+    log, told = MlflowRuns.log, list[list[int]]()
+
+    def logging(self: MlflowRuns, run: Any, series: Any, *more: Any) -> None:
+        told.append([step for _, _, step in series.get("val_accuracy", [])])
+        log(self, run, series, *more)
+
+    rows = [{"step": n, "time": 1001.0 + n, "seconds": 1.0, "val_accuracy": n / 10} for n in range(3)]
+    for row in rows[:2]:
+        folder.append_step("cnn", 0, row)
+    sender = Sender(folder, Tracking())
+    sender.send()
+    monkeypatch.setattr(MlflowRuns, "log", logging)
+    sender.send_live()
+    sender.send_live()
+    folder.append_step("cnn", 0, rows[2])
+    sender.send_live()
+    folder.write_record(record(0, space="cnn"), "", None, None)
+    sender.send_live()
+    assert told == [[0, 1], [2]]
+    (child,) = stored(folder)[1]
+    assert child.info.start_time == 1_000_000, "a second before its first step was done"
+    sender.reset()
+    folder.append_step("cnn", 1, rows[0])
+    sender.send_live()
+    assert told == [[0, 1], [2], [0]], "after an outage those of trials that run, from their beginning"
+
+
 def test_where_a_search_is_tracked_and_stored_is_told_to_nobody(tmp_path: Path) -> None:
     """Outbox, MLflow and provenance are read by people who have no business in the database."""
     uri, storage = "http://tracking.internal.example:5000", "postgresql://me@studies.internal.example/optuna"
