@@ -1,85 +1,94 @@
-"""The program ``visiontune``: its commands live in the files ``cli_*``.
+"""The program ``visiontune``: runs a command (``search.cli_program``) and says in one line what went wrong.
 
 Errors are one line on standard error: exit status 2 for what was asked wrongly, 1 for
-what failed while running, with a traceback only under ``--debug``.
+what failed while running, with a traceback only under ``--debug``. Little is imported
+before that holds, since it takes most of a second and an interruption may come meanwhile.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import itertools
+import logging
+import os
+import signal
 import sys
-import traceback
+from collections.abc import Callable
 from pathlib import Path
 
-import typer
+from search.signals import StopSignals
 
-from search import (
-    cli_analysis,
-    cli_cache,
-    cli_describe,
-    cli_doctor,
-    cli_life,
-    cli_reproduce,
-    cli_results,
-    cli_search,
-    cli_together,
-    cli_use,
-)
-from spaces.errors import UserError
-
-# typer carries its own click, and names the base of its usage errors nowhere public
-UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-app = typer.Typer(
-    name="visiontune",
-    help="Find the best image classifier for a folder of images: a Ray-distributed hyperparameter search.",
-    epilog="With --debug anywhere, an error shows its traceback.",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-GROUPS = (cli_search, cli_life, cli_results, cli_analysis, cli_cache, cli_describe, cli_doctor, cli_reproduce, cli_together, cli_use)
-for command in itertools.chain.from_iterable(group.COMMANDS for group in GROUPS):
-    app.command(name=command.__name__.rstrip("_"))(command)
+INTERRUPTED = 130
+"""What typer makes of an interruption inside of a command."""
 
 
 def main() -> None:
-    """Run the program and exit with its status."""
+    """Run the command that was typed, and exit with its status."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
+    run_to_end(lambda: _command(arguments), debug=len(arguments) < len(sys.argv) - 1)
+
+
+def run_to_end(work: Callable[[], int], debug: bool = False) -> None:
+    """Run ``work`` and exit with the status that it returns; what it raises is said in one line."""
+    StopSignals().listen(signal.SIGINT)
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # or processes that this one starts would look for modules in the working directory first
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # which warns of a home that cannot be written
+    status = _status(work, debug)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is short, and in the midst of it Python would print a traceback
+    sys.exit(status)
+
+
+def _status(work: Callable[[], int], debug: bool) -> int:
     try:
-        check_packages()
+        if wrong := _wrong_place():
+            return _fail(wrong, 2, debug)
+        from spaces.errors import UserError
+
+        try:
+            return work()
+        except UserError as error:
+            return _fail(str(error), error.status, debug)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 1, debug)
+    except Exception as error:
+        return _fail(f"{type(error).__name__}: {error}", 1, debug)
+
+
+def _command(arguments: list[str]) -> int:
+    from search.cli_program import Abort, UsageError, app
+    from spaces.errors import UserError
+
+    try:
         status = app(arguments or ["--help"], standalone_mode=False)
     except UsageError as error:
-        message: str = error.format_message()  # type: ignore[attr-defined]
-        sys.exit(_fail(message, 2, debug))
-    except UserError as error:
-        sys.exit(_fail(str(error), 2, debug))
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_fail("interrupted", 1, debug))
-    except Exception as error:
-        sys.exit(_fail(f"{type(error).__name__}: {error}", 1, debug))
-    sys.exit(status if isinstance(status, int) else 0)
+        raise UserError(error.format_message()) from error  # type: ignore[attr-defined]
+    except Abort as error:  # which typer makes of a file that ends too early
+        raise error.__cause__ or error from None
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt
+    return status if isinstance(status, int) else 0
 
 
 def _fail(message: str, status: int, debug: bool) -> int:
     if debug:
+        import traceback
+
         traceback.print_exc()
     print(f"visiontune: {' '.join(message.split())}", file=sys.stderr)
     return status
 
 
-def check_packages() -> None:
-    """Refuse to start with packages of the same names from somewhere else.
-
-    Raises:
-        UserError: if search, spaces, trainables and analysis are not in one folder.
-    """
+def _wrong_place() -> str:
+    """Why this program cannot run from where it was started, or with the packages that are found from there; empty if it can."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        return f"the working directory is not there any more ({error.strerror}); change to one that is, and type the command again"
     parents: dict[Path, str] = {}
     for name in ("search", "spaces", "trainables", "analysis"):
         spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin:
-            parents.setdefault(Path(spec.origin).resolve().parents[1], name)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            parents.setdefault(Path(folder).resolve().parent, name)
     if len(parents) > 1:
         found = " and ".join(f"{name} in {parent}" for parent, name in parents.items())
-        raise UserError(f"search, spaces, trainables and analysis must share one folder, but there is {found}; uninstall the other package")
+        return f"search, spaces, trainables and analysis must share one folder, but there is {found}; uninstall the other package"
+    return ""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from search.cli_search import RUNS, Address, Json, RunName, RunsDir, Submit, key_values, say_ended, submit_job
+from search.terminal import outlive_terminal
 
 
 def resume(run: RunName, address: Address = None, submit: Submit = False, runs_dir: RunsDir = RUNS, json_: Json = False) -> int:
@@ -17,9 +18,15 @@ def resume(run: RunName, address: Address = None, submit: Submit = False, runs_d
     if submit:
         return submit_job(["resume", run], {}, address, runs_dir, json_)
     from analysis.run_directory import RunDirectory
+
+    return _go_on(RunDirectory.find(run, runs_dir), address or "", json_)
+
+
+def _go_on(folder: Any, address: str, json_: bool) -> int:
+    outlive_terminal()
     from search.runner import resume as resume_search
 
-    return say_ended(resume_search(RunDirectory.find(run, runs_dir), address=address or ""), json_)
+    return say_ended(resume_search(folder, address=address), json_)
 
 
 def status(
@@ -84,7 +91,6 @@ def extend(
     """Give a search more trials: one that runs takes them up, one that does not goes on at once."""
     from analysis.run_directory import RunDirectory, RunError
     from search.plan import read_plan
-    from search.runner import resume as resume_search
     from trainables.files import write_whole
 
     folder = RunDirectory.find(run, runs_dir)
@@ -96,7 +102,7 @@ def extend(
         longer = plan.model_copy(update={"trials": plan.trials + trials})
         write_whole(folder.plan_file, longer.to_yaml())
     if not folder.alive():
-        return say_ended(resume_search(folder, address=address or ""), json_)
+        return _go_on(folder, address or "", json_)
     if json_:
         print(json.dumps({"name": folder.name, "budget": longer.trials}))
     else:
@@ -115,7 +121,6 @@ def replicate(
     from analysis.run_directory import RunDirectory, RunError
     from search.plan import read_plan
     from search.replicate import Replicate
-    from search.runner import resume as resume_search
     from trainables.files import write_whole
 
     folder = RunDirectory.find(run, runs_dir)
@@ -123,7 +128,7 @@ def replicate(
         raise RunError(f"run {folder.name} is running; wait until it has ended, or stop it: visiontune stop {run}")
     plan = read_plan(folder.plan_file).model_copy(update={"replicate": Replicate(top=top, seeds=seeds)})
     write_whole(folder.plan_file, plan.to_yaml())
-    return say_ended(resume_search(folder), json_)
+    return _go_on(folder, "", json_)
 
 
 def enqueue(

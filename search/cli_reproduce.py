@@ -37,11 +37,13 @@ def reproduce(
     from search.plan import Plan
     from search.reproduce import Wish, machine
     from search.reproduce import reproduce as run_tables
+    from search.terminal import outlive_terminal
     from trainables.stage_cache import stage_cache
 
     asked = tuple(number.strip() for number in tables.split(",")) if tables is not None else ()
     wish = Wish(asked, scenes, cifar, seeds, full)
     folder = out or runs_dir / "reproduce"
+    outlive_terminal()  # it may take days
     cache = stage_cache(runs_dir, Plan.model_fields["cache_gib"].default)
     made = run_tables(wish, folder, cache, lambda line: print(line, file=sys.stderr, flush=True))
     write_page(made.tables, folder, machine(), made.seconds)

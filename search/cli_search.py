@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from search.terminal import outlive_terminal
 from spaces.errors import echo
 from trainables.remote import is_uri
 
@@ -137,6 +138,7 @@ def run(
         return 0
     if submit:
         return submit_job(["run", "plan.yaml"], {"plan.yaml": made.to_yaml()}, address, runs_dir, json_)
+    outlive_terminal()
     from search.runner import run as run_search
 
     return say_ended(run_search(made, runs_dir, address=address or ""), json_)

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+from search.own_code import difference, first_folders, looker
+from search.ray_folder import ray_folder, ray_folder_problem
 from spaces.errors import UserError, on_one_line
 
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -38,12 +39,18 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Under ``uv run`` Ray would have workers run a copy of the working directory.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
+PATIENT = {
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_gcs_server_port_wait_time_s": "300",
+    "RAY_health_check_failure_threshold": "30",
+}
+"""A busy machine is slow and not broken: Ray's own processes have minutes to start and to answer."""
 MANY_PENDING = {"TUNE_MAX_PENDING_TRIALS_PG": "100000"}
 """On a cluster what waits for a node is what an autoscaler starts nodes for; how much waits is for ``search.cluster_capacity`` to say."""
-BYSTANDERS = ("start_monitor", "start_log_monitor", "start_api_server")
-"""By which Ray's head starts its autoscaler, what forwards workers' output, and the dashboard's server: Python processes that a search on
-one machine asks nothing of, and that start when it waits for its first workers."""
 HEAD = ("gcs_server", "raylet")
 """Ray's processes without which a search cannot go on."""
 OBJECT_STORE_BYTES = 6 * 1024**3
@@ -58,6 +65,12 @@ class ClusterError(UserError):
     """A cluster that cannot be joined, or a node of it that is not fit for the search."""
 
 
+class RayError(UserError):
+    """Ray that does not start on this machine, or would not run the code of this program there."""
+
+    status = 1
+
+
 @contextmanager
 def local_cluster(
     cores: int,
@@ -70,33 +83,87 @@ def local_cluster(
         lost: told the name of a process of Ray's that died and without which nothing goes on.
             The program ends after that, with status 1: Ray itself would keep it waiting for a minute.
         resources: of our own naming, that trials ask for.
-    """
-    ray, namespace = _load({**QUIET, **LOOPBACK})
-    import psutil
 
-    # The variable above is read when ray is imported, which a user's own program may have done before.
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-    memory = psutil.virtual_memory().total
-    private_token()
-    with mock.patch.multiple(ray._private.node.Node, **dict.fromkeys(BYSTANDERS, mock.DEFAULT)):
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            resources=dict(resources or {}),
-            namespace=namespace,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=min(OBJECT_STORE_BYTES, memory // 4),
-        )
-    leaving = threading.Event()
-    threading.Thread(target=_watch, args=(leaving, lost), name="visiontune-head", daemon=True).start()
-    with _ray_on_stderr():
+    Raises:
+        UserError: one line, if the folder for Ray's files is not fit.
+        RayError: one line, if Ray does not start, or its processes would run other code than this program.
+    """
+    if problem := ray_folder_problem():
+        raise UserError(problem)
+    with _loaded({**QUIET, **PATIENT, **LOOPBACK}) as (ray, namespace), _token():
+        import psutil
+
+        # The variable above is read when ray is imported, which a user's own program may have done before.
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+        os.environ.pop("RAY_JOB_CONFIG_JSON_ENV_VAR", None)  # inside of a cluster's job, that cluster's: not for a Ray of our own
+        memory = psutil.virtual_memory().total
+        options = {
+            "address": "local",
+            "num_cpus": cores,
+            "resources": dict(resources or {}),
+            "namespace": namespace,
+            "include_dashboard": False,
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+            "object_store_memory": min(OBJECT_STORE_BYTES, memory // 4),
+            "_temp_dir": str(ray_folder()),
+            "_skip_env_hook": True,
+        }
+        leaving = threading.Event()
         try:
-            yield ray
+            _start(ray, options)
+            threading.Thread(target=_watch, args=(leaving, lost), name="visiontune-head", daemon=True).start()
+            with _ray_on_stderr():
+                _check_code(ray)
+                yield ray
         finally:
             leaving.set()
-            ray.shutdown()
+            with _ray_on_stderr():
+                ray.shutdown()
+
+
+def _start(ray: Any, options: Mapping[str, Any]) -> None:
+    """Start Ray's own processes, trying again once: what keeps them from it may be the moment's load."""
+    from search.ray_internals import bare_node, log_of
+
+    for attempt in (1, 2):
+        with bare_node() as begun:
+            try:
+                ray.init(job_config=_job(), **options)
+                return
+            except BaseException as error:
+                ray.shutdown()
+                for node in begun:
+                    node.kill_all_processes(check_alive=False, allow_graceful=False)
+                if not isinstance(error, Exception):
+                    raise
+                if attempt == 2:
+                    load, log = os.getloadavg()[0], log_of(begun)
+                    raise RayError(
+                        f"Ray does not start on this machine, tried twice ({on_one_line(error)}); {load:.0f} processes want to run on its "
+                        f"{os.cpu_count()} cores; {f'its logs are in {log}' if log else 'it has written no log'}"
+                    ) from error
+
+
+def _job() -> Any:
+    """Where workers find modules: our own, and nothing of the working directory."""
+    from search.ray_internals import OwnPathJob
+
+    return OwnPathJob(first_folders())
+
+
+def _check_code(ray: Any) -> None:
+    """Have a worker say which code it runs.
+
+    Raises:
+        RayError: if that is not the code of this program.
+    """
+    try:
+        wrong = difference(ray.get(ray.remote(looker()).options(num_cpus=0).remote()))
+    except ray.exceptions.RayError as error:
+        raise RayError(f"Ray's workers do not run on this machine ({on_one_line(error)})") from error
+    if wrong:
+        raise RayError(f"Ray's workers would not run this program's code: {wrong}; take that out of PYTHONPATH, or uninstall it")
 
 
 @contextmanager
@@ -122,15 +189,14 @@ def joined_cluster(address: str) -> Iterator[Any]:
             socket.create_connection((named[1], int(named[2])), timeout=10).close()
         except OSError as error:
             raise ClusterError(f"--address {address}: nothing answers there ({error}); start Ray there, or check the address") from error
-    ray, namespace = _load({**QUIET, **MANY_PENDING})
-    try:
-        ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises whatever it likes
-        raise ClusterError(
-            f"--address {address}: this machine cannot join that cluster as one of its nodes ({on_one_line(error)})"
-        ) from error
-    with _ray_on_stderr():
+    with _loaded({**QUIET, **MANY_PENDING}) as (ray, namespace), _ray_on_stderr():
         try:
+            try:
+                ray.init(address=address, namespace=namespace, job_config=_job(), log_to_driver=False, logging_level=logging.ERROR)
+            except Exception as error:  # Ray raises whatever it likes
+                raise ClusterError(
+                    f"--address {address}: this machine cannot join that cluster as one of its nodes ({on_one_line(error)})"
+                ) from error
             yield ray
         finally:
             ray.shutdown()
@@ -141,29 +207,35 @@ def _ray_on_stderr() -> contextlib.AbstractContextManager[Any]:
     return contextlib.redirect_stdout(sys.stderr)
 
 
-def _load(environment: Mapping[str, str]) -> tuple[Any, str]:
-    """(the module ``ray``, told ``environment``; our namespace)."""
+@contextmanager
+def _loaded(environment: Mapping[str, str]) -> Iterator[tuple[Any, str]]:
+    """(the module ``ray``, told ``environment``; our namespace), while a thread imports what a search needs later: Ray waits for its
+    own processes meanwhile. That thread has ended when the block has: at the end of a program nothing can be imported any more."""
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     import ray
 
-    # Ray waits for its own processes: time to import what a search needs.
-    threading.Thread(target=_import, name="visiontune-imports").start()
-    from trainables.stage_registry import NAMESPACE
+    later = threading.Thread(target=_import, name="visiontune-imports", daemon=True)
+    later.start()
+    try:
+        from trainables.stage_registry import NAMESPACE
 
-    # Tune's own files are disposable: that they cannot be written (a full disk) is no news to anybody.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    return ray, NAMESPACE
+        # Tune's own files are disposable: that they cannot be written (a full disk) is no news to anybody.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        yield ray, NAMESPACE
+    finally:
+        later.join()
 
 
 def _import() -> None:
     for module in LATER:
-        importlib.import_module(module)
+        with contextlib.suppress(Exception):  # whoever needs it says what is wrong
+            importlib.import_module(module)
 
 
 def token_file() -> Path:
     """Where Ray looks for its token."""
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token"))
 
 
 def private_token() -> None:
@@ -184,6 +256,24 @@ def private_token() -> None:
                 os.link(whole, path)  # fails if another search was faster
             finally:
                 os.unlink(whole)
+
+
+@contextmanager
+def _token() -> Iterator[None]:
+    """Ray's token, for the time of the block: where there is no home that can be written, one of this search's own in the environment."""
+    private_token()
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") or os.access(token_file(), os.R_OK):
+        yield
+        return
+    from search.ray_internals import read_token_again
+
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    read_token_again()
+    try:
+        yield
+    finally:
+        del os.environ["RAY_AUTH_TOKEN"]
+        read_token_again()
 
 
 def _watch(leaving: threading.Event, lost: Callable[[str], None]) -> None:

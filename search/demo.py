@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analysis.export import export
-from search.exports import show_in_report, source_of
-from search.plan import Plan, read_plan
-from search.runner import run
-from spaces.errors import UserError
+from search.cli import run_to_end
+from search.terminal import outlive_terminal
+
+if TYPE_CHECKING:
+    from search.plan import Plan
 
 PLANS = Path(__file__).parent.parent / "plans"
 DEMOS = {"demo": "demo.yaml", "demo-cnn": "demo-cnn.yaml"}
@@ -19,7 +20,10 @@ DEMOS = {"demo": "demo.yaml", "demo-cnn": "demo-cnn.yaml"}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
+    outlive_terminal()
     runs_dir: Path = parser.parse_args().runs_dir
+    from search.plan import read_plan
+
     for name, file in DEMOS.items():
         if not _demonstrate(read_plan(PLANS / file), name, runs_dir):
             return 1
@@ -35,6 +39,10 @@ def main() -> int:
 
 def _demonstrate(plan: Plan, base: str, runs_dir: Path) -> bool:
     """Search and export; whether it went well."""
+    from analysis.export import export
+    from search.exports import show_in_report, source_of
+    from search.runner import run
+
     count, name = 1, base
     while (runs_dir / name).exists() or (runs_dir / f"{name}-bundle").exists():
         count += 1
@@ -61,7 +69,4 @@ on the test images, scored once: {done.test_accuracy:.4f}
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except (UserError, OSError) as error:
-        raise SystemExit(f"visiontune: {error}") from None
+    run_to_end(main)

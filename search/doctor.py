@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.ray_folder import ray_folder_problem
 from search.versions import Pins
 from spaces.errors import on_one_line
 
@@ -132,6 +133,8 @@ def _writable(runs_dir: Path) -> tuple[bool, str]:
 
 
 def _disk(runs_dir: Path) -> tuple[bool, str]:
+    if problem := ray_folder_problem():
+        return False, problem
     free = shutil.disk_usage(_existing(runs_dir)).free / 2**30
     enough = free >= LEAST_DISK_GIB
     return enough, f"{free:.0f} GiB free" if enough else f"{free:.1f} GiB free; a search wants {LEAST_DISK_GIB} (visiontune cache clear)"

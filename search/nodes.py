@@ -11,6 +11,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.cluster import ClusterError
+from search.own_code import difference, looker
 from search.preflight import Probe, answer
 from spaces.errors import on_one_line
 
@@ -63,7 +64,7 @@ class Fleet:
 
     def __init__(self, probe: Probe, say: Callable[[str], None]) -> None:
         self._probe, self._say = probe, say
-        self._asked: dict[str, tuple[Any, float]] = {}
+        self._asked: dict[str, tuple[list[Any], float]] = {}
         self._fit: dict[str, Node] = {}
         self._there: dict[str, Node] = {}
         self._draining: set[str] = set()
@@ -109,23 +110,24 @@ class Fleet:
             self._asked[key] = (_ask(key, self._probe), time.monotonic())
         new = bool(self._there)
         self._there = there
-        for key, (reference, since) in list(self._asked.items()):
-            done, _ = ray.wait([reference], timeout=max(0.0, PATIENCE - (time.monotonic() - since)) if wait else 0)
-            if not done and time.monotonic() - since < PATIENCE:
+        for key, (asked, since) in list(self._asked.items()):
+            _, missing = ray.wait(asked, num_returns=2, timeout=max(0.0, PATIENCE - (time.monotonic() - since)) if wait else 0)
+            if missing and time.monotonic() - since < PATIENCE:
                 continue
             del self._asked[key]
-            if problem := self._judge(key, reference if done else None):
+            if problem := self._judge(key, [] if missing else asked):
                 problems.append(f"node {there[key]}: {problem}")
                 continue
             self._fit[key] = there[key]
             if new:
                 self._say(f"node {there[key]} has come, with {there[key].offers}")
 
-    def _judge(self, key: str, reference: Any) -> str:
-        if reference is None:
+    def _judge(self, key: str, asked: list[Any]) -> str:
+        if not asked:
             return f"did not answer within {PATIENCE:.0f} s"
         try:
-            return self._probe.complaint(ray.get(reference), key)
+            code, answered = asked
+            return difference(ray.get(code)) or self._probe.complaint(ray.get(answered), key)
         except ray.exceptions.RayError as error:
             if key not in alive():
                 return ""  # it left while it was asked: the next look says so
@@ -133,6 +135,7 @@ class Fleet:
             return f"cannot run our code ({type(cause).__name__}: {on_one_line(cause)})"
 
 
-def _ask(node: str, probe: Probe) -> Any:
-    there = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(answer).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(*probe.questions(), node)
+def _ask(node: str, probe: Probe) -> list[Any]:
+    """References to what code a node runs, and to what that code answers."""
+    there = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+    return [ray.remote(looker()).options(**there).remote(), ray.remote(answer).options(**there).remote(*probe.questions(), node)]

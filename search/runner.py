@@ -85,11 +85,12 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, address: 
         say = partial(_say_stopping, console, folder)
         own = {NETWORK_CORES: room.network_cores}
         with ExitStack() as ending:
+            stop = ending.enter_context(stop_signals(say))
             if not new:  # from now on other machines know that somebody works on it
                 keep = ending.enter_context(mirrored(folder, partial(_say, console)))
             start = joined_cluster(address) if address else local_cluster(room.cores, partial(_say_lost, console, folder), own)
             ray = ending.enter_context(start)
-            asked = ending.enter_context(stop_signals(say))  # in this order: ray sets a handler
+            stop.listen()  # again: Ray has a handler of its own
             if address:
                 plan, room = _on_cluster(plan, folder, partial(_say, console), ending)
             else:
@@ -98,9 +99,8 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, address: 
                 room = replace(room, plan=plan, gpus=gpus)
             _ = room.concurrency  # refuses what there is no room for
             images = _Images(ray, plan) if plan.needs_images else None
-            if asked and new:
-                raise KeyboardInterrupt  # before anything is made
             now = images.facts() if images else DataFacts(spec=NO_DATASET, classes=(), sizes={}, fingerprint="")
+            stop.at_once = False  # from here on there is something to leave in order
             if lock is None:
                 lock = _create(folder, plan, now, images.validation_labels() if images else None)
             else:
@@ -117,10 +117,11 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, address: 
             if images:
                 shared |= images.shared(folder, plan, room.cores, bool(address))
             watched = (images.counts.line, images.lookahead) if images else (str, None)
-            session.run(shared, now.fingerprint, room, asked, *watched)
-            if images:
-                _say(console, images.counts.line(wait=10.0))
-            return session.finish()
+            with session.noted():
+                session.run(shared, now.fingerprint, room, stop.asked, *watched)
+                if images:
+                    _say(console, images.counts.line(wait=10.0))
+                return session.finish()
     finally:
         if lock is not None:
             os.close(lock)

@@ -13,17 +13,16 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import ray
 from ray import tune
-from ray.air._internal import usage as air_usage
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.ledger import Key, Ledger
+from search.ray_internals import uncounted_callbacks
 from search.replicas import Replicas
 from trainables.remote import Remote, is_uri
 
@@ -277,8 +276,7 @@ def run_tune(
         session: of the run: a trial that goes on does so in another folder than before.
     """
     remote = Remote(place) if is_uri(place) else None
-    # To count callbacks for its usage statistics, which are off, Ray would first import all of MLflow.
-    with mock.patch.object(air_usage, "tag_callbacks"):
+    with uncounted_callbacks():
         tune.run(
             tune.with_resources(trainable, lambda config: tune.PlacementGroupFactory([resources(config)])),
             name="tune",

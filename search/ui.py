@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from analysis.run_directory import RunDirectory, RunError
 from search.mlflow_runs import connect
 from search.plan import Tracking, read_plan
+from search.provenance import ROOT
 from search.tracking import Sender, tracking_uri
 
 QUIET = {
@@ -56,5 +58,7 @@ def serve(run: str | None, port: int, runs_dir: Path) -> None:
         str(port),
         "--workers",
         "1",
+        "--uvicorn-opts",
+        f"--app-dir {shlex.quote(str(ROOT))}",  # where modules are looked for first, instead of the working directory
     ]
     os.execve(sys.executable, command, {**os.environ, **QUIET})

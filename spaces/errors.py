@@ -15,8 +15,11 @@ class UserError(ValueError):
     """Something the user gave cannot be used.
 
     The message is one line: what, where, what was allowed, what was got, what to do; the middle of one that is longer than
-    ``MOST`` characters is left out. The command line prints it as it is and exits with status 2.
+    ``MOST`` characters is left out. The command line prints it as it is and exits with ``status``: 2 for what was asked wrongly,
+    1 for what failed while running.
     """
+
+    status = 2
 
     def __init__(self, message: object = "") -> None:
         super().__init__(shortened(str(message)))

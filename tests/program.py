@@ -30,12 +30,22 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "search", *(str(argument) for argument in arguments)]
 
 
+INSTALLED = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from search.cli import main; main()"
+
+
+def installed(*arguments: object) -> list[str]:
+    """The same as the installed program runs it: nothing is looked for in the working directory."""
+    return [sys.executable, "-P", "-c", INSTALLED, *(str(argument) for argument in arguments)]
+
+
 def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
     """``visiontune ARGUMENTS`` in this process: seconds sooner, for commands that start no Ray."""
     from search.cli import main
 
     out, err = io.StringIO(), io.StringIO()
     argv, sys.argv = sys.argv, ["visiontune", *(str(argument) for argument in arguments)]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    before = "PYTHONSAFEPATH" in os.environ
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             main()
@@ -43,6 +53,10 @@ def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
         status = ended.code if isinstance(ended.code, int) else 1
     finally:
         sys.argv = argv
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if not before:
+            os.environ.pop("PYTHONSAFEPATH", None)
     return subprocess.CompletedProcess(sys.argv, status, out.getvalue(), err.getvalue())
 
 

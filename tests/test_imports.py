@@ -17,6 +17,7 @@ IMPORTERS = {
         "search/cluster.py",
         "search/cluster_file.py",
         "search/nodes.py",
+        "search/ray_internals.py",
         "search/submit.py",
         "search/tune_adapters.py",
         "trainables/tune.py",

@@ -1,0 +1,40 @@
+"""A terminal that goes away while a search runs: the search goes on without it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import signal
+import sys
+from typing import TextIO
+
+GONE = (errno.EIO, errno.EPIPE)
+"""What a write says when nobody reads any more: a closed terminal, a closed pipe."""
+
+
+class _Lasting(io.FileIO):
+    """Where output goes; once nobody reads it, nowhere."""
+
+    def write(self, data: object) -> int:
+        try:
+            return super().write(data)  # type: ignore[arg-type]
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return memoryview(data).nbytes  # type: ignore[arg-type]
+
+
+def outlive_terminal() -> None:
+    """From now on neither a closed terminal nor a closed pipe ends this program, or those that it starts: Ray's among them."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError):
+        return stream  # somebody collects it in memory
+    stream.flush()
+    raw = _Lasting(number, "w", closefd=False)
+    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=raw.isatty() or stream is sys.stderr)

@@ -1,0 +1,152 @@
+"""A search in a real terminal: it outlives the terminal, and Ctrl-C ends it without a word too many."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import subprocess
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from program import ROOT, command, output, visiontune
+
+from analysis.run_directory import RunDirectory
+
+SEARCH = ("--space", "toy", "--set", "steps=1", "--set", "fault=none", "--concurrency", 2, "--name", "one")
+TRIALS = 6
+
+
+class Terminal:
+    """A program in a terminal of its own, as its session's leader."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.master, slave = pty.openpty()
+        self.shown = b""
+        self.process = subprocess.Popen(
+            command(*arguments), stdin=slave, stdout=slave, stderr=slave, cwd=ROOT, start_new_session=True,
+            preexec_fn=lambda: _control(0),
+        )  # fmt: skip
+        os.close(slave)
+        self._closing = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):
+            while not self._closing.is_set():
+                if select.select([self.master], [], [], 0.05)[0]:
+                    self.shown += os.read(self.master, 65536)
+
+    def read_on(self) -> None:
+        """Until nobody is left who could write."""
+        self._reader.join(10)
+
+    def press(self, key: bytes) -> None:
+        os.write(self.master, key)
+
+    def close(self) -> None:
+        """Close the terminal, as a dropped connection or a closed window does."""
+        self._closing.set()
+        self._reader.join()
+        with contextlib.suppress(OSError):
+            os.close(self.master)
+
+    def end(self, patience: float = 200) -> int:
+        return self.process.wait(patience)
+
+
+def _control(number: int) -> None:
+    fcntl.ioctl(number, termios.TIOCSCTTY, 0)
+
+
+@contextmanager
+def terminal(*arguments: object) -> Iterator[Terminal]:
+    opened = Terminal(*arguments)
+    try:
+        yield opened
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in (*psutil.Process(opened.process.pid).children(recursive=True), opened.process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        opened.process.wait(30)
+        opened.read_on()
+        opened.close()
+
+
+def wait_for(what: Callable[[], bool], patience: float = 200) -> None:
+    end = time.monotonic() + patience
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def results(runs: Path) -> int:
+    return len(list(runs.glob("one/trials/*/*/result.json")))
+
+
+def test_a_search_whose_terminal_is_closed_goes_on_to_its_end(tmp_path: Path) -> None:
+    """A dropped connection at night must not cost the search: neither its signal nor output that goes nowhere may end it or Ray."""
+    with terminal("run", *SEARCH, "--set", "pause=0.5", "--trials", 12, "--runs-dir", tmp_path) as opened:
+        wait_for(lambda: results(tmp_path) >= 2)
+        opened.close()
+        assert opened.end() == 0
+    status = output("status", "one", "--runs-dir", tmp_path)
+    assert (status["state"], status["trials"]["COMPLETE"]) == ("finished", 12)
+    assert (tmp_path / "one" / "report" / "report.html").is_file()
+
+
+MOMENTS = {
+    "ray starts": lambda runs, shown: b"starting Ray" in shown,
+    "made": lambda runs, shown: (runs / "one" / "plan.yaml").exists(),
+    "trials run": lambda runs, shown: results(runs) >= 2,
+    "last trial": lambda runs, shown: results(runs) >= TRIALS,
+    "report": lambda runs, shown: (runs / "one" / "report").exists(),
+}
+"""When Ctrl-C is pressed; besides, so many seconds after the command was typed."""
+DELAYS = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "ray starts",
+        "trials run",
+        *(pytest.param(moment, marks=pytest.mark.slow) for moment in (*MOMENTS, *DELAYS) if moment not in ("ray starts", "trials run")),
+    ],
+)
+def test_ctrl_c_four_times_is_answered_in_words_whenever_it_comes(moment: str | float, tmp_path: Path) -> None:
+    """Who wants out presses until it is over; what runs then must still be left in order, and resumed to the same end."""
+    with terminal("run", *SEARCH, "--set", "pause=0.2", "--trials", TRIALS, "--runs-dir", tmp_path) as opened:
+        if isinstance(moment, str):
+            wait_for(lambda: MOMENTS[moment](tmp_path, opened.shown))
+        else:
+            wait_for(lambda: psutil.Process(opened.process.pid).cpu_times().user > 0.04)  # Python itself starts: that has no say yet
+            time.sleep(moment)
+        for _ in range(4):
+            opened.press(b"\x03")
+            time.sleep(0.1)
+        status = opened.end()
+        words = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    shown = opened.shown.decode()
+    assert "Traceback" not in shown, shown
+    assert "Exception" not in shown, shown
+    assert status in (0, 1), shown
+    assert not [line for line in words if f"_{opened.process.pid}/" in line], "no process of Ray's is left"
+    if not (tmp_path / "one" / "plan.yaml").exists():
+        assert not list(tmp_path.glob("one*")), "nothing is left behind"
+        return
+    state = RunDirectory(tmp_path / "one").state().state
+    assert state in ("stopped", "finished"), state
+    done = visiontune("resume", "one", "--runs-dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert output("status", "one", "--runs-dir", tmp_path)["trials"]["COMPLETE"] == TRIALS
