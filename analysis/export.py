@@ -207,7 +207,8 @@ def evaluate(folder: Path, spec: str, skip_unreadable: bool = False, say: Say = 
     unknown = sorted(set(dataset.classes) - set(model.facts.classes))
     if unknown:
         raise BundleError(f"{spec} has a class that the bundle has not: {', '.join(unknown)}; it has {', '.join(model.facts.classes)}")
-    index = np.array([model.facts.classes.index(c) for c in dataset.classes], np.int64)
+    place = {name: i for i, name in enumerate(model.facts.classes)}
+    index = np.array([place[name] for name in dataset.classes], np.int64)
     truth = index[part.labels]
     predictions, scores = scores_in_batches(model, part.images, say)
     if part.fingerprint == model.facts.test_fingerprint:

@@ -14,9 +14,16 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 from matplotlib.text import Text
 
+from spaces.errors import shortened, shown
+
 Int64 = npt.NDArray[np.int64]
 MOST_CELLS_WITH_NUMBERS = 20
 """Classes up to which a confusion matrix shows a number in each cell."""
+MOST_LABELS = 60
+"""Classes that are named along a side of a confusion matrix; of more, every second, third, … is: a label each takes
+matplotlib most of a minute for a thousand of them, and nobody can read any."""
+LONGEST_LABEL = 28
+"""Characters of a name in a picture."""
 
 
 WIDE_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "IPAGothic", "Noto Sans Arabic", "Noto Sans Devanagari")
@@ -71,7 +78,7 @@ def confusion(counts: Int64, classes: Sequence[str], title: str) -> Figure:
 
 def confusions(matrices: Sequence[tuple[Int64, Sequence[str], str]]) -> Figure:
     """Confusion matrices side by side: (counts, classes, title) of each, as ``confusion`` draws one."""
-    side = float(np.clip(2.5 + 0.42 * max(len(classes) for _, classes, _ in matrices), 4.5, 30))
+    side = max(4.5, 2.5 + 0.42 * min(MOST_LABELS, max(len(classes) for _, classes, _ in matrices)))
     figure = Figure(figsize=((side + 1) * len(matrices), side), layout="constrained")
     for axes, matrix in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices, strict=True):
         _confusion(figure, axes, *matrix)
@@ -82,15 +89,17 @@ def _confusion(figure: Figure, axes: Axes, counts: Int64, classes: Sequence[str]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.02, label="share of the true class")
-    ticks = range(len(classes))
-    size = 8 if len(classes) <= 40 else 4
-    axes.set_xticks(ticks, [plain(c) for c in classes], rotation=90, fontsize=size)
-    axes.set_yticks(ticks, [plain(c) for c in classes], fontsize=size)
-    axes.set(xlabel="predicted class", ylabel="true class")
+    cells, every = range(len(classes)), -(-len(classes) // MOST_LABELS)
+    ticks = cells[::every]
+    labels = [label(classes[tick]) for tick in ticks]
+    axes.set_xticks(ticks, labels, rotation=90, fontsize=8)
+    axes.set_yticks(ticks, labels, fontsize=8)
+    some = f" (one in {every} is named)" if every > 1 else ""
+    axes.set(xlabel=f"predicted class{some}", ylabel=f"true class{some}")
     axes.set_title(plain(title), fontsize=10)
     if len(classes) <= MOST_CELLS_WITH_NUMBERS:
-        for row in ticks:
-            for column in ticks:
+        for row in cells:
+            for column in cells:
                 share = shares[row, column]
                 if share >= 0.005:
                     color = "white" if share > 0.5 else "black"
@@ -101,7 +110,12 @@ def reference_lines(axes: Axes, reference: Mapping[str, float], linestyle: str) 
     """Named lines across a plot, each with its name and value at its left end."""
     for name, value in reference.items():
         axes.axhline(value, color="0.5", linestyle=linestyle, linewidth=1)
-        axes.annotate(f"{plain(name)} {value:g}", (1, value), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.4")
+        axes.annotate(f"{label(name)} {value:g}", (1, value), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.4")
+
+
+def label(name: str) -> str:
+    """A name as a picture has room for it: in one line, cut in its middle."""
+    return plain(shortened(shown(name), LONGEST_LABEL))
 
 
 def plain(text: str) -> str:

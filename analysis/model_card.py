@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from analysis.bundle_facts import BundleFacts
 from analysis.leaderboard import short_config
+from spaces.errors import printable, shortened
 
+SHOWN = 50
+"""Classes that are named."""
 KINDS = {"knn": "k-nearest-neighbour classifier", "cnn": "Convolutional network"}
 
 
@@ -32,7 +36,7 @@ def model_card(facts: BundleFacts) -> str:
         f"The test split of the run was scored {facts.test_evaluations} time(s) up to this export.",
         "",
         f"- configuration: {_code(short_config(facts.config, facts.space))}",
-        f"- classes: {', '.join(map(_text, facts.classes))}",
+        f"- classes: {_named(facts.classes)}",
         f"- training images: {_code(facts.dataset)}, fingerprint {_code(facts.fingerprint[:16])}",
         f"- images are read as {facts.preprocessing.color}, at most {facts.preprocessing.max_side} pixels a side"
         + (f", and resized to {facts.preprocessing.size} × {facts.preprocessing.size}" if facts.preprocessing.size else ""),
@@ -47,6 +51,12 @@ def model_card(facts: BundleFacts) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _named(classes: Sequence[str]) -> str:
+    """The classes, the first of them where they are many."""
+    more = f" and {len(classes) - SHOWN:,} more, all in bundle.json" if len(classes) > SHOWN else ""
+    return ", ".join(_text(shortened(printable(name), 80)) for name in classes[:SHOWN]) + more
 
 
 def _replicas(facts: BundleFacts) -> list[str]:

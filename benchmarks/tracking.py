@@ -36,8 +36,8 @@ from program import free_port
 from analysis.records import DriverState, TrialRecord
 from analysis.run_directory import RunDirectory
 from search import tracking
+from search.addresses import Tracking
 from search.outbox import Outbox, trial_fact
-from search.plan import Tracking
 from search.ui import QUIET
 
 NAMES = ("val_accuracy", "val_loss", "train_accuracy", "train_loss", "balanced_accuracy", "macro_f1")

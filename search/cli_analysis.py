@@ -9,6 +9,10 @@ from typing import Annotated
 import typer
 
 from search.cli_search import RUNS, Json, RunName, RunsDir
+from spaces.errors import shortened, shown
+
+WIDEST = 40
+"""Characters of a class's name in a table."""
 
 
 def confusion(
@@ -44,14 +48,15 @@ def confusion(
     if json_:
         print(json.dumps({"file": str(path), **found.facts()}, ensure_ascii=False))
         return
-    print(f"{path}: {found.title}")
-    width = max(len(name) for name in found.classes)
+    print(f"{shown(path)}: {found.title}")
+    names = {name: shortened(shown(name), WIDEST) for name in found.classes}
+    width = max(map(len, names.values()))
     print(f"{'class':{width}}  images  predicted  precision  recall")
     for row in found.by_class():
         precision, recall = ("–" if row[name] is None else f"{row[name]:.4f}" for name in ("precision", "recall"))
-        print(f"{row['class']:{width}}  {row['images']:6}  {row['predicted']:9}  {precision:>9}  {recall:>6}")
+        print(f"{names[row['class']]:{width}}  {row['images']:6}  {row['predicted']:9}  {precision:>9}  {recall:>6}")
     for pair in found.pairs():
-        print(f"{pair['true']} taken for {pair['predicted']}: {pair['count']}, the other way {pair['reverse']}")
+        print(f"{names[pair['true']]} taken for {names[pair['predicted']]}: {pair['count']}, the other way {pair['reverse']}")
     if found.mistakes:
         print(f"asymmetry {found.asymmetry:.3f} (0 symmetric, 1 one-sided; by chance {found.asymmetry_by_chance:.3f})")
 

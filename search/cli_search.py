@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+<<<<<<< HEAD
 from search.terminal import outlive_terminal
+=======
+from search.terminal import SearchConsole
+>>>>>>> c39cf98 (MLflow and databases: addresses are made absolute and looked at first, a locked database is waited for, what is waited for is said; text is fit for a terminal, a refused file is named)
 from spaces.errors import echo
 from trainables.remote import is_uri
 
@@ -97,6 +102,7 @@ def run(
     json_: Json = False,
 ) -> int:
     """Run a search, from a plan or from options."""
+    from search.addresses import check_tracking
     from search.plan import make_plan, read_plan
     from search.yaml_text import read_yaml
 
@@ -131,6 +137,8 @@ def run(
     if "spaces" not in settings:
         raise typer.BadParameter("give a PLAN.yaml or --space NAME; visiontune spaces lists the names")
     made = make_plan(settings, str(plan) if plan else "run")
+    if not submit:
+        check_tracking(made.tracking, runs_dir)
     if dry_run:
         from search.dry_run import dry_run as preview
 
@@ -144,21 +152,29 @@ def run(
     return say_ended(run_search(made, runs_dir, address=address or ""), json_)
 
 
-def sync(run: RunName, runs_dir: RunsDir = RUNS) -> None:
+def sync(
+    run: RunName,
+    silence: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Give up when MLflow has not answered for so long.")] = 120.0,
+    runs_dir: RunsDir = RUNS,
+) -> None:
     """Send MLflow, and the URI of the runs directory, what they have not been told of a run."""
     from analysis.run_directory import RunDirectory, RunError
+    from search.addresses import check_tracking
     from search.mirror import mirrored
     from search.plan import read_plan
-    from search.tracking import Sender, tracking_uri
+    from search.tracker import send_all
+    from search.tracking import Sender
 
     folder = RunDirectory.find(run, runs_dir)
     tracking = read_plan(folder.plan_file).tracking
+    check_tracking(tracking, folder.path.parent)
     lock = folder.lock()  # two senders at once would both create what neither finds
     if lock is None:
         raise RunError(f"run {folder.name} is running and sends by itself; sync it when it has ended")
     with mirrored(folder, print):
         pass  # which sends what the URI lacks
-    print(f"sent {Sender(folder, tracking).send()} facts to {tracking_uri(tracking, folder.path.parent)}")
+    sender = Sender(folder, tracking)
+    print(f"sent {send_all(sender, partial(print, file=sys.stderr), silence)} facts to {sender.place}")
 
 
 def ui(
@@ -194,6 +210,7 @@ def submit_job(words: list[str], files: dict[str, str], address: str | None, run
 def say_ended(summary: Summary, json_: bool) -> int:
     """Say how a search ended and what to do next; 0 if it is finished."""
     from analysis.working_copy import shown
+    from search.plan import read_plan
 
     folder, best = summary.run, summary.best
     at = "" if folder.path.parent == RUNS.absolute() else f" --runs-dir {shown(folder.path.parent)}"
@@ -202,7 +219,7 @@ def say_ended(summary: Summary, json_: bool) -> int:
         found |= {"trials": summary.counts, "best": best.model_dump(mode="json") if best else None, "seconds": summary.seconds}
         print(json.dumps({**found, "tracking_error": summary.tracking_error}))
         return 0 if summary.state == "finished" else 1
-    console = Console(highlight=False, soft_wrap=True)
+    console = SearchConsole(highlight=False, soft_wrap=True)
     console.print(f"{summary.state}: {summary.reason}", markup=False)
     if best:
         from analysis.leaderboard import short_config
@@ -220,7 +237,8 @@ def say_ended(summary: Summary, json_: bool) -> int:
         console.print(f"bundle     visiontune export {folder.name}{at} --out DIR", markup=False)
     elif summary.state != "finished":
         console.print(f"go on with visiontune resume {folder.name}{at}", markup=False)
-    console.print(f"MLflow     visiontune ui {folder.name}{at}", markup=False)
+    if read_plan(folder.plan_file).tracking.enabled:
+        console.print(f"MLflow     visiontune ui {folder.name}{at}", markup=False)
     if summary.tracking_error:
         console.print(f"MLflow was not told everything ({summary.tracking_error}); visiontune sync {folder.name}{at}", markup=False)
     return 0 if summary.state == "finished" else 1

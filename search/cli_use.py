@@ -12,7 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from search.cli_search import Json
+from spaces.errors import shown
 
+SHOWN = 10
+"""Classes whose scores are printed of an image, the likeliest first; JSON has all."""
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by visiontune export.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")]
 Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row an image there: FILE.csv or FILE.json.")]
@@ -74,16 +77,19 @@ def predict(
         return
     for row in rows:
         scores = sorted(row["scores"].items(), key=lambda item: -item[1])
-        print(f"{row['path']}: {row['class']}  ({', '.join(f'{name} {score:.3f}' for name, score in scores)})")
+        more = f", and {len(scores) - SHOWN:,} more" if len(scores) > SHOWN else ""
+        likely = ", ".join(f"{shown(name)} {score:.3f}" for name, score in scores[:SHOWN])
+        print(f"{shown(row['path'])}: {shown(row['class'])}  ({likely}{more})")
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error, where that is a terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from search.terminal import SearchConsole
+
+    console = SearchConsole(stderr=True)
     columns = ("images", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("images", total=None)

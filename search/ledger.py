@@ -69,6 +69,7 @@ class Ledger:
 
     Args:
         clock: seconds since the run began, all its sessions together.
+        say: told when a database of studies makes it wait.
 
     Attributes:
         trials: how many to finish.
@@ -77,7 +78,9 @@ class Ledger:
         ending: why no more trials are proposed; None while they are.
     """
 
-    def __init__(self, run: RunDirectory, plan: Plan, clock: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self, run: RunDirectory, plan: Plan, clock: Callable[[], float] = lambda: 0.0, say: Callable[[str], None] = lambda line: None
+    ) -> None:
         from search.recovery import recover
 
         self._run = run
@@ -86,7 +89,7 @@ class Ledger:
         self.trials = plan.trials
         self.outbox = Outbox(run.outbox)
         self.outbox.repair()
-        storage = open_storage(run, plan.storage)
+        storage = open_storage(run, plan.storage, say)
         spaces = plan.search_spaces()
         self._studies = {name: SpaceStudy(storage, study_name(run, plan.storage, name), space, plan) for name, space in spaces.items()}
         self._bounds = plan.bounds()

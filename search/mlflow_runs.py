@@ -13,10 +13,14 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from search.addresses import deleted
+from spaces.errors import UserError
 
 Series = dict[str, list[tuple[float, int, int]]]
 """Metric to its points: value, milliseconds since 1970, step."""
@@ -53,13 +57,16 @@ class MlflowRuns:
         study: the search, as its runs' tag ``visiontune.run`` says.
 
     Raises:
+        UserError: if the experiment was deleted.
         Exception: whatever MLflow raises.
     """
 
     def __init__(self, uri: str, runs_dir: Path, experiment: str, study: str) -> None:
-        self.client = connect(uri, runs_dir)
+        self.client = _Heard(connect(uri, runs_dir))
         self._uri, self._study = uri, study
         found = self.client.get_experiment_by_name(experiment)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise UserError(deleted(experiment, uri, found.experiment_id))
         if found is None:
             store = (runs_dir / "mlartifacts").absolute().as_uri() if not uri.startswith("http") else None
             self.experiment = self.client.create_experiment(experiment, artifact_location=store, tags=MODEL_TRAINING)
@@ -67,6 +74,11 @@ class MlflowRuns:
             self.experiment = found.experiment_id
         self._runs: dict[str, Sent] = {}
         self.tidy()
+
+    @property
+    def heard(self) -> float:
+        """When MLflow last answered, by the monotonic clock."""
+        return self.client.at
 
     def tidy(self) -> None:
         """Look up every run of the search; of those that are there twice all but the fullest are deleted."""
@@ -135,6 +147,7 @@ class MlflowRuns:
                 if not isinstance(content, Path):
                     path.write_bytes(content)
                 repository.log_artifact(str(path), str(Path(name).parent) if "/" in name else None)
+                self.client.at = time.monotonic()
 
     def attach_table(self, run: Sent, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """A table that the UI shows. ``mlflow.log_table`` would append it to the one that is there."""
@@ -149,6 +162,24 @@ class MlflowRuns:
 
         dataset = Dataset(name[:500], digest[:36], "local", json.dumps({"uri": source}), profile=json.dumps(profile))
         self.client.log_inputs(run.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "search")])])
+
+
+class _Heard:
+    """A client that notes when it was last answered (``at``)."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.at = time.monotonic()
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+
+        def noted(*arguments: Any, **named: Any) -> Any:
+            found = call(*arguments, **named)
+            self.at = time.monotonic()
+            return found
+
+        return noted
 
 
 def connect(uri: str, runs_dir: Path) -> Any:

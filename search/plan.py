@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from analysis.metrics import METRICS
 from analysis.run_directory import NAME
+from search.addresses import MOST_ADDRESS, Tracking, absolute, as_begun
 from search.limits import Bound, Limits
 from search.replicate import Replicate
 from search.training import Training
@@ -26,8 +27,6 @@ NO_DATASET = "none"
 STORAGES = ("sqlite:///", "postgresql://", "postgresql+psycopg2://", "mysql://", "mysql+pymysql://")
 MOST_TOLD = 20
 """Wrong settings that one error names."""
-MOST_ADDRESS = 5000
-"""Characters of a path or URL."""
 MAX_MODEL_MB = 80.0
 """MiB of float32 parameters that a network may have unless the plan says otherwise: the limit of the report."""
 Sampler = Literal["tpe", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "random", "grid", "brute-force"]
@@ -38,33 +37,6 @@ Setting = bool | int | float | str | list[bool | int | float | str]
 
 class PlanError(UserError):
     """A plan that cannot be run; the message lists everything that is wrong with it."""
-
-
-class Tracking(BaseModel):
-    """Where MLflow is to see the search.
-
-    Attributes:
-        enabled: False sends nothing.
-        uri: MLflow's tracking URI; by default sqlite in the runs directory. Credentials come from MLflow's own environment variables.
-        experiment: MLflow experiment.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    enabled: bool = True
-    uri: Annotated[str, Field(max_length=MOST_ADDRESS)] | None = None
-    experiment: Annotated[str, Field(max_length=250)] = "visiontune"
-
-    @field_validator("uri")
-    @classmethod
-    def _no_secret(cls, uri: str | None) -> str | None:
-        parts = urlsplit(uri or "")
-        if parts.password is not None or (parts.scheme.startswith("http") and parts.username) or "password" in parse_qs(parts.query):
-            raise ValueError(
-                "a plan is kept and shown, so neither user nor password belongs in it: put them into MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD, a token into MLFLOW_TRACKING_TOKEN, and a database's password into PGPASSWORD or ~/.my.cnf"
-            )
-        return uri
 
 
 class Plan(BaseModel):
@@ -168,7 +140,9 @@ class Plan(BaseModel):
             raise ValueError(f"a storage is a URL that begins with {', '.join(STORAGES)}; leave it out for a journal in the run directory")
         if urlsplit(url).password is not None:
             raise ValueError("a plan is kept and shown, so no password belongs in it: put it into PGPASSWORD or ~/.pgpass, or ~/.my.cnf")
-        return f"sqlite:///{Path(url.removeprefix('sqlite:///')).absolute()}" if url.startswith("sqlite:///") else url
+        if url in ("sqlite:///", "sqlite:///:memory:"):
+            raise ValueError("a storage in memory would be gone with the search: name a file, sqlite:///studies.db")
+        return absolute(url)
 
     @field_validator("spaces", mode="before")
     @classmethod
@@ -332,4 +306,7 @@ def read_plan(path: Path) -> Plan:
         raise PlanError(str(error)) from None
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise PlanError(f"{path}: a plan is a YAML mapping of settings, but got {type(settings).__name__}")
+    tracking = settings.get("tracking")
+    if (path.parent / "data.json").is_file() and isinstance(tracking, dict) and isinstance(tracking.get("uri"), str):
+        settings["tracking"] = {**tracking, "uri": as_begun(tracking["uri"], path.parent.parent)}
     return make_plan(settings, str(path))

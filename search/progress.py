@@ -19,13 +19,6 @@ LINE_EVERY = 10.0
 """Seconds between plain lines, at least."""
 
 
-class SearchConsole(Console):
-    """A console whose reader may go away: rich's own would end the program, this one falls silent."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-
-
 class Progress:
     """Trials done, best so far, time left.
 

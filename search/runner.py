@@ -21,19 +21,21 @@ from analysis.confusion import display_names, display_order
 from analysis.records import DataFacts, DriverState
 from analysis.run_directory import RunDirectory, RunError
 from analysis.working_copy import copy_of, place_of, shown
+from search.addresses import check_tracking
 from search.capacity import NETWORK_CORES, Capacity
 from search.cluster import joined_cluster, local_cluster
 from search.combinations import check_combination
+from search.kept import check_kept
 from search.lookahead import Lookahead
 from search.mirror import mirrored
 from search.networks import how, keep_start, on_this_machine, prepare_images, start_warning, with_start
 from search.plan import NO_DATASET, Plan, PlanError, read_plan
 from search.preflight import Probe
-from search.progress import SearchConsole
 from search.provenance import facts, note
 from search.session import Session, Summary
 from search.signals import stop_signals
 from search.stage_counts import StageCounts
+from search.terminal import SearchConsole
 from trainables.data.spec import check_place
 from trainables.files import write_whole
 from trainables.knn.pipeline import CONFIG_TYPES, DataSource, Validation, data_source, split_labels, validation_stage
@@ -55,6 +57,7 @@ def run(plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = Non
     """
     plan = _named(with_start(plan), runs_dir)
     check_combination(plan)
+    check_tracking(plan.tracking, runs_dir)
     if plan.needs_images:
         check_place(plan.dataset)
     _check_writable(runs_dir)
@@ -77,6 +80,8 @@ def resume(folder: RunDirectory, console: Console | None = None, address: str = 
 def _search(plan: Plan, folder: RunDirectory, console: Console | None, address: str, new: bool) -> Summary:
     console = console or SearchConsole(stderr=True)
     room = Capacity.of(plan, len(os.sched_getaffinity(0)))
+    if not new:
+        check_kept(folder, plan)
     lock = None if new else _take_lock(folder)
     folder.stop_file.unlink(missing_ok=True)  # an old request; one made from now on is meant for us
     try:

@@ -25,9 +25,12 @@ from search.lookahead import Lookahead
 from search.plan import Plan, read_plan
 from search.progress import Progress
 from search.replicas import Replicas
+from search.signals import interruptible
 from search.status import best_of
 from search.tracked_facts import run_fact
-from search.tracking import Sender, Tracker
+from search.tracker import Tracker
+from search.tracking import Sender
+from trainables.refused import told
 
 logger = logging.getLogger("visiontune.session")
 TRACKING_PATIENCE = 60.0
@@ -81,8 +84,8 @@ class Session:
         self._plan_time = folder.plan_file.stat().st_mtime_ns
         folder.write_state(self._state)
         _log_to(folder.log_file)
-        self._ledger = Ledger(folder, plan, self.seconds)
-        self._tracker = Tracker(Sender(folder, plan.tracking)) if plan.tracking.enabled else None
+        self._ledger = Ledger(folder, plan, self.seconds, self._say)
+        self._tracker = Tracker(Sender(folder, plan.tracking), self._say) if plan.tracking.enabled else None
 
     def seconds(self) -> float:
         """Of all sessions of this run so far."""
@@ -130,10 +133,27 @@ class Session:
         self._take_news()  # what was asked while no driver was there comes first
         if self._tracker:
             self._tracker.start()
+<<<<<<< HEAD
         with Progress(self._ledger, self._plan.objective, self.seconds, self._console, more) as progress:
             reason = self._run_trials(shared, progress, capacity, asked, ahead)
         done = self._ledger.ending is not None and not self._ledger.ending.gave_up and not reason
         cut_short = self._replicate(shared, capacity, asked) if done else ""
+=======
+        try:
+            with Progress(self._ledger, self._plan.objective, self.seconds, self._console, more) as progress:
+                reason = self._run_trials(shared, progress, capacity, asked, ahead)
+            done = self._ledger.ending is not None and not self._ledger.ending.gave_up and not reason
+            cut_short = self._replicate(shared, capacity, asked) if done else ""
+        except BaseException as error:
+            self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            self._state.reason = "interrupted" if isinstance(error, KeyboardInterrupt) else told(error)
+            with contextlib.suppress(OSError):  # the disk may be what failed; the first error is the one to tell
+                self._note()
+                self._ledger.outbox.append({"kind": "end", "time": time.time(), "state": self._state.state, "metrics": {}})
+            if self._tracker:
+                self._tracker.close(0.0)
+            raise
+>>>>>>> c39cf98 (MLflow and databases: addresses are made absolute and looked at first, a locked database is waited for, what is waited for is said; text is fit for a terminal, a refused file is named)
         ending = self._ledger.ending
         if ending is not None and ending.at_once and not reason:
             self._ledger.settle(ending.reason)
@@ -274,9 +294,21 @@ class Session:
         self._keep()
         logger.info("the outbox took %.3f s of %.1f s", ledger.outbox.seconds, time.monotonic() - self._began)
         if self._tracker:
-            state.tracking_error = self._tracker.close(TRACKING_PATIENCE)
+            state.tracking_error = self._wait_for(self._tracker)
         folder.write_state(state)
         return Summary(folder, state.state, state.reason, dict(tally.counts), tally.best, state.seconds, state.tracking_error)
+
+    def _wait_for(self, tracker: Tracker) -> str:
+        """Give MLflow time for the rest; returns why it was not told everything, or nothing."""
+
+        def say(place: str) -> None:
+            self._say(f"waiting up to {TRACKING_PATIENCE:.0f} s for MLflow at {place}; Ctrl-C leaves the rest to visiontune sync")
+
+        try:
+            with interruptible():
+                return tracker.close(TRACKING_PATIENCE, say)
+        except KeyboardInterrupt:
+            return tracker.error or "it was not waited for"
 
 
 class _Quiet(logging.FileHandler):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -15,15 +17,23 @@ from spaces.errors import on_one_line
 from trainables.files import cut_half_line
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+PATIENCE = 600.0
+"""Seconds that a search waits for a database that is locked, or that restarts."""
+READERS_PATIENCE = 30.0
+"""The same for commands that only read."""
 
 
-def open_storage(run: RunDirectory, url: str) -> BaseStorage:
+def open_storage(run: RunDirectory, url: str, say: Callable[[str], None] = lambda line: None) -> BaseStorage:
     """The storage of a run; for the driver, which alone writes it.
+
+    Args:
+        say: told when a database makes the driver wait.
 
     Raises:
         RunError: if a database cannot be reached.
+        FailedError: if one stays locked.
     """
-    return _database(url) if url else open_journal(run.journal)
+    return _database(url, say, PATIENCE) if url else open_journal(run.journal)
 
 
 def open_journal(journal: Path) -> JournalStorage:
@@ -39,11 +49,13 @@ def open_journal(journal: Path) -> JournalStorage:
     return JournalStorage(Journal(str(journal.absolute())))
 
 
-def _database(url: str) -> RDBStorage:
+def _database(url: str, say: Callable[[str], None], patience: float) -> RDBStorage:
     import sqlalchemy
 
+    from search.database import Database
+
     try:
-        return RDBStorage(url)
+        return Database(url, say, patience)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         cause = on_one_line(getattr(error, "orig", None) or error)
         raise RunError(f"storage {url} cannot be opened ({cause}); check that the database is there and may be written") from error
@@ -58,7 +70,7 @@ def read_trials(run: RunDirectory, url: str = "") -> dict[str, list[FrozenTrial]
     """Every trial by space, as Optuna has them; for reading beside a driver that writes."""
     if not url and not run.journal.is_file():
         return {}
-    storage = _database(url) if url else JournalStorage(JournalFileBackend(str(run.journal.absolute())))
+    storage = _database(url, _say_on_stderr, READERS_PATIENCE) if url else JournalStorage(JournalFileBackend(str(run.journal.absolute())))
     prefix = study_name(run, url, "")
     try:
         return {
@@ -68,6 +80,10 @@ def read_trials(run: RunDirectory, url: str = "") -> dict[str, list[FrozenTrial]
         }
     finally:
         close(storage)
+
+
+def _say_on_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def close(storage: BaseStorage) -> None:

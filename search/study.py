@@ -10,16 +10,23 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+)
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from analysis.metrics import METRICS
 from analysis.records import TrialRecord
-from search.plan import Plan
+from search.plan import Plan, PlanError
 from search.pruners import make_pruner
 from search.samplers import EXHAUSTIVE, make_sampler
 from spaces.domain import Choice, Domain, Integer, Space, Value
@@ -51,6 +58,7 @@ class SpaceStudy:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names(list(plan.objectives))
         trials = self.trials()
+        check_choices(space, trials)
         self._study.sampler = make_sampler(plan.sampler, plan.sampler_options, plan.seed + len(trials))
         self._study.pruner = make_pruner(plan.pruner, plan.pruner_options)
         self._prunes = plan.pruner != "none"
@@ -165,6 +173,38 @@ class SpaceStudy:
             self._study.tell(trial, [record.metrics[objective] for objective in self._objectives])
         else:
             self._study.tell(trial, state=TrialState.PRUNED if record.state == "PRUNED" else TrialState.FAIL)
+
+
+def check_choices(space: Space, trials: Iterable[FrozenTrial]) -> None:
+    """Refuse a space with other choices than a study began with: a study keeps them for ever.
+
+    Raises:
+        PlanError: one line that names them.
+    """
+    began: dict[str, BaseDistribution] = {}
+    for trial in trials:
+        for name, distribution in trial.distributions.items():
+            began.setdefault(name, distribution)
+    for parameter in space.parameters:
+        before, now = began.get(parameter.name), _distribution(parameter.domain)
+        if before is None:
+            continue
+        try:
+            check_distribution_compatibility(before, now)
+        except ValueError:
+            was = f"one of {', '.join(map(str, before.choices))}" if isinstance(before, CategoricalDistribution) else before
+            raise PlanError(
+                f"{space.name}.{parameter.name} was {was} when the search began, and is {parameter.domain} now, which its study cannot "
+                f"take up: put set.{parameter.name} back in the run's plan.yaml, or start a new run"
+            ) from None
+
+
+def _distribution(domain: Domain) -> BaseDistribution:
+    if isinstance(domain, Choice):
+        return CategoricalDistribution(domain.options)
+    if isinstance(domain, Integer):
+        return IntDistribution(domain.low, domain.high, log=domain.log)
+    return FloatDistribution(domain.low, domain.high, log=domain.log)
 
 
 def _suggest(trial: Trial, name: str, domain: Domain) -> Value:

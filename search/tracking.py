@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -20,10 +19,11 @@ from typing import Any
 
 from analysis.metrics import metrics_of
 from analysis.run_directory import RunDirectory
+from search.addresses import Tracking
 from search.live_steps import LiveSteps
 from search.mlflow_runs import MlflowRuns, Sent, Series, milliseconds
 from search.outbox import Fact, Outbox
-from search.plan import Tracking, read_plan
+from search.plan import read_plan
 from search.tracked_files import TABLE_ROWS, best_files, leaderboard, table_rows, trial_files
 
 logger = logging.getLogger("visiontune.tracking")
@@ -33,10 +33,6 @@ BATCH = 100
 """Facts sent between two notes of how far we came."""
 THREADS = 4
 """Trials sent at a time to a server; a database that is written to directly takes one."""
-LIVE_EVERY = 10.0
-"""Seconds between two looks at the steps of trials that run."""
-LAST_TRIES = 3
-"""Tries in a row that must fail before the end of a search stops waiting for MLflow."""
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED", "finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
@@ -61,6 +57,21 @@ class Sender:
         self._runs: MlflowRuns | None = None
         self._failed = False
         self._live = LiveSteps(run)
+
+    @property
+    def place(self) -> str:
+        """Where MLflow keeps the runs."""
+        return tracking_uri(self._tracking, self._run.path.parent)
+
+    @property
+    def waiting(self) -> int:
+        """How many facts MLflow has not been told for certain."""
+        return self._outbox.waiting()
+
+    @property
+    def heard(self) -> float:
+        """When MLflow last answered, by the monotonic clock; 0 if it never has."""
+        return self._runs.heard if self._runs else 0.0
 
     def send(self) -> int:
         """Send what waits; returns how many facts were sent.
@@ -105,8 +116,7 @@ class Sender:
             Exception: whatever MLflow raises.
         """
         if self._runs is None:
-            runs_dir = self._run.path.parent
-            self._runs = MlflowRuns(tracking_uri(self._tracking, runs_dir), runs_dir, self._tracking.experiment, self._study)
+            self._runs = MlflowRuns(self.place, self._run.path.parent, self._tracking.experiment, self._study)
             if self._runs.get(PARENT) is None:
                 self._outbox.mark_sent(0)  # another database, or an emptied one
         return self._runs
@@ -176,7 +186,7 @@ class Sender:
     def _send_trials(self, runs: MlflowRuns, facts: list[Fact]) -> None:
         parent = self._parent(runs)
         once = list({f"{fact['space']}/{fact['number']}": fact for fact in facts}.values())
-        if len(once) == 1 or not tracking_uri(self._tracking, self._run.path.parent).startswith("http"):
+        if len(once) == 1 or not self.place.startswith("http"):
             for fact in once:
                 self._send_trial(runs, parent, fact)
             return
@@ -224,44 +234,3 @@ def _series(fact: Mapping[str, Any], end: int) -> Series:
     if fact["accuracy_by_k"]:
         series["accuracy_by_k"] = [(value, end, k) for k, value in enumerate(fact["accuracy_by_k"], 1)]
     return series
-
-
-class Tracker(threading.Thread):
-    """Sends the outbox in the background, and goes on trying while MLflow is away."""
-
-    def __init__(self, sender: Sender) -> None:
-        super().__init__(name="visiontune-tracking", daemon=True)
-        self._sender = sender
-        self._closing = threading.Event()
-        self._deadline = float("inf")
-        self.error = ""
-
-    def run(self) -> None:
-        pause, last_tries, shown = 1.0, 0, 0.0
-        while True:
-            closing = self._closing.is_set()
-            try:
-                self._sender.send()
-                if not closing and time.monotonic() - shown > LIVE_EVERY:
-                    self._sender.send_live()
-                    shown = time.monotonic()
-                self.error, pause = "", 1.0
-            except Exception as error:
-                self.error = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
-                logger.warning("MLflow could not be told, trying again in %.0f s: %s", pause, self.error)
-                self._sender.reset()
-                pause = min(pause * 2, 60.0)
-                last_tries += closing
-            if closing and (not self.error or last_tries >= LAST_TRIES or time.monotonic() >= self._deadline):
-                return
-            if closing:
-                time.sleep(1.0)
-            else:
-                self._closing.wait(pause)
-
-    def close(self, patience: float) -> str:
-        """Send the rest, for at most ``patience`` seconds; returns why not all was sent, or nothing."""
-        self._deadline = time.monotonic() + patience
-        self._closing.set()
-        self.join(patience)
-        return self.error if not self.is_alive() else self.error or f"still sending after {patience:.0f} s"

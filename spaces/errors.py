@@ -1,7 +1,8 @@
-"""The one exception a user is meant to read, and what others said or gave, cut to a length that fits into its line."""
+"""The exceptions a user is meant to read, and what others said or gave, made fit for a line on a terminal."""
 
 from __future__ import annotations
 
+import re
 import reprlib
 
 MOST = 480
@@ -25,6 +26,25 @@ class UserError(ValueError):
         super().__init__(shortened(str(message)))
 
 
+class FailedError(RuntimeError):
+    """What was asked rightly and failed while it ran, told as ``UserError`` is; the exit status is 1."""
+
+
+UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal would obey instead of show, but for line ends and tabs: control characters, those that turn the direction
+of writing, and halves of characters, which stand for bytes of a file's name that are no UTF-8."""
+
+
+def printable(text: str) -> str:
+    r"""``text`` with what a terminal would obey written out, as ``\u001b``: in JSON that means the same character."""
+    return UNFIT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def shown(name: object) -> str:
+    """A name or a path as it stands in a line: line ends and tabs are written out too."""
+    return printable(str(name)).replace("\n", "\\u000a").replace("\t", "\\u0009")
+
+
 def on_one_line(error: object) -> str:
     """What another library's exception says, without line breaks and cut at 300 characters: to quote it in a message of ours.
 
@@ -36,7 +56,7 @@ def on_one_line(error: object) -> str:
         text = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}".removeprefix(": ") for item in found)
     else:
         text = str(error)[:3000]
-    return " ".join(text.split())[:300]
+    return printable(" ".join(text.split()))[:300]
 
 
 def shortened(text: str, most: int = MOST) -> str:

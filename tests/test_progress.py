@@ -13,7 +13,8 @@ from analysis.records import DriverState
 from analysis.run_directory import RunDirectory
 from search.ledger import Ledger
 from search.plan import make_plan
-from search.progress import Progress, SearchConsole, clock
+from search.progress import Progress, clock
+from search.terminal import SearchConsole
 
 
 def ledger(tmp_path: Path) -> Ledger:

@@ -19,12 +19,14 @@ from samples import record, run_with
 from tracked_run import client, run_directory, stored
 
 from analysis.records import DriverState
+from search.addresses import Tracking
 from search.mlflow_runs import MlflowRuns
 from search.outbox import Outbox, replica_fact, trial_fact
-from search.plan import Tracking, read_plan
+from search.plan import read_plan
 from search.reporting import write_report
 from search.tracked_facts import run_fact
-from search.tracking import Sender, Tracker
+from search.tracker import Tracker
+from search.tracking import Sender
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's own, of its own dependencies
 

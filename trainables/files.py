@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import itertools
 import json
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +25,22 @@ def write_whole(path: Path, content: str | bytes, *, forced: bool = True) -> Non
             name before this returns, or what is written next could be there without it. For what is checked when it
             is read, and can be made again, it costs more than it is worth.
     """
+    data = content.encode() if isinstance(content, str) else content
     make_folder(path.parent, forced=forced)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            if forced:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with _writing(path, len(data)):
+            with open(temporary, "wb") as file:
+                file.write(data)
+                if forced:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
         if forced:
             force_names(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            temporary.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path, *, forced: bool = True) -> None:
@@ -77,16 +82,18 @@ def append_lines(path: Path, lines: str, *, forced: bool = True) -> None:
         OSError: if they cannot be written; the file is then as it was.
     """
     new = forced and not path.exists()
-    with open(path, "ab", buffering=0) as file:
+    data = lines.encode()
+    with _writing(path, len(data)), open(path, "ab", buffering=0) as file:
         before = os.fstat(file.fileno()).st_size
-        left = memoryview(lines.encode())
+        left = memoryview(data)
         try:
             while left:
                 left = left[file.write(left) :]
             if forced:
                 os.fsync(file.fileno())
         except BaseException:
-            file.truncate(before)
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                file.truncate(before)
             raise
     if new:
         force_names(path.parent)
@@ -120,3 +127,15 @@ def npy_bytes(array: npt.NDArray[Any]) -> bytes:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_bytes())
+
+
+@contextlib.contextmanager
+def _writing(path: Path, size: int) -> Iterator[None]:
+    """Have what the system refuses in the block name the file, and how many bytes it was to get, for ``trainables.refused``."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        del error.filename2  # of a rename: the second name is ours
+        error.__dict__["needed"] = size
+        raise

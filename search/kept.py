@@ -1,0 +1,33 @@
+"""Whether a plan that was kept, and maybe changed by hand since, still fits the studies that its search began."""
+
+from __future__ import annotations
+
+from analysis.run_directory import RunDirectory
+from search.plan import Plan
+from search.provenance import sessions
+from search.storage import read_trials
+from search.study import check_choices
+
+DECIDE = ("spaces", "set", "training")
+"""Settings of a plan that decide what may be tried."""
+
+
+def check_kept(run: RunDirectory, plan: Plan) -> None:
+    """Refuse, before anything starts, a plan whose parameters have other choices than the run's studies.
+
+    The studies are read for it only if the plan is not the one of the last session.
+
+    Raises:
+        PlanError: naming the parameter, and what it was.
+    """
+    try:
+        before = sessions(run)[-1]["plan"]
+        now = plan.model_dump(mode="json")
+        if all(before[name] == now[name] for name in DECIDE):
+            return
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        pass  # it only informs: the studies tell
+    spaces = plan.search_spaces()
+    for name, trials in read_trials(run, plan.storage).items():
+        if name in spaces:
+            check_choices(spaces[name], trials)
