@@ -78,7 +78,8 @@ def confusion(counts: Int64, classes: Sequence[str], title: str) -> Figure:
 
 def confusions(matrices: Sequence[tuple[Int64, Sequence[str], str]]) -> Figure:
     """Confusion matrices side by side: (counts, classes, title) of each, as ``confusion`` draws one."""
-    side = max(4.5, 2.5 + 0.42 * min(MOST_LABELS, max(len(classes) for _, classes, _ in matrices)))
+    most = max(len(classes) for _, classes, _ in matrices)
+    side = max(4.5, 2.5 + 0.42 * most) if most <= MOST_LABELS else 18.0
     figure = Figure(figsize=((side + 1) * len(matrices), side), layout="constrained")
     for axes, matrix in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices, strict=True):
         _confusion(figure, axes, *matrix)

@@ -147,9 +147,11 @@ def _check_file(path: Path, experiment: str, made: bool, instead: str) -> None:
     cause = ""
     if path.is_dir():
         cause = "is a folder"
+    elif made and not path.exists():
+        return  # whoever makes the folder says what is wrong with that
     elif not place.is_dir():
         cause = f"cannot be made: {place} is no folder"
-    elif place != path.parent and not made:
+    elif place != path.parent:
         cause = f"cannot be made: there is no folder {path.parent}"
     elif not os.access(place, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
         cause = "cannot be written"

@@ -171,10 +171,13 @@ def sync(
     lock = folder.lock()  # two senders at once would both create what neither finds
     if lock is None:
         raise RunError(f"run {folder.name} is running and sends by itself; sync it when it has ended")
-    with mirrored(folder, print):
-        pass  # which sends what the URI lacks
-    sender = Sender(folder, tracking)
-    print(f"sent {send_all(sender, partial(print, file=sys.stderr), silence)} facts to {sender.place}")
+    try:
+        with mirrored(folder, print):
+            pass  # which sends what the URI lacks
+        sender = Sender(folder, tracking)
+        print(f"sent {send_all(sender, partial(print, file=sys.stderr), silence)} facts to {sender.place}")
+    finally:
+        os.close(lock)
 
 
 def ui(
