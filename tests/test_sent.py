@@ -12,9 +12,10 @@ from samples import record, run_with
 from tracked_run import run_directory, stored
 
 from search import tracking
+from search.addresses import Tracking
 from search.mlflow_runs import MlflowRuns
 from search.outbox import Outbox, trial_fact
-from search.plan import Tracking, make_plan, read_plan
+from search.plan import make_plan, read_plan
 from search.provenance import facts
 from search.tracked_facts import run_fact
 from search.tracked_files import BEST, best_files

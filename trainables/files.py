@@ -29,18 +29,16 @@ def write_whole(path: Path, content: str | bytes, *, forced: bool = True) -> Non
     make_folder(path.parent, forced=forced)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with _writing(path, len(data)):
-            with open(temporary, "wb") as file:
-                file.write(data)
-                if forced:
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.replace(temporary, path)
+        with _writing(path, len(data)), open(temporary, "wb") as file:
+            file.write(data)
+            if forced:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
         if forced:
             force_names(path.parent)
     finally:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path, *, forced: bool = True) -> None:
@@ -92,8 +90,7 @@ def append_lines(path: Path, lines: str, *, forced: bool = True) -> None:
             if forced:
                 os.fsync(file.fileno())
         except BaseException:
-            with contextlib.suppress(OSError):  # the first error is the one to tell
-                file.truncate(before)
+            file.truncate(before)
             raise
     if new:
         force_names(path.parent)
@@ -136,6 +133,5 @@ def _writing(path: Path, size: int) -> Iterator[None]:
         yield
     except OSError as error:
         error.filename = str(path)
-        del error.filename2  # of a rename: the second name is ours
         error.__dict__["needed"] = size
         raise

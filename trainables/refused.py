@@ -29,10 +29,11 @@ TO_DO = {
 def refused(error: OSError) -> str:
     """One line on what the operating system refused: which file, why, and what to do; of a run's own file, how to go on."""
     why = error.strerror or str(error) or type(error).__name__
-    if not error.filename or not isinstance(error.filename, str | bytes):
+    name = error.filename2 or error.filename  # of a rename, the name that was wanted
+    if not isinstance(name, str | bytes):
         kind = "the disk is full, see df -h" if error.errno in FULL else type(error).__name__
         return f"{kind}: {on_one_line(why)}"
-    path = Path(os.fsdecode(error.filename))
+    path = Path(os.fsdecode(name))
     if error.errno in FULL:
         needed = error.__dict__.get("needed", 0)
         wants = f"{_amount(needed)} to be written, " if needed else ""
