@@ -9,60 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-<<<<<<< HEAD
 import logging
 import os
 import signal
-=======
-import itertools
-import os
->>>>>>> c39cf98 (MLflow and databases: addresses are made absolute and looked at first, a locked database is waited for, what is waited for is said; text is fit for a terminal, a refused file is named)
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from search.signals import StopSignals
 
-<<<<<<< HEAD
 INTERRUPTED = 130
 """What typer makes of an interruption inside of a command."""
-=======
-from search import (
-    cli_analysis,
-    cli_cache,
-    cli_describe,
-    cli_doctor,
-    cli_life,
-    cli_reproduce,
-    cli_results,
-    cli_search,
-    cli_together,
-    cli_use,
-)
-from search.terminal import shown_streams
-from spaces.errors import UserError, printable, shortened
-from trainables.refused import told
-
-# typer carries its own click, and names the base of its usage errors nowhere public
-UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-app = typer.Typer(
-    name="visiontune",
-    help="Find the best image classifier for a folder of images: a Ray-distributed hyperparameter search.",
-    epilog="With --debug anywhere, an error shows its traceback.",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-GROUPS = (cli_search, cli_life, cli_results, cli_analysis, cli_cache, cli_describe, cli_doctor, cli_reproduce, cli_together, cli_use)
-for command in itertools.chain.from_iterable(group.COMMANDS for group in GROUPS):
-    app.command(name=command.__name__.rstrip("_"))(command)
->>>>>>> c39cf98 (MLflow and databases: addresses are made absolute and looked at first, a locked database is waited for, what is waited for is said; text is fit for a terminal, a refused file is named)
 
 
 def main() -> None:
     """Run the command that was typed, and exit with its status."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-<<<<<<< HEAD
     run_to_end(lambda: _command(arguments), debug=len(arguments) < len(sys.argv) - 1)
 
 
@@ -80,16 +42,26 @@ def _status(work: Callable[[], int], debug: bool) -> int:
     try:
         if wrong := _wrong_place():
             return _fail(wrong, 2, debug)
+        from search.shown_text import show_text
         from spaces.errors import UserError
 
+        show_text()
         try:
-            return work()
+            status = work()
+            sys.stdout.flush()
+            return status
         except UserError as error:
             return _fail(str(error), error.status, debug)
     except KeyboardInterrupt:
         return _fail("interrupted", 1, debug)
+    except BrokenPipeError:  # whoever read our output has seen enough, and Python would complain when it flushes the rest
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
-        return _fail(f"{type(error).__name__}: {error}", 1, debug)
+        from trainables.refused import told
+
+        return _fail(told(error), 1, debug)
 
 
 def _command(arguments: list[str]) -> int:
@@ -104,31 +76,6 @@ def _command(arguments: list[str]) -> int:
         raise error.__cause__ or error from None
     if status == INTERRUPTED:
         raise KeyboardInterrupt
-=======
-    debug = len(arguments) < len(sys.argv) - 1
-    with shown_streams():
-        sys.exit(_run(arguments or ["--help"], debug))
-
-
-def _run(arguments: list[str], debug: bool) -> int:
-    try:
-        check_packages()
-        status = app(arguments, standalone_mode=False)
-        sys.stdout.flush()
-    except UsageError as error:
-        message: str = error.format_message()  # type: ignore[attr-defined]
-        return _fail(message, 2, debug)
-    except UserError as error:
-        return _fail(str(error), 2, debug)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", 1, debug)
-    except BrokenPipeError:  # whoever read our output has seen enough; Python would complain when it flushes the rest
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:
-        return _fail(told(error), 1, debug)
->>>>>>> c39cf98 (MLflow and databases: addresses are made absolute and looked at first, a locked database is waited for, what is waited for is said; text is fit for a terminal, a refused file is named)
     return status if isinstance(status, int) else 0
 
 
@@ -137,6 +84,8 @@ def _fail(message: str, status: int, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
+    from spaces.errors import printable, shortened
+
     print(f"visiontune: {shortened(printable(' '.join(message.split())))}", file=sys.stderr)
     return status
 

@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-<<<<<<< HEAD
+from search.console import SearchConsole
 from search.terminal import outlive_terminal
-=======
-from search.terminal import SearchConsole
->>>>>>> c39cf98 (MLflow and databases: addresses are made absolute and looked at first, a locked database is waited for, what is waited for is said; text is fit for a terminal, a refused file is named)
 from spaces.errors import echo
 from trainables.remote import is_uri
 

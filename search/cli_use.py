@@ -87,7 +87,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error, where that is a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from search.terminal import SearchConsole
+    from search.console import SearchConsole
 
     console = SearchConsole(stderr=True)
     columns = ("images", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

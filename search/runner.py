@@ -25,6 +25,7 @@ from search.addresses import check_tracking
 from search.capacity import NETWORK_CORES, Capacity
 from search.cluster import joined_cluster, local_cluster
 from search.combinations import check_combination
+from search.console import SearchConsole
 from search.kept import check_kept
 from search.lookahead import Lookahead
 from search.mirror import mirrored
@@ -35,7 +36,6 @@ from search.provenance import facts, note
 from search.session import Session, Summary
 from search.signals import stop_signals
 from search.stage_counts import StageCounts
-from search.terminal import SearchConsole
 from trainables.data.spec import check_place
 from trainables.files import write_whole
 from trainables.knn.pipeline import CONFIG_TYPES, DataSource, Validation, data_source, split_labels, validation_stage

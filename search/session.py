@@ -99,7 +99,7 @@ class Session:
         except BaseException as error:
             if self._state.state == "running":
                 self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-                self._state.reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+                self._state.reason = "interrupted" if isinstance(error, KeyboardInterrupt) else told(error)
             with contextlib.suppress(OSError):  # the disk may be what failed; the first error is the one to tell
                 self._note()
                 self._ledger.outbox.append({"kind": "end", "time": time.time(), "state": self._state.state, "metrics": {}})
@@ -133,27 +133,10 @@ class Session:
         self._take_news()  # what was asked while no driver was there comes first
         if self._tracker:
             self._tracker.start()
-<<<<<<< HEAD
         with Progress(self._ledger, self._plan.objective, self.seconds, self._console, more) as progress:
             reason = self._run_trials(shared, progress, capacity, asked, ahead)
         done = self._ledger.ending is not None and not self._ledger.ending.gave_up and not reason
         cut_short = self._replicate(shared, capacity, asked) if done else ""
-=======
-        try:
-            with Progress(self._ledger, self._plan.objective, self.seconds, self._console, more) as progress:
-                reason = self._run_trials(shared, progress, capacity, asked, ahead)
-            done = self._ledger.ending is not None and not self._ledger.ending.gave_up and not reason
-            cut_short = self._replicate(shared, capacity, asked) if done else ""
-        except BaseException as error:
-            self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            self._state.reason = "interrupted" if isinstance(error, KeyboardInterrupt) else told(error)
-            with contextlib.suppress(OSError):  # the disk may be what failed; the first error is the one to tell
-                self._note()
-                self._ledger.outbox.append({"kind": "end", "time": time.time(), "state": self._state.state, "metrics": {}})
-            if self._tracker:
-                self._tracker.close(0.0)
-            raise
->>>>>>> c39cf98 (MLflow and databases: addresses are made absolute and looked at first, a locked database is waited for, what is waited for is said; text is fit for a terminal, a refused file is named)
         ending = self._ledger.ending
         if ending is not None and ending.at_once and not reason:
             self._ledger.settle(ending.reason)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-<<<<<<< HEAD
 import time
-=======
->>>>>>> c39cf98 (MLflow and databases: addresses are made absolute and looked at first, a locked database is waited for, what is waited for is said; text is fit for a terminal, a refused file is named)
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -61,29 +58,13 @@ def stop_signals(say: Callable[[str], None]) -> Iterator[StopSignals]:
     try:
         yield signals
     finally:
-<<<<<<< HEAD
         with suppress(ValueError):
             for number, handler in before.items():
                 signal.signal(number, handler)
-=======
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let a signal end the block at once, with ``KeyboardInterrupt``: nothing is lost by it there."""
-
-    def end(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
+    """Let the first signal end the block at once, with ``KeyboardInterrupt``: nothing is lost by it there."""
+    with stop_signals(lambda name: None):
         yield
-        return
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
->>>>>>> c39cf98 (MLflow and databases: addresses are made absolute and looked at first, a locked database is waited for, what is waited for is said; text is fit for a terminal, a refused file is named)

@@ -11,12 +11,8 @@ from pathlib import Path
 from analysis.run_directory import RunDirectory, RunError
 from search.addresses import Tracking
 from search.mlflow_runs import connect
-<<<<<<< HEAD
-from search.plan import Tracking, read_plan
-from search.provenance import ROOT
-=======
 from search.plan import read_plan
->>>>>>> c39cf98 (MLflow and databases: addresses are made absolute and looked at first, a locked database is waited for, what is waited for is said; text is fit for a terminal, a refused file is named)
+from search.provenance import ROOT
 from search.tracking import Sender, tracking_uri
 
 QUIET = {

@@ -26,8 +26,10 @@ class UserError(ValueError):
         super().__init__(shortened(str(message)))
 
 
-class FailedError(RuntimeError):
-    """What was asked rightly and failed while it ran, told as ``UserError`` is; the exit status is 1."""
+class FailedError(UserError):
+    """Something that was asked rightly and failed while it ran."""
+
+    status = 1
 
 
 UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

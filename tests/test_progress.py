@@ -11,10 +11,10 @@ from rich.console import Console
 
 from analysis.records import DriverState
 from analysis.run_directory import RunDirectory
+from search.console import SearchConsole
 from search.ledger import Ledger
 from search.plan import make_plan
 from search.progress import Progress, clock
-from search.terminal import SearchConsole
 
 
 def ledger(tmp_path: Path) -> Ledger:

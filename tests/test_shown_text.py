@@ -12,7 +12,8 @@ from samples import run_with
 
 from analysis.records import DataFacts
 from analysis.run_directory import RunDirectory
-from search.terminal import SearchConsole, Shown
+from search.console import SearchConsole
+from search.shown_text import Shown
 from spaces.errors import UNFIT, printable, shortened, shown
 
 HOSTILE = ("\x1b[2J\x1b]0;owned\x07cat", "dog\r\x9b31m\u202egod", "owl\n[bold]%s{0}[/bold] :bomb: \ud8ff")

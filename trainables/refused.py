@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from spaces.errors import FailedError, UserError, on_one_line
+from spaces.errors import UserError, on_one_line
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TO_DO = {
@@ -46,7 +46,7 @@ def refused(error: OSError) -> str:
 
 def told(error: BaseException) -> str:
     """Any error in a line: what a user is meant to read as it is, what the system refused, and the kind of everything else."""
-    if isinstance(error, UserError | FailedError):
+    if isinstance(error, UserError):
         return " ".join(str(error).split())
     return refused(error) if isinstance(error, OSError) else f"{type(error).__name__}: {on_one_line(error)}"
 
