@@ -1,5 +1,6 @@
 # Two commands: `make demo` and `make test`. Each sets up what it needs, once, into .venv;
 # a step that fails says which and why, and the next run carries on from there.
+# Tests run in an order that SEED draws: the same for the same tree, so that what failed fails again.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -7,6 +8,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.setup
 PIP := $(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt
 RUNS ?= runs
+SEED ?= 1
 
 .PHONY: demo test test-all mutants check setup clean
 .DELETE_ON_ERROR:
@@ -15,10 +17,10 @@ demo: setup
 	@$(BIN)/python -m search.demo --runs-dir "$(RUNS)"
 
 test: setup
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" --randomly-seed=$(SEED)
 
 test-all: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --randomly-seed=$(SEED)
 
 mutants: setup
 	@$(BIN)/python -m benchmarks.mutants

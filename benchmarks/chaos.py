@@ -29,7 +29,7 @@ from search.storage import read_trials
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("worker", "driver", "head", "all")
 SETTINGS = ("--space", "toy", "--pruner", "median", "--set", "pause=0.05", "--set", "steps=6", "--name", "chaos")
-LOST = 90.0
+LOST = 300.0
 """Seconds within which a driver must end after its Ray head died."""
 PATIENCE = 600.0
 """Seconds within which some trial must report; most of them are Ray's start, and the machine may be busy."""

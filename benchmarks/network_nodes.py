@@ -1,15 +1,18 @@
 """Machines of a cluster on one machine: network namespaces with addresses of their own behind a bridge, and Ray nodes in them.
 
-Needs root and iproute2. The network is apart, and the folder in which Ray keeps what it does; all other files are shared.
+Needs root and iproute2. The network is apart, and the folder in which Ray keeps what it does; all other files are shared. There is one
+such network on a machine at a time: whoever wants another waits for it, and clears away what one left that was killed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,8 +28,12 @@ RAY = str(Path(sys.executable).with_name("ray"))
 NET = "10.213.0"
 BRIDGE = f"{NET}.254"
 PORT = 6379
+PATIENCE = 600.0
+"""Seconds for a Ray node to start: the machine may be busy."""
 OBJECT_STORE_BYTES = 100 * 1024**2
 """Of each node: many share one machine's memory."""
+LOCK = Path(tempfile.gettempdir()) / "visiontune-network.lock"
+"""Held by whoever has made the bridge; a dead process does not."""
 
 
 def missing() -> str:
@@ -34,16 +41,28 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "network namespaces need root"
     if not shutil.which("ip"):
-        return "the command ip (iproute2) is missing"
-    tried = subprocess.run(["ip", "netns", "add", "vt-probe"], capture_output=True, text=True, check=False)
+        return "the command ip is missing (Debian: apt-get install iproute2)"
+    probe = f"probe-{os.getpid()}"
+    tried = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False)
     if tried.returncode:
         return f"no network namespace can be made: {tried.stderr.strip()}"
-    _ip("netns", "delete", "vt-probe")
+    _ip("netns", "delete", probe)
     return ""
 
 
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
+def _ip(*words: str) -> str:
+    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
+
+
+def _clear() -> None:
+    """Remove what is left of a network whose maker was killed, with all that runs in it."""
+    for name in [line.split()[0] for line in _ip("netns", "list").splitlines() if line.startswith("vt-")]:
+        for process in _ip("netns", "pids", name).split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
+        _ip("netns", "delete", name)
+    with contextlib.suppress(subprocess.CalledProcessError):  # there is none, as there should be
+        _ip("link", "delete", "vt-bridge")
 
 
 @dataclass
@@ -133,7 +152,7 @@ class Nodes:
         own = (f"--node-ip-address={node.address}", f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats", "--block")
         log = self.scratch / f"{node.name}.log"
         node.process = node.run(RAY, "start", *options, *own, log=log)
-        end = time.monotonic() + 120
+        end = time.monotonic() + PATIENCE
         while "Ray runtime started" not in log.read_text():
             if node.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the Ray node {node.name} did not start: {log.read_text()[-2000:]}")
@@ -149,14 +168,17 @@ class Nodes:
 
 @contextlib.contextmanager
 def bridge() -> Iterator[str]:
-    """What joins the namespaces, with an address of its own; gives that."""
-    _ip("link", "add", "vt-bridge", "type", "bridge")
-    try:
-        _ip("address", "add", f"{BRIDGE}/24", "dev", "vt-bridge")
-        _ip("link", "set", "vt-bridge", "up")
-        yield BRIDGE
-    finally:
-        _ip("link", "delete", "vt-bridge")
+    """What joins the namespaces, with an address of its own; gives that. Waits until nobody else has one."""
+    with open(LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _clear()
+        _ip("link", "add", "vt-bridge", "type", "bridge")
+        try:
+            _ip("address", "add", f"{BRIDGE}/24", "dev", "vt-bridge")
+            _ip("link", "set", "vt-bridge", "up")
+            yield BRIDGE
+        finally:
+            _ip("link", "delete", "vt-bridge")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from program import PATIENCE
+
+NAMES = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome", "google-chrome-stable")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+MISSING = "Chromium is not installed (Debian: apt-get install chromium-headless-shell)"
 
 
 class Browser:
@@ -55,7 +59,7 @@ class Browser:
         """What a JavaScript expression is."""
         return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
-    def until(self, script: str, patience: float = 30) -> Any:
+    def until(self, script: str, patience: float = PATIENCE) -> Any:
         """Its value once it is true."""
         end = time.monotonic() + patience
         while not (found := self.value(script)):
@@ -70,7 +74,7 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            assert select.select([self._read], [], [], 120)[0], "the browser says nothing"
+            assert select.select([self._read], [], [], PATIENCE)[0], "the browser says nothing"
             self._rest += os.read(self._read, 1 << 20)
         text, self._rest = self._rest.split(b"\0", 1)
         found: dict[str, Any] = json.loads(text)
@@ -114,5 +118,5 @@ def browser(profile: Path) -> Iterator[Browser]:
     finally:
         os.close(to_read[1])
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
         os.close(to_write[0])

@@ -1,8 +1,11 @@
-"""Helpers shared by the tests."""
+"""Helpers shared by the tests, and what holds them apart: no test changes what others read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,57 @@ import pytest
 from PIL import Image
 from program import output, visiontune
 
+# Threads of torch that wait for one another would spin, and keep from its core the one that they wait for where the machine is busy.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 MakeFolder = Callable[[Path, Mapping[str, Mapping[str, int]]], Path]
+Held = dict[str, tuple[int, int]]
+SHARED: dict[str, tuple[Path, Held]] = {}
+"""By name of its fixture, a folder that several tests read, and what it holds."""
+
+
+def held(folder: Path) -> Held:
+    """Size and time of every file below ``folder`` but those of the cache of stages, which whoever reads it touches."""
+    files = {path.relative_to(folder): path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {name.as_posix(): (found.st_size, found.st_mtime_ns) for name, found in files.items() if ".cache" not in name.parts}
+
+
+def for_reading(request: pytest.FixtureRequest, folder: Path) -> Path:
+    """``folder``, which no test that uses this fixture may change: the one that does fails, and is told what it changed."""
+    assert request.fixturename is not None
+    SHARED[request.fixturename] = (folder, held(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _process_stays_as_it_is() -> Iterator[None]:
+    """A command typed in this process may set variables and switches, which later tests and what they start must not find."""
+    before = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    yield
+    for name in set(os.environ) - set(before) - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update(before)
+    if torch := sys.modules.get("torch"):
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def _shared_folders_stay_as_they_are(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Else whether the next test passes would depend on which came before it."""
+    yield
+    for name in SHARED.keys() & set(request.fixturenames):
+        folder, before = SHARED[name]
+        after = held(folder)
+        SHARED[name] = (folder, after)  # one test is told, not all that come after it
+        changed = sorted(file for file in before.keys() | after.keys() if before.get(file) != after.get(file))
+        assert changed == [], f"{name} is for reading, but this test changed files of it: it wants a copy of its own"
+
+
+def copied(runs: Path, folder: Path) -> Path:
+    """A runs directory of one's own, with the runs of another and its cache of stages."""
+    shutil.copytree(runs, folder, ignore=shutil.ignore_patterns(".cache"))
+    if (runs / ".cache").exists():
+        (folder / ".cache").symlink_to(runs / ".cache")
+    return folder
 
 
 def write_folder(root: Path, splits: Mapping[str, Mapping[str, int]], *, side: int = 24, seed: int = 0) -> Path:
@@ -36,17 +89,35 @@ def make_folder() -> MakeFolder:
 
 
 @pytest.fixture(scope="session")
-def digits_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits_runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs directory that holds one finished search of both spaces on digits, called ``first``; for reading."""
     runs = tmp_path_factory.mktemp("runs")
     done = visiontune("run", "--space", "tiny-image", "--space", "bag-of-sift", "--trials", 12, "--name", "first", "--runs-dir", runs)
     assert done.returncode == 0, done.stderr
-    return runs
+    return for_reading(request, runs)
+
+
+@pytest.fixture
+def own_runs(digits_runs: Path, tmp_path: Path) -> Path:
+    """A copy of ``digits_runs`` that a test may change."""
+    return copied(digits_runs, tmp_path / "runs")
 
 
 @pytest.fixture(scope="session")
-def digits_bundle(digits_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported_runs(request: pytest.FixtureRequest, digits_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of ``digits_runs`` from which the best trial was exported to ``bundle`` beside it; for reading."""
+    folder = tmp_path_factory.mktemp("exported")
+    output("export", "first", "--runs-dir", copied(digits_runs, folder / "runs"), "--out", folder / "bundle")
+    return for_reading(request, folder) / "runs"
+
+
+@pytest.fixture(scope="session")
+def digits_bundle(exported_runs: Path) -> Path:
     """The bundle of the best trial of ``first``; for reading."""
-    bundle = tmp_path_factory.mktemp("bundles") / "best"
-    output("export", "first", "--runs-dir", digits_runs, "--out", bundle)
-    return bundle
+    return exported_runs.parent / "bundle"
+
+
+@pytest.fixture
+def own_bundle(digits_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of ``digits_bundle`` that a test may change."""
+    return Path(shutil.copytree(digits_bundle, tmp_path / "bundle"))

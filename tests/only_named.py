@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from program import ROOT
+from program import PATIENCE, ROOT
 
 CODE = """
 import json, re, sys
@@ -53,7 +53,7 @@ def evaluated(bundle: Path, dataset: str) -> dict[str, Any]:
     """What ``evaluate --json`` says of ``bundle`` in a process that can import its named packages, and what these need, alone."""
     names = [name for name in json.loads((bundle / "bundle.json").read_text())["versions"] if name != "python"]
     command = [sys.executable, "-c", CODE, json.dumps(names), "evaluate", str(bundle), "--dataset", dataset, "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from program import free_port
+from program import PATIENCE, free_port
 
 
 class PostgresServer:
@@ -41,7 +41,7 @@ class PostgresServer:
         """Start it, and wait until it answers."""
         quiet = subprocess.DEVNULL
         self._server = subprocess.Popen(self._serve, cwd=self._folder, stdout=quiet, stderr=quiet, **self._user)
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while True:
             try:
                 psycopg.connect(f"{self.url}/postgres").close()
@@ -54,7 +54,7 @@ class PostgresServer:
     def stop(self) -> None:
         """End it at once, whoever is connected."""
         self._server.send_signal(signal.SIGINT)
-        self._server.wait(60)
+        self._server.wait(PATIENCE)
 
 
 @contextlib.contextmanager
@@ -62,7 +62,7 @@ def postgres_that_restarts() -> Iterator[PostgresServer]:
     """A PostgreSQL server of one's own, started."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     folder = Path(tempfile.mkdtemp(prefix="visiontune-postgres-"))
     server = PostgresServer(folder, found[-1].parent)
     server.start()

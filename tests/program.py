@@ -19,9 +19,11 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 600.0
+"""Seconds that anything a test waits for may take: far more than it needs, for the machine may be busy with other things."""
 
 
-def visiontune(*arguments: object, cwd: Path | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def visiontune(*arguments: object, cwd: Path | None = None, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """Run ``visiontune ARGUMENTS`` to its end."""
     return subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
 
@@ -130,7 +132,7 @@ class Driver:
     def log(self) -> str:
         return self._log.read_text()
 
-    def wait_for_trials(self, run: Path, count: int, patience: float = 120) -> None:
+    def wait_for_trials(self, run: Path, count: int, patience: float = PATIENCE) -> None:
         """Until ``count`` trials have a record."""
         end = time.monotonic() + patience
         while len(list(run.glob("trials/*/*/result.json"))) < count:
@@ -143,16 +145,17 @@ class Driver:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def kill_all(self) -> None:
-        """SIGKILL to the driver and every Ray process at once."""
+        """SIGKILL to the driver and every Ray process at once; the driver is stopped while they are looked up."""
+        os.kill(self.process.pid, signal.SIGSTOP)
         victims = self.ray_processes()
         os.kill(self.process.pid, signal.SIGKILL)
         for victim in victims:
             with contextlib.suppress(psutil.NoSuchProcess):
                 victim.kill()
-        psutil.wait_procs(victims, timeout=30)
-        self.process.wait(30)
+        psutil.wait_procs(victims, timeout=PATIENCE)
+        self.process.wait(PATIENCE)
 
-    def end(self, patience: float = 120) -> int:
+    def end(self, patience: float = PATIENCE) -> int:
         return self.process.wait(patience)
 
 

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from program import free_port
+from program import PATIENCE, free_port
 
 BUCKET = "bucket"
 
@@ -24,7 +24,7 @@ def s3_server(host: str = "127.0.0.1", port: int = 0) -> Iterator[dict[str, str]
     url = f"http://{host}:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            end = time.monotonic() + 120
+            end = time.monotonic() + PATIENCE
             while not _made(f"{url}/{BUCKET}"):
                 assert server.poll() is None, "moto's server ended; is moto[server] installed?"
                 assert time.monotonic() < end, "moto's server does not answer"
@@ -51,6 +51,6 @@ def s3_here() -> Iterator[str]:
 
 def _made(bucket: str) -> bool:
     with contextlib.suppress(urllib.error.URLError, OSError):
-        urllib.request.urlopen(urllib.request.Request(bucket, method="PUT"), timeout=10).close()
+        urllib.request.urlopen(urllib.request.Request(bucket, method="PUT"), timeout=60).close()
         return True
     return False

@@ -98,7 +98,7 @@ def test_every_region_is_a_sum_of_cells(regions: str, size: int) -> None:
 
 def test_idf_is_scikit_learn_s() -> None:
     """A published weight under its usual name is the usual one, smoothing included."""
-    counts = COUNTS * GENERATOR.integers(0, 2, (6, 1, 7))
+    counts = COUNTS * np.random.default_rng(4).integers(0, 2, (6, 1, 7))
     expected = TfidfTransformer(smooth_idf=True).fit(counts.sum(axis=1)).idf_
     np.testing.assert_allclose(inverse_document_frequency(counts), expected)
     weighted = region_features(counts, inverse_document_frequency(counts), regions="none", norm="none")
@@ -109,7 +109,7 @@ def test_the_report_s_histogram_is_numpy_s_without_a_range() -> None:
     """The claim about the report's bins is checked against the call it is said to have made."""
     words = np.array([2, 2, 3, 5, 6, 6, 6])
     counts = np.zeros((2, 16, 8), np.float32)
-    np.add.at(counts, (0, GENERATOR.integers(0, 16, len(words)), words), 1)
+    np.add.at(counts, (0, np.random.default_rng(5).integers(0, 16, len(words)), words), 1)
     found = stretched_histograms(counts)
     np.testing.assert_array_equal(found[0], np.histogram(words, bins=8)[0])
     assert not found[1].any()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,6 @@ from samples import record
 from analysis.run_directory import RunDirectory
 
 IMAGE_FILES = {"bundle.json", "model.safetensors", "confusion.png", "confusion-test.png", "curves.png", "README.md"}
-
-
-@pytest.fixture
-def bundle(digits_bundle: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
-    return Path(shutil.copytree(digits_bundle, tmp_path / "bundle"))
 
 
 def facts(bundle: Path) -> dict[str, object]:
@@ -42,62 +35,61 @@ def test_a_bundle_says_what_it_is_and_how_good(digits_bundle: Path, digits_runs:
     assert "optimistic" in card
 
 
-def test_evaluate_gives_the_test_accuracy_of_the_export_and_counts_the_look(bundle: Path) -> None:
+def test_evaluate_gives_the_test_accuracy_of_the_export_and_counts_the_look(own_bundle: Path) -> None:
     """The same files on the same images give the same figure; and looking twice at test images is on record."""
-    before = facts(bundle)
-    found = output("evaluate", bundle, "--dataset", "digits")
+    before = facts(own_bundle)
+    found = output("evaluate", own_bundle, "--dataset", "digits")
     assert found["accuracy"] == before["test"]["accuracy"]  # type: ignore[index]
     assert found["n"] == 360
     assert sum(map(sum, found["confusion"])) == 360
-    assert facts(bundle)["test_evaluations"] == int(before["test_evaluations"]) + 1  # type: ignore[call-overload]
+    assert facts(own_bundle)["test_evaluations"] == int(before["test_evaluations"]) + 1  # type: ignore[call-overload]
 
 
-def test_the_run_s_report_tells_the_test_accuracy_of_an_export(digits_bundle: Path, digits_runs: Path) -> None:
+def test_the_run_s_report_tells_the_test_accuracy_of_an_export(digits_bundle: Path, digits_runs: Path, exported_runs: Path) -> None:
     """The report was written before: whoever opens it afterwards must find the figure that counts."""
-    page = (RunDirectory(digits_runs / "first").report / "report.html").read_text()
-    assert f"Test accuracy {facts(digits_bundle)['test']['accuracy']:.4f}" in page  # type: ignore[index]
+    said = f"Test accuracy {facts(digits_bundle)['test']['accuracy']:.4f}"  # type: ignore[index]
+    assert said not in (RunDirectory(digits_runs / "first").report / "report.html").read_text()
+    assert said in (RunDirectory(exported_runs / "first").report / "report.html").read_text()
 
 
-def test_a_bundle_names_every_package_that_it_needs(digits_runs: Path, tmp_path: Path) -> None:
+def test_a_bundle_names_every_package_that_it_needs(own_runs: Path, tmp_path: Path) -> None:
     """Whoever is given it installs what it names, and has the same accuracy."""
     out = tmp_path / "bundle"
-    exported = output("export", "first", "--trial", "bag-of-sift/0", "--out", out, "--runs-dir", digits_runs)
+    exported = output("export", "first", "--trial", "bag-of-sift/0", "--out", out, "--runs-dir", own_runs)
     assert evaluated(out, "digits")["accuracy"] == exported["test_accuracy"]
 
 
 @pytest.mark.parametrize("trial", ["tiny-image/0", "bag-of-sift/0"])
-def test_any_complete_trial_can_be_exported(digits_runs: Path, tmp_path: Path, trial: str) -> None:
+def test_any_complete_trial_can_be_exported(own_runs: Path, tmp_path: Path, trial: str) -> None:
     """Export re-evaluates what it wrote and refuses unless it gives the recorded value exactly."""
     out = tmp_path / "bundle"
-    exported = output("export", "first", "--trial", trial, "--no-test", "--out", out, "--runs-dir", digits_runs)
+    exported = output("export", "first", "--trial", trial, "--no-test", "--out", out, "--runs-dir", own_runs)
     assert exported["trial"] == trial
     assert exported["test_accuracy"] is None
     assert ("vocabulary" in load_file(out / "model.safetensors")) == trial.startswith("bag-of-sift")
-    assert "exists already" in refusal("export", "first", "--out", out, "--runs-dir", digits_runs)
+    assert "exists already" in refusal("export", "first", "--out", out, "--runs-dir", own_runs)
 
 
-def test_a_bundle_says_how_its_configuration_did_under_other_seeds(digits_runs: Path, tmp_path: Path) -> None:
+def test_a_bundle_says_how_its_configuration_did_under_other_seeds(own_runs: Path, tmp_path: Path) -> None:
     """The value that chose it was lucky; the mean of other seeds is what its user may expect."""
-    runs = Path(shutil.copytree(digits_runs, tmp_path / "runs"))
-    folder = RunDirectory(runs / "first").replicas
+    folder = RunDirectory(own_runs / "first").replicas
     folder.path.mkdir()
     (folder.path / "jobs.json").write_text(json.dumps([{"space": "tiny-image", "trial": 0, "seed": seed} for seed in (7, 8)]))
     for number, value in enumerate((0.5, 0.7)):
         folder.write_record(record(number, metrics={"val_accuracy": value}), "", None, None)
-    output("export", "first", "--trial", "tiny-image/0", "--no-test", "--out", tmp_path / "out", "--runs-dir", runs)
+    output("export", "first", "--trial", "tiny-image/0", "--no-test", "--out", tmp_path / "out", "--runs-dir", own_runs)
     again = facts(tmp_path / "out")["replicas"]
     assert again == {"seeds": [7, 8], "mean": pytest.approx(0.6), "spread": pytest.approx(0.02**0.5)}
     assert "2 other seed(s): mean validation accuracy 0.6000, standard deviation 0.1414" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_bundle_that_does_not_give_the_recorded_value_is_not_made(digits_runs: Path, tmp_path: Path) -> None:
+def test_a_bundle_that_does_not_give_the_recorded_value_is_not_made(own_runs: Path, tmp_path: Path) -> None:
     """A bundle whose figure cannot be had again must not leave the house."""
-    runs = Path(shutil.copytree(digits_runs, tmp_path / "runs"))
-    result = runs / "first" / "trials" / "tiny-image" / "00000" / "result.json"
+    result = own_runs / "first" / "trials" / "tiny-image" / "00000" / "result.json"
     changed = json.loads(result.read_text())
     changed["metrics"]["val_accuracy"] -= 0.001
     result.write_text(json.dumps(changed))
-    assert "recorded" in refusal("export", "first", "--trial", "tiny-image/0", "--out", tmp_path / "out", "--runs-dir", runs)
+    assert "recorded" in refusal("export", "first", "--trial", "tiny-image/0", "--out", tmp_path / "out", "--runs-dir", own_runs)
     assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["runs"], "nothing half-made is left"
 
@@ -165,10 +157,10 @@ def change(**changes: object):  # type: ignore[no-untyped-def]
         (change(classes=["0"] * 10), "names a class twice"),
     ],
 )
-def test_a_damaged_or_changed_bundle_is_refused_with_the_reason(bundle: Path, spoil, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_or_changed_bundle_is_refused_with_the_reason(own_bundle: Path, spoil, said: str) -> None:  # type: ignore[no-untyped-def]
     """A wrong answer from a damaged file is worse than none."""
-    spoil(bundle)
-    assert said in refusal("evaluate", bundle, "--dataset", "digits")
+    spoil(own_bundle)
+    assert said in refusal("evaluate", own_bundle, "--dataset", "digits")
 
 
 def test_classes_that_the_bundle_does_not_know_are_named(digits_bundle: Path, tmp_path: Path, make_folder) -> None:  # type: ignore[no-untyped-def]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import select
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from cnn_run import small_run
-from program import ROOT
+from cnn_run import program_run, small_run
+from program import PATIENCE, ROOT
 from safetensors.torch import load_file, save_file
 
 from trainables.cnn.checkpoint import CheckpointError
@@ -184,36 +185,36 @@ def program(folder: Path) -> subprocess.Popen[str]:
 
 
 def _env() -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_five_random_moments_is_the_same_as_never_killed(tmp_path: Path, seed: int) -> None:
+def killed(folder: Path, delay: float) -> None:
+    """Run the program until it has trained for so many seconds, or for an epoch if that is sooner, then kill it."""
+    with program(folder) as victim:
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == "ready\n"
+        select.select([victim.stdout], [], [], delay)
+        victim.send_signal(signal.SIGKILL)
+        assert victim.wait(PATIENCE) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("kills", "seed"), [(2, 0), *(pytest.param(5, seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
+def test_killed_at_random_moments_is_the_same_as_never_killed(tmp_path: Path, kills: int, seed: int) -> None:
     """Power goes and spot machines vanish at any moment, also while a checkpoint is being written."""
-    with program(tmp_path / "whole") as undisturbed:
-        started = time.monotonic()
-        said, _ = undisturbed.communicate(timeout=300)
-    assert said.split() == ["ready", "1", "2", "3", "4", "5", "6"]
-    draws, kills = random.Random(seed), 0
-    epoch_seconds = (time.monotonic() - started) / 8
-    while kills < 5:
-        with program(tmp_path / "killed") as victim:
-            assert victim.stdout is not None
-            assert victim.stdout.readline() == "ready\n"
-            time.sleep(draws.uniform(0, 1.2 * epoch_seconds))
-            if victim.poll() is None:
-                victim.send_signal(signal.SIGKILL)
-            assert victim.wait(30) == -signal.SIGKILL, "it was done before it was killed five times"
-        kills += 1
+    whole = program_run()
+    while not whole.done:
+        whole.step()
+    whole.save(tmp_path / "whole")
+    draws, epoch_seconds = random.Random(seed), whole.history[-1]["seconds"]
+    for _ in range(kills):
+        killed(tmp_path / "killed", draws.uniform(0, 2 * epoch_seconds))
     with program(tmp_path / "killed") as last:
-        last.communicate(timeout=300)
+        said, _ = last.communicate(timeout=PATIENCE)
         assert last.returncode == 0
+    assert said.split()[-1] == "6"
     runs = []
     for name in ("whole", "killed"):
-        run = small_run(6)
+        run = program_run()
         run.load(tmp_path / name)
         runs.append(run)
     assert plain(runs[0]) == plain(runs[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cnn_run import small_run
+from cnn_run import digits, small_run
 from cnn_search import arguments
 from program import output, visiontune
 
@@ -47,7 +47,7 @@ def test_it_learns_as_on_the_cpu() -> None:
     }
     found = []
     for device in ("cpu", "cuda"):
-        run = small_run(6, device=device, **calm)
+        run = small_run(6, device=device, data=digits(), **calm)
         while not run.done:
             metrics = run.step()
         found.append(metrics["val_accuracy"])

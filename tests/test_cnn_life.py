@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cnn_run import VGG16
 from cnn_search import arguments
-from program import Driver, output, refusal, visiontune
+from program import PATIENCE, Driver, output, refusal, visiontune
 
 from analysis.run_directory import RunDirectory
 from search.capacity import Capacity
@@ -19,19 +19,20 @@ from search.exports import source_of
 from search.networks import how, on_this_machine
 from search.plan import Plan, PlanError, make_plan, read_plan
 from spaces import CnnConfig
+from trainables.cnn import training
 from trainables.cnn.data import CnnData
 from trainables.cnn.run import LAST, make_run
-from trainables.cnn.weights import pack
+from trainables.cnn.weights import pack, read
 from trainables.data import read_dataset
 from trainables.sizes import known_before
 
 
-def test_a_network_killed_with_everything_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+def test_a_network_killed_with_everything_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A power cut costs an epoch: no epoch is reported twice, and figures and weights are those of a run never killed."""
     settings = {"crop": 2, "rotation": 10.0, "dropout_place": "none", "optimizer": "sgd"}
     driver = Driver(*arguments(tmp_path, "killed", 1, 6, **settings), log=tmp_path / "log")
     folder = RunDirectory(tmp_path / "killed")
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE
     while len(folder.steps("cnn", 0)) < 2:
         assert time.monotonic() < until, driver.log
         time.sleep(0.05)
@@ -48,6 +49,8 @@ def test_a_network_killed_with_everything_goes_on_to_the_same_weights(tmp_path: 
     told = source_of(folder, plan).how
     assert told is not None
     data = CnnData.from_dataset(read_dataset("digits", plan.read_options()))
+    _, use = read(folder.weights("cnn", 0) / LAST)
+    monkeypatch.setattr(training, "measured_dtype", lambda device: training.DTYPES[use.dtype])  # another process may measure otherwise
     whole = make_run(CnnConfig(**record.config), data, told, tuple("0123456789"), seed=0, device="cpu", threads=1)  # type: ignore[arg-type]
     for row in rows:
         metrics = whole.step()

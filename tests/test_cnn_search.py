@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from cnn_search import arguments
+from conftest import copied, for_reading
 from only_named import evaluated
 from PIL import Image
 from program import output, refusal, visiontune
@@ -25,20 +27,21 @@ from trainables.data import read_dataset
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A runs directory with a finished search called ``nets``, some of whose proposals are too large to be trained."""
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs directory with a finished search called ``nets``, some of whose proposals are too large to be trained; for reading."""
     runs = tmp_path_factory.mktemp("networks")
     settings = {"width": "0.125,2.0", "fastnet_convolutions": 2, "dropout_place": "none"}
     done = visiontune(*arguments(runs, "nets", 4, 3, "--sampler", "random", "--max-model-mb", 5, "--seed", 2, **settings))
     assert done.returncode == 0, done.stderr
-    return runs
+    return for_reading(request, runs)
 
 
 @pytest.fixture(scope="module")
-def bundle(runs: Path) -> Path:
-    """The bundle of the best trial of ``nets``."""
-    output("export", "nets", "--runs-dir", runs, "--out", runs / "bundle")
-    return runs / "bundle"
+def bundle(request: pytest.FixtureRequest, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of the best trial of ``nets``; for reading."""
+    folder = tmp_path_factory.mktemp("bundle")
+    output("export", "nets", "--runs-dir", copied(runs, folder / "runs"), "--out", folder / "bundle")
+    return for_reading(request, folder / "bundle")
 
 
 def test_networks_too_large_are_never_trained_and_others_take_their_place(runs: Path) -> None:
@@ -54,18 +57,19 @@ def test_networks_too_large_are_never_trained_and_others_take_their_place(runs: 
 def test_every_epoch_is_on_record_with_its_four_figures(runs: Path) -> None:
     """Curves, pruners and resume all live on these rows."""
     folder = RunDirectory(runs / "nets")
-    for record in folder.records():
+    trained = [record for record in folder.records() if not record.infeasible]
+    assert len(trained) == 4
+    for record in trained:
         rows = folder.steps(record.space, record.number)
-        assert [row["step"] for row in rows] == ([] if record.infeasible else [0, 1, 2])
-        assert all(
-            {"train_accuracy", "train_loss", "val_accuracy", "val_loss", "balanced_accuracy", "macro_f1"} <= set(row) for row in rows
-        )
-        if rows:
-            assert record.metrics["val_accuracy"] == rows[-1]["val_accuracy"]
-            assert record.metrics["epoch"] == 3
+        assert [row["step"] for row in rows] == [0, 1, 2]
+        figures = {"train_accuracy", "train_loss", "val_accuracy", "val_loss", "balanced_accuracy", "macro_f1"}
+        assert all(figures <= set(row) for row in rows)
+        assert record.metrics["val_accuracy"] == rows[-1]["val_accuracy"]
+        assert record.metrics["epoch"] == 3
+    assert not [record for record in folder.records() if record.infeasible and folder.steps(record.space, record.number)]
 
 
-def test_the_weights_of_losers_are_gone(runs: Path) -> None:
+def test_the_weights_of_losers_are_gone(runs: Path, tmp_path: Path) -> None:
     """A thousand networks of 80 MiB would fill a disk; the best three can be exported."""
     folder = RunDirectory(runs / "nets")
     ranked = [row["number"] for row in output("best", "nets", "--top", 10, "--runs-dir", runs)]
@@ -73,7 +77,7 @@ def test_the_weights_of_losers_are_gone(runs: Path) -> None:
     assert kept == ranked[:3]
     assert {path.name for path in folder.weights("cnn", ranked[0]).iterdir()} == {"best.safetensors", "last.safetensors"}
     with pytest.raises(RunError, match=r"weights of trial cnn/\d were not kept.*--refit trains them again"):
-        export(source_of(folder, read_plan(folder.plan_file)), next(r for r in folder.records() if r.number == ranked[3]), runs / "no")
+        export(source_of(folder, read_plan(folder.plan_file)), next(r for r in folder.records() if r.number == ranked[3]), tmp_path / "no")
 
 
 def test_the_report_shows_curves_final_figures_and_layers(runs: Path) -> None:
@@ -102,7 +106,7 @@ def test_curves_of_any_trial_are_drawn(runs: Path, tmp_path: Path) -> None:
     assert "no finished trial '77'" in refusal("curves", "nets", "--trial", 77, "--runs-dir", runs)
 
 
-def test_a_network_s_bundle_gives_what_was_recorded(runs: Path, bundle: Path) -> None:
+def test_a_network_s_bundle_gives_what_was_recorded(runs: Path, bundle: Path, tmp_path: Path) -> None:
     """Export refuses otherwise; and what is written is all that predict needs."""
     best = output("best", "nets", "--runs-dir", runs)[0]
     facts = json.loads((bundle / "bundle.json").read_text())
@@ -112,13 +116,14 @@ def test_a_network_s_bundle_gives_what_was_recorded(runs: Path, bundle: Path) ->
     assert len(facts["history"]) == 3
     expected = {"bundle.json", "model.safetensors", "confusion.png", "confusion-test.png", "curves.png", "README.md"}
     assert {path.name for path in bundle.iterdir()} == expected
-    found = output("evaluate", bundle, "--dataset", "digits")
+    found = output("evaluate", shutil.copytree(bundle, tmp_path / "bundle"), "--dataset", "digits")
     assert found["accuracy"] == facts["test"]["accuracy"]
 
 
-def test_a_network_s_bundle_names_every_package_that_it_needs(bundle: Path) -> None:
+def test_a_network_s_bundle_names_every_package_that_it_needs(bundle: Path, tmp_path: Path) -> None:
     """Neither Ray nor Optuna nor MLflow is needed to use what they found."""
-    assert evaluated(bundle, "digits")["accuracy"] == json.loads((bundle / "bundle.json").read_text())["test"]["accuracy"]
+    own = shutil.copytree(bundle, tmp_path / "bundle")
+    assert evaluated(own, "digits")["accuracy"] == json.loads((bundle / "bundle.json").read_text())["test"]["accuracy"]
 
 
 def test_predict_gives_probabilities(bundle: Path, tmp_path: Path) -> None:
@@ -144,13 +149,13 @@ def test_a_damaged_network_is_refused(bundle: Path, tmp_path: Path) -> None:
     assert "calls space cnn a knn" in refusal("evaluate", tmp_path, "--dataset", "digits")
 
 
-def test_refit_learns_from_all_training_images_and_says_so(runs: Path) -> None:
+def test_refit_learns_from_all_training_images_and_says_so(runs: Path, tmp_path: Path) -> None:
     """The images that chose a configuration are training images too, once it is chosen."""
-    folder = RunDirectory(runs / "nets")
+    folder = RunDirectory(copied(runs, tmp_path / "runs") / "nets")
     record = next(r for r in folder.records() if not r.infeasible)
     epochs: list[int] = []
     wish = Wish(score_test=False, refit=True, refit_epochs=2, say=lambda epoch, epochs_, metrics: epochs.append(epoch))
-    done = export(source_of(folder, read_plan(folder.plan_file)), record, runs / "refit", wish)
+    done = export(source_of(folder, read_plan(folder.plan_file)), record, tmp_path / "refit", wish)
     assert epochs == [1, 2], "it may train for another number of epochs than the search did"
     facts = read_bundle(done.bundle).facts
     assert facts.refit

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from program import PATIENCE, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("spaces", "trainables", "analysis", "search")
 """Each may import those before it."""
 IMPORTERS = {
@@ -118,7 +118,7 @@ def test_spaces_use_the_standard_library_alone() -> None:
 def test_importing_does_not_load_heavy_libraries(module: str, kept_out: tuple[str, ...]) -> None:
     """``visiontune --help`` must answer at once, and a reader of spaces needs no GPU stack."""
     code = f"import sys, {module}; print([name for name in {kept_out!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -126,6 +126,6 @@ def test_a_search_that_tells_mlflow_nothing_does_not_load_it(tmp_path: Path) -> 
     """It takes long to load, and Ray would do so to count for its statistics."""
     words = ("run", "--space", "toy", "--trials", "2", "--no-tracking", "--json", "--runs-dir", str(tmp_path))
     code = f"import sys; from search.cli import main\nsys.argv += {words!r}\ntry: main()\nfinally: print('mlflow' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
     assert '"COMPLETE": 2' in done.stdout

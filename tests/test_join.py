@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import ROOT, Driver, refusal
+from program import PATIENCE, ROOT, Driver, refusal
 from s3_server import BUCKET, s3_here
 
 from analysis.run_directory import RunDirectory
@@ -50,7 +50,7 @@ def test_a_search_on_many_nodes_loses_one_and_keeps_every_trial_on_s3(nodes: Any
     driver.wait_for_trials(here / "many", 1)
     nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
     nodes.add_node(num_cpus=2, num_gpus=1)
-    assert driver.end(300) == 0, driver.log
+    assert driver.end() == 0, driver.log
     monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "another"))
     records = RunDirectory.find(f"{runs}/many", tmp_path).records()
     assert [(record.number, record.state) for record in records] == [(number, "COMPLETE") for number in range(TRIALS)]
@@ -67,8 +67,8 @@ def test_a_node_that_is_to_leave_takes_no_step_with_it(nodes: Any, tmp_path: Pat
     reason = ("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "the spot market", "--deadline-remaining-seconds", "4")
     ray = str(Path(sys.executable).with_name("ray"))
     command = [ray, "drain-node", "--address", nodes.address, "--node-id", going.node_id, *reason]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    assert driver.end(300) == 0, driver.log
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    assert driver.end() == 0, driver.log
     assert f"{going.node_id[:8]}) is to leave; it gets no more trials" in driver.log
     run = RunDirectory(tmp_path / "drained")
     assert [record.state for record in run.records()] == ["COMPLETE"] * TRIALS
@@ -112,7 +112,7 @@ def _copies(folder: Path, driver: Driver) -> Iterator[Path]:
     """Working copies below ``folder``, once the driver has made one."""
     import time
 
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE
     while not list(folder.glob("*/many")):
         assert driver.process.poll() is None, driver.log
         assert time.monotonic() < end, driver.log

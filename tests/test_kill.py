@@ -8,13 +8,13 @@ from typing import Any
 
 import psutil
 import pytest
-from program import Driver, output, refusal, refused, tracked, typed, visiontune
+from program import PATIENCE, Driver, output, refusal, refused, tracked, typed, visiontune
 
 from analysis.run_directory import RunDirectory
 from search.storage import read_trials
 
 TRIALS = 30
-MANY = 40
+MANY = 1000
 """Trials of a search that must still run after several commands were typed beside it: they sleep, a second each, two at a time."""
 SLEEP = ("--set", "steps=1", "--set", "pause=1.0", "--set", "fault=none", "--concurrency", 2)
 SLEEPING = ("run", "--space", "toy", *SLEEP, "--trials", MANY, "--name", "killed")
@@ -88,9 +88,12 @@ def test_a_second_driver_is_refused_and_stop_and_resume_work_from_another_termin
     assert "visiontune resume killed" in driver.log
     assert output("status", "killed", "--runs-dir", tmp_path)["state"] == "stopped"
     assert "is not running" in refused("stop", "killed", "--runs-dir", tmp_path)
-    before = ends(RunDirectory(tmp_path / "killed"))
+    folder = RunDirectory(tmp_path / "killed")
+    before, plan = ends(folder), folder.plan_file.read_text()
+    assert f"trials: {MANY}" in plan
+    folder.plan_file.write_text(plan.replace(f"trials: {MANY}", f"trials: {len(before) + 4}"))
     assert visiontune("resume", "killed", "--runs-dir", tmp_path).returncode == 0
-    check_whole(tmp_path, before, MANY)
+    check_whole(tmp_path, before, len(before) + 4)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -104,7 +107,7 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, number: si
     assert number.name in driver.log
     assert "visiontune resume killed" in driver.log
     assert "Traceback" not in driver.log
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert alive == []
     status = output("status", "killed", "--runs-dir", tmp_path)
     assert (status["state"], status["reason"]) == ("stopped", f"asked by {number.name}")

@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 import pytest
 from PIL import Image
-from program import output, refusal, typed, visiontune
+from program import PATIENCE, output, refusal, typed, visiontune
 
 from analysis.records import DriverState
 from analysis.run_directory import RunDirectory
@@ -113,13 +113,13 @@ def test_too_many_infeasible_trials_end_the_search(tmp_path: Path) -> None:
 
 def test_the_limit_on_seconds_holds_through_ray(tmp_path: Path) -> None:
     """What the command line promises, on real workers: it ends in time, says so, and leaves nothing running."""
-    words = ("--space", "toy", "--trials", 500, "--set", "pause=0.3", "--set", "fault=none", "--limit", "seconds=8", "--no-tracking")
+    words = ("--space", "toy", "--trials", 5000, "--set", "pause=0.3", "--set", "fault=none", "--limit", "seconds=8", "--no-tracking")
     done = output("run", *words, "--name", "timed", "--runs-dir", tmp_path)
     assert done["state"] == "finished"
     assert "time limit of 8 s" in done["reason"]
     status = output("status", "timed", "--runs-dir", tmp_path)
     assert status["trials"]["RUNNING"] == status["trials"]["WAITING"] == 0
-    assert 8 <= status["seconds"] < 60
+    assert 8 <= status["seconds"] < PATIENCE / 2, "all 5,000 would take much longer"
 
 
 def test_a_failed_trial_is_retried_as_often_as_the_plan_says(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_search_for_a_tradeoff_gives_the_front(tmp_path: Path) -> None:
         for number, (accuracy, size) in points.items()
         if not any(a >= accuracy and s <= size and (a, s) != (accuracy, size) for a, s in points.values())
     }
-    assert {row["number"] if "number" in row else int(str(row["trial"]).split("/")[-1]) for row in front} == unbeaten
+    assert {row["number"] for row in front} == unbeaten
     (trials,) = read_trials(folder).values()
     assert all(trial.values == list(points[trial.number]) for trial in trials), "accuracy and size, in the plan's order"
     assert "front" in (folder.report / "report.html").read_text().lower()

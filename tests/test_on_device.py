@@ -60,7 +60,7 @@ def test_torch_counts_the_same_words(device: str, assignment: str, monkeypatch: 
 @pytest.mark.parametrize("metric", ["cityblock", "histogram-intersection", "bray-curtis", "euclidean", "hellinger"])
 def test_neighbours_through_torch_are_the_same_to_the_last_bit(device: str, metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only bounds come from the device; what may be among the nearest is compared exactly, ties included."""
-    vectors = GENERATOR.integers(0, 4, (150, 12)).astype(np.float32)
+    vectors = np.random.default_rng(6).integers(0, 4, (150, 12)).astype(np.float32)
     groups = np.arange(150) // 2
     expected = nearest_neighbours(vectors, vectors, groups, metric=metric, most=20)
     monkeypatch.setattr(bounds, "accelerator", lambda: device)

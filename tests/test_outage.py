@@ -52,6 +52,7 @@ def mlflow_server(tmp_path: Path) -> Iterator[Server]:
 def assert_exactly_once(run: RunDirectory, database: str) -> None:
     """Every trial is one child, and every point of its objective is there once."""
     records = run.records()
+    assert [record for record in records if record.state != "FAIL"]
     living = "join runs on runs.run_uuid = tags.run_uuid and runs.lifecycle_stage = 'active'"
     names = sqlalchemy.text(f"select value from tags {living} where key = 'visiontune.name'")
     series = sqlalchemy.text(
@@ -79,11 +80,11 @@ def test_a_server_that_is_killed_for_the_middle_third_of_a_search(mlflow_server:
     """Servers are restarted while people search; no trial may be lost, doubled or delayed by it."""
     driver = Driver("run", *SETTINGS, "--trials", 60, "--runs-dir", tmp_path, "--tracking-uri", mlflow_server.uri, log=tmp_path / "log")
     run = RunDirectory(tmp_path / "away")
-    driver.wait_for_trials(run.path, 20, patience=600)
+    driver.wait_for_trials(run.path, 20)
     mlflow_server.stop()
-    driver.wait_for_trials(run.path, 40, patience=600)
+    driver.wait_for_trials(run.path, 40)
     mlflow_server.start()
-    assert driver.end(900) == 0, driver.log
+    assert driver.end() == 0, driver.log
     if "MLflow was not told everything" in driver.log:  # its next try may come after the end
         assert visiontune("sync", "away", "--runs-dir", tmp_path).returncode == 0
     assert_exactly_once(run, mlflow_server.database)
@@ -95,13 +96,13 @@ def test_a_driver_killed_while_the_server_is_down(mlflow_server: Server, tmp_pat
     """Both at once, as when a machine room loses power: what is in the outbox must still arrive, once."""
     driver = Driver("run", *SETTINGS, "--trials", 30, "--runs-dir", tmp_path, "--tracking-uri", mlflow_server.uri, log=tmp_path / "log")
     run = RunDirectory(tmp_path / "away")
-    driver.wait_for_trials(run.path, 8, patience=600)
+    driver.wait_for_trials(run.path, 8)
     mlflow_server.stop()
-    driver.wait_for_trials(run.path, 16, patience=600)
+    driver.wait_for_trials(run.path, 16)
     driver.kill_all()
     mlflow_server.start()
     if then == "resume":
-        done = visiontune("resume", "away", "--runs-dir", tmp_path, timeout=900)
+        done = visiontune("resume", "away", "--runs-dir", tmp_path)
         assert done.returncode == 0, done.stderr
     assert visiontune("sync", "away", "--runs-dir", tmp_path).returncode == 0
     assert output("status", "away", "--runs-dir", tmp_path)["tracking"]["waiting"] == 0
@@ -112,15 +113,15 @@ def test_a_database_locked_for_a_minute(tmp_path: Path) -> None:
     """A backup, or somebody's forgotten transaction, holds sqlite; the search goes on beside it."""
     driver = Driver("run", *SETTINGS, "--trials", 40, "--runs-dir", tmp_path, log=tmp_path / "log")
     run = RunDirectory(tmp_path / "away")
-    driver.wait_for_trials(run.path, 5, patience=600)
+    driver.wait_for_trials(run.path, 5)
     lock = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None, timeout=60)
     lock.execute("begin exclusive")
     began, before = time.monotonic(), len(run.records())
-    driver.wait_for_trials(run.path, min(before + 5, 40), patience=600)
+    driver.wait_for_trials(run.path, min(before + 5, 40))
     time.sleep(max(0.0, 60 - (time.monotonic() - began)))
     lock.execute("rollback")
     lock.close()
-    assert driver.end(900) == 0, driver.log
+    assert driver.end() == 0, driver.log
     done = visiontune("sync", "away", "--runs-dir", tmp_path)
     assert done.returncode == 0, done.stderr
     assert_exactly_once(run, f"sqlite:///{tmp_path / 'mlflow.db'}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, Browser, browser
+from browser import CHROMIUM, MISSING, Browser, browser
 from samples import CONFIG, record, run_with
 from test_report import NAMES
 
@@ -28,7 +28,7 @@ PLACE_OF_TRIAL = """(() => {
   return [at.left + xaxis._offset + xaxis.d2p(dots.x[9]), at.top + yaxis._offset + yaxis.d2p(dots.y[9])];
 })()"""
 """Where the tenth trial is drawn, pixels."""
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 
 
 def many(count: int) -> list[TrialRecord]:
@@ -73,9 +73,8 @@ def fits(page: Path, width: int, shown: Browser) -> None:
     assert [url for url in shown.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
-@pytest.mark.slow
 @needs_browser
-@pytest.mark.parametrize("classes", [2, 3, 200])
+@pytest.mark.parametrize("classes", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(200, marks=pytest.mark.slow)])
 def test_report_and_search_work_in_a_browser_at_any_width(tmp_path: Path, classes: int) -> None:
     """A page that is right in the tests of its text may still be blank, or wider than a telephone."""
     folder = searched(tmp_path, many(30), classes)
@@ -127,8 +126,8 @@ def test_the_other_pages_work_in_a_browser_at_any_width(tmp_path: Path) -> None:
 def test_the_report_of_ten_thousand_trials_is_made_soon_and_can_be_opened(tmp_path: Path) -> None:
     """The longest searches are those whose report matters most."""
     folder = searched(tmp_path, many(10_000))
-    began = time.monotonic()
+    began = time.process_time()
     files = write_report(folder, ReportSettings(reference={"baseline": 0.5}))
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30, "seconds of a processor, however busy the machine is"
     assert all(path.stat().st_size < 10e6 for path in files if path.suffix == ".html")
     assert len(json.loads((folder.report / "leaderboard.json").read_text())) == 10_000

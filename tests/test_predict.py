@@ -70,9 +70,9 @@ def test_batches_change_no_bit_and_are_told(digits_bundle: Path, tmp_path: Path,
     assert list(spans(5, 2)) == [(0, 2), (2, 4), (4, 5)]
 
 
-def test_evaluate_says_what_each_image_was_given(digits_bundle: Path, tmp_path: Path) -> None:
+def test_evaluate_says_what_each_image_was_given(own_bundle: Path, tmp_path: Path) -> None:
     """An accuracy alone does not show which images to look at."""
-    done = typed("evaluate", digits_bundle, "--dataset", "digits", "--out", tmp_path / "t.csv", "--json")
+    done = typed("evaluate", own_bundle, "--dataset", "digits", "--out", tmp_path / "t.csv", "--json")
     found = json.loads(done.stdout)
     with open(tmp_path / "t.csv", newline="") as file:
         table = list(csv.DictReader(file))

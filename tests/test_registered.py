@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,8 +18,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import copied
 from PIL import Image
-from program import ROOT, free_port, output, refusal, typed
+from program import PATIENCE, ROOT, free_port, output, refusal, typed
 
 from benchmarks.tracking import kill_tree
 
@@ -39,23 +41,34 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def registered(digits_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def own_mlflow(digits_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of ``digits_runs`` with an MLflow database of its own: the copied one would keep its files beside the first."""
+    runs = copied(digits_runs, tmp_path_factory.mktemp("registered") / "runs")
+    (runs / "mlflow.db").unlink()
+    shutil.rmtree(runs / "mlartifacts")
+    done = typed("sync", "first", "--runs-dir", runs)
+    assert done.returncode == 0, done.stderr
+    return runs
+
+
+@pytest.fixture(scope="module")
+def registered(own_mlflow: Path) -> tuple[Path, dict[str, Any]]:
     """(bundle, what export said) of the best of ``first``, registered as ``digits``."""
-    bundle = tmp_path_factory.mktemp("registered") / "bundle"
-    done = typed("export", "first", "--runs-dir", digits_runs, "--out", bundle, "--register", "digits", "--json")
+    bundle = own_mlflow.parent / "bundle"
+    done = typed("export", "first", "--runs-dir", own_mlflow, "--out", bundle, "--register", "digits", "--json")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return bundle, json.loads(done.stdout)
 
 
-def test_a_registered_bundle_answers_as_predict(registered: tuple[Path, dict[str, Any]], digits_runs: Path, pictures: list[Path]) -> None:
+def test_a_registered_bundle_answers_as_predict(registered: tuple[Path, dict[str, Any]], own_mlflow: Path, pictures: list[Path]) -> None:
     """Whoever asks the registry for the best must get what was exported, and see where it comes from."""
     import mlflow
     import pandas as pd
 
     bundle, said = registered
     assert (said["registered"], said["version"]) == ("digits", 1)
-    uri = f"sqlite:///{digits_runs / 'mlflow.db'}"
+    uri = f"sqlite:///{own_mlflow / 'mlflow.db'}"
     client = mlflow.MlflowClient(uri)
     version = client.get_model_version_by_alias("digits", "best")
     trial = client.get_run(version.run_id)
@@ -71,9 +84,10 @@ def test_a_registered_bundle_answers_as_predict(registered: tuple[Path, dict[str
     assert [{"class": row["class"], "scores": row["scores"]} for row in wanted] == answers
 
 
-def test_the_registered_model_pins_what_it_needs(registered: tuple[Path, dict[str, Any]], digits_runs: Path) -> None:
+@pytest.mark.usefixtures("registered")
+def test_the_registered_model_pins_what_it_needs(own_mlflow: Path) -> None:
     """A server elsewhere installs these, and must get the versions that the accuracy was measured with."""
-    (found,) = (digits_runs / "mlartifacts").glob("models/*/artifacts/requirements.txt")
+    (found,) = (own_mlflow / "mlartifacts").glob("models/*/artifacts/requirements.txt")
     lines = found.read_text().split()
     assert all("==" in line for line in lines)
     assert {"numpy", "scipy", "faiss-cpu", "pydantic", "mlflow"} <= {line.partition("==")[0] for line in lines}
@@ -82,27 +96,24 @@ def test_the_registered_model_pins_what_it_needs(registered: tuple[Path, dict[st
     assert [path.name for path in model.rglob("*.pkl")] == []
 
 
-def test_a_registry_that_is_away_is_met_before_the_export(digits_runs: Path, tmp_path: Path) -> None:
+def test_a_registry_that_is_away_is_met_before_the_export(own_runs: Path, tmp_path: Path) -> None:
     """A long refit must not end with a server that was down all the time."""
-    import shutil
-
-    runs = Path(shutil.copytree(digits_runs, tmp_path / "runs"))
-    plan = runs / "first" / "plan.yaml"
+    plan = own_runs / "first" / "plan.yaml"
     plan.write_text(plan.read_text().replace("uri: null", "uri: http://127.0.0.1:9"))
-    said = refusal("export", "first", "--runs-dir", runs, "--out", tmp_path / "out", "--register", "digits")
+    said = refusal("export", "first", "--runs-dir", own_runs, "--out", tmp_path / "out", "--register", "digits")
     assert "MLflow at http://127.0.0.1:9 cannot be used" in said
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
-def test_mlflow_serves_a_registered_bundle(registered: tuple[Path, dict[str, Any]], digits_runs: Path, pictures: list[Path]) -> None:
+def test_mlflow_serves_a_registered_bundle(registered: tuple[Path, dict[str, Any]], own_mlflow: Path, pictures: list[Path]) -> None:
     """`mlflow models serve` is how a model gets behind a URL: JSON with base64 in, classes out, without visiontune installed."""
     bundle, _ = registered
     port = free_port()
     serve = ["serve", "-m", "models:/digits@best", "--env-manager", "local", "--port", str(port)]
     command = [sys.executable, "-m", "mlflow", "models", *serve]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # it starts uvicorn by name
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{digits_runs / 'mlflow.db'}", "PYTHONPATH": "", "PATH": path}
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{own_mlflow / 'mlflow.db'}", "PYTHONPATH": "", "PATH": path}
     with open(bundle.parent / "serve.log", "wb") as log:
         server = subprocess.Popen(command, env=environment, cwd=bundle.parent, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -114,13 +125,13 @@ def test_mlflow_serves_a_registered_bundle(registered: tuple[Path, dict[str, Any
     assert answer["predictions"] == [{"class": row["class"], "scores": row["scores"]} for row in wanted]
 
 
-def _ask(url: str, body: dict[str, Any], server: subprocess.Popen[bytes], log: Path, patience: float = 300) -> Any:
+def _ask(url: str, body: dict[str, Any], server: subprocess.Popen[bytes], log: Path, patience: float = PATIENCE) -> Any:
     end = time.monotonic() + patience
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     while True:
         assert server.poll() is None, log.read_text()
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from error

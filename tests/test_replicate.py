@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from conftest import copied, for_reading
 from program import output, typed, visiontune
 from samples import record, run_with
 
@@ -18,13 +19,13 @@ TOY = ("run", "--space", "toy-folds", "--trials", 6, "--no-tracking", "--seed", 
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs directory with a search whose best two were run again; for reading."""
     runs = tmp_path_factory.mktemp("runs")
     done = visiontune(*TOY, "--replicate", 2, "--name", "twice", "--runs-dir", runs)
     assert done.returncode == 0, done.stderr
     assert "6/6 again with other seeds" in done.stderr
-    return runs
+    return for_reading(request, runs)
 
 
 def test_the_best_are_run_again_and_go_by_their_means(runs: Path) -> None:
@@ -44,8 +45,9 @@ def test_the_best_are_run_again_and_go_by_their_means(runs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_only_what_is_missing_is_run_again(runs: Path) -> None:
+def test_only_what_is_missing_is_run_again(runs: Path, tmp_path: Path) -> None:
     """A killed driver must not cost what was finished, nor a second wish what the first has done."""
+    runs = copied(runs, tmp_path / "runs")
     folder = RunDirectory(runs / "twice").replicas
     before = {number: (folder.trial("toy-folds", number) / "result.json").stat().st_mtime_ns for number in range(6)}
     (folder.trial("toy-folds", 4) / "result.json").unlink()  # as a kill before its end leaves it

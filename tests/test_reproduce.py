@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from conftest import MakeFolder
 from program import typed
 
 from analysis.reproduced import number, numbers_of, summary
+from search import reproduce_networks
 from search.reproduce import Wish, reproduce
 
 SCENES = ("Coast", "Kitchen", "Office")
@@ -50,6 +52,17 @@ def test_a_table_is_made_again_if_the_images_changed(tmp_path: Path, make_folder
     assert sum("in all" in line for line in lines) == 2
 
 
+@pytest.fixture
+def narrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report's networks at an eighth of their width: checkpoints of 134 MB say no more of going on than small ones."""
+    plans = Path(shutil.copytree(reproduce_networks.PLANS, tmp_path / "plans"))
+    text = (plans / "networks.yaml").read_text()
+    assert "    width: 1.0\n" in text
+    (plans / "networks.yaml").write_text(text.replace("    width: 1.0\n", "    width: 0.125\n"))
+    monkeypatch.setattr(reproduce_networks, "PLANS", plans)
+
+
+@pytest.mark.usefixtures("narrow")
 def test_networks_go_on_after_the_last_epoch_and_say_that_they_were_shortened(tmp_path: Path, make_folder: MakeFolder) -> None:
     """Hours of training are not begun again, and nobody may take a shortened run's figure for the network's."""
     cifar = make_folder(tmp_path / "cifar", {"train": {"cat": 3, "dog": 3}, "val": {"cat": 2, "dog": 2}}, side=32)

@@ -29,6 +29,8 @@ def test_table_2_is_the_report_s_to_every_digit_it_prints(tmp_path: Path) -> Non
 def test_tables_3_and_4_are_within_0_02_of_the_report_s(tmp_path: Path) -> None:
     """Three vocabularies draw three answers: their mean must be the report's, in its order."""
     tables = reproduce(Wish(("3", "4"), SCENES), tmp_path, stage_cache(tmp_path, 10)).tables
+    assert set(tables) == {"table3", "table4"}
+    assert all(table["ours"] for table in tables.values())
     for table in tables.values():
         assert all(abs(ours - report) <= 0.02 for ours, report in zip(table["ours"], table["report"], strict=True)), table
     assert tables["table4"]["ours"] == sorted(tables["table4"]["ours"], reverse=True)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from program import ROOT, command, free_port
+from program import PATIENCE, ROOT, command, free_port
 
 from search.cluster import private_token
 from search.cluster_file import read
 from search.plan import read_plan
 from spaces.errors import UserError
 
-KNOCK = "from ray._raylet import GcsClient; print(len(GcsClient(address={!r}).internal_kv_keys(b'', timeout=5)))"
+KNOCK = "from ray._raylet import GcsClient; print(len(GcsClient(address={!r}).internal_kv_keys(b'', timeout=60)))"
 
 
 def test_every_promise_names_a_test_that_exists() -> None:
@@ -54,11 +54,11 @@ def test_ray_of_a_search_answers_only_who_has_the_token(tmp_path: Path) -> None:
             "right": {"RAY_AUTH_MODE": "token"},
         }
         done = {
-            name: subprocess.run(knock, env=environment | given, capture_output=True, text=True, timeout=60, check=False)
+            name: subprocess.run(knock, env=environment | given, capture_output=True, text=True, timeout=PATIENCE, check=False)
             for name, given in tries.items()
         }
         search.stdin.close()
-        search.wait(60)
+        search.wait(PATIENCE)
     assert {name: answer.returncode for name, answer in done.items()} == {"none": 1, "wrong": 1, "right": 0}, done
     assert "auth" in done["none"].stderr.lower()
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
@@ -165,7 +165,7 @@ def test_the_ui_listens_on_loopback_alone(tmp_path: Path) -> None:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
-        server.wait(30)
+        server.wait(PATIENCE)
 
 
 def _listening(pid: int) -> set[str]:

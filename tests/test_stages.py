@@ -19,7 +19,6 @@ from trainables.knn.tiny import tiny_images
 from trainables.stages import BLOCK, Stage, chunks, compute, join, run_stage
 
 ROWS = 4 * BLOCK + 37
-GENERATOR = np.random.default_rng(0)
 
 
 def constant(*, value: int) -> np.ndarray:
@@ -102,17 +101,23 @@ def test_results_are_joined_in_order() -> None:
 # The same bits
 
 
-def images() -> Images:
+def images(generator: np.random.Generator) -> Images:
     """Pictures of differing sizes, some too small for one descriptor."""
     return Images.from_arrays(
-        [GENERATOR.integers(0, 256, (int(h), int(w)), dtype=np.uint8) for h, w in GENERATOR.integers(10, 34, (ROWS, 2))]
+        [generator.integers(0, 256, (int(h), int(w)), dtype=np.uint8) for h, w in generator.integers(10, 34, (ROWS, 2))]
     )
 
 
-PICTURES = images()
-WORDS = GENERATOR.random((30, 128)).astype(np.float32) * 80
-VECTORS = GENERATOR.random((ROWS, 40)) * GENERATOR.integers(0, 2, (ROWS, 40))
-VECTORS[ROWS // 2 :: 7] = VECTORS[0]
+def vectors(generator: np.random.Generator) -> np.ndarray:
+    """Half of their numbers are 0, and some of them are equal."""
+    made = generator.random((ROWS, 40)) * generator.integers(0, 2, (ROWS, 40))
+    made[ROWS // 2 :: 7] = made[0]
+    return made
+
+
+PICTURES = images(np.random.default_rng(0))
+WORDS = np.random.default_rng(1).random((30, 128)).astype(np.float32) * 80
+VECTORS = vectors(np.random.default_rng(2))
 SIFT = {
     "step": 4, "bin_size": 4, "fast": True, "scales": 1, "mirrored": True, "transform": "root", "assignment": "hard",
 }  # fmt: skip

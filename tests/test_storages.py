@@ -17,7 +17,7 @@ import pytest
 from optuna.storages import BaseStorage
 from optuna.testing.pytest_storages import StorageTestCase
 from postgres_server import fresh_database, postgres_server
-from program import free_port, output, refusal
+from program import PATIENCE, free_port, output, refusal
 
 from analysis.records import DriverState
 from analysis.run_directory import RunDirectory
@@ -124,7 +124,7 @@ def test_optunas_dashboard_shows_the_study(tmp_path: Path, kind: str) -> None:
     program = [Path(sys.executable).with_name("optuna-dashboard"), "--host", "127.0.0.1", "--port", str(port), url or folder.journal]
     with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path) as dashboard:
         try:
-            end = time.monotonic() + 120
+            end = time.monotonic() + PATIENCE
             while True:
                 try:
                     studies = get(port, "studies")
@@ -147,7 +147,7 @@ def test_optunas_dashboard_shows_the_study(tmp_path: Path, kind: str) -> None:
 
 
 def get(port: int, path: str) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=PATIENCE) as answer:
         return json.load(answer)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import free_port, refusal, visiontune
+from program import PATIENCE, free_port, refusal, visiontune
 
 from analysis.run_directory import RunDirectory
 
@@ -86,13 +86,13 @@ def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         head.send_signal(signal.SIGTERM)  # which ends all that it started
-        head.wait(60)
+        head.wait(PATIENCE)
 
 
 @pytest.mark.slow
 def test_a_search_runs_as_a_job_and_is_followed_to_its_end(job_server: str, tmp_path: Path) -> None:
     """The user's machine sends source and plan; where the driver runs nothing of this checkout is known."""
-    done = visiontune("run", *TOY, "--submit", "--address", job_server, "--runs-dir", tmp_path, "--name", "sent", timeout=240)
+    done = visiontune("run", *TOY, "--submit", "--address", job_server, "--runs-dir", tmp_path, "--name", "sent")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3/3 trials" in done.stdout, "progress is to be read in the job's log"
     assert "ray job stop" in done.stderr
@@ -100,7 +100,7 @@ def test_a_search_runs_as_a_job_and_is_followed_to_its_end(job_server: str, tmp_
     assert [record.state for record in folder.records()] == ["COMPLETE"] * 3
     code = json.loads((folder.path / "provenance.json").read_text())[0]["code"]
     assert set(code) >= {"search/submit.py", "trainables/toy.py"}, "the source that was sent"
-    again = visiontune("resume", "sent", "--submit", "--address", job_server, "--runs-dir", tmp_path, "--json", timeout=120)
+    again = visiontune("resume", "sent", "--submit", "--address", job_server, "--runs-dir", tmp_path, "--json")
     assert json.loads(again.stdout)["address"] == job_server
 
 
@@ -108,13 +108,13 @@ def test_a_search_runs_as_a_job_and_is_followed_to_its_end(job_server: str, tmp_
 def test_a_job_that_fails_is_said_to_have_failed(job_server: str, tmp_path: Path) -> None:
     """A script that submits goes by the exit status."""
     words = ("run", "--space", "tiny-image", "--dataset", f"folder:{tmp_path / 'absent'}", "--trials", "1", "--submit")
-    done = visiontune(*words, "--address", job_server, "--runs-dir", tmp_path / "runs", timeout=240)
+    done = visiontune(*words, "--address", job_server, "--runs-dir", tmp_path / "runs")
     assert done.returncode == 1
     assert "no such folder" in done.stdout
 
 
 def _listens(port: int, head: subprocess.Popen[bytes]) -> bool:
-    end = time.monotonic() + 90
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end and head.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -14,7 +14,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from program import refusal
+from program import PATIENCE, refusal
 from samples import record, run_with
 from tracked_run import client, run_directory, stored
 
@@ -130,7 +130,7 @@ def test_a_server_that_is_away_neither_raises_nor_delays_the_end(tmp_path: Path)
     time.sleep(0.5)
     started = time.monotonic()
     assert tracker.close(patience=3.0)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60, "MLflow alone would try for minutes"
     assert Outbox(folder.outbox).waiting() == 4
 
 
@@ -238,7 +238,7 @@ def test_a_locked_database_delays_nothing_but_the_sending(tmp_path: Path) -> Non
     assert outbox.seconds < 2
     lock.execute("rollback")
     lock.close()
-    assert tracker.close(patience=60) == ""
+    assert tracker.close(PATIENCE) == ""
     _, children = stored(folder)
     assert len(children) == 23
     assert len({child.info.run_name for child in children}) == 23
@@ -296,7 +296,7 @@ def test_credentials_reach_the_server_and_nothing_that_is_kept(
     folder = run_directory(tmp_path)
     tracker = Tracker(Sender(folder, Tracking(uri=uri)))
     tracker.start()
-    assert "401" in tracker.close(patience=10)
+    assert "401" in tracker.close(PATIENCE)
     assert "s3cret" not in tracker.error
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cnn_run import EVERYTHING, VGG16, digits, small_run
+from cnn_run import EVERYTHING, VGG16, digits, few, small_run
 from PIL import Image
 
 from spaces.errors import UserError
@@ -47,7 +47,7 @@ def same(one: CnnRun, other: CnnRun) -> bool:
 @pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"optimizer": "adamw"}, {"schedule": "triangular", "ema": 0.0}], ids=str)
 def test_it_learns_digits(changes: dict[str, Any]) -> None:
     """Whatever the optimiser and schedule, digits are easy: what does not learn them is broken."""
-    run = trained(small_run(6, **CALM, test_flip=False, **changes))
+    run = trained(small_run(6, data=digits(), **CALM, test_flip=False, **changes))
     assert run.history[-1]["val_accuracy"] > 0.9
     assert run.history[-1]["val_loss"] < run.history[0]["val_loss"]
 
@@ -59,7 +59,7 @@ def test_metrics_are_what_they_are_called() -> None:
     run = small_run(2)
     run.step()
     metrics = run.step()
-    labels, predictions = digits().val_labels, run.predictions()
+    labels, predictions = few().val_labels, run.predictions()
     assert labels is not None
     assert predictions.dtype == np.int64
     assert metrics["val_accuracy"] == pytest.approx(float((labels == predictions).mean()))
@@ -180,7 +180,7 @@ def test_every_image_is_seen_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> N
     """One pass over the data: none left out, none twice, in another order each epoch."""
     seen: list[np.ndarray[Any, Any]] = []
     run, real = small_run(2), T.augment
-    fingerprint = {image.tobytes(): row for row, image in enumerate(digits().train_images)}
+    fingerprint = {image.tobytes(): row for row, image in enumerate(few().train_images)}
 
     def watch(images: torch.Tensor, *others: Any) -> torch.Tensor:
         seen.append(np.array([fingerprint[image.numpy().tobytes()] for image in images]))
@@ -226,7 +226,7 @@ def test_what_normalises_and_whitens_is_taken_from_training_images_alone() -> No
 
 def test_a_refit_trains_without_validation_images() -> None:
     """After selection all images are for learning."""
-    data = replace(digits(), val_images=None, val_labels=None)
+    data = replace(few(), val_images=None, val_labels=None)
     run = small_run(1, data=data)
     assert set(run.step()) == {"train_accuracy", "train_loss", "epoch", "seconds"}
     with pytest.raises(ValueError, match="no validation images"):
@@ -235,8 +235,8 @@ def test_a_refit_trains_without_validation_images() -> None:
 
 def test_shared_read_only_images_are_copied_not_changed() -> None:
     """Ray's object store gives every trial the same memory."""
-    data, before = digits(), digits().train_images.copy()
-    data.train_images.flags.writeable = False
+    data, before = few(), few().train_images.copy()
+    assert not data.train_images.flags.writeable
     small_run(1, data=data).step()
     assert np.array_equal(data.train_images, before)
 
