@@ -221,7 +221,7 @@ def test_what_normalises_and_whitens_is_taken_from_training_images_alone() -> No
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (run.use.mean, run.use.std))
     net.whiten_stem((torch.tensor(train) - mean) / std)
     assert torch.allclose(run.net.state_dict()["stem.0.weight"], net.stem[0].weight, atol=1e-4)
-    assert run.use == replace(run.use, size=32, classes=10, threads=1, epoch=0, device="cpu")
+    assert run.use == run.use.model_copy(update={"size": 32, "classes": 10, "threads": 1, "epoch": 0, "device": "cpu"})
 
 
 def test_a_refit_trains_without_validation_images() -> None:
