@@ -50,11 +50,11 @@ class Model(Protocol):
         """The model file."""
 
 
-def write_bundle(folder: Path, model: Model) -> None:
-    """Write bundle.json and model.safetensors."""
+def write_bundle(folder: Path, model: Model, unfinished: bool = False) -> None:
+    """Write bundle.json and model.safetensors; ``unfinished`` where more is to be done before anybody may use them."""
     content = model.content()
     write_whole(folder / "model.safetensors", content)
-    write_facts(folder, model.facts.model_copy(update={"model_sha256": hashlib.sha256(content).hexdigest()}))
+    write_facts(folder, model.facts.model_copy(update={"model_sha256": hashlib.sha256(content).hexdigest(), "unfinished": unfinished}))
 
 
 def read_facts(folder: Path) -> BundleFacts:
@@ -96,13 +96,18 @@ def _check_digest(folder: Path, facts: BundleFacts, content: bytes) -> None:
         raise BundleError(f"{folder}: bundle.json is not the file that was exported (SHA-256 differs); export it again")
 
 
-def read_bundle(folder: Path) -> Model:
+def read_bundle(folder: Path, whole: bool = True) -> Model:
     """The model in ``folder``, checked against what bundle.json says of it.
+
+    Args:
+        whole: refuse one whose export has not come to its end.
 
     Raises:
         BundleError: with the reason why it cannot be trusted or read.
     """
     facts, manifest = _facts(folder)
+    if whole and facts.unfinished:
+        raise BundleError(f"{folder}: no bundle, but what an export that was killed has left; remove it, and export again")
     model = _model(folder, facts)
     _check_digest(folder, facts, manifest)
     return model

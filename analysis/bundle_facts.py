@@ -69,6 +69,7 @@ class BundleFacts(BaseModel):
         replicas: how it did there under other seeds, which the search tried at its end.
         refit: it was trained again afterwards, on the validation images too.
         history: a network's metrics, epoch by epoch.
+        unfinished: it is being made: not checked yet, and not scored.
         facts_sha256: of bundle.json with nothing in this place; empty in bundles of versions that had none.
     """
 
@@ -93,14 +94,19 @@ class BundleFacts(BaseModel):
     model_sha256: str
     refit: bool = False
     history: tuple[dict[str, float], ...] = ()
+    unfinished: bool = False
     facts_sha256: str = ""
 
 
 def write_facts(folder: Path, facts: BundleFacts) -> None:
     """Write bundle.json, with the digest of itself."""
-    plain = facts.model_copy(update={"facts_sha256": ""}).model_dump_json(indent=1)
-    digest = hashlib.sha256(plain.encode()).hexdigest()
-    write_whole(folder / "bundle.json", facts.model_copy(update={"facts_sha256": digest}).model_dump_json(indent=1))
+    digest = hashlib.sha256(_text(facts, "").encode()).hexdigest()
+    write_whole(folder / "bundle.json", _text(facts, digest))
+
+
+def _text(facts: BundleFacts, digest: str) -> str:
+    left_out = None if facts.unfinished else {"unfinished"}  # versions before that know no such field
+    return facts.model_copy(update={"facts_sha256": digest}).model_dump_json(indent=1, exclude=left_out)
 
 
 def as_written(content: bytes, facts: BundleFacts) -> bool:

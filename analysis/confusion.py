@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.csv_text import csv_of_dicts, csv_text
+from analysis.notes import note
 from analysis.records import TrialRecord
 from analysis.run_directory import RunDirectory
 from spaces.errors import UserError
@@ -154,7 +155,11 @@ def confusion_of(run: RunDirectory, record: TrialRecord, class_order: Sequence[s
     predictions, labels = run.predictions(record), run.validation_labels()
     if predictions is None or labels is None:
         return None
-    return confusion_between(record.key, labels, predictions.astype(labels.dtype), run.data().classes, class_order, abbreviations)
+    classes = run.data().classes
+    if len(labels) == 0 or max(labels.max(), predictions.max()) >= len(classes) or min(labels.min(), predictions.min()) < 0:
+        note(f"{run.path}: the predictions of trial {record.key} are of other classes than data.json names; they are not shown")
+        return None
+    return confusion_between(record.key, labels, predictions.astype(labels.dtype), classes, class_order, abbreviations)
 
 
 def confusion_between(

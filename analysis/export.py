@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from analysis.records import TrialRecord
 from analysis.run_directory import RunError
 from spaces import get_space
 from trainables.data import Dataset, ReadOptions, read_dataset
-from trainables.files import write_whole
+from trainables.files import hold, left_behind, remove, temporary_name, write_whole
 from trainables.knn.pipeline import CONFIG_TYPES, Validation
 from trainables.scores import confusion, score
 
@@ -86,23 +86,30 @@ def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = N
     if not network and (wish.refit or wish.epoch != "last"):
         raise RunError(f"trial {record.key} trains no network, so there is no --refit and no --epoch; leave them out")
     facts = source.run.data()
+    looks(source.run)  # what cannot be read is to be known before the work, not after it
+    for path in left_behind(out.parent):
+        if path.name.startswith(f".{out.name}."):
+            remove(path)
     dataset = read_dataset(facts.spec, source.options)
     if dataset.fingerprint != facts.fingerprint:
         raise RunError(f"{facts.spec} is not what it was when run {source.run.name} began; put the images back, or run the search again")
-    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
+    temporary = temporary_name(out)
     temporary.mkdir(parents=True)
+    marked = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        hold(marked)
         made = _fill(temporary, source, record, dataset, wish)
         temporary.rename(out)
     finally:
+        os.close(marked)
         shutil.rmtree(temporary, ignore_errors=True)
     return Exported(out, record.key, made.val.accuracy, made.test.accuracy if made.test else None)
 
 
 def _fill(folder: Path, source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> BundleFacts:
     made, recorded = _make(source, record, dataset, wish)
-    write_bundle(folder, made)
-    model = read_bundle(folder)  # what follows is said by the written files, not by what made them
+    write_bundle(folder, made, unfinished=True)
+    model = read_bundle(folder, whole=False)  # what follows is said by the written files, not by what made them
     facts = model.facts
     if wish.refit:
         _check_same(made, model, dataset)
@@ -124,7 +131,7 @@ def _fill(folder: Path, source: Source, record: TrialRecord, dataset: Dataset, w
         count_look(source.run, record, test)
         facts = facts.model_copy(update={"test": test})
     again = replicas(record, "val_accuracy")
-    told = {"test_evaluations": len(looks(source.run)), "replicas": Replicated(**again) if again else None}
+    told = {"unfinished": False, "test_evaluations": len(looks(source.run)), "replicas": Replicated(**again) if again else None}
     facts = facts.model_copy(update=told)
     write_facts(folder, facts)
     write_whole(folder / "README.md", model_card(facts))

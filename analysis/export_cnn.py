@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -40,8 +41,14 @@ def make_cnn(source: Source, record: TrialRecord, dataset: Dataset, epoch: str) 
             f"visiontune export {source.run.name} --trial {record.key} --refit trains them again"
         )
     file = path.read_bytes()
+    wanted = record.digests.get(f"weights/{path.name}")
+    if wanted and hashlib.sha256(file).hexdigest() != wanted:
+        raise RunError(
+            f"{path}: not what trial {record.key} wrote (its SHA-256 is another); "
+            f"visiontune export {source.run.name} --trial {record.key} --refit trains it again"
+        )
     _, use = weights.parse(file, str(path))
-    steps = source.run.steps(record.space, record.number)
+    steps = source.run.steps(record.space, record.number, record)
     found = next((row for row in steps if row["step"] == use.epoch - 1), None)
     if found is None:
         raise RunError(f"{path} is of epoch {use.epoch}, of which trial {record.key} has no record; use --epoch last")

@@ -48,6 +48,12 @@ def best_so_far(records: Sequence[TrialRecord], objective: str) -> dict[str, lis
     return found
 
 
+def running_seconds(records: Sequence[TrialRecord]) -> float:
+    """For how long any of these trials ran."""
+    clock = _Clock(records)
+    return clock.total
+
+
 class _Clock:
     """Seconds in which at least one trial ran."""
 
@@ -56,7 +62,7 @@ class _Clock:
         self._ends: list[float] = []
         self._before: list[float] = []
         for record in sorted(records, key=lambda r: r.started):
-            end = record.started + record.seconds
+            end = record.started + max(0.0, record.seconds)  # a clock may have been set back
             if self._ends and record.started <= self._ends[-1]:
                 self._ends[-1] = max(self._ends[-1], end)
                 continue
@@ -64,8 +70,12 @@ class _Clock:
             self._starts.append(record.started)
             self._ends.append(end)
 
+    @property
+    def total(self) -> float:
+        return self._before[-1] + self._ends[-1] - self._starts[-1] if self._ends else 0.0
+
     def at(self, time: float) -> float:
-        i = bisect.bisect_right(self._starts, time) - 1
+        i = max(0, bisect.bisect_right(self._starts, time) - 1)
         return self._before[i] + min(time, self._ends[i]) - self._starts[i]
 
 

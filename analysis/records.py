@@ -22,6 +22,7 @@ class TrialRecord(BaseModel):
         violations: constraints it breaks, in words.
         infeasible: it was never run, since it was known to break a constraint.
         gpu_seconds: seconds times GPUs.
+        digests: SHA-256 of what lies beside the record, by its name in the trial's folder; empty before 0.2.
         replicas: seed to the metrics that it had when it was run again with that; not part of its own file.
     """
 
@@ -42,6 +43,7 @@ class TrialRecord(BaseModel):
     violations: tuple[str, ...] = ()
     infeasible: bool = False
     gpu_seconds: float = 0.0
+    digests: dict[str, str] = {}
     replicas: dict[int, dict[str, float]] = Field(default={}, exclude=True)
 
     @property
@@ -69,7 +71,8 @@ class DriverState(BaseModel):
     """What the driver last said of itself.
 
     Attributes:
-        id: of this run among all runs of that name anywhere; MLflow knows it by this.
+        id: of a run begun before 0.2, among all runs of its name; run.json says it of the others.
+        study: what run.json says, should that be lost.
         seconds: of all its sessions together.
         tracking_error: why MLflow could not be told, last; empty if it could.
         session: how many drivers have worked on the run.
@@ -80,7 +83,8 @@ class DriverState(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str
+    id: str = ""
+    study: str = ""
     state: Literal["running", "stopped", "finished", "failed"] = "running"
     reason: str = ""
     pid: int = 0

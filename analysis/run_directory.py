@@ -1,18 +1,20 @@
 """The run directory: where everything about one search lies.
 
-RUNS/NAME/plan.yaml          the plan, as resolved
+RUNS/NAME/run.json           who the run is, and digests of what was written with it and never changes
+          plan.yaml          the plan, as resolved
           data.json          the dataset's facts: classes, sizes, fingerprint, skipped files
           val_labels.npy     the true classes of the validation images
           state.json         what the driver last said of itself
           provenance.json    each session's code, package versions and plan
           study.journal      the Optuna studies, one per space
-          trials/SPACE/N/    result.json, log.txt; steps.jsonl, a line a report;
-                             traceback.txt of a failure; predictions.npy of a trial
-                             that was among the best; weights/ of a network: best and last epoch
+          trials/SPACE/N/    trial.json, what is tried, from its beginning; steps.jsonl, a line a report;
+                             result.json, how it ended, and log.txt; traceback.txt of a failure; predictions.npy
+                             of a trial that was among the best; weights/ of a network: best and last epoch
           replicas/          the best trials run again with other seeds: jobs.json says which, and trials/ as above
           start/             the bundle that networks start from, if they do
           requests/          what was asked of the driver and is not done yet
           outbox/            what MLflow is to be told
+          set-aside/         what trials that are run again had left, since their record was lost or damaged
           report/            tables, plots and the HTML report
           tune/              Ray Tune's own directory: disposable
 
@@ -27,8 +29,6 @@ import json
 import os
 import re
 import time
-import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.identity import name_at_first, read_identity
+from analysis.notes import note
 from analysis.records import DataFacts, DriverState, TrialRecord
+from analysis.sealed import DamagedError, read_as, sealed, unsealed
+from analysis.trial_files import BEGUN, PREDICTIONS, RECORD, STEPS, Integers, TrialFiles, read_bytes
 from analysis.working_copy import copy_of, working_copy
 from spaces.errors import UserError, on_one_line
-from trainables.files import append_lines, npy_bytes, read_json, write_whole
+from trainables.files import append_lines, make_folder, npy_bytes, read_json, sha256, write_whole
 from trainables.remote import is_uri
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -77,7 +81,11 @@ class RunDirectory:
             with contextlib.suppress(OSError):  # a name too long for a file is no run either
                 if (path / "plan.yaml").is_file():
                     return cls(path.absolute())
-        names = sorted(p.parent.name for p in runs_dir.glob("*/plan.yaml")) if runs_dir.is_dir() else []
+        if NAME.fullmatch(run) and (runs_dir / run).is_dir():
+            raise RunError(
+                f"{runs_dir / run} is no run: it has no plan.yaml; put that back, or move the folder away and run the search again"
+            )
+        names = sorted(p.parent.name for p in runs_dir.glob("*/plan.yaml") if NAME.fullmatch(p.parent.name)) if runs_dir.is_dir() else []
         there = f"there are {', '.join(names[:8])}" if names else "there are none yet"
         raise RunError(f"no run {run!r} in {runs_dir}; {there}")
 
@@ -121,19 +129,46 @@ class RunDirectory:
     def log_file(self) -> Path:
         return self.path / "driver.log"
 
+    @property
+    def state_file(self) -> Path:
+        return self.path / "state.json"
+
     def trial(self, space: str, number: int) -> Path:
         return self.path / "trials" / space / f"{number:05d}"
 
     # --- the driver
 
+    def identity(self) -> str:
+        """The run among all runs anywhere, whatever its directory is called; empty if nothing says it any more.
+
+        Raises:
+            NewerError: if a newer version wrote the run.
+        """
+        if known := read_identity(self.path):
+            return known.study
+        state = self.state()
+        return state.study or (f"{name_at_first(self.path)}-{state.id}" if state.id else "")
+
     def state(self) -> DriverState:
+        """What the driver last said of itself; what a run is without that note is for its trials to say.
+
+        Raises:
+            NewerError: if a newer version wrote it.
+        """
         try:
-            return DriverState.model_validate_json((self.path / "state.json").read_bytes())
+            return read_as(DriverState, self.state_file.read_bytes(), self.state_file)
         except FileNotFoundError:
-            return DriverState(id=uuid.uuid4().hex[:8], state="stopped", reason="never started")
+            why = f"{self.state_file}: missing"
+        except OSError as error:
+            why = f"{self.state_file}: no readable file ({error.strerror})"
+        except DamagedError as error:
+            why = str(error)
+        if self.plan_file.is_file():
+            note(f"{why}; how the run stands is told by its trials alone")
+        return DriverState(state="stopped", reason="the driver's note is missing; visiontune resume goes on")
 
     def write_state(self, state: DriverState) -> None:
-        write_whole(self.path / "state.json", state.model_dump_json())
+        write_whole(self.state_file, sealed(state.model_dump(mode="json")), within=self.path)
 
     def lock(self) -> int | None:
         """Take the driver's lock: a file descriptor to keep open, or None if a live driver has it, here or on another machine.
@@ -179,100 +214,168 @@ class RunDirectory:
     # --- facts and records
 
     def data(self) -> DataFacts:
+        """What is known of the dataset.
+
+        Raises:
+            RunError: if data.json is missing, or not as it was written.
+        """
+        path = self.path / "data.json"
+        again = "visiontune resume writes it again from the images, if they are as they were"
         try:
-            return DataFacts.model_validate_json((self.path / "data.json").read_bytes())
+            content, known = read_bytes(path), read_identity(self.path)
+            facts = DataFacts.model_validate(unsealed(content, path))
+            wanted = known.sha256s.get(path.name) if known else None
+            if wanted not in (None, sha256(path)):
+                raise DamagedError(f"{path}: not what was written (its SHA-256 is another)")
         except FileNotFoundError:
-            raise RunError(f"{self.path}: no data.json; the search ended before it had read its images, run it again") from None
+            raise RunError(f"{path}: missing; {again}") from None
+        except DamagedError as error:
+            raise RunError(f"{error}; {again}") from None
+        except ValueError as error:
+            if isinstance(error, UserError):
+                raise
+            raise RunError(f"{path}: not what was written ({on_one_line(error)}); {again}") from None
+        return facts
 
     def write_data(self, facts: DataFacts) -> None:
         write_whole(self.path / "data.json", facts.model_dump_json(indent=1))
 
+    @property
+    def trial_files(self) -> TrialFiles:
+        return TrialFiles(self.path)
+
     def validation_labels(self) -> npt.NDArray[np.int64] | None:
-        """(n,) true classes of the images that configurations are compared on."""
-        try:
-            return np.asarray(np.load(self.path / "val_labels.npy", allow_pickle=False))
-        except FileNotFoundError:
-            return None
+        """(n,) true classes of the images that configurations are compared on; None, and noted, if they are not as they were written."""
+        return self.trial_files.labels
 
     def write_validation_labels(self, labels: npt.NDArray[np.int64]) -> None:
         write_whole(self.path / "val_labels.npy", npy_bytes(labels))
 
+    def begin_trial(self, space: str, number: int, facts: dict[str, Any]) -> None:
+        """Keep what is tried; once."""
+        path = self.trial(space, number) / BEGUN
+        if not path.exists():
+            write_whole(path, sealed({"space": space, "number": number, **facts}), forced=False, within=self.path)
+
+    def begun(self, space: str, number: int) -> dict[str, Any] | None:
+        """What ``begin_trial`` kept; None if there is nothing, or nothing that can be read.
+
+        Raises:
+            NewerError: if a newer version wrote it.
+        """
+        path = self.trial(space, number) / BEGUN
+        try:
+            facts = unsealed(path.read_bytes(), path)
+        except (OSError, DamagedError):
+            return None
+        return facts if (facts.get("space"), facts.get("number")) == (space, number) else None
+
     def write_record(self, record: TrialRecord, log: str, traceback: str | None, predictions: npt.NDArray[np.uint16] | None) -> None:
-        """Keep a finished trial; ``result.json`` comes last, so it stands for all of it."""
+        """Keep a finished trial; ``result.json`` comes last, so it stands for all of it.
+
+        Raises:
+            RunError: if the trial is finished already: a record is never written again.
+        """
         folder = self.trial(record.space, record.number)
-        write_whole(folder / "log.txt", log)
+        path = folder / RECORD
+        if path.is_symlink() or path.exists():
+            raise RunError(f"{path}: trial {record.key} is finished, and is never written again; another driver may be at work on this run")
+        digests = dict(record.digests)
+        write_whole(folder / "log.txt", log, within=self.path)
         if traceback:
-            write_whole(folder / "traceback.txt", traceback)
+            write_whole(folder / "traceback.txt", traceback, within=self.path)
         if predictions is not None:
-            write_whole(folder / "predictions.npy", npy_bytes(predictions))
-        write_whole(folder / "result.json", record.model_dump_json(indent=1))
+            write_whole(folder / PREDICTIONS, npy_bytes(predictions), within=self.path)
+            digests[PREDICTIONS] = sha256(folder / PREDICTIONS)
+        if (folder / STEPS).is_file():
+            digests[STEPS] = sha256(folder / STEPS)
+        whole = record.model_copy(update={"digests": digests})
+        write_whole(path, sealed(whole.model_dump(mode="json")), within=self.path)
+
+    def set_trial_aside(self, space: str, number: int) -> Path:
+        """Move all that a trial has left out of the way, so that it is run again from its beginning; returns where it is kept."""
+        folder = self.path / "set-aside"
+        make_folder(folder, self.path)
+        count, place = 1, folder / f"{space}-{number:05d}"
+        while place.exists():
+            count += 1
+            place = folder / f"{space}-{number:05d}-{count}"
+        os.rename(self.trial(space, number), place)
+        return place
 
     def record(self, space: str, number: int) -> TrialRecord | None:
         """The record of a finished trial; None if it has none yet.
 
         Raises:
-            RunError: if the file is not what this program writes.
+            DamagedError: if the file is not what was recorded of this trial.
         """
-        path = self.trial(space, number) / "result.json"
-        try:
-            return TrialRecord.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise RunError(f"{path}: not a trial's record ({on_one_line(error)}); remove the folder to run the trial again") from error
+        return self.trial_files.record(space, number)
 
     def records(self) -> list[TrialRecord]:
-        """Every finished trial, by space and number, with its replicas."""
-        keys, replicas = sorted(self._trial_keys()), self.replicated()
-        records = [record for space, number in keys if (record := self.record(space, number)) is not None]
+        """Every finished trial, by space and number, with its replicas; one whose record cannot be believed is noted and left out."""
+        records, replicas = list(self.trial_files.records()), self.replicated()
         return [record.model_copy(update={"replicas": replicas.get(record.key, {})}) for record in records] if replicas else records
 
     def replicated(self) -> dict[str, dict[int, dict[str, float]]]:
         """Of each trial that was run again with every seed that was asked for: seed to metrics."""
-        jobs_file = self.replicas.path / "jobs.json"
-        if not jobs_file.is_file():
-            return {}
         found: dict[str, dict[int, dict[str, float]]] = {}
-        unfinished = set()
-        for number, job in enumerate(read_json(jobs_file)):
-            key, record = f"{job['space']}/{job['trial']}", self.replicas.record(job["space"], number)
+        unfinished, replicas = set(), {(record.space, record.number): record for record in self.replicas.trial_files.records()}
+        for number, job in enumerate(self.replicas.jobs()):
+            key, record = f"{job['space']}/{job['trial']}", replicas.get((job["space"], number))
             if record is None:
                 unfinished.add(key)
             elif record.state == "COMPLETE":
                 found.setdefault(key, {})[int(job["seed"])] = record.metrics
         return {key: metrics for key, metrics in found.items() if key not in unfinished}
 
-    def _trial_keys(self) -> Iterator[tuple[str, int]]:
-        for path in (self.path / "trials").glob("*/*"):
-            if re.fullmatch(r"\d+", path.name):
-                yield path.parent.name, int(path.name)
+    def jobs(self) -> list[dict[str, Any]]:
+        """Of the replicas of a run: which trial each runs again, ``space`` and ``trial``, with which ``seed``.
 
-    def ended(self) -> Iterator[tuple[float, str, int]]:
-        """(when its record was written, space, number) of every finished trial, without reading any."""
-        for space, number in self._trial_keys():
-            with contextlib.suppress(FileNotFoundError):
-                yield (self.trial(space, number) / "result.json").stat().st_mtime, space, number
-
-    def predictions(self, record: TrialRecord) -> npt.NDArray[np.uint16] | None:
-        """(n,) predicted classes of the validation images, kept for trials that were among the best."""
+        Raises:
+            RunError: if jobs.json cannot be read.
+        """
+        path = self.path / "jobs.json"
         try:
-            return np.asarray(np.load(self.trial(record.space, record.number) / "predictions.npy", allow_pickle=False))
+            found = read_json(path)
+            fits = isinstance(found, list) and all(
+                isinstance(job, dict) and {name: type(value) for name, value in job.items()} == {"space": str, "trial": int, "seed": int}
+                for job in found
+            )
+            why = "" if fits else "no list of jobs"
         except FileNotFoundError:
-            return None
+            if not any((self.path / "trials").glob("*/*/result.json")):
+                return []
+            why = "missing"
+        except (OSError, ValueError, RecursionError) as error:
+            why = error.strerror or "unreadable" if isinstance(error, OSError) else on_one_line(error)
+        if why:
+            raise RunError(
+                f"{path}: {why}; it says which trials were run again, and nothing can be ranked without it: put it back, "
+                f"or move {self.path} away and run them again with visiontune replicate"
+            )
+        return list(found)
+
+    def ended(self) -> list[tuple[str, int]]:
+        """(space, number) of every trial that has a record, without reading any."""
+        return [(space, number) for space, number in self.trial_files.all() if (self.trial(space, number) / RECORD).is_file()]
+
+    def predictions(self, record: TrialRecord) -> Integers | None:
+        """(n,) predicted classes of the validation images, kept for trials that were among the best."""
+        return self.trial_files.predictions(record)
 
     def append_step(self, space: str, number: int, row: dict[str, Any]) -> None:
         """Keep one report of a trial."""
         folder = self.trial(space, number)
-        folder.mkdir(parents=True, exist_ok=True)
-        append_lines(folder / "steps.jsonl", json.dumps(row) + "\n", forced=False)
+        make_folder(folder, self.path)
+        append_lines(folder / STEPS, json.dumps(row) + "\n", forced=False)
 
-    def steps(self, space: str, number: int) -> list[dict[str, Any]]:
-        """Every report of a trial: ``step`` counted from 0, ``time``, ``seconds`` and the metrics; half a line is left out."""
-        try:
-            lines = (self.trial(space, number) / "steps.jsonl").read_bytes().split(b"\n")[:-1]
-        except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in lines]
+    def steps(self, space: str, number: int, record: TrialRecord | None = None) -> list[dict[str, Any]]:
+        """Every report of a trial: ``step`` counted from 0, ``time``, ``seconds`` and the metrics; half a line is left out.
+
+        Args:
+            record: of a finished one, whose digest tells whether they are all there.
+        """
+        return self.trial_files.steps(space, number, record.digests.get(STEPS) if record else None)
 
     def weights(self, space: str, number: int) -> Path:
         """Folder of a network's weights."""
@@ -280,4 +383,10 @@ class RunDirectory:
 
     def text(self, space: str, number: int, name: str) -> str:
         path = self.trial(space, number) / name
-        return path.read_text() if path.is_file() else ""
+        try:
+            return path.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            note(f"{path}: no readable file ({error.strerror})")
+            return ""

@@ -37,7 +37,7 @@ class Tracking(BaseModel):
         experiment: MLflow experiment.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     enabled: bool = True
     uri: Annotated[str, Field(max_length=MOST_ADDRESS)] | None = None

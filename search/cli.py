@@ -65,9 +65,11 @@ def _status(work: Callable[[], int], debug: bool) -> int:
 
 
 def _command(arguments: list[str]) -> int:
+    from analysis.notes import taken
     from search.cli_program import Abort, UsageError, app
     from spaces.errors import UserError
 
+    taken()  # of an earlier command in this process
     try:
         status = app(arguments or ["--help"], standalone_mode=False)
     except UsageError as error:
@@ -76,6 +78,8 @@ def _command(arguments: list[str]) -> int:
         raise error.__cause__ or error from None
     if status == INTERRUPTED:
         raise KeyboardInterrupt
+    for line in taken():
+        print(f"visiontune: {line}", file=sys.stderr)
     return status if isinstance(status, int) else 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from typing import Annotated, Any
@@ -22,11 +21,11 @@ def resume(run: RunName, address: Address = None, submit: Submit = False, runs_d
     return _go_on(RunDirectory.find(run, runs_dir), address or "", json_)
 
 
-def _go_on(folder: Any, address: str, json_: bool) -> int:
+def _go_on(folder: Any, address: str, json_: bool, change: Any = None) -> int:
     outlive_terminal()
     from search.runner import resume as resume_search
 
-    return say_ended(resume_search(folder, address=address), json_)
+    return say_ended(resume_search(folder, address=address, change=change), json_)
 
 
 def status(
@@ -90,23 +89,28 @@ def extend(
 ) -> int:
     """Give a search more trials: one that runs takes them up, one that does not goes on at once."""
     from analysis.run_directory import RunDirectory, RunError
-    from search.plan import read_plan
-    from trainables.files import write_whole
+    from search.beginning import BusyError
+    from search.plan import Plan
+    from search.plan_file import change_plan
+
+    def longer(plan: Plan) -> dict[str, Any]:
+        return {"trials": plan.trials + trials}
 
     folder = RunDirectory.find(run, runs_dir)
     if where := folder.elsewhere():
         raise RunError(f"run {folder.name} is running on {where}, and only there can it be extended; type it there, or stop it first")
-    with open(folder.path / "plan.lock", "w") as lock:  # two terminals at once would both read the same number
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        plan = read_plan(folder.plan_file)
-        longer = plan.model_copy(update={"trials": plan.trials + trials})
-        write_whole(folder.plan_file, longer.to_yaml())
     if not folder.alive():
+        try:
+            return _go_on(folder, address or "", json_, longer)
+        except BusyError:
+            pass  # another terminal was quicker: its driver takes the change up
+    budget = change_plan(folder, longer).trials
+    if not folder.alive():  # it ended just now
         return _go_on(folder, address or "", json_)
     if json_:
-        print(json.dumps({"name": folder.name, "budget": longer.trials}))
+        print(json.dumps({"name": folder.name, "budget": budget}))
     else:
-        print(f"run {folder.name} goes on to {longer.trials} trials")
+        print(f"run {folder.name} goes on to {budget} trials")
     return 0
 
 
@@ -119,16 +123,11 @@ def replicate(
 ) -> int:
     """Run the best trials of a search again with other seeds, on validation images; best and export go by their means then."""
     from analysis.run_directory import RunDirectory, RunError
-    from search.plan import read_plan
-    from search.replicate import Replicate
-    from trainables.files import write_whole
 
     folder = RunDirectory.find(run, runs_dir)
     if folder.alive():
         raise RunError(f"run {folder.name} is running; wait until it has ended, or stop it: visiontune stop {run}")
-    plan = read_plan(folder.plan_file).model_copy(update={"replicate": Replicate(top=top, seeds=seeds)})
-    write_whole(folder.plan_file, plan.to_yaml())
-    return _go_on(folder, "", json_)
+    return _go_on(folder, "", json_, lambda plan: {"replicate": {"top": top, "seeds": seeds}})
 
 
 def enqueue(

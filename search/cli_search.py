@@ -157,21 +157,23 @@ def sync(
     """Send MLflow, and the URI of the runs directory, what they have not been told of a run."""
     from analysis.run_directory import RunDirectory, RunError
     from search.addresses import check_tracking
+    from search.identity import settle_identity
     from search.mirror import mirrored
     from search.plan import read_plan
     from search.tracker import send_all
     from search.tracking import Sender
 
     folder = RunDirectory.find(run, runs_dir)
-    tracking = read_plan(folder.plan_file).tracking
-    check_tracking(tracking, folder.path.parent)
+    plan = read_plan(folder.plan_file)
+    check_tracking(plan.tracking, folder.path.parent)
     lock = folder.lock()  # two senders at once would both create what neither finds
     if lock is None:
         raise RunError(f"run {folder.name} is running and sends by itself; sync it when it has ended")
     try:
+        settle_identity(folder, plan)
         with mirrored(folder, print):
             pass  # which sends what the URI lacks
-        sender = Sender(folder, tracking)
+        sender = Sender(folder, plan.tracking)
         print(f"sent {send_all(sender, partial(print, file=sys.stderr), silence)} facts to {sender.place}")
     finally:
         os.close(lock)

@@ -1,4 +1,4 @@
-"""Optuna's judgement of which parameters mattered, space by space, from the studies as they are."""
+"""Optuna's judgement of which parameters mattered, space by space, from what their trials' folders hold."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 from analysis.importance import Importance
 from analysis.metrics import METRICS
 from analysis.run_directory import RunDirectory
+from search.folders import read_shelves, trials_of
 from search.plan import Plan
-from search.storage import read_trials
 from spaces import Space
 from spaces.domain import Choice, Parameter
 
@@ -29,8 +29,8 @@ BEST = 5
 
 def importances(run: RunDirectory, plan: Plan) -> list[Importance]:
     """What mattered in each space of a run, finished or not."""
-    trials = read_trials(run, plan.storage)
-    return [judge(space, trials.get(name, ()), plan.objectives) for name, space in plan.search_spaces().items()]
+    shelves = read_shelves(run, plan.spaces)
+    return [judge(space, list(trials_of(run, plan, space, shelves[name])), plan.objectives) for name, space in plan.search_spaces().items()]
 
 
 def judge(space: Space, trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> Importance:

@@ -24,8 +24,15 @@ class Journal(JournalFileBackend):
     A killed driver loses nothing by it: the system has what was written. A power cut may lose what
     a running trial had been given since the last line that was forced, and it is run again.
     A full disk keeps no half of a line, after which Optuna could read nothing any more.
+
+    Args:
+        forced: False where whoever writes it forces the whole file.
     """
+
+    def __init__(self, path: str, forced: bool = True) -> None:
+        super().__init__(path)
+        self._forced = forced
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        append_lines(Path(self._file_path), lines, forced=bool(FORCED.intersection(log["op_code"] for log in logs)))
+        append_lines(Path(self._file_path), lines, forced=self._forced and bool(FORCED.intersection(log["op_code"] for log in logs)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.run_directory import RunDirectory
+from analysis.run_directory import RunDirectory, RunError
 from search.plan import Plan
 from search.provenance import sessions
 from search.storage import read_trials
@@ -28,6 +28,10 @@ def check_kept(run: RunDirectory, plan: Plan) -> None:
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         pass  # it only informs: the studies tell
     spaces = plan.search_spaces()
-    for name, trials in read_trials(run, plan.storage).items():
+    try:
+        studies = read_trials(run, plan.storage)
+    except RunError:
+        return  # whoever opens it to write builds it again
+    for name, trials in studies.items():
         if name in spaces:
             check_choices(spaces[name], trials)

@@ -20,10 +20,12 @@ from analysis.metrics import metrics_of
 from analysis.records import State, TrialRecord
 from analysis.run_directory import RunDirectory
 from search import requests
+from search.folders import excesses, read_shelves
+from search.identity import settle_identity
 from search.limits import Ending, ending
 from search.outbox import Outbox, trial_fact
 from search.plan import Plan
-from search.storage import open_storage, study_name
+from search.storage import study_name
 from search.study import REQUEST, SpaceStudy
 from search.tally import Tally
 from spaces.domain import Value
@@ -69,6 +71,7 @@ class Ledger:
 
     Args:
         clock: seconds since the run began, all its sessions together.
+        mend: writes again what was found damaged; called once everything has been read.
         say: told when a database of studies makes it wait.
 
     Attributes:
@@ -79,25 +82,34 @@ class Ledger:
     """
 
     def __init__(
-        self, run: RunDirectory, plan: Plan, clock: Callable[[], float] = lambda: 0.0, say: Callable[[str], None] = lambda line: None
+        self,
+        run: RunDirectory,
+        plan: Plan,
+        clock: Callable[[], float] = lambda: 0.0,
+        say: Callable[[str], None] = lambda line: None,
+        mend: Callable[[], None] = lambda: None,
     ) -> None:
+        from search.rebuild import whole_studies
         from search.recovery import recover
 
         self._run = run
         self._plan = plan
         self._clock = clock
         self.trials = plan.trials
+        shelves = read_shelves(run, plan.spaces)  # first: what may not be read refuses before anything is written
+        mend()
+        settle_identity(run, plan)
+        spaces = plan.search_spaces()
+        storage, shelves = whole_studies(run, plan, shelves, say)
         self.outbox = Outbox(run.outbox)
         self.outbox.repair()
-        storage = open_storage(run, plan.storage, say)
-        spaces = plan.search_spaces()
         self._studies = {name: SpaceStudy(storage, study_name(run, plan.storage, name), space, plan) for name, space in spaces.items()}
         self._bounds = plan.bounds()
         self._classes = len(run.data().classes) if plan.trains else 0
         self._exhausted: set[str] = set()
         self._running: dict[Key, Running] = {}
         self.tally = Tally(plan)
-        self._unfinished: deque[Key] = deque(recover(run, plan, self._studies, self.outbox, self.tally, self.tell))
+        self._unfinished: deque[Key] = deque(recover(run, plan, self._studies, shelves, self.outbox, self.tally, self.tell))
         self.before = {name: len(study.trials()) for name, study in self._studies.items()}
         self._started = dict(self.before)
         self._requested = {t.user_attrs[REQUEST] for s in self._studies.values() for t in s.trials() if REQUEST in t.user_attrs}
@@ -166,6 +178,8 @@ class Ledger:
     def _begin(self, space: str, number: int, config: dict[str, Value]) -> Proposal:
         proposal = Proposal(space, number, config)
         running = Running(proposal, time.time())
+        facts = {"config": config, "seed": self._plan.seed, "started": running.started, **self._studies[space].begun(number)}
+        self._run.begin_trial(space, number, facts)
         rows = self._run.steps(space, number)
         if rows:
             running.started = rows[0]["time"] - rows[0]["seconds"]
@@ -179,9 +193,12 @@ class Ledger:
 
     def take_requests(self) -> None:
         """Enqueue what another terminal asked to be tried."""
-        for request in requests.pending(self._run):
+        for request in requests.take(self._run):
             study = self._studies.get(request.space)
-            if study is not None and request.name not in self._requested:
+            if request.name not in self._requested:
+                if study is None or (why := study.objection(request)):
+                    requests.refuse(self._run, request.name, why if study else f"this run does not search {request.space!r}")
+                    continue
                 if request.kind == "enqueue":
                     study.enqueue(request.params, {REQUEST: request.name})
                 else:
@@ -281,6 +298,7 @@ class Ledger:
             seconds=seconds,
             node=str(result.get("node", "")),
             steps=running.last_step + 1,
+            digests={} if facts.get("failure") else dict(result.get("digests", {})),
             violations=violations,
             gpu_seconds=seconds * self._plan.trial_gpus if steps else 0.0,
             **facts,
@@ -299,8 +317,7 @@ class Ledger:
 
     def tell(self, record: TrialRecord) -> None:
         """Tell the study how a trial ended."""
-        excesses = {name: bound.excess(record.metrics[name]) for name, bound in self._bounds.items() if name in record.metrics}
-        self._studies[record.space].tell(record, excesses)
+        self._studies[record.space].tell(record, excesses(self._plan, record))
 
     def _violations(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
         broken = [(name, bound) for name, bound in self._bounds.items() if name in metrics and bound.excess(metrics[name]) > 0]

@@ -13,7 +13,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Bound(BaseModel):
     """The values of a metric that are acceptable: at most ``max``, at least ``min``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max: float | None = None
     min: float | None = None
@@ -38,7 +38,7 @@ class Bound(BaseModel):
 class Plateau(BaseModel):
     """No gain of more than ``gain`` in the objective over this many trials in a row."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     trials: Annotated[int, Field(ge=1)]
     gain: Annotated[float, Field(ge=0)] = 0.0
@@ -58,7 +58,7 @@ class Limits(BaseModel):
         trial_seconds: of one trial; it fails then, hung or not.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seconds: Positive | None = None
     gpu_hours: Positive | None = None

@@ -199,8 +199,8 @@ def connect(uri: str, runs_dir: Path) -> Any:
 
 
 def milliseconds(seconds: float) -> int:
-    """Unix seconds as MLflow counts them."""
-    return int(seconds * 1000)
+    """Unix seconds as MLflow counts them; it knows no time before 1970, which a clock that is wrong may have said."""
+    return max(0, int(seconds * 1000))
 
 
 def _fullness(run: Any) -> tuple[bool, int, int, str]:

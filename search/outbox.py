@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from analysis.notes import note
 from analysis.records import TrialRecord
-from trainables.files import append_lines, cut_half_line, write_whole
+from trainables.files import append_lines, cut_half_line, make_folder, set_aside, write_whole
 
 Fact = dict[str, Any]
 
@@ -49,18 +50,23 @@ class Outbox:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._facts = folder / "facts.jsonl"
         self._cursor = folder / "sent.json"
         self._mirrored = folder / ".mirrored"
         self.seconds = 0.0
-        folder.mkdir(parents=True, exist_ok=True)
 
     def repair(self) -> None:
-        """Drop half a line that a killed driver left; for the driver, before it appends."""
+        """Drop half a line that a killed driver left, and move aside what is no outbox; for the driver, before it appends."""
+        make_folder(self._folder, self._folder.parent)
+        for path in (self._facts, self._cursor):
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                note(f"{path}: no file; moved to {set_aside(path)}, and MLflow is told everything again")
         cut_half_line(self._facts)
 
     def append(self, fact: Fact) -> None:
         began = time.perf_counter()
+        make_folder(self._folder, self._folder.parent)
         append_lines(self._facts, json.dumps(fact, ensure_ascii=False) + "\n")
         self.seconds += time.perf_counter() - began
 
@@ -80,8 +86,8 @@ class Outbox:
         """Offset behind the last fact that MLflow has for certain; 0 if in doubt, since sending twice does no harm."""
         try:
             offset = int(json.loads(self._cursor.read_bytes())["offset"])
-            return offset if offset <= self._facts.stat().st_size else 0
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return offset if 0 <= offset <= self._facts.stat().st_size else 0
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return 0
 
     @property
@@ -91,7 +97,7 @@ class Outbox:
 
     def mark_mirrored(self, offset: int) -> None:
         """Let no more be sent than lies at the run's URI: who goes on from there must not meet in MLflow what it does not know."""
-        write_whole(self._mirrored, str(offset))
+        write_whole(self._mirrored, str(offset), within=self._folder.parent)
 
     def sendable(self, most: int) -> list[tuple[Fact, int]]:
         """The next facts for MLflow, ``most`` at a time."""
@@ -99,7 +105,7 @@ class Outbox:
         return [(fact, offset) for fact, offset in self.read(self.sent(), most) if limit is None or offset <= limit]
 
     def mark_sent(self, offset: int) -> None:
-        write_whole(self._cursor, json.dumps({"offset": offset}))
+        write_whole(self._cursor, json.dumps({"offset": offset}), within=self._folder.parent)
 
     def waiting(self) -> int:
         """How many facts MLflow has not been told for certain."""

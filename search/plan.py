@@ -79,7 +79,7 @@ class Plan(BaseModel):
         reference: named lines to compare with, drawn on curves and marked in tables.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     spaces: Annotated[tuple[str, ...], Field(min_length=1)]
     dataset: Annotated[str, Field(max_length=MOST_ADDRESS)] = "digits"

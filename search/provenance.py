@@ -12,13 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis.notes import note as note_line
 from analysis.run_directory import RunDirectory
 from search.plan import Plan
-from trainables.files import read_json, write_whole
+from spaces.errors import on_one_line
+from trainables.files import read_json, set_aside, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("spaces", "trainables", "analysis", "search")
 PACKAGES = ("ray", "optuna", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "cyvlfeat", "pillow", "mlflow")
+FILE = "provenance.json"
+_WANTED = {"python", "packages", "code", "plan", "data", "node", "system"}
 MAY_CHANGE = ("trials", "name")
 """Settings of a plan that change nothing about a trial."""
 
@@ -61,17 +65,27 @@ def _version(name: str) -> str:
 
 
 def sessions(run: RunDirectory) -> list[dict[str, Any]]:
-    """What every session of a run ran with, oldest first."""
+    """What every session of a run ran with, oldest first; nothing, and noted, where that cannot be read."""
+    path = run.path / FILE
     try:
-        return list(read_json(run.path / "provenance.json"))
+        found = read_json(path)
     except FileNotFoundError:
         return []
+    except (OSError, ValueError, RecursionError) as error:
+        note_line(f"{path}: cannot be read ({error.strerror if isinstance(error, OSError) else on_one_line(error)}); it only informs")
+        return []
+    if not isinstance(found, list) or not all(isinstance(item, dict) and item.keys() >= _WANTED for item in found):
+        note_line(f"{path}: not what was written (a list of sessions); it only informs")
+        return []
+    return found
 
 
 def note(run: RunDirectory, now: dict[str, Any]) -> list[str]:
     """Keep what this session runs with; returns what changed since the last one, a line each."""
-    before = sessions(run)
-    write_whole(run.path / "provenance.json", json.dumps([*before, now], indent=1))
+    before, path = sessions(run), run.path / FILE
+    if not before and (path.is_symlink() or path.exists()):
+        note_line(f"{path}: moved to {set_aside(path)}; what sessions ran with is noted anew")
+    write_whole(path, json.dumps([*before, now], indent=1), within=run.path)
     return changes(before[-1], now) if before else []
 
 

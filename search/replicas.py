@@ -16,15 +16,18 @@ from typing import Any
 
 from analysis.leaderboard import ranked
 from analysis.metrics import metrics_of
+from analysis.notes import note
 from analysis.records import TrialRecord
 from analysis.run_directory import RunDirectory
+from analysis.sealed import DamagedError
+from analysis.trial_files import RECORD
 from analysis.working_copy import place_of, remote_of
 from search.leftovers import checkpoints
 from search.limits import Ending
 from search.outbox import Outbox, replica_fact
 from search.replicate import Replicate
 from spaces import get_space
-from trainables.files import cut_half_line, read_json, write_whole
+from trainables.files import cut_half_line, write_whole
 from trainables.remote import join_place
 
 
@@ -69,11 +72,11 @@ class Replicas:
         self._run, self._objective, self._outbox, self._say = run.replicas, objective, outbox, say
         order = ranked((record.model_copy(update={"replicas": {}}) for record in run.records()), objective)[: wish.top]
         jobs_file = self._run.path / "jobs.json"
-        self._jobs = [Job(**job) for job in read_json(jobs_file)] if jobs_file.is_file() else []
+        self._jobs = [Job(**job) for job in self._run.jobs()]
         wanted = [Job(record.space, record.number, seed + 1 + i) for record in order for i in range(wish.seeds)]
         self._jobs += [job for job in wanted if job not in self._jobs]
         if self._jobs:
-            write_whole(jobs_file, json.dumps([asdict(job) for job in self._jobs]))
+            write_whole(jobs_file, json.dumps([asdict(job) for job in self._jobs]), within=run.path)
         self._configs = {(record.space, record.number): dict(record.config) for record in run.records()}
         self._left = deque(number for number, job in enumerate(self._jobs) if not self._done(number, job))
         told = {fact["number"] for fact, _ in outbox.read() if fact["kind"] == "replica"}
@@ -85,7 +88,11 @@ class Replicas:
         self.ending: Ending | None = None
 
     def _done(self, number: int, job: Job) -> bool:
-        record = self._run.record(job.space, number)
+        try:
+            record = self._run.record(job.space, number)
+        except DamagedError as error:
+            note(f"{error}; it is run again")
+            return False
         return record is not None and record.state == "COMPLETE"
 
     @property
@@ -125,6 +132,9 @@ class Replicas:
         number = self._left.popleft()
         job = self._jobs[number]
         key = (job.space, number)
+        path = self._run.trial(*key) / RECORD
+        if path.is_symlink() or path.exists():  # it failed, or what it says cannot be believed
+            self._run.set_trial_aside(*key)
         cut_half_line(self._run.trial(*key) / "steps.jsonl")
         self._last[key] = max((int(row["step"]) for row in self._run.steps(*key)), default=-1)
         self._began[key] = time.time()

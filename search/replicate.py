@@ -15,7 +15,7 @@ class Replicate(BaseModel):
         seeds: with how many other seeds each: of the vocabulary, or of the training.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     top: Annotated[int, Field(ge=1, le=1000)]
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3

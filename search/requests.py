@@ -6,15 +6,20 @@ in between takes up the same request again and finds it done.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from analysis.notes import note
 from analysis.run_directory import RunDirectory
+from analysis.sealed import DamagedError, unsealed
+from analysis.trial_files import UnreadableError, read_bytes
 from search.mirror import ask_elsewhere
-from trainables.files import write_whole
+from trainables.files import set_aside, write_whole
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,55 @@ def ask(run: RunDirectory, kind: Literal["enqueue", "retry"], space: str, params
     name = f"{kind}-{uuid.uuid4().hex[:12]}"
     content = {"kind": kind, "space": space, "params": params, "number": number}
     if not ask_elsewhere(run, f"requests/{name}.json", content):
-        write_whole(run.requests / f"{name}.json", json.dumps(content))
+        write_whole(run.requests / f"{name}.json", json.dumps(content), within=run.path)
 
 
 def pending(run: RunDirectory) -> Iterator[Request]:
     """Requests that no driver has taken up, oldest first."""
-    paths = sorted(run.requests.glob("[!.]*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)) if run.requests.is_dir() else []
-    for path in paths:
-        yield Request(name=path.stem, **json.loads(path.read_bytes()))
+    for path in _paths(run):
+        try:
+            yield _read(path)
+        except (DamagedError, UnreadableError) as error:
+            note(f"{error}; it is left out: visiontune enqueue and retry ask again")
+
+
+def take(run: RunDirectory) -> Iterator[Request]:
+    """The same for the driver, which moves aside what is no request."""
+    for path in _paths(run):
+        try:
+            yield _read(path)
+        except (DamagedError, UnreadableError) as error:
+            refuse(run, path.stem, str(error))
+
+
+def refuse(run: RunDirectory, name: str, why: str) -> None:
+    """Move a request aside that cannot be done, and note why."""
+    aside = set_aside(run.requests / f"{name}.json")
+    note(f"a request cannot be done and was moved to {aside}: {why}; visiontune enqueue and retry ask again")
+
+
+def _paths(run: RunDirectory) -> list[Path]:
+    """Files of requests, oldest first."""
+    found = []
+    for path in run.requests.glob("[!.]*.json") if run.requests.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # a driver has just taken it
+            found.append((path.lstat().st_mtime_ns, path.name, path))
+    return [path for *_, path in sorted(found)]
+
+
+def _read(path: Path) -> Request:
+    """One request.
+
+    Raises:
+        DamagedError: if it is none.
+        UnreadableError: if it may not be read.
+    """
+    facts = unsealed(read_bytes(path), path)
+    params, number = facts.get("params"), facts.get("number", -1)
+    fits = facts.get("kind") in ("enqueue", "retry") and isinstance(facts.get("space"), str) and type(number) is int
+    if not fits or not isinstance(params, dict) or not all(isinstance(value, bool | int | float | str) for value in params.values()):
+        raise DamagedError(f"{path}: no request, which has kind, space, params and number")
+    return Request(path.stem, facts["kind"], facts["space"], params, number)
 
 
 def done(run: RunDirectory, request: Request) -> None:

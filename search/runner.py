@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
-import re
-import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,10 +17,15 @@ import numpy.typing as npt
 from rich.console import Console
 
 from analysis.confusion import display_names, display_order
-from analysis.records import DataFacts, DriverState
+from analysis.identity import read_identity
+from analysis.notes import note
+from analysis.records import DataFacts
 from analysis.run_directory import RunDirectory, RunError
-from analysis.working_copy import copy_of, place_of, shown
+from analysis.trial_files import LABELS
+from analysis.working_copy import copy_of, place_of
+from search import provenance
 from search.addresses import check_tracking
+from search.beginning import check_writable, clear_ghost, clear_left_behind, create, named, take_lock
 from search.capacity import NETWORK_CORES, Capacity
 from search.cluster import joined_cluster, local_cluster
 from search.combinations import check_combination
@@ -29,15 +33,15 @@ from search.console import SearchConsole
 from search.kept import check_kept
 from search.lookahead import Lookahead
 from search.mirror import mirrored
-from search.networks import how, keep_start, on_this_machine, prepare_images, start_warning, with_start
-from search.plan import NO_DATASET, Plan, PlanError, read_plan
+from search.networks import how, on_this_machine, prepare_images, start_warning, with_start
+from search.plan import NO_DATASET, Plan, read_plan
+from search.plan_file import Change, changed
 from search.preflight import Probe
-from search.provenance import facts, note
 from search.session import Session, Summary
 from search.signals import stop_signals
 from search.stage_counts import StageCounts
 from trainables.data.spec import check_place
-from trainables.files import write_whole
+from trainables.files import set_aside
 from trainables.knn.pipeline import CONFIG_TYPES, DataSource, Validation, data_source, split_labels, validation_stage
 from trainables.stages import Stage
 
@@ -55,35 +59,48 @@ def run(plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = Non
         DatasetError: if the images cannot be read; nothing is left behind then.
         OSError: if the runs directory cannot be written.
     """
-    plan = _named(with_start(plan), runs_dir)
+    plan = named(with_start(plan), runs_dir)
     check_combination(plan)
     check_tracking(plan.tracking, runs_dir)
     if plan.needs_images:
         check_place(plan.dataset)
-    _check_writable(runs_dir)
+    check_writable(runs_dir)
     return _search(plan, RunDirectory((runs_dir / plan.name).absolute()), console, address, new=True)
 
 
-def resume(folder: RunDirectory, console: Console | None = None, address: str = "") -> Summary:
+def resume(folder: RunDirectory, console: Console | None = None, address: str = "", change: Change | None = None) -> Summary:
     """Go on with a search that stopped, was stopped or was killed.
 
     Args:
         address: as ``run`` takes it.
+        change: of the plan; written once everything has been read and nothing is against it.
 
     Raises:
-        RunError: if another driver works on it, or its images have changed.
+        BusyError: if another driver works on it.
+        RunError: if its images have changed, or a file of it is missing or damaged that nothing else can replace.
+        PlanError: if the plan cannot be read, or may not be changed so.
         DatasetError: if the images can no longer be read.
     """
-    return _search(read_plan(folder.plan_file), folder, console, address, new=False)
+    plan = read_plan(folder.plan_file)
+    return _search(changed(plan, change) if change else plan, folder, console, address, new=False, change=change)
 
 
-def _search(plan: Plan, folder: RunDirectory, console: Console | None, address: str, new: bool) -> Summary:
+def _search(plan: Plan, folder: RunDirectory, console: Console | None, address: str, new: bool, change: Change | None = None) -> Summary:
+    try:
+        return _searched(plan, folder, console, address, new, change)
+    finally:
+        clear_ghost(folder)
+
+
+def _searched(plan: Plan, folder: RunDirectory, console: Console | None, address: str, new: bool, change: Change | None) -> Summary:
     console = console or SearchConsole(stderr=True)
     room = Capacity.of(plan, len(os.sched_getaffinity(0)))
     if not new:
         check_kept(folder, plan)
-    lock = None if new else _take_lock(folder)
-    folder.stop_file.unlink(missing_ok=True)  # an old request; one made from now on is meant for us
+    lock = None if new else take_lock(folder)
+    clear_left_behind(folder)
+    with contextlib.suppress(OSError):
+        folder.stop_file.unlink(missing_ok=True)  # an old request; one made from now on is meant for us
     try:
         reading = f", reading {plan.dataset}" if plan.needs_images else ""
         _say(console, f"{f'joining Ray at {address}' if address else f'starting Ray on {room.cores} cores'}{reading}")
@@ -105,19 +122,23 @@ def _search(plan: Plan, folder: RunDirectory, console: Console | None, address: 
             _ = room.concurrency  # refuses what there is no room for
             images = _Images(ray, plan) if plan.needs_images else None
             now = images.facts() if images else DataFacts(spec=NO_DATASET, classes=(), sizes={}, fingerprint="")
+            labels = images.validation_labels() if images else None
+            mend: Callable[[], None] = _nothing
             stop.at_once = False  # from here on there is something to leave in order
             if lock is None:
-                lock = _create(folder, plan, now, images.validation_labels() if images else None)
+                lock = create(folder, plan, now, labels)
             else:
-                _check_comparable(folder.data(), now, folder.name)
+                before = _data_before(folder, now)
+                _check_comparable(before, now, folder.name)
+                mend = partial(_mend_data, folder, before, now, labels)
             _say_data(console, now)
             if warning := start_warning(plan, folder, now.fingerprint):
                 _say(console, f"warning: {warning}")
-            for change in note(folder, facts(plan, now.fingerprint)):
-                _say(console, f"warning: since this run's last session {change}")
             if new:
                 keep = ending.enter_context(mirrored(folder, partial(_say, console)))
-            session = Session(folder, plan, console, keep)
+            session = Session(folder, plan, console, keep, mend, change)
+            for line in provenance.note(folder, provenance.facts(plan, now.fingerprint)):
+                _say(console, f"warning: since this run's last session {line}")
             shared = {"seed": plan.seed, "joined": bool(address)}
             if images:
                 shared |= images.shared(folder, plan, room.cores, bool(address))
@@ -186,7 +207,7 @@ class _Images:
         from trainables.stage_registry import LARGE_SHARE, NAMESPACE, PARTS_A_CORE, StageRegistry
 
         alone = joined and copy_of(folder.path.parent)  # a working copy is of this machine, and stages are made on all of them
-        name, cache = f"stages-{folder.state().id}", stage_cache(folder.path.parent, 0.0 if alone else plan.cache_gib)
+        name, cache = f"stages-{folder.identity()}", stage_cache(folder.path.parent, 0.0 if alone else plan.cache_gib)
         here = self._ray.get_runtime_context().get_node_id()
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
         options = {"name": name, "namespace": NAMESPACE, "scheduling_strategy": strategy}
@@ -223,64 +244,43 @@ def _say_stopping(console: Console, folder: RunDirectory, name: str) -> None:
     _say(console, f"{name}: stopping; what runs now goes on with visiontune resume {folder.name}")
 
 
-def _named(plan: Plan, runs_dir: Path) -> Plan:
-    """The plan with a name that no run has yet."""
-    copy = copy_of(runs_dir)
-    there = set(copy.names()) if copy else set()
-    if plan.name:
-        if (runs_dir / plan.name).exists() or plan.name in there:
-            raise PlanError(f"there is a run {plan.name!r} in {shown(runs_dir)}; resume it, or choose another --name")
-        return plan
-    kind, _, place = plan.dataset.partition(":")
-    base = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([*plan.spaces, Path(place.partition("?")[0]).stem or kind])).strip("-")[:80]
-    name, count = base, 1
-    while (runs_dir / name).exists() or name in there:
-        count += 1
-        name = f"{base}-{count}"
-    return plan.model_copy(update={"name": name})
+def _nothing() -> None:
+    """There is nothing to be mended."""
 
 
-def _check_writable(runs_dir: Path) -> None:
-    """Find out before the work, not after it, that nothing could be written."""
-    probe = runs_dir / f".probe.{uuid.uuid4().hex[:8]}"
+def _data_before(folder: RunDirectory, now: DataFacts) -> DataFacts:
+    """What was known of the images when the run began; where that is lost, what is known now, if they are the same.
+
+    Raises:
+        RunError: if nobody can tell whether they are.
+    """
     try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise RunError(f"runs directory {runs_dir} cannot be written ({error.strerror}); give another --runs-dir") from error
-    if copy := copy_of(runs_dir):
-        copy.remote.write(probe.name, b"")
-        copy.remote.delete(probe.name)
+        return folder.data()
+    except RunError as error:
+        known, last = read_identity(folder.path), provenance.sessions(folder)[-1:]
+        written = hashlib.sha256(now.model_dump_json(indent=1).encode()).hexdigest()
+        if (known and known.sha256s.get("data.json") == written) or (last and last[0]["data"] == now.fingerprint):
+            note(f"{error}; it is written again from the images, which are as they were")
+            return now
+        raise RunError(f"{error}; they are not, or nothing says it, so what was found could not be compared: start a new run") from None
 
 
-def _create(folder: RunDirectory, plan: Plan, facts: DataFacts, labels: npt.NDArray[np.int64] | None) -> int:
-    """Make the run directory, whole or not at all, and take its lock."""
-    try:
-        folder.path.mkdir(parents=True)
-    except FileExistsError:
-        raise PlanError(f"there is a run {plan.name!r} by now; resume it, or choose another --name") from None
-    try:
-        folder.write_data(facts)
-        if labels is not None:
-            folder.write_validation_labels(labels)
-        folder.write_state(DriverState(id=uuid.uuid4().hex[:8]))
-        keep_start(plan, folder)
-        write_whole(folder.plan_file, plan.to_yaml())  # last: it stands for all of it
-    except BaseException:
-        shutil.rmtree(folder.path, ignore_errors=True)
-        raise
-    return _take_lock(folder)
-
-
-def _take_lock(folder: RunDirectory) -> int:
-    lock = folder.lock()
-    if lock is None:
-        raise RunError(
-            f"run {folder.name} is running already (process {folder.state().pid} on {folder.state().node}); "
-            f"stop it first: visiontune stop {folder.name}"
-        )
-    return lock
+def _mend_data(folder: RunDirectory, before: DataFacts, now: DataFacts, labels: npt.NDArray[np.int64] | None) -> None:
+    """Write data.json and val_labels.npy again where they are missing or damaged, from images that are as they were."""
+    if before.fingerprint != now.fingerprint:
+        return
+    path = folder.path / "data.json"
+    if before is now:
+        if path.is_symlink() or path.is_dir():
+            set_aside(path)
+        folder.write_data(now)
+    there = folder.validation_labels()
+    if labels is not None and (there is None or not np.array_equal(there, labels)):
+        path = folder.path / LABELS
+        if path.is_symlink() or path.is_dir():
+            set_aside(path)
+        folder.write_validation_labels(labels)
+        note(f"{path}: written again from the images")
 
 
 def _check_comparable(before: DataFacts, now: DataFacts, name: str) -> None:

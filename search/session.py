@@ -14,15 +14,19 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.history import running_seconds
 from analysis.leaderboard import ranked
+from analysis.notes import note, taken
 from analysis.records import TrialRecord
-from analysis.run_directory import RunDirectory
+from analysis.run_directory import RunDirectory, RunError
 from analysis.working_copy import place_of
+from search.beginning import is_gone
 from search.capacity import Capacity
 from search.ledger import Ledger
 from search.leftovers import checkpoints, clear_checkpoints
 from search.lookahead import Lookahead
 from search.plan import Plan, read_plan
+from search.plan_file import Change, change_plan
 from search.progress import Progress
 from search.replicas import Replicas
 from search.signals import interruptible
@@ -30,6 +34,8 @@ from search.status import best_of
 from search.tracked_facts import run_fact
 from search.tracker import Tracker
 from search.tracking import Sender
+from spaces.errors import UserError
+from trainables.files import set_aside, write_whole
 from trainables.refused import told
 
 logger = logging.getLogger("visiontune.session")
@@ -69,22 +75,41 @@ class Session:
         plan: as read from it.
         console: where progress is shown.
         keep: called when all is written, and before MLflow is told the rest of it.
+        mend: writes again what was found damaged; called once everything has been read.
+        change: what of the plan is other than in the folder; written there once everything has been read.
+
+    Raises:
+        UserError: if the run cannot be gone on with; nothing has been written then but what mends it.
     """
 
-    def __init__(self, folder: RunDirectory, plan: Plan, console: Console, keep: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        folder: RunDirectory,
+        plan: Plan,
+        console: Console,
+        keep: Callable[[], None] = lambda: None,
+        mend: Callable[[], None] = lambda: None,
+        change: Change | None = None,
+    ) -> None:
         self._keep = keep
         self._folder = folder
         self._plan = plan
         self._console = console
         before = folder.state()
         news = {"state": "running", "reason": "", "pid": os.getpid(), "node": platform.node(), "session": before.session + 1}
-        self._state = before.model_copy(update=news)
-        self._seconds_before, self._began = before.seconds, time.monotonic()
+        self._seconds_before, self._began = before.seconds or running_seconds(folder.records()), time.monotonic()
         self._noted = 0.0
+        self._ledger = Ledger(folder, plan, self.seconds, self._say, mend)
+        if change:
+            self._ledger.trials = change_plan(folder, change).trials
         self._plan_time = folder.plan_file.stat().st_mtime_ns
+        self._state = before.model_copy(update={**news, "study": folder.identity()})
+        for path in (folder.state_file, folder.log_file):
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                note(f"{path}: no file; moved to {set_aside(path)}")
         folder.write_state(self._state)
         _log_to(folder.log_file)
-        self._ledger = Ledger(folder, plan, self.seconds, self._say)
+        self._say_notes()
         self._tracker = Tracker(Sender(folder, plan.tracking), self._say) if plan.tracking.enabled else None
 
     def seconds(self) -> float:
@@ -97,10 +122,12 @@ class Session:
         try:
             yield
         except BaseException as error:
+            if self._gone():
+                raise self._gone_error() from error
             if self._state.state == "running":
                 self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
                 self._state.reason = "interrupted" if isinstance(error, KeyboardInterrupt) else told(error)
-            with contextlib.suppress(OSError):  # the disk may be what failed; the first error is the one to tell
+            with contextlib.suppress(OSError, UserError):  # the disk may be what failed; the first error is the one to tell
                 self._note()
                 self._ledger.outbox.append({"kind": "end", "time": time.time(), "state": self._state.state, "metrics": {}})
             if self._tracker and self._tracker.is_alive():
@@ -239,6 +266,10 @@ class Session:
         self._ledger.tally.best = next(iter(ranked(folder.records(), plan.objective)), None)
         return ""
 
+    def _say_notes(self) -> None:
+        for line in taken():
+            self._say(f"warning: {line}")
+
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -246,16 +277,34 @@ class Session:
         if time.monotonic() - self._noted > NOTE_EVERY:
             self._note()
 
+    def _gone(self) -> bool:
+        """Whether somebody has deleted or moved the run's directory."""
+        return is_gone(self._folder)
+
+    def _gone_error(self) -> RunError:
+        if self._tracker:
+            self._tracker.close(0.0)
+        return RunError(f"{self._folder.path} is gone: it was deleted or moved while the search ran, which ends here")
+
     def _take_news(self) -> None:
         """Do what other terminals asked: more trials (in the plan), configurations to try, the time limit."""
+        if self._gone():
+            raise self._gone_error()
+        if not self._folder.plan_file.exists():
+            plan = self._plan.model_copy(update={"trials": self._ledger.trials})
+            write_whole(self._folder.plan_file, plan.to_yaml(), within=self._folder.path)
+            self._say(f"warning: {self._folder.plan_file} was gone, and is written again")
         changed = self._folder.plan_file.stat().st_mtime_ns
         if changed != self._plan_time:
             self._plan_time, self._ledger.trials = changed, read_plan(self._folder.plan_file).trials
         self._ledger.take_requests()
         self._ledger.look()
+        self._say_notes()
 
     def _note(self) -> None:
         """Say how things stand, in one file that ``status`` reads."""
+        if self._gone():
+            raise self._gone_error()
         self._noted = time.monotonic()
         state, tally = self._state, self._ledger.tally
         state.seconds, state.trials, state.infeasible = self.seconds(), self._ledger.states(), tally.infeasible

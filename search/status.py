@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.leaderboard import ranked
+from analysis.notes import note
 from analysis.records import STATES, DriverState, TrialRecord
-from analysis.run_directory import RunDirectory
+from analysis.run_directory import RunDirectory, RunError
 from search import requests
 from search.outbox import Outbox
 from search.plan import Plan, read_plan
@@ -26,13 +27,13 @@ def read_status(run: RunDirectory) -> dict[str, Any]:
 
     ``state`` is running, finished, stopped or failed, or ``interrupted`` where a driver
     died without a word. A driver notes how things stand while it runs, so that asking is
-    quick however many trials there are; after one died, what ended since its last note is added.
+    quick however many trials there are; where none runs, the trials' records are counted.
     WAITING counts what was asked from another terminal and not taken up yet, too.
     """
     plan, state, alive = read_plan(run.plan_file), run.state(), run.alive()
     died = state.state == "running" and not alive
     counts, best, infeasible = state.trials, state.best, state.infeasible
-    if died or not counts:
+    if not alive or not counts:
         counts, best, infeasible = _since(run, state, plan) or _count(run, plan.storage, plan.objective)
     waiting = counts.get("WAITING", 0) + sum(1 for _ in requests.pending(run))
     return {
@@ -49,43 +50,48 @@ def read_status(run: RunDirectory) -> dict[str, Any]:
     }
 
 
-def _since(run: RunDirectory, state: DriverState, plan: Plan) -> Standing | None:
-    """How things stand, from the driver's last note and the trials that ended after it; None if that cannot be told.
-
-    A record is written before its trial is counted, so the records that the note does not count are the last ones.
-    """
-    noted = sum(state.trials.get(name, 0) for name in ENDED)
-    ended = sorted(run.ended())
-    if plan.storage or not state.trials or len(ended) < noted:
-        return None
-    counts, infeasible = dict(state.trials), state.infeasible
-    records = [run.record(space, number) for _, space, number in ended[noted:]]
-    if state.best:
-        space, _, number = state.best["trial"].rpartition("/")
-        records.append(run.record(space, int(number)))
-    there = [record for record in records if record is not None]
-    for record in there[: len(ended) - noted]:
+def _ended(run: RunDirectory, objective: str) -> Standing:
+    """Finished trials by state, the best of them, and how many are infeasible: what their records say, and nothing else."""
+    records = run.records()
+    counts = dict.fromkeys(ENDED, 0)
+    for record in records:
         counts[record.state] += 1
-        infeasible += record.infeasible
-    counts["RUNNING"] = max(0, _created(run) - len(ended) - counts.get("WAITING", 0))
-    return counts, best_of(next(iter(ranked(there, plan.objective)), None)), infeasible
+    return counts, best_of(next(iter(ranked(records, objective)), None)), sum(record.infeasible for record in records)
+
+
+def _count(run: RunDirectory, storage: str, objective: str) -> Standing:
+    """How things stand, from the records of what has ended and the study of what has not, however many there are."""
+    from search.storage import read_trials
+
+    counts, best, infeasible = _ended(run, objective)
+    try:
+        states = [trial.state.name for trials in read_trials(run, storage).values() for trial in trials]
+    except RunError as error:
+        note(str(error))
+        states = ["RUNNING"] * len(run.trial_files.all())
+    return {**counts, **_others(states.count("WAITING"), len(states), sum(counts.values()))}, best, infeasible
+
+
+def _since(run: RunDirectory, state: DriverState, plan: Plan) -> Standing | None:
+    """The same without reading the study, from the driver's last note; None if that cannot be told."""
+    if plan.storage or not state.trials:
+        return None
+    counts, best, infeasible = _ended(run, plan.objective)
+    ended = sum(counts.values())
+    there = max(_created(run), ended)
+    if there < sum(state.trials.get(name, 0) for name in ENDED):
+        return None
+    return {**counts, **_others(state.trials.get("WAITING", 0), there, ended)}, best, infeasible
+
+
+def _others(waiting: int, there: int, ended: int) -> dict[str, int]:
+    """Trials that have not ended, of all that there are."""
+    return {"RUNNING": max(0, there - ended - waiting), "WAITING": waiting}
 
 
 def _created(run: RunDirectory) -> int:
     """How many trials the studies in the journal have, however they stand: counted, not read."""
     try:
         return run.journal.read_bytes().count(b'"op_code":4,')  # within a string of JSON its quotes would be escaped
-    except FileNotFoundError:
+    except OSError:
         return 0
-
-
-def _count(run: RunDirectory, storage: str, objective: str) -> Standing:
-    """The same from study and records, however many there are."""
-    from search.storage import read_trials
-
-    counts = dict.fromkeys(STATES, 0)
-    for trials in read_trials(run, storage).values():
-        for trial in trials:
-            counts[trial.state.name] += 1
-    records = run.records()
-    return counts, best_of(next(iter(ranked(records, objective)), None)), sum(record.infeasible for record in records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from optuna.trial import FrozenTrial
 
 from analysis.run_directory import RunDirectory, RunError
 from search.journal import Journal
-from spaces.errors import on_one_line
+from search.plan import Plan
+from spaces.errors import UserError, on_one_line
 from trainables.files import cut_half_line
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -36,8 +38,11 @@ def open_storage(run: RunDirectory, url: str, say: Callable[[str], None] = lambd
     return _database(url, say, PATIENCE) if url else open_journal(run.journal)
 
 
-def open_journal(journal: Path) -> JournalStorage:
+def open_journal(journal: Path, forced: bool = True) -> JournalStorage:
     """The storage in ``journal``.
+
+    Args:
+        forced: on the disk when a trial begins and ends.
 
     A driver killed while it wrote leaves half a line or a lock: both are removed, since
     what was not written whole was not said.
@@ -46,7 +51,7 @@ def open_journal(journal: Path) -> JournalStorage:
     for lock in journal.parent.glob(f"{journal.name}.lock*"):
         lock.unlink(missing_ok=True)
     cut_half_line(journal)
-    return JournalStorage(Journal(str(journal.absolute())))
+    return JournalStorage(Journal(str(journal.absolute()), forced))
 
 
 def _database(url: str, say: Callable[[str], None], patience: float) -> RDBStorage:
@@ -63,23 +68,57 @@ def _database(url: str, say: Callable[[str], None], patience: float) -> RDBStora
 
 def study_name(run: RunDirectory, url: str, space: str) -> str:
     """The name of a space's study: the space in the run's own journal; run and space in a database that others use too."""
-    return f"visiontune/{run.name}-{run.state().id}/{space}" if url else space
+    return f"visiontune/{run.identity()}/{space}" if url else space
+
+
+def trials_in(storage: BaseStorage, run: RunDirectory, url: str) -> dict[str, list[FrozenTrial]]:
+    """Every trial of a run by space, as Optuna has them."""
+    prefix = study_name(run, url, "")
+    return {
+        study.study_name.removeprefix(prefix): storage.get_all_trials(study._study_id, deepcopy=False)
+        for study in storage.get_all_studies()
+        if study.study_name.startswith(prefix)
+    }
+
+
+def directions_of(storage: BaseStorage, run: RunDirectory, plan: Plan, space: str) -> list[str]:
+    """Which way a space's study takes its objectives to be better: ``maximize`` or ``minimize``."""
+    study = storage.get_study_id_from_name(study_name(run, plan.storage, space))
+    return [direction.name.lower() for direction in storage.get_study_directions(study)]
 
 
 def read_trials(run: RunDirectory, url: str = "") -> dict[str, list[FrozenTrial]]:
-    """Every trial by space, as Optuna has them; for reading beside a driver that writes."""
+    """Every trial by space, as Optuna has them; for reading beside a driver that writes.
+
+    Raises:
+        RunError: if they cannot be read.
+    """
     if not url and not run.journal.is_file():
         return {}
-    storage = _database(url, _say_on_stderr, READERS_PATIENCE) if url else JournalStorage(JournalFileBackend(str(run.journal.absolute())))
-    prefix = study_name(run, url, "")
     try:
-        return {
-            study.study_name.removeprefix(prefix): storage.get_all_trials(study._study_id, deepcopy=False)
-            for study in storage.get_all_studies()
-            if study.study_name.startswith(prefix)
-        }
+        storage = (
+            _database(url, _say_on_stderr, READERS_PATIENCE) if url else JournalStorage(JournalFileBackend(str(run.journal.absolute())))
+        )
+        try:
+            return trials_in(storage, run, url)
+        finally:
+            close(storage)
+    except UserError:
+        raise
+    except Exception as error:  # what a damaged journal says can make Optuna raise anything
+        where = f"storage {url}" if url else run.journal
+        raise RunError(f"{where}: no readable study ({on_one_line(error)}); visiontune resume builds it again from the trials") from error
+
+
+def runs_in(url: str, name: str, space: str) -> list[str]:
+    """Who the runs are that were begun as ``name`` and have a study of ``space`` in a database."""
+    storage = _database(url, _say_on_stderr, READERS_PATIENCE)
+    try:
+        names = [study.study_name for study in storage.get_all_studies()]
     finally:
         close(storage)
+    found = [one.removeprefix("visiontune/").removesuffix(f"/{space}") for one in names if one.endswith(f"/{space}")]
+    return [one for one in found if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{8,32}}", one)]
 
 
 def _say_on_stderr(line: str) -> None:

@@ -7,7 +7,6 @@ Only the driver writes a study; anything may read it, plain Optuna included.
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
     check_distribution_compatibility,
+    distribution_to_json,
 )
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -28,6 +28,7 @@ from analysis.metrics import METRICS
 from analysis.records import TrialRecord
 from search.plan import Plan, PlanError
 from search.pruners import make_pruner
+from search.requests import Request
 from search.samplers import EXHAUSTIVE, make_sampler
 from spaces.domain import Choice, Domain, Integer, Space, Value
 
@@ -37,6 +38,16 @@ CONFIG = "visiontune:config"
 RETRY_OF = "visiontune:retry_of"
 ATTEMPT = "visiontune:attempt"
 REQUEST = "visiontune:request"
+
+
+def open_study(storage: BaseStorage, name: str, plan: Plan) -> optuna.Study:
+    """The study called ``name``; made there if it is not."""
+    directions = [METRICS[objective].direction for objective in plan.objectives]
+    study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(plan.objectives))
+    return study
 
 
 class SpaceStudy:
@@ -52,11 +63,7 @@ class SpaceStudy:
     def __init__(self, storage: BaseStorage, name: str, space: Space, plan: Plan) -> None:
         self.space = space
         self._objectives = plan.objectives
-        directions = [METRICS[objective].direction for objective in plan.objectives]
-        self._study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.set_metric_names(list(plan.objectives))
+        self._study = open_study(storage, name, plan)
         trials = self.trials()
         check_choices(space, trials)
         self._study.sampler = make_sampler(plan.sampler, plan.sampler_options, plan.seed + len(trials))
@@ -64,10 +71,8 @@ class SpaceStudy:
         self._prunes = plan.pruner != "none"
         self._live: dict[int, Trial] = {}
         self.waiting = sum(trial.state == TrialState.WAITING for trial in trials)
-        self._grid = space.grid() if plan.sampler == "grid" else None
-        if self._grid is not None:
-            self._next_index = 1 + max((t.user_attrs.get(GRID_INDEX, -1) for t in trials), default=-1)
-            self._grid = itertools.islice(self._grid, self._next_index, None)
+        self._grid = enumerate(space.grid()) if plan.sampler == "grid" else None
+        self._tried = {trial.user_attrs[GRID_INDEX] for trial in trials if GRID_INDEX in trial.user_attrs}
         self._left = math.inf
         if plan.sampler in EXHAUSTIVE and self._grid is None:
             self._left = sum(1 for _ in space.grid()) - sum(RETRY_OF not in trial.user_attrs for trial in trials)
@@ -82,11 +87,11 @@ class SpaceStudy:
         if self.waiting:
             self.waiting -= 1  # Optuna hands out waiting trials first
         elif self._grid is not None:
-            point = next(self._grid, None)
+            index, point = next(((index, point) for index, point in self._grid if index not in self._tried), (-1, None))
             if point is None:
                 return None
-            self._study.enqueue_trial(point, user_attrs={GRID_INDEX: self._next_index})
-            self._next_index += 1
+            self._study.enqueue_trial(point, user_attrs={GRID_INDEX: index})
+            self._tried.add(index)
         elif self._left <= 0:
             return None
         else:
@@ -96,7 +101,8 @@ class SpaceStudy:
     def coming(self) -> Iterator[dict[str, Value]]:
         """The complete configs that will be proposed, as far as that is known: those of a grid."""
         if self._grid is not None:
-            yield from (self.space.check(point) for point in itertools.islice(self.space.grid(), self._next_index, None))
+            tried = set(self._tried)
+            yield from (self.space.check(point) for index, point in enumerate(self.space.grid()) if index not in tried)
 
     def enqueue(self, params: Mapping[str, Value], attributes: Mapping[str, Any]) -> None:
         """Try these parameters next; what they leave open is drawn."""
@@ -108,6 +114,18 @@ class SpaceStudy:
         frozen = self.trials()[number]
         attempt = frozen.user_attrs.get(ATTEMPT, 0) + 1
         self.enqueue(frozen.params, {RETRY_OF: number, ATTEMPT: attempt, **attributes})
+
+    def objection(self, request: Request) -> str:
+        """Why what another terminal asked for cannot be tried; empty if it can."""
+        if request.kind == "retry":
+            ended = [trial.number for trial in self.trials() if trial.state.is_finished()]
+            return "" if request.number in ended else f"there is no finished trial {self.space.name}/{request.number}"
+        known = {parameter.name: parameter for parameter in self.space.parameters}
+        for name, value in request.params.items():
+            if name not in known or value not in known[name].domain:
+                allowed = known[name].domain if name in known else f"one of the parameters {', '.join(known)}"
+                return f"{self.space.name}.{name} must be {allowed}, but it asks for {value!r}"[:300]
+        return ""
 
     def retry_failed(self, record: TrialRecord, retries: int) -> None:
         """Try a failed trial again, unless it has been tried ``retries`` times over."""
@@ -127,6 +145,13 @@ class SpaceStudy:
     def continue_trial(self, number: int) -> tuple[int, dict[str, Value]]:
         """The same trial again: its number, and its config with what was not yet drawn."""
         return self._begin(Trial(self._study, self.trials()[number]._trial_id))
+
+    def begun(self, number: int) -> dict[str, Any]:
+        """What the study knows of a trial that has begun, as its folder keeps it: parameters with their domains, attributes."""
+        trial = self._live[number]
+        attributes = {name: value for name, value in trial.user_attrs.items() if name != CONFIG}
+        domains = {name: distribution_to_json(domain) for name, domain in trial.distributions.items()}
+        return {"params": dict(trial.params), "domains": domains, "attributes": attributes}
 
     def _begin(self, trial: Trial) -> tuple[int, dict[str, Value]]:
         with warnings.catch_warnings():
@@ -186,7 +211,7 @@ def check_choices(space: Space, trials: Iterable[FrozenTrial]) -> None:
         for name, distribution in trial.distributions.items():
             began.setdefault(name, distribution)
     for parameter in space.parameters:
-        before, now = began.get(parameter.name), _distribution(parameter.domain)
+        before, now = began.get(parameter.name), distribution_of(parameter.domain)
         if before is None:
             continue
         try:
@@ -199,7 +224,8 @@ def check_choices(space: Space, trials: Iterable[FrozenTrial]) -> None:
             ) from None
 
 
-def _distribution(domain: Domain) -> BaseDistribution:
+def distribution_of(domain: Domain) -> BaseDistribution:
+    """A domain as Optuna keeps it with a parameter; what ``_suggest`` leaves in a trial."""
     if isinstance(domain, Choice):
         return CategoricalDistribution(domain.options)
     if isinstance(domain, Integer):

@@ -27,6 +27,7 @@ def run_fact(run: RunDirectory, plan: Plan, fingerprint: str, gpus: float) -> Fa
         params |= {"classes": len(data.classes), **{f"images_{split}": size for split, size in data.sizes.items()}}
     return {
         "kind": "run",
+        "study": run.identity(),
         "time": time.time(),
         "note": f"visiontune search of {', '.join(plan.spaces)} on {plan.dataset}",
         "params": params,

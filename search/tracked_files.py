@@ -9,6 +9,7 @@ from typing import Any
 from analysis.records import TrialRecord
 from analysis.run_directory import RunDirectory
 from search.plan import Plan
+from spaces.errors import UserError
 from trainables.files import read_json
 
 Files = dict[str, Path | bytes]
@@ -26,8 +27,12 @@ def trial_files(run: RunDirectory, space: str, number: int) -> Files:
 
 def leaderboard(run: RunDirectory) -> list[dict[str, Any]]:
     """The leaderboard as the report last wrote it, best first; empty where there is none."""
-    path = run.report / "leaderboard.json"
-    return list(read_json(path)) if path.is_file() else []
+    try:
+        found = read_json(run.report / "leaderboard.json")
+    except (OSError, ValueError, RecursionError):
+        return []
+    wanted = {"space", "number", "trial", "config", "passes"}
+    return [row for row in found if isinstance(row, dict) and wanted <= row.keys()] if isinstance(found, list) else []
 
 
 def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -45,7 +50,7 @@ def best_files(run: RunDirectory, plan: Plan, rows: Sequence[Mapping[str, Any]])
     firsts = {row["space"]: row["trial"] for row in reversed(rows)}
     for rank, row in enumerate(rows):
         first = firsts[row["space"]] == row["trial"]
-        record = run.record(row["space"], row["number"]) if first or rank < BEST else None
+        record = _record(run, row) if first or rank < BEST else None
         if record is None:
             continue
         files = _pictures(run, plan, record)
@@ -54,6 +59,13 @@ def best_files(run: RunDirectory, plan: Plan, rows: Sequence[Mapping[str, Any]])
             files |= {f"weights/{path.name}": path for path in sorted(weights.glob("*.safetensors"))}
         if files:
             yield record.key, files
+
+
+def _record(run: RunDirectory, row: Mapping[str, Any]) -> TrialRecord | None:
+    try:
+        return run.record(row["space"], row["number"])
+    except UserError:
+        return None  # whoever ranks the trials says so
 
 
 def _pictures(run: RunDirectory, plan: Plan, record: TrialRecord) -> Files:

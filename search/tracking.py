@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from analysis.metrics import metrics_of
-from analysis.run_directory import RunDirectory
+from analysis.run_directory import RunDirectory, RunError
 from search.addresses import Tracking
 from search.live_steps import LiveSteps
 from search.mlflow_runs import MlflowRuns, Sent, Series, milliseconds
 from search.outbox import Fact, Outbox
 from search.plan import read_plan
 from search.tracked_files import TABLE_ROWS, best_files, leaderboard, table_rows, trial_files
+from spaces.errors import UserError
 
 logger = logging.getLogger("visiontune.tracking")
 
@@ -53,7 +54,11 @@ class Sender:
         self._run = run
         self._tracking = tracking
         self._outbox = Outbox(run.outbox)
-        self._study = f"{run.name}-{run.state().id}"
+        self._study = run.identity()
+        if not self._study:
+            raise RunError(
+                f"{run.path / 'run.json'}: missing, and nothing else says who this run is; visiontune resume {run.name} settles it"
+            )
         self._runs: MlflowRuns | None = None
         self._failed = False
         self._live = LiveSteps(run)
@@ -193,7 +198,16 @@ class Sender:
         with ThreadPool(min(THREADS, len(once))) as pool:  # its threads are daemons: an end of the driver waits for none
             pool.map(lambda fact: self._send_trial(runs, parent, fact), once, chunksize=1)
 
+    def _as_recorded(self, fact: Fact) -> Fact:
+        """A trial as its record says it ended; as it was noted, where there is no record."""
+        try:
+            record = self._run.record(fact["space"], fact["number"])
+        except UserError:
+            return fact  # it is run again
+        return {**fact, **record.model_dump(mode="json")} if record else fact
+
     def _send_trial(self, runs: MlflowRuns, parent: Sent, fact: Fact) -> None:
+        fact = self._as_recorded(fact)
         run = self._child(runs, parent, fact)
         if files := trial_files(self._run, fact["space"], fact["number"]):
             runs.attach(run, files)

@@ -23,7 +23,7 @@ class Training(BaseModel):
         start_from: an exported bundle whose network every trial starts from, instead of random weights.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
     image_size: Annotated[int, Field(ge=MIN_SIZE, le=MAX_SIZE)] = MIN_SIZE

@@ -26,9 +26,11 @@ IMPORTERS = {
         "trainables/cnn/run.py",
     },
     "optuna": {
+        "search/folders.py",
         "search/importance.py",
         "search/journal.py",
         "search/pruners.py",
+        "search/rebuild.py",
         "search/samplers.py",
         "search/storage.py",
         "search/study.py",

@@ -156,4 +156,4 @@ def test_the_study_of_a_run_is_found_in_the_database_by_its_name(tmp_path: Path)
     url = f"sqlite:///{tmp_path / 'studies.db'}"
     output("run", "--space", "toy", "--trials", 2, "--storage", url, "--name", "named", "--runs-dir", tmp_path, "--no-tracking")
     (name,) = optuna.get_all_study_names(url)
-    assert name == f"visiontune/named-{RunDirectory(tmp_path / 'named').state().id}/toy"
+    assert name == f"visiontune/{RunDirectory(tmp_path / 'named').identity()}/toy"

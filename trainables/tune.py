@@ -140,11 +140,11 @@ class SearchTrial(tune.Trainable):
         return {}
 
     def step(self) -> dict[str, Any]:
-        started = time.time()
+        started, began = time.time(), time.monotonic()  # a clock may be set back meanwhile
         run = self._run
         result = {} if run is None else self._guarded(run.step)
         result = self._failure or result
-        common = {"started": started, "seconds": time.time() - started, "node": _node(self._trial), "log": self._log.getvalue()}
+        common = {"started": started, "seconds": time.monotonic() - began, "node": _node(self._trial), "log": self._log.getvalue()}
         self._log.seek(0)
         self._log.truncate()
         if self._run is not None and (self._failure or result["done"]):

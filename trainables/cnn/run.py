@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import logging
 import math
 import os
@@ -20,7 +21,7 @@ from trainables.cnn.data import CnnData
 from trainables.cnn.images import How, data_stages
 from trainables.cnn.training import CnnRun, TrainingError
 from trainables.knn.pipeline import DataSource
-from trainables.remote import join_place
+from trainables.remote import join_place, read_file
 from trainables.stage_registry import NAMESPACE, fetch
 
 logger = logging.getLogger("visiontune.trial")
@@ -75,6 +76,8 @@ class CnnTrial:
         result: dict[str, Any] = {**metrics, "step": run.epoch - 1, "model_mb": self._model_mb, "done": run.done}
         if run.done:  # before anybody is told: a trial that is COMPLETE has its weights
             weights.write(join_place(self._folder, LAST), run.judged.state_dict(), run.use)
+            places = {name: join_place(self._folder, name) for name in (LAST, BEST)}
+            result["digests"] = {f"weights/{name}": hashlib.sha256(read_file(place)).hexdigest() for name, place in places.items()}
             result["predictions"] = run.predictions().astype(np.uint16)
         return result
 

@@ -1,0 +1,17 @@
+"""What a command has to say beside its result: files that could not be used, a line each, once."""
+
+from __future__ import annotations
+
+_notes: dict[str, None] = {}
+
+
+def note(line: str) -> None:
+    """Keep a line for the end of the command, or for the driver to say; what was said already is not said again."""
+    _notes.setdefault(" ".join(line.split()))
+
+
+def taken() -> list[str]:
+    """What was noted since this was last asked."""
+    lines = list(_notes)
+    _notes.clear()
+    return lines
