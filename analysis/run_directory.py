@@ -168,7 +168,7 @@ class RunDirectory:
         return DriverState(state="stopped", reason="the driver's note is missing; visiontune resume goes on")
 
     def write_state(self, state: DriverState) -> None:
-        write_whole(self.state_file, sealed(state.model_dump(mode="json")), within=self.path)
+        write_whole(self.state_file, sealed(state.model_dump(mode="json")))
 
     def lock(self) -> int | None:
         """Take the driver's lock: a file descriptor to keep open, or None if a live driver has it, here or on another machine.

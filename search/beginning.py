@@ -17,7 +17,7 @@ from analysis.working_copy import copy_of, shown
 from search.identity import make_identity
 from search.networks import keep_start
 from search.plan import Plan, PlanError
-from trainables.files import hold, left_behind, remove, set_aside, temporary_name, write_whole
+from trainables.files import force_names, hold, left_behind, remove, set_aside, temporary_name, write_whole
 
 OF_A_START = {"data.json", "val_labels.npy", "state.json", "start", "lock"}
 """All that a version before 0.2, killed before it wrote the plan, left of a run."""
@@ -90,6 +90,7 @@ def create(folder: RunDirectory, plan: Plan, facts: DataFacts, labels: npt.NDArr
         except OSError:
             os.close(lock)
             raise PlanError(f"there is a run {plan.name!r} by now; resume it, or choose another --name") from None
+        force_names(folder.path.parent)
     finally:
         os.close(marked)
         shutil.rmtree(made.path, ignore_errors=True)

@@ -224,6 +224,7 @@ def test_the_best_are_those_that_are_run_again(tmp_path: Path, objective: str) -
 def test_checkpoints_are_kept_of_the_best(tmp_path: Path, objective: str) -> None:
     """Networks are exported from them."""
     folder = RunDirectory(tmp_path / "run")
+    folder.path.mkdir()
     for number, goodness in enumerate(GOODNESS):
         folder.write_record(record(number, objective, goodness), "", None, None)
         write_state(folder.path / "tune" / f"toy-{number:05d}.session-1" / "checkpoint_000000", 1, {})

@@ -13,11 +13,11 @@ from file_order import Deed, FileOrder
 from analysis.records import DataFacts, DriverState
 from analysis.run_directory import RunDirectory
 from search import requests
+from search.beginning import create
 from search.ledger import Ledger
 from search.plan import make_plan
 from search.replicas import Replicas
 from search.replicate import Replicate
-from search.runner import _create
 from search.storage import read_trials
 from trainables.checkpoint import latest, read_state, steps_done, write_state
 from trainables.files import append_lines, write_whole
@@ -129,7 +129,7 @@ def test_a_record_comes_after_all_that_it_stands_for(tmp_path: Path, order: File
     trial = "run/trials/tiny-image/00000"
     assert order.files() == [f"{trial}/{name}" for name in (*files, "result.json")] + ["run/study.journal", "run/outbox/facts.jsonl"]
     assert all(order.whole(f"{trial}/{name}") for name in (*files, "result.json"))
-    assert {path.name for path in folder.trial("tiny-image", 0).iterdir()} == {*files, "result.json"}
+    assert {path.name for path in folder.trial("tiny-image", 0).iterdir()} == {*files, "result.json", "trial.json"}
 
 
 def test_a_trial_is_in_the_study_before_anybody_may_run_it(tmp_path: Path, order: FileOrder) -> None:
@@ -137,12 +137,12 @@ def test_a_trial_is_in_the_study_before_anybody_may_run_it(tmp_path: Path, order
     _, ledger = ledger_of(tmp_path)
     order.deeds.clear()
     assert ledger.propose() is not None
-    assert order.files() == ["run/study.journal"]
-    assert Deed("force", "run/study.journal") in [Deed(deed.what, deed.file) for deed in order.deeds]
-    assert {deed.what for deed in order.deeds} == {"append", "force"}
+    assert order.files() == ["run/study.journal", "run/trials/toy/00000/trial.json"]
+    of_study = [deed.what for deed in order.deeds if deed.file == "run/study.journal"]
+    assert set(of_study) == {"append", "force"}
 
 
-def test_the_plan_of_a_new_run_comes_last(tmp_path: Path, order: FileOrder) -> None:
+def test_a_new_run_gets_its_name_when_all_of_it_is_there(tmp_path: Path, order: FileOrder) -> None:
     """A folder with a plan is a run: whoever finds one must find all of it."""
     start = tmp_path / "bundle"
     start.mkdir()
@@ -151,12 +151,16 @@ def test_the_plan_of_a_new_run_comes_last(tmp_path: Path, order: FileOrder) -> N
     plan = make_plan({"spaces": "cnn", "dataset": "digits", "name": "new", "training": {"start_from": str(start)}})
     facts = DataFacts(spec="digits", classes=("a", "b"), sizes={"train": 2}, fingerprint="f")
     order.deeds.clear()
-    lock = _create(RunDirectory(tmp_path / "new"), plan, facts, np.array([0, 1]))
+    lock = create(RunDirectory(tmp_path / "new"), plan, facts, np.array([0, 1]))
     os.close(lock)
-    first, last = {"data.json", "val_labels.npy", "state.json", "start/bundle.json", "start/model.safetensors"}, "plan.yaml"
-    files = [name.removeprefix("new/") for name in order.files() if name != "new/lock"]
+    first, last = {"run.json", "data.json", "val_labels.npy", "state.json", "start/bundle.json", "start/model.safetensors"}, "plan.yaml"
+    named = order.deeds.index(Deed("name", "new/"))
+    made = [deed.file for deed in order.deeds[:named] if deed.what == "name"]
+    files = [file.partition("/")[2] for file in made]
     assert (set(files[:-1]), files[-1]) == (first, last)
-    assert all(order.whole(f"new/{name}") for name in (*first, last))
+    assert {file.partition("/")[0] for file in made} == {made[0].partition("/")[0]} != {"new"}
+    assert {deed.what for deed in order.deeds[named + 1 :]} <= {"force"}, "nothing is added to it under its name"
+    assert Deed("force", "./") in order.deeds[named:]
 
 
 def test_a_request_goes_when_the_study_has_it(tmp_path: Path, order: FileOrder) -> None:

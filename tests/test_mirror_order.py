@@ -70,14 +70,14 @@ def test_the_uri_gets_records_then_the_study_then_the_outbox_then_the_state(
     size = (folder.outbox / "facts.jsonl").stat().st_size
     mirror.send()
     assert done[0] == "driver.json", "nobody else may begin meanwhile"
-    assert set(done[1:-4]) == {"plan.yaml", "log.txt", "steps.jsonl", "result.json"}
+    assert set(done[1:-4]) == {"run.json", "plan.yaml", "trial.json", "log.txt", "steps.jsonl", "result.json"}
     assert done[-4:] == ["study.journal", "facts.jsonl", f"MLflow may know {size}", "state.json"]
     done.clear()
     one_more(ledger)
     (folder.trial("toy", 0) / "log.txt").unlink()
     mirror.send()
     size = (folder.outbox / "facts.jsonl").stat().st_size
-    assert set(done[:-4]) == {"log.txt", "steps.jsonl", "result.json"}
+    assert set(done[:-4]) == {"trial.json", "log.txt", "steps.jsonl", "result.json"}
     assert done[-4:] == ["study.journal", "facts.jsonl", f"MLflow may know {size}", "-trials/toy/00000/log.txt"]
     done.clear()
     mirror.send()

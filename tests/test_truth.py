@@ -236,7 +236,6 @@ def test_what_a_deleted_run_is_written_into_does_not_come_back(tmp_path: Path) -
     assert proposal is not None
     shutil.rmtree(folder.path)
     for write in (
-        lambda: folder.write_state(DriverState()),
         lambda: ledger.end(proposal.key, {"failure": "too late"}),
         lambda: ledger.outbox.append({"kind": "end"}),
         lambda: folder.append_step("toy", 0, {"step": 0}),
