@@ -133,9 +133,9 @@ def check_writable(runs_dir: Path) -> None:
 
 def clear_ghost(folder: RunDirectory) -> None:
     """Remove the folder of a run that was deleted while its search ran, if Ray made it again to write its own files there."""
-    if folder.path.is_dir() and is_gone(folder) and {path.name for path in folder.path.iterdir()} <= GHOST:
-        if not any(folder.path.glob("trials/*/*/result.json")):
-            shutil.rmtree(folder.path, ignore_errors=True)
+    there = {path.name for path in folder.path.iterdir()} if folder.path.is_dir() and is_gone(folder) else set()
+    if there and there <= GHOST and not any(folder.path.glob("trials/*/*/result.json")):
+        shutil.rmtree(folder.path, ignore_errors=True)
 
 
 def is_gone(folder: RunDirectory) -> bool:
