@@ -323,8 +323,6 @@ class Session:
         ledger.outbox.append({"kind": "report", "files": files})
         best = {f"best_{name}": value for name, value in (tally.best.metrics if tally.best else {}).items()}
         ledger.outbox.append({"kind": "end", "time": time.time(), "state": state.state, "metrics": {**best, "seconds": state.seconds}})
-        if self._gone():
-            raise self._gone_error()
         self._keep()
         logger.info("the outbox took %.3f s of %.1f s", ledger.outbox.seconds, time.monotonic() - self._began)
         if self._tracker:

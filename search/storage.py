@@ -96,9 +96,7 @@ def read_trials(run: RunDirectory, url: str = "") -> dict[str, list[FrozenTrial]
     if not url and not run.journal.is_file():
         return {}
     try:
-        storage = (
-            _database(url, _say_on_stderr, READERS_PATIENCE) if url else JournalStorage(JournalFileBackend(str(run.journal.absolute())))
-        )
+        storage = _to_read(url) if url else JournalStorage(JournalFileBackend(str(run.journal.absolute())))
         try:
             return trials_in(storage, run, url)
         finally:
@@ -112,7 +110,7 @@ def read_trials(run: RunDirectory, url: str = "") -> dict[str, list[FrozenTrial]
 
 def runs_in(url: str, name: str, space: str) -> list[str]:
     """Who the runs are that were begun as ``name`` and have a study of ``space`` in a database."""
-    storage = _database(url, _say_on_stderr, READERS_PATIENCE)
+    storage = _to_read(url)
     try:
         names = [study.study_name for study in storage.get_all_studies()]
     finally:
@@ -121,8 +119,9 @@ def runs_in(url: str, name: str, space: str) -> list[str]:
     return [one for one in found if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{8,32}}", one)]
 
 
-def _say_on_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
+def _to_read(url: str) -> RDBStorage:
+    """A database, for a command that only reads."""
+    return _database(url, lambda line: print(line, file=sys.stderr), READERS_PATIENCE)
 
 
 def close(storage: BaseStorage) -> None:

@@ -142,7 +142,7 @@ def test_a_trial_is_in_the_study_before_anybody_may_run_it(tmp_path: Path, order
     assert set(of_study) == {"append", "force"}
 
 
-def test_a_new_run_gets_its_name_when_all_of_it_is_there(tmp_path: Path, order: FileOrder) -> None:
+def test_the_plan_of_a_new_run_comes_last(tmp_path: Path, order: FileOrder) -> None:
     """A folder with a plan is a run: whoever finds one must find all of it."""
     start = tmp_path / "bundle"
     start.mkdir()
