@@ -55,8 +55,8 @@ HEAD = ("gcs_server", "raylet")
 """Ray's processes without which a search cannot go on."""
 OBJECT_STORE_BYTES = 6 * 1024**3
 """Shared memory for results at most; Ray spills what is more to disk, which costs more than most results did."""
-
-
+WORKERS_PATIENCE = 600.0
+"""Seconds that the first worker has to answer."""
 LATER = ("search.tune_adapters", "sklearn.metrics", "search.reporting")
 """Modules that take long to import and are not needed before Ray has started."""
 
@@ -159,7 +159,7 @@ def _check_code(ray: Any) -> None:
         RayError: if that is not the code of this program.
     """
     try:
-        wrong = difference(ray.get(ray.remote(looker()).options(num_cpus=0).remote()))
+        wrong = difference(ray.get(ray.remote(looker()).options(num_cpus=0).remote(), timeout=WORKERS_PATIENCE))
     except ray.exceptions.RayError as error:
         raise RayError(f"Ray's workers do not run on this machine ({on_one_line(error)})") from error
     if wrong:

@@ -12,16 +12,20 @@ from search.shown_text import Shown
 
 GONE = (errno.EIO, errno.EPIPE)
 """What a write says when nobody reads any more: a closed terminal, a closed pipe."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What it says when progress goes into a file, and its disk is full."""
 
 
 class _Lasting(io.FileIO):
-    """Where output goes; once nobody reads it, nowhere."""
+    """Where output goes; when that is gone, nowhere."""
+
+    dropped: tuple[int, ...] = GONE
 
     def write(self, data: object) -> int:
         try:
             return super().write(data)  # type: ignore[arg-type]
         except OSError as error:
-            if error.errno not in GONE:
+            if error.errno not in self.dropped:
                 raise
             return memoryview(data).nbytes  # type: ignore[arg-type]
 
@@ -37,11 +41,13 @@ def outlive_terminal() -> None:
             setattr(sys, name, _lasting(stream, name == "stderr"))
 
 
-def _lasting(stream: TextIO, at_once: bool) -> TextIO:
+def _lasting(stream: TextIO, told: bool) -> TextIO:
+    """A stream to the same place. What is only told (standard error) may be lost on a full disk too, a result (standard output) may not."""
     try:
         number = stream.fileno()
     except (OSError, ValueError):
         return stream  # somebody collects it in memory
     stream.flush()
     raw = _Lasting(number, "w", closefd=False)
-    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=raw.isatty() or at_once)
+    raw.dropped = GONE + FULL if told else GONE
+    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=raw.isatty() or told)

@@ -8,6 +8,7 @@ import os
 import pty
 import select
 import subprocess
+import sys
 import termios
 import threading
 import time
@@ -150,3 +151,26 @@ def test_ctrl_c_four_times_is_answered_in_words_whenever_it_comes(moment: str | 
     done = visiontune("resume", "one", "--runs-dir", tmp_path)
     assert done.returncode == 0, done.stderr
     assert output("status", "one", "--runs-dir", tmp_path)["trials"]["COMPLETE"] == TRIALS
+
+
+@pytest.mark.parametrize(("stream", "place"), [("stderr", "/dev/full"), ("stdout", "pipe"), ("stderr", "pipe")])
+def test_output_that_nobody_can_take_ends_no_search(stream: str, place: str, tmp_path: Path) -> None:
+    """``run … | head`` closes the pipe, and a log file may fill its disk: neither is worth a search."""
+    code = f"import sys; from search.terminal import outlive_terminal; outlive_terminal(); print('x', file=sys.{stream}, flush=True)"
+    if place == "pipe":
+        read, write = os.pipe()
+        os.close(read)
+    else:
+        write = os.open(place, os.O_WRONLY)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, **{stream: write})  # type: ignore[call-overload]
+    os.close(write)
+    assert done.returncode == 0
+
+
+def test_a_result_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """Whoever asked for JSON in a file must not go on with half of it."""
+    code = "import sys; from search.terminal import outlive_terminal; outlive_terminal(); print('{}', flush=True)"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode != 0
+    assert "No space left" in done.stderr
