@@ -186,10 +186,7 @@ def storage(file: ClusterFile) -> Iterator[str]:
 def _mounted(place: str, commands: Sequence[str]) -> bool:
     """Whether a command makes sure that something is mounted at ``place`` or above it, and fails if not."""
     checked = (match for command in commands for match in MOUNTPOINT.findall(command))
-    points = [_normal(point) for point in checked if point.startswith("/")]
-    return place.startswith("/") and any(point != "/" and posixpath.commonpath([point, _normal(place)]) == point for point in points)
-
-
-def _normal(path: str) -> str:
-    """An absolute path as it is resolved: ``//`` and ``/.`` are ``/``."""
-    return "/" + posixpath.normpath(path).lstrip("/")
+    points = [posixpath.normpath(point) for point in checked if point.startswith("/")]
+    return place.startswith("/") and any(
+        point != "/" and posixpath.commonpath([point, posixpath.normpath(place)]) == point for point in points
+    )
