@@ -20,10 +20,9 @@ def other_checkout(folder: Path) -> Path:
     """Copies of our packages whose accuracy is made up."""
     for layer in LAYERS:
         shutil.copytree(ROOT / layer, folder / layer, ignore=shutil.ignore_patterns("__pycache__"))
-    scores = folder / "trainables" / "scores.py"
-    text = scores.read_text()
-    assert "float(hits.sum() / matrix.sum())" in text
-    scores.write_text(text.replace("float(hits.sum() / matrix.sum())", "0.123"))
+    with open(folder / "trainables" / "scores.py", "a") as file:
+        file.write("\n\ntrue = score\n\n\ndef score(*arguments, **options):\n    import dataclasses\n\n")
+        file.write("    return dataclasses.replace(true(*arguments, **options), accuracy=0.123)\n")
     return folder
 
 

@@ -173,5 +173,7 @@ def _listening(pid: int) -> set[str]:
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
-                found |= {item.laddr.ip for item in process.net_connections("inet") if item.status == psutil.CONN_LISTEN}
+                found |= {
+                    item.laddr.ip.removeprefix("::ffff:") for item in process.net_connections("inet") if item.status == psutil.CONN_LISTEN
+                }
     return found
