@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import fading
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from program import output, visiontune
+from program import output, refusal, visiontune
 
 from analysis.run_directory import RunDirectory
 from search.cluster import local_cluster
@@ -175,3 +176,17 @@ def test_the_epoch_that_is_asked_for_is_exported_and_evaluated(runs: Path, image
     assert files == {name: (kept / f"{name}.safetensors").read_bytes() for name in ("best", "last")}
     default = output("export", "fading", "--no-test", "--out", tmp_path / "default", "--runs-dir", runs)
     assert default["val_accuracy"] == values[-1]
+
+
+def test_a_bundle_of_a_network_that_does_not_give_the_recorded_value_is_not_made(runs: Path, tmp_path: Path) -> None:
+    """On the device that judged it nothing may differ; and an epoch of which nothing is recorded has no figure to hold."""
+    copy = Path(shutil.copytree(runs, tmp_path / "runs"))
+    steps = RunDirectory(copy / "fading").trial("cnn", 0) / "steps.jsonl"
+    rows = [json.loads(line) for line in steps.read_text().splitlines()]
+    rows[-1]["val_accuracy"] += 0.001
+    steps.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "the bundle gives validation accuracy" in refusal("export", "fading", "--out", tmp_path / "a", "--runs-dir", copy)
+    steps.write_text("".join(json.dumps(row) + "\n" for row in rows[-1:]))
+    said = refusal("export", "fading", "--epoch", "best", "--out", tmp_path / "a", "--runs-dir", copy)
+    assert "has no record; use --epoch last" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]

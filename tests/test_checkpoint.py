@@ -11,18 +11,24 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from cnn_run import program_run, small_run
+from cnn_run import digits, program_run, small_run
 from program import PATIENCE, ROOT
 from safetensors.torch import load_file, save_file
 
 from trainables.cnn.checkpoint import CheckpointError
+from trainables.cnn.data import CnnData
 from trainables.cnn.randomness import RandomState
 from trainables.cnn.training import CnnRun
+
+
+def few() -> CnnData:
+    return replace(digits(), train_images=digits().train_images[:64], train_labels=digits().train_labels[:64])
 
 
 def plain(run: CnnRun) -> list[dict[str, float]]:
@@ -137,6 +143,13 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path, how: str, s
     assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_of_a_training_on_fewer_images_is_refused(tmp_path: Path) -> None:
+    """An epoch of it was another epoch."""
+    small_run(2).save(tmp_path)
+    with pytest.raises(CheckpointError, match="train_images is 1149, but must be 64"):
+        small_run(2, data=few()).load(tmp_path)
+
+
 def test_a_checkpoint_of_a_version_that_wrote_no_digest_is_still_read(tmp_path: Path) -> None:
     """Whoever upgrades in the middle of a search goes on with it."""
     run = small_run(2)
@@ -148,6 +161,19 @@ def test_a_checkpoint_of_a_version_that_wrote_no_digest_is_still_read(tmp_path: 
     resumed = small_run(2)
     resumed.load(tmp_path)
     assert resumed.epoch == 1
+
+
+def test_a_run_that_goes_on_has_the_number_format_and_the_judgement_of_the_one_before(tmp_path: Path) -> None:
+    """Whoever measures otherwise on another machine must not change it in the middle; nor may what was judged before the load stay."""
+    run = small_run(2, data=few(), dtype="bfloat16")
+    run.step()
+    run.save(tmp_path)
+    other = small_run(2, data=few(), dtype="float32")
+    other.step()
+    other.load(tmp_path)
+    assert other.dtype is torch.bfloat16
+    assert other.history == run.history
+    assert torch.equal(other._val_scores(), run._val_scores())
 
 
 def test_random_numbers_of_another_kind_of_device_begin_anew_from_seed_and_epoch(tmp_path: Path) -> None:
@@ -167,13 +193,15 @@ def test_random_numbers_of_another_kind_of_device_begin_anew_from_seed_and_epoch
 
 @pytest.mark.parametrize(
     ("epochs", "changes", "said"),
-    [(3, {}, "epochs is 2, but must be 3"), (2, {"seed": 5}, "seed is 1, but must be 5"), (2, {"momentum": 0.5}, "config is")],
+    [
+        (3, {}, "epochs is 2, but must be 3"),
+        (2, {"seed": 5}, "seed is 1, but must be 5"),
+        (2, {"momentum": 0.5}, "config is"),
+    ],
 )
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, epochs: int, changes: dict[str, Any], said: str) -> None:
     """A schedule laid over other epochs, or another seed, is another run."""
-    run = small_run(2)
-    run.step()
-    run.save(tmp_path)
+    small_run(2).save(tmp_path)
     with pytest.raises(CheckpointError, match=said):
         small_run(epochs, **changes).load(tmp_path)
 

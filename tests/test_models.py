@@ -201,6 +201,28 @@ def test_lenet_for_colour_images_is_that_of_the_textbooks() -> None:
     assert sum(p.numel() for p in on_meta("lenet").parameters()) == 456 + 2416 + 48120 + 10164 + 850
 
 
+def test_alexnet_is_torchvision_s_but_for_the_kernels_that_small_images_are_too_small_for() -> None:
+    """Five convolutions of its widths, pooled after the first, the second and the last; dropout before each hidden layer."""
+
+    def outline(net: Any) -> list[tuple[str, int]]:
+        layers = [*net.features, *net.classifier]
+        found = [(type(m).__name__, getattr(m, "out_channels", getattr(m, "out_features", 0))) for m in layers]
+        return [(name, size) for name, size in found if name != "Flatten"]
+
+    with torch.device("meta"):
+        theirs = tv.alexnet(num_classes=10, dropout=0.4)
+    mine = on_meta("alexnet", dropout=0.4, dropout_place="head")
+    assert outline(mine) == outline(theirs)
+    assert {m.p for m in mine.modules() if isinstance(m, nn.Dropout)} == {0.4}
+
+
+@pytest.mark.parametrize("depth", [53, 89, 121, 169])
+def test_a_densenet_s_depth_counts_the_layers_that_learn(depth: int) -> None:
+    """Convolutions and the classifier, as in the paper's own names."""
+    layers = [m for m in on_meta("densenet", densenet_depth=depth).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) == depth
+
+
 @pytest.mark.parametrize(("model", "own"), [("resnet18", "resnet18"), ("densenet", "densenet121")])
 def test_with_the_weights_of_torchvision_s_network_the_scores_are_its_scores(model: str, own: str) -> None:
     """The same parameters can be joined otherwise: a pooling left out, a norm before instead of after."""

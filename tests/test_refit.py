@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import fading
 import numpy as np
@@ -13,13 +14,13 @@ import pytest
 import torch
 
 from analysis.bundle import read_bundle, write_bundle
-from analysis.bundle_facts import write_facts
+from analysis.bundle_facts import BundleError, write_facts
 from analysis.export_cnn import refit_cnn
 from analysis.export_source import Source
 from analysis.records import TrialRecord
 from analysis.run_directory import RunDirectory
 from search.networks import how, keep_start, start_warning, with_start
-from search.plan import make_plan
+from search.plan import PlanError, make_plan
 from spaces import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData
@@ -155,3 +156,31 @@ def test_a_bundle_is_used_with_the_views_that_its_network_was_judged_with(datase
     with torch.no_grad():
         alone = net((pixels - mean) / std).softmax(1).numpy()
     assert np.abs(shares - alone).max() > np.abs(shares - scores.softmax(1).numpy()).max()
+
+
+@pytest.mark.parametrize("changes", [{"classes": ("left", "middle", "right", "top")}, {"size": 48}])
+def test_a_bundle_whose_facts_are_of_another_network_is_refused(
+    dataset: Dataset, source: Source, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """The digest is of the weights alone: classes with other names, or images of another size, would be answered with confidence."""
+    made = refit_cnn(source, RECORD, dataset, 1, lambda *_: None)
+    write_bundle(tmp_path / "bundle", made)
+    facts = read_bundle(tmp_path / "bundle").facts
+    if "size" in changes:
+        changes = {"preprocessing": facts.preprocessing.model_copy(update=changes)}
+    write_facts(tmp_path / "bundle", facts.model_copy(update=changes))
+    with pytest.raises(BundleError, match=r"does not fit bundle.json"):
+        read_bundle(tmp_path / "bundle")
+
+
+def test_a_plan_that_says_otherwise_than_the_network_to_start_from_is_refused(dataset: Dataset, source: Source, tmp_path: Path) -> None:
+    """Its weights fit one architecture and were learned on images of one size."""
+    write_bundle(tmp_path / "bundle", refit_cnn(source, RECORD, dataset, 1, lambda *_: None))
+    start = {"start_from": str(tmp_path / "bundle")}
+    with pytest.raises(PlanError, match=r"training.image_size is 64, but the network to start from sees 32; leave it out"):
+        with_start(make_plan({"spaces": "cnn", "dataset": "digits", "training": {**start, "image_size": 64}}))
+    with pytest.raises(PlanError, match=r"set.width is 0.5, but the network to start from has 0.125; leave it out"):
+        with_start(make_plan({"spaces": "cnn", "dataset": "digits", "training": start, "set": {"width": 0.5}}))
+    with pytest.raises(PlanError, match="is for networks, but the plan searches tiny-image; leave it out"):
+        with_start(make_plan({"spaces": "tiny-image", "dataset": "digits", "training": start}))
+    assert with_start(make_plan({"spaces": "cnn", "dataset": "digits", "training": {**start, "image_size": 32}})).training.image_size == 32

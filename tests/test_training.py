@@ -21,6 +21,7 @@ from trainables.cnn.images import stack
 from trainables.cnn.models import build
 from trainables.cnn.optimizer import make_optimizer
 from trainables.cnn.precision import measured_dtype
+from trainables.cnn.randomness import RandomState
 from trainables.cnn.schedule import fraction
 from trainables.cnn.training import CnnRun, ModelTooLarge, TrainingError, model_size_mb
 from trainables.data import Images, ReadOptions, read_dataset
@@ -94,6 +95,16 @@ def test_a_run_changes_no_random_numbers_but_its_own_and_none_of_another_run() -
         other.step()
     assert torch.equal(torch.rand(4), expected)
     assert same(one, trained(small_run(2)))
+
+
+def test_a_run_s_random_numbers_go_on_where_they_stopped() -> None:
+    """Begun anew each epoch, dropout would leave out the same units for ever, and half of the network would never learn."""
+    own, expected = RandomState(3, torch.device("cpu")), torch.Generator().manual_seed(3)
+    for _ in range(3):
+        with own.use():
+            found = torch.rand(4)
+        torch.rand(2)  # somebody else's
+        assert torch.equal(found, torch.rand(4, generator=expected))
 
 
 @pytest.mark.parametrize(("optimizer", "rate"), [("sgd", "learning_rate"), ("adamw", "adamw_learning_rate")])
