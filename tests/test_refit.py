@@ -37,6 +37,12 @@ FIGURES = {"val_accuracy": 0.7, "balanced_accuracy": 0.6, "macro_f1": 0.5, "val_
 RECORD = TrialRecord(space="cnn", number=2, state="COMPLETE", config=asdict(CONFIG), metrics=FIGURES, started=0.0, seconds=1.0)
 
 
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refit takes every core it may have; here it may have one, as others work beside."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+
+
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
     return read_dataset(fading.write(tmp_path / "images.npz", (40, 30, 20)), ReadOptions(color="rgb", keep_val=True))
