@@ -11,7 +11,7 @@ from analysis.leaderboard import pareto_front, ranked
 from analysis.run_directory import RunDirectory
 from analysis.working_copy import remote_of
 from trainables.checkpoint import latest
-from trainables.remote import Remote
+from trainables.remote import Remote, remove_place
 
 KEPT_CHECKPOINTS = 3
 """Trials whose weights and last checkpoint are kept when the search ends: the best ones."""
@@ -57,6 +57,12 @@ def clear_checkpoints(folder: RunDirectory, objectives: Sequence[str]) -> None:
         for path in (folder.path / "tune" / step for step in steps):
             if path != last:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def drop_checkpoints(folder: RunDirectory, space: str, number: int) -> None:
+    """Delete every checkpoint of a trial, of all sessions."""
+    for place in checkpoints(folder, space, number):
+        remove_place(place)
 
 
 def drop_unknown(folder: RunDirectory, space: str, trials: int) -> None:

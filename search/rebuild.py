@@ -13,7 +13,7 @@ from analysis.notes import note
 from analysis.run_directory import RunDirectory, RunError
 from analysis.working_copy import remote_of
 from search.folders import Shelf, differs, read_shelves, trials_of
-from search.leftovers import drop_unknown
+from search.leftovers import drop_checkpoints, drop_unknown
 from search.plan import Plan
 from search.status import ENDED
 from search.storage import close, directions_of, open_journal, open_storage, study_name, trials_in
@@ -51,10 +51,12 @@ def whole_studies(run: RunDirectory, plan: Plan, shelves: Shelves, say: Callable
     for name, numbers in again.items():
         for number, reason in numbers.items():
             note(f"{reason}; trial {name}/{number} is run again under its number")
-            if run.trial(name, number).is_dir():
-                run.set_trial_aside(name, number)
+            _begin_anew(run, name, number)
             shelves[name].damaged.pop(number, None)
             shelves[name].others.add(number)
+        for number in shelves[name].others - numbers.keys():
+            if not trials[name][number].params:  # nobody knows any more what its steps and checkpoints are of
+                _begin_anew(run, name, number)
     if plan.storage:
         assert storage is not None
         _rewrite(storage, run, plan, trials)
@@ -63,6 +65,13 @@ def whole_studies(run: RunDirectory, plan: Plan, shelves: Shelves, say: Callable
             close(storage)
         storage = _replace_journal(run, plan, trials)
     return storage, shelves
+
+
+def _begin_anew(run: RunDirectory, space: str, number: int) -> None:
+    """Let a trial begin at its first step: what it left is moved aside, and its checkpoints go."""
+    if run.trial(space, number).is_dir():
+        run.set_trial_aside(space, number)
+    drop_checkpoints(run, space, number)
 
 
 def _open(run: RunDirectory, plan: Plan, say: Callable[[str], None]) -> tuple[BaseStorage | None, dict[str, list[FrozenTrial]], str]:

@@ -175,6 +175,23 @@ def test_a_trial_whose_record_is_lost_is_no_finished_trial_for_anybody_and_runs_
     assert again.tally.done == 12
 
 
+def test_steps_and_checkpoints_of_nobody_knows_what_are_not_gone_on_from(tmp_path: Path) -> None:
+    """A trial whose parameters are lost is drawn anew: it must not go on from where another configuration was."""
+    folder = begin(tmp_path, plan())
+    ledger = Ledger(folder, plan())
+    proposal = ledger.propose()
+    assert proposal is not None
+    ledger.report(proposal.key, {"step": 0, "val_accuracy": 0.5, "val_loss": 0.1, "seconds": 1.0})
+    checkpoint = folder.path / "tune" / "toy-00000.session-1" / "checkpoint_000000"
+    checkpoint.mkdir(parents=True)
+    folder.journal.unlink()
+    (folder.trial("toy", 0) / "trial.json").unlink()  # as a version before 0.2 left it
+    again = Ledger(folder, plan()).propose()
+    assert again is not None
+    assert (again.number, folder.steps("toy", 0), checkpoint.exists()) == (0, [], False)
+    assert (folder.path / "set-aside" / "toy-00000" / "steps.jsonl").is_file()
+
+
 def test_a_finished_record_is_never_written_again(tmp_path: Path) -> None:
     """Whoever believes that a trial has not ended is wrong, if its record is there."""
     folder = run_with(tmp_path, {1: [0] * 10})

@@ -39,7 +39,7 @@ def main() -> None:
 
         knn = ("run", "--space", "tiny-image", "--dataset", "digits", "--seed", 3)
         quiet = ("--no-tracking",)
-        visiontune(*knn, "--trials", 6, "--name", "knn", "--set", "size=8", *quiet)
+        visiontune(*knn, "--trials", 6, "--name", "knn", "--set", "size=8", "--set", "mirrored=false", *quiet)
         bundle("knn")
         visiontune(*knn, "--trials", 4, "--name", "replicas", "--set", "size=8,16", "--replicate", 2, *quiet)
         network = [word for name, value in NETWORK.items() for word in ("--set", f"{name}={value}")]
