@@ -194,6 +194,30 @@ def test_a_request_that_was_taken_up_and_is_there_again_is_done_once(tmp_path: P
     assert proposal.config["quality"] == 0.25
 
 
+@pytest.mark.parametrize(
+    ("kind", "params", "number", "why"),
+    [
+        ("enqueue", {"quality": 7.0}, -1, "toy.quality must be"),
+        ("enqueue", {"speed": 1.0}, -1, "toy.speed must be one of the parameters quality"),
+        ("retry", {}, 0, "there is no finished trial toy/0"),  # it runs
+        ("retry", {}, 1, "there is no finished trial toy/1"),
+    ],
+)
+def test_a_request_that_its_space_does_not_allow_is_refused(
+    tmp_path: Path, kind: Any, params: dict[str, Any], number: int, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was written by another version, or by hand; drawn from it, a trial would be none of this search."""
+    folder, ledger = ledger_of(tmp_path)
+    assert ledger.propose() is not None
+    said: list[str] = []
+    monkeypatch.setattr(requests, "note", said.append)
+    requests.ask(folder, kind, "toy", params, number)
+    ledger.take_requests()
+    assert [trial.state.name for trial in read_trials(folder)["toy"]] == ["RUNNING"]
+    assert len(said) == 1
+    assert why in said[0]
+
+
 def test_requests_are_taken_up_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
     """Somebody who enqueues two things wants the first first."""
     folder, ledger = ledger_of(tmp_path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
 from analysis.records import DriverState
@@ -160,6 +161,42 @@ def test_a_record_that_was_written_and_not_told_is_told_with_its_own_values(tmp_
         {"latency_ms": 0.25},
     )
     assert (again.tally.done, again.tally.best) == (1, None), "a trial that breaks a constraint is no candidate"
+
+
+def test_a_study_that_is_built_again_says_what_was_said(tmp_path: Path) -> None:
+    """Each fold's own accuracy, the mean as the trial's value, the last report as that of one that was pruned, and the constraints."""
+    settings: dict[str, Any] = {"pruner": "threshold", "pruner_options": {"lower": 0.6, "n_warmup_steps": 1}}
+    settings["constraints"] = {"latency_ms": {"max": 0.75}}
+    folder, ledger = ledger_of(tmp_path, **settings)
+    keys = [begun(ledger).key for _ in range(3)]
+    for number, (mean, own) in enumerate([FOLDS[0], (0.85, 0.8), FOLDS[2]]):
+        ledger.report(keys[0], step(number, mean, report=own))
+    ledger.end(keys[0], step(2, 0.75, report=0.85, done=True))
+    assert [ledger.report(keys[1], step(n, mean, report=own)) for n, (mean, own) in enumerate(FOLDS[:2])] == [False, True]
+    ledger.report(keys[2], step(0, 0.25, report=0.125))
+    folder.journal.unlink()
+    ledger_of(tmp_path, **settings)
+    trials = read_trials(folder)["toy-folds"]
+    assert [(trial.state.name, trial.value, trial.intermediate_values, trial.constraints) for trial in trials] == [
+        ("COMPLETE", 0.75, {0: 0.9, 1: 0.8, 2: 0.85}, {"latency_ms": 0.25}),
+        ("PRUNED", 0.5, {0: 0.9, 1: 0.5}, {"latency_ms": 0.25}),
+        ("RUNNING", None, {0: 0.125}, {}),
+    ]
+
+
+@pytest.mark.parametrize("objectives", [["val_loss", "val_accuracy"], ["val_accuracy", "model_mb"]])
+def test_a_study_of_two_objectives_is_built_again_in_their_order(tmp_path: Path, objectives: list[str]) -> None:
+    """And each still goes its own way."""
+    folder, ledger = ledger_of(tmp_path, spaces="toy", objective=objectives)
+    ledger.end(begun(ledger).key, step(0, 0.75, model_mb=0.5, done=True))
+    folder.journal.unlink()
+    ledger_of(tmp_path, spaces="toy", objective=objectives)
+    (trial,) = read_trials(folder)["toy"]
+    assert (trial.values, trial.intermediate_values) == ([0.25, 0.75] if objectives[0] == "val_loss" else [0.75, 0.5], {})
+    backend = optuna.storages.journal.JournalFileBackend(str(folder.journal))
+    study = optuna.load_study(study_name="toy", storage=optuna.storages.JournalStorage(backend))
+    wanted = ["MINIMIZE", "MAXIMIZE"] if objectives[0] == "val_loss" else ["MAXIMIZE", "MINIMIZE"]
+    assert [direction.name for direction in study.directions] == wanted
 
 
 def test_two_objectives_are_told_in_the_plan_s_order_and_judged_by_no_pruner(tmp_path: Path) -> None:
