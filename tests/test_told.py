@@ -184,6 +184,21 @@ def test_a_study_that_is_built_again_says_what_was_said(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "instead"), [('"values":[0.75]', '"values":[0.125]'), ('"values":[0.75]', '"values":[0.75000001]'), ('"state":1', '"state":2')]
+)
+def test_a_study_that_says_otherwise_than_the_record_is_built_again(tmp_path: Path, said: str, instead: str) -> None:
+    """A study that was changed, or put back from another copy: the sampler would learn from what never was."""
+    folder, ledger = ledger_of(tmp_path)
+    ledger.end(begun(ledger).key, step(0, 0.75, report=0.75, done=True))
+    text = folder.journal.read_text()
+    assert text.count(said) == 1
+    folder.journal.write_text(text.replace(said, instead))
+    ledger_of(tmp_path)
+    (trial,) = read_trials(folder)["toy-folds"]
+    assert (trial.state.name, trial.value) == ("COMPLETE", 0.75)
+
+
 @pytest.mark.parametrize("objectives", [["val_loss", "val_accuracy"], ["val_accuracy", "model_mb"]])
 def test_a_study_of_two_objectives_is_built_again_in_their_order(tmp_path: Path, objectives: list[str]) -> None:
     """And each still goes its own way."""
