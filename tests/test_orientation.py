@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from analysis.bundle_knn import KnnModel
 from analysis.confusion import Confusion, confusion_between, to_csv
 from analysis.records import DataFacts, DriverState
 from analysis.run_directory import RunDirectory
+from search.reproduce_knn import confusion_table
 from trainables.scores import confusion, score
 
 CLASSES = ("cat", "dog", "owl")
@@ -133,6 +135,19 @@ def test_a_picture_of_a_matrix_read_back_has_true_classes_downwards(tmp_path: Pa
         (axes,) = [axes for figure in kept for axes in figure.axes if axes.get_xlabel() == "predicted class"]
         check_picture(axes, ["O", "cat", "dog"], [[SHARES[t][p] for p in (2, 0, 1)] for t in (2, 0, 1)])
         assert axes.get_title() == "tiny-image/1, validation accuracy 0.4884 (n = 43)"
+
+
+def test_the_report_s_first_table_has_true_classes_in_rows() -> None:
+    """Its picture stands beside the report's own, whose rows are true classes, and it tells which classes pictures are drawn to."""
+    classes = ("Coast", "Kitchen", "Office")
+    answers = {"accuracy": 21 / 43, "labels": LABELS.tolist(), "predictions": GIVEN.tolist(), "classes": list(classes)}
+    theirs = {"title": "t", "accuracy": {"tiny-image": 0.2, "bag-of-sift": 0.6}, "drawn_to": ["Kitchen"]}
+    made = confusion_table(theirs, SimpleNamespace(judged=lambda config, seed: answers))  # type: ignore[arg-type]
+    for side in made["sides"].values():
+        assert side["order"] == ["Kitchen", "Office", "Coast"]
+        assert side["confusion"] == [[7, 0, 4], [9, 8, 3], [1, 5, 6]]
+        assert (side["given_to_them"], side["of_them"]) == (pytest.approx(17 / 43), pytest.approx(11 / 43))
+        assert side["one_sided"] == pytest.approx(14 / 43)
 
 
 # A bundle

@@ -16,9 +16,10 @@ from samples import CONFIG, record, run_with
 from analysis.axes import axes_of, thinned
 from analysis.history import best_so_far, survival
 from analysis.importance import Importance
+from analysis.leaderboard import short_config
 from analysis.records import TrialRecord
 from analysis.report import ReportSettings, write_report
-from analysis.search_page import as_json
+from analysis.search_page import as_json, slices
 
 TOY = {
     "quality": 0.5, "optimiser": "sgd", "rate": 0.5, "momentum": 0.3, "width": 8, "steps": 8, "pause": 0.0, "fault": "none",
@@ -74,6 +75,21 @@ def test_axes_are_the_parameters_that_differ_and_have_gaps_where_they_do_not_app
     assert (axes["optimiser"].words, axes["optimiser"].values.tolist()) == (("sgd", "adam"), [0, 1, 0])
     assert axes["rate"].log
     assert axes["rate"].scaled() == pytest.approx([0, 1, math.log10(5)])
+
+
+def test_each_dot_of_a_slice_is_its_own_trial() -> None:
+    """Where a parameter applies to some trials only, the others' values must not move up into their places."""
+    trials = [toy(1, optimiser="adam", momentum=0.0), toy(2, momentum=0.2), toy(3, momentum=0.8)]
+    axes = axes_of("toy", trials)
+    dots = slices(axes, np.array([0.5, 0.6, 0.7]), "val_accuracy", trials)["momentum"]["data"][0]
+    assert (dots["x"], dots["y"], dots["text"]) == ([0.2, 0.8], [0.6, 0.7], ["toy/2", "toy/3"])
+
+
+def test_a_configuration_in_words_leaves_out_what_does_not_apply() -> None:
+    """Whoever types it again types what decides."""
+    assert "momentum" not in short_config(TOY | {"optimiser": "adam"}, "toy")
+    assert short_config(TOY, "toy").startswith("quality=0.5 optimiser=sgd rate=0.5 momentum=0.3 width=8")
+    assert short_config({"idf": True, "k": 3}, "bag-of-sift") == "idf=true k=3"
 
 
 def test_of_many_trials_the_best_and_a_fair_share_of_the_rest_are_drawn() -> None:
