@@ -25,6 +25,8 @@ BAG: dict[str, Any] = {
     "norm": "l1", "k": 3, "vote": "distance", "scales": 2, "assignment": "soft", "regions": "pyramid", "idf": True, "mirrored": True,
 }  # fmt: skip
 """A configuration of each kNN space in which every part has its say."""
+HARD = BAG | {"assignment": "hard"}
+"""Soft words are a little in every image, so that idf weighs them all alike; whether idf is right shows with hard ones."""
 
 
 def finished(runs: Path, spec: str, trials: Sequence[tuple[str, dict[str, Any]]], name: str = "made", **settings: Any) -> RunDirectory:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import MakeFolder
-from finished import BAG, TINY, finished
+from finished import BAG, HARD, TINY, finished
 from program import output
 from safetensors.numpy import load_file
 
@@ -24,7 +24,8 @@ from trainables.stages import compute
 
 @pytest.mark.parametrize("validation", ["leave-one-out", "k-fold", "val"])
 @pytest.mark.parametrize(
-    ("space", "given"), [("tiny-image", TINY), ("bag-of-sift", BAG), ("tiny-image", TINY | {"mirrored": False, "k": 2})]
+    ("space", "given"),
+    [("tiny-image", TINY), ("bag-of-sift", BAG), ("bag-of-sift", HARD), ("tiny-image", TINY | {"mirrored": False, "k": 2})],
 )
 def test_a_bundle_gives_each_image_what_the_search_gave_it(
     tmp_path: Path, make_folder: MakeFolder, space: str, given: dict[str, Any], validation: str
