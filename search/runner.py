@@ -137,13 +137,13 @@ def _searched(plan: Plan, folder: RunDirectory, console: Console | None, address
             if new:
                 keep = ending.enter_context(mirrored(folder, partial(_say, console)))
             session = Session(folder, plan, console, keep, mend, change)
-            for line in provenance.note(folder, provenance.facts(plan, now.fingerprint)):
-                _say(console, f"warning: since this run's last session {line}")
-            shared = {"seed": plan.seed, "joined": bool(address)}
-            if images:
-                shared |= images.shared(folder, plan, room.cores, bool(address))
-            watched = (images.counts.line, images.lookahead) if images else (str, None)
             with session.noted():
+                for line in provenance.note(folder, provenance.facts(plan, now.fingerprint)):
+                    _say(console, f"warning: since this run's last session {line}")
+                shared = {"seed": plan.seed, "joined": bool(address)}
+                if images:
+                    shared |= images.shared(folder, plan, room.cores, bool(address))
+                watched = (images.counts.line, images.lookahead) if images else (str, None)
                 session.run(shared, now.fingerprint, room, stop.asked, *watched)
                 if images:
                     _say(console, images.counts.line(wait=10.0))

@@ -118,7 +118,7 @@ class Session:
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
-        """For ``run`` and ``finish``: note how the search ended, also if it is by an exception."""
+        """For all that is done with a session: note how the search ended, also if it is by an exception."""
         try:
             yield
         except BaseException as error:
