@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from analysis.run_directory import RunDirectory, RunError
 from search.addresses import Tracking
 from search.mlflow_runs import connect
 from search.plan import read_plan
 from search.provenance import ROOT
+from search.signals import stop_signals
 from search.tracking import Sender, tracking_uri
 
 QUIET = {
@@ -23,10 +30,10 @@ QUIET = {
 
 
 def serve(run: str | None, port: int, runs_dir: Path) -> None:
-    """Become an MLflow server; returns only if a remote server keeps the run already.
+    """Run an MLflow server until Ctrl-C; none if a remote server keeps the run already.
 
     Raises:
-        RunError: if there is nothing to show, or the port is taken.
+        RunError: if there is nothing to show, the port is taken, or the server ends by itself.
     """
     folder = RunDirectory.find(run, runs_dir) if run else None
     tracking = read_plan(folder.plan_file).tracking if folder else Tracking()
@@ -62,4 +69,25 @@ def serve(run: str | None, port: int, runs_dir: Path) -> None:
         "--uvicorn-opts",
         f"--app-dir {shlex.quote(str(ROOT))}",  # where modules are looked for first, instead of the working directory
     ]
-    os.execve(sys.executable, command, {**os.environ, **QUIET})
+    _run(command)
+
+
+def _run(command: list[str]) -> None:
+    """Until Ctrl-C or SIGTERM; whatever was started has ended then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a program inherits: interrupted while it loads, MLflow would print a traceback
+    server = subprocess.Popen(command, env={**os.environ, **QUIET})
+    with stop_signals(lambda name: None):
+        try:
+            status = server.wait()
+        except KeyboardInterrupt:
+            started: list[Any] = [*psutil.Process(server.pid).children(recursive=True), server]
+            for process in started:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.terminate()
+            _, alive = psutil.wait_procs(started[:-1], timeout=10)
+            for process in (*alive, server):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            server.wait()
+            return
+    raise RunError(f"MLflow's server ended by itself, with status {status}; what it said stands above")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from program import ROOT, command, output, visiontune
+from program import ROOT, command, free_port, output, visiontune
 
 from analysis.run_directory import RunDirectory
 
@@ -174,3 +174,22 @@ def test_a_result_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode != 0
     assert "No space left" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 30.0])
+def test_ctrl_c_ends_the_ui_with_all_that_it_started(seconds: float, tmp_path: Path) -> None:
+    """It says that Ctrl-C ends it; MLflow interrupted while it loads would print a traceback, and its own server stay."""
+    make = "import sys, pathlib; from search.mlflow_runs import connect; connect(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", make, f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path], cwd=ROOT, check=True)
+    with terminal("ui", "--runs-dir", tmp_path, "--port", free_port()) as opened:
+        wait_for(lambda: b"Ctrl-C ends it" in opened.shown)
+        time.sleep(seconds)
+        started = psutil.Process(opened.process.pid).children(recursive=True)
+        for _ in range(4):
+            opened.press(b"\x03")
+            time.sleep(0.1)
+        assert opened.end() == 0
+        assert started
+        assert psutil.wait_procs(started, timeout=10)[1] == []
+    assert b"Traceback" not in opened.shown, opened.shown.decode()
