@@ -83,7 +83,7 @@ def test_a_checkpoint_goes_on_on_another_device(tmp_path: Path) -> None:
 
 def test_a_compiled_network_learns_too() -> None:
     """torch.compile is optional and must not change what is trained."""
-    run = small_run(2, device="cuda", compile=True, rotation=0.0)
+    run = small_run(2, device="cuda", data=digits(), compile=True, rotation=0.0)
     first = run.step()
     assert run.step()["train_loss"] < first["train_loss"]
 
@@ -93,7 +93,7 @@ def test_out_of_memory_names_the_device() -> None:
     torch.cuda.set_per_process_memory_fraction(0.001)
     try:
         with pytest.raises(RuntimeError, match=r"out of memory on cuda with batch size 1149"):
-            small_run(1, device="cuda", width=4.0, batch_size=1149).step()
+            small_run(1, device="cuda", data=digits(), width=4.0, batch_size=1149).step()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
