@@ -22,7 +22,7 @@ class TrialRecord(BaseModel):
         violations: constraints it breaks, in words.
         infeasible: it was never run, since it was known to break a constraint.
         gpu_seconds: seconds times GPUs.
-        digests: SHA-256 of what lies beside the record, by its name in the trial's folder; empty before 0.2.
+        digests: SHA-256 of what lies beside the record, by its name in the trial's folder; empty where a version wrote none.
         replicas: seed to the metrics that it had when it was run again with that; not part of its own file.
     """
 
@@ -71,7 +71,7 @@ class DriverState(BaseModel):
     """What the driver last said of itself.
 
     Attributes:
-        id: of a run begun before 0.2, among all runs of its name; run.json says it of the others.
+        id: of a run that has no run.json from its beginning, among all runs of its name; the others are known by that.
         study: what run.json says, should that be lost.
         seconds: of all its sessions together.
         tracking_error: why MLflow could not be told, last; empty if it could.

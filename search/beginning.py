@@ -20,7 +20,7 @@ from search.plan import Plan, PlanError
 from trainables.files import force_names, hold, left_behind, remove, set_aside, temporary_name, write_whole
 
 OF_A_START = {"data.json", "val_labels.npy", "state.json", "start", "lock"}
-"""All that a version before 0.2, killed before it wrote the plan, left of a run."""
+"""All that version 0.1.0, killed before it wrote the plan, left of a run."""
 
 
 GHOST = {"tune", "trials", "state.json", "outbox", "report", "driver.log"}

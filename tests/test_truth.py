@@ -364,6 +364,51 @@ def test_a_sealed_file_tells_damage_from_a_newer_version() -> None:
             unsealed(content, where)
 
 
+def test_a_clock_that_is_wrong_stops_nothing(tmp_path: Path) -> None:
+    """MLflow refuses times before 1970, and the outbox would wait for ever; and a clock set back in mid-run must change no best."""
+    from analysis.history import running_seconds
+    from search.mlflow_runs import milliseconds
+
+    assert milliseconds(-3600.5) == 0
+    folder = run_with(tmp_path, {1: [0] * 10}, others=(record(5, started=-100.0), record(6, started=-50.0, seconds=-20.0)))
+    assert running_seconds(folder.records()) > 0
+    best, status = (json.loads(typed(word, "made", "--runs-dir", tmp_path, "--json").stdout) for word in ("best", "status"))
+    assert best[0]["trial"] == status["best"]["trial"] == "tiny-image/6"
+    assert typed("report", "made", "--runs-dir", tmp_path).returncode == 0
+
+
+def test_what_a_killed_process_was_writing_is_cleared_and_what_a_live_one_writes_is_not(tmp_path: Path) -> None:
+    """Half-written files that stay for ever fill a disk; one that is just being written must not be taken away."""
+    from search.beginning import clear_left_behind
+    from trainables.files import hold
+
+    folder = begin(tmp_path, plan())
+    dead = [folder.path / ".state.json.0123abcd", folder.path / "outbox" / ".sent.json.0123abcd", tmp_path / ".probe.0123abcd"]
+    for path in dead:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    shutil.copytree(folder.path, tmp_path / ".other.0123abcd")
+    with open(folder.path / ".plan.yaml.89abcdef", "wb") as file:
+        hold(file)
+        clear_left_behind(folder)
+        assert not [path for path in dead if path.exists()]
+        assert (folder.path / ".plan.yaml.89abcdef").exists()
+        assert not (tmp_path / ".other.0123abcd").exists()
+    assert folder.plan_file.is_file()
+
+
+def test_what_a_killed_export_has_left_is_no_bundle(tmp_path: Path) -> None:
+    """It was not checked yet: whoever copied it would predict with something that nobody has judged."""
+    from golden_runs import GOLDEN
+
+    from analysis.bundle import read_bundle, write_bundle
+
+    model = read_bundle(GOLDEN / "bundles" / "networks")
+    folder = tmp_path / ".out.0123abcd"
+    write_bundle(folder, model, unfinished=True)
+    assert "what an export that was killed has left" in refused("predict", folder, tmp_path)
+
+
 def test_numpy_reads_back_what_is_checked_before(tmp_path: Path) -> None:
     """The check must refuse no file that is whole."""
     from trainables.files import npy_bytes, read_npy
