@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -48,6 +50,37 @@ def test_an_image_smaller_than_a_descriptor_gives_none(shape: tuple[int, int]) -
     )
     assert counts.shape == (1, 16, 3)
     assert not counts.any()
+
+
+@pytest.fixture
+def asked_of_vlfeat(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """(height, width, bin size) of each call that reaches cyvlfeat, which still does its work."""
+    module = importlib.import_module("cyvlfeat.sift.dsift")  # the package shows the function under the same name
+
+    asked: list[tuple[int, int, int]] = []
+    real = module.dsift
+
+    def noted(image: np.ndarray, *, size: int, **options: int) -> object:
+        asked.append((*image.shape, size))
+        return real(image, size=size, **options)
+
+    monkeypatch.setattr(module, "dsift", noted)
+    return asked
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(("step", "bin_size", "scales"), [(1, 2, 1), (1, 2, 3), (3, 4, 1), (4, 3, 2), (32, 5, 4), (2, 6, 1)])
+def test_no_image_of_too_few_pixels_reaches_vlfeat(
+    step: int, bin_size: int, scales: int, fast: bool, asked_of_vlfeat: list[tuple[int, int, int]]
+) -> None:
+    """vl_dsift reads beyond a picture of one row, and now and then that ends the process without a word."""
+    strips = [(1, 4000), (4000, 1), (1, 512), (2, 300), (3, 300), (300, 3), (6, 100), (7, 100), (100, 7)]
+    for shape in [*itertools.product(range(1, 21), repeat=2), *strips]:
+        image = np.resize(SCENE, shape)
+        found = dense_sift(image, step=step, bin_size=bin_size, fast=fast, scales=scales)
+        sizes = [bin_size * scale for scale in range(1, scales + 1)]
+        assert found.shape == (sum(along(shape[0], step, size) * along(shape[1], step, size) for size in sizes), 128), shape
+    assert all(min(height, width) >= 3 * size + 1 for height, width, size in asked_of_vlfeat)
 
 
 @pytest.mark.parametrize("step", [2, 3, 8])

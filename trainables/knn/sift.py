@@ -21,7 +21,7 @@ def dense_sift(image: UInt8, *, step: int, bin_size: int, fast: bool, scales: in
     Args:
         image: (H, W) uint8.
         step: distance between neighbouring descriptors, pixels.
-        bin_size: side of a spatial bin, pixels; a descriptor spans 3 × bin_size + 1.
+        bin_size: side of a spatial bin, pixels; a descriptor spans ``span(bin_size)``.
         fast: flat instead of Gaussian window.
         scales: bin sizes used together: bin_size, twice that, three times that and so on
             (several sizes together: Bosch, Zisserman & Muñoz, ICCV 2007).
@@ -37,10 +37,18 @@ def located_sift(image: UInt8, *, step: int, bin_size: int, fast: bool, scales: 
     from cyvlfeat.sift.dsift import dsift  # here, so that only those who compute descriptors load it
 
     pixels = image.astype(np.float32)
-    found = [dsift(pixels, step=step, size=bin_size * scale, fast=fast) for scale in range(1, scales + 1)]
+    sizes = [bin_size * scale for scale in range(1, scales + 1) if min(image.shape) >= span(bin_size * scale)]
+    if not sizes:  # vl_dsift reads beyond an image of one row or column, and may end the process
+        return np.empty(0, np.uint8), np.empty((0, DESCRIPTOR), np.uint8)
+    found = [dsift(pixels, step=step, size=size, fast=fast) for size in sizes]
     centres = np.concatenate([frames for frames, _ in found])
     row, column = np.minimum(centres * (GRID / np.array(image.shape)), GRID - 1).astype(np.uint8).T
     return row * np.uint8(GRID) + column, np.concatenate([np.asarray(descriptors, np.uint8) for _, descriptors in found])
+
+
+def span(bin_size: int) -> int:
+    """Side of a descriptor, pixels; an image with a shorter side has none."""
+    return 3 * bin_size + 1
 
 
 def transformed(descriptors: UInt8, transform: str) -> Float32:
