@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spaces.errors import UserError
 from trainables.cnn.use import LEAST_STD
+from trainables.data.rule import FIRST, Rule
 from trainables.files import write_whole
 
 FORMAT = 1
@@ -49,6 +50,7 @@ class Preprocessing(BaseModel):
     """How an image file becomes pixels: see ``trainables.data.ReadOptions``.
 
     Attributes:
+        rule: how what is not 8-bit grey or RGB is read; what it does not say, the training images had no need of.
         size, mean, std: networks see images resized to this side, with these subtracted from each channel (0..255) and divided by.
     """
 
@@ -56,6 +58,7 @@ class Preprocessing(BaseModel):
 
     color: Literal["grey", "rgb"]
     max_side: Side
+    rule: Rule = FIRST
     size: Side | None = None
     mean: tuple[Annotated[float, Field(ge=0, le=255)], ...] = ()
     std: tuple[Annotated[float, Field(ge=LEAST_STD, le=255)], ...] = ()

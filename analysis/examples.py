@@ -12,9 +12,8 @@ from PIL import Image
 
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.dataset import Images, Split, UInt8
-from trainables.data.folder import list_folder
 from trainables.data.image_file import read_images
-from trainables.data.spec import CIFAR10_DIR
+from trainables.data.spec import CIFAR10_DIR, tree_of
 
 Int64 = npt.NDArray[np.int64]
 SIDE = 72
@@ -49,22 +48,21 @@ def thumbnails(spec: str, options: ReadOptions, skipped: Sequence[str], split: s
 def _of_folder(spec: str, options: ReadOptions, skipped: Sequence[str], split: str, labels: Int64, rows: Sequence[int]) -> dict[int, UInt8]:
     """The files at these rows; no other is opened."""
     root = Path(spec.partition(":")[2])
-    listings, left_out = list_folder(spec, root), set(skipped)
-    classes = tuple(sorted(listings["train"].files))
+    tree, left_out = tree_of(spec, root, options), set(skipped)
     paths: dict[str, list[Path]] = {}
     splits: dict[str, Split] = {}
-    for name, listing in listings.items():
-        files = [(p, i) for i, c in enumerate(classes) for p in listing.files.get(c, ()) if str(p.relative_to(root)) not in left_out]
+    for name, listing in tree.splits.items():
+        files = [(p, i) for i, c in enumerate(tree.classes) for p in listing.files.get(c, ()) if str(p.relative_to(root)) not in left_out]
         paths[name] = [path for path, _ in files]
         splits[name] = _numbered(np.array([label for _, label in files], np.int64))
-    dataset = Dataset(spec, classes, splits["train"], splits.get("val"))
+    dataset = Dataset(spec, tree.classes, splits["train"], splits.get("val"))
     source = split
     if options.hold_out and not (options.keep_val and dataset.val is not None):
         dataset, source = dataset.hold_out(options.hold_out, options.seed), "train"
     part = dataset.splits()[split]
     if not np.array_equal(part.labels, labels):
         return {}
-    outcomes = read_images([paths[source][int(part.images.offsets[row])] for row in rows], "rgb", SIDE)
+    outcomes = read_images([paths[source][int(part.images.offsets[row])] for row in rows], "rgb", SIDE, options.rule)
     return {row: image for row, image in zip(rows, outcomes, strict=True) if isinstance(image, np.ndarray)}
 
 

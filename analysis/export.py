@@ -28,6 +28,8 @@ from analysis.records import TrialRecord
 from analysis.run_directory import RunError
 from spaces import get_space
 from trainables.data import Dataset, ReadOptions, read_dataset
+from trainables.data.dataset import few
+from trainables.data.names import lookalike
 from trainables.files import hold, left_behind, remove, temporary_name, write_whole
 from trainables.knn.pipeline import CONFIG_TYPES, Validation
 from trainables.scores import confusion, score
@@ -38,12 +40,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export made."""
+    """What an export made, and what is to be known of its images, a line each."""
 
     bundle: Path
     trial: str
     val_accuracy: float
     test_accuracy: float | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = N
     finally:
         os.close(marked)
         shutil.rmtree(temporary, ignore_errors=True)
-    return Exported(out, record.key, made.val.accuracy, made.test.accuracy if made.test else None)
+    return Exported(out, record.key, made.val.accuracy, made.test.accuracy if made.test else None, dataset.notes)
 
 
 def _fill(folder: Path, source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> BundleFacts:
@@ -190,7 +193,11 @@ def _draw(path: Path, model: Model, truth: Int64, predictions: Int64, class_orde
 
 @dataclass(frozen=True)
 class Evaluated:
-    """How a bundle does on a dataset: in all, and (n,) true classes, (n,) given ones and (n, classes) scores of each image."""
+    """How a bundle does on a dataset: in all, and (n,) true classes, (n,) given ones and (n, classes) scores of each image.
+
+    Attributes:
+        notes: what is to be known of the images, a line each.
+    """
 
     split: str
     measured: Measured
@@ -198,6 +205,7 @@ class Evaluated:
     labels: Int64
     predictions: Int64
     scores: Float64
+    notes: tuple[str, ...] = ()
 
 
 def evaluate(folder: Path, spec: str, skip_unreadable: bool = False, say: Say = lambda done, of: None) -> Evaluated:
@@ -213,7 +221,9 @@ def evaluate(folder: Path, spec: str, skip_unreadable: bool = False, say: Say = 
     name, part = next((n, p) for n in ("test", "val", "train") if (p := dataset.splits().get(n)) is not None)
     unknown = sorted(set(dataset.classes) - set(model.facts.classes))
     if unknown:
-        raise BundleError(f"{spec} has a class that the bundle has not: {', '.join(unknown)}; it has {', '.join(model.facts.classes)}")
+        alike = next((said for name in unknown if (said := lookalike(name, model.facts.classes))), "")
+        told = f"{alike}: give both the same name" if alike else f"it has {few(model.facts.classes, 20)}"
+        raise BundleError(f"{spec} has a class that the bundle has not: {few(unknown)}; {told}")
     place = {name: i for i, name in enumerate(model.facts.classes)}
     index = np.array([place[name] for name in dataset.classes], np.int64)
     truth = index[part.labels]
@@ -221,10 +231,16 @@ def evaluate(folder: Path, spec: str, skip_unreadable: bool = False, say: Say = 
     if part.fingerprint == model.facts.test_fingerprint:
         write_facts(folder, model.facts.model_copy(update={"test_evaluations": model.facts.test_evaluations + 1}))
     measured = _measured(model, truth, predictions, name, model.how_tested)
-    return Evaluated(name, measured, confusion(truth, predictions, len(model.facts.classes)), truth, predictions, scores)
+    return Evaluated(name, measured, confusion(truth, predictions, len(model.facts.classes)), truth, predictions, scores, dataset.notes)
 
 
 def read_options(model: Model, skip_unreadable: bool = False) -> ReadOptions:
     """How images are read for this model: as its training images were."""
     preprocessing = model.facts.preprocessing
-    return ReadOptions(color=preprocessing.color, max_side=preprocessing.max_side, skip_unreadable=skip_unreadable)
+    return ReadOptions(
+        color=preprocessing.color,
+        max_side=preprocessing.max_side,
+        skip_unreadable=skip_unreadable,
+        rule=preprocessing.rule,
+        judged_only=True,
+    )

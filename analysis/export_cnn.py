@@ -88,7 +88,7 @@ def _model(
     refit: bool,
 ) -> CnnModel:
     options = source.options
-    seen = Preprocessing(color=options.color, max_side=options.max_side, size=use.size, mean=use.mean, std=use.std)
+    seen = Preprocessing(color=options.color, max_side=options.max_side, rule=dataset.rule, size=use.size, mean=use.mean, std=use.std)
     facts = bundle_facts(source, record, dataset, "cnn", preprocessing=seen, history=history, refit=refit)
     scheme = "before it was trained again on these images too" if refit else f"held out, epoch {use.epoch}"
     return read_cnn(Path("model"), facts.model_copy(update={"val": facts.val.model_copy(update={"scheme": scheme})}), file)

@@ -43,7 +43,7 @@ def bundle_facts(source: Source, record: TrialRecord, dataset: Dataset, kind: st
         "space": record.space,
         "config": record.config,
         "classes": dataset.classes,
-        "preprocessing": Preprocessing(color=source.options.color, max_side=source.options.max_side),
+        "preprocessing": Preprocessing(color=source.options.color, max_side=source.options.max_side, rule=dataset.rule),
         "val": Measured(
             split=validation.split,
             n=len(dataset.splits()[validation.split]),

@@ -40,6 +40,7 @@ def model_card(facts: BundleFacts) -> str:
         f"- training images: {_code(facts.dataset)}, fingerprint {_code(facts.fingerprint[:16])}",
         f"- images are read as {facts.preprocessing.color}, at most {facts.preprocessing.max_side} pixels a side"
         + (f", and resized to {facts.preprocessing.size} × {facts.preprocessing.size}" if facts.preprocessing.size else ""),
+        *(f"- {line}" for line in facts.preprocessing.rule.lines()),
         f"- made with: {', '.join(_text(f'{name} {version}') for name, version in facts.versions.items())}",
         "",
         "```",

@@ -13,7 +13,9 @@ from analysis.bundle import read_bundle
 from analysis.export import read_options
 from trainables.data import Images
 from trainables.data.dataset import DatasetError
-from trainables.data.image_file import FORMATS, read_images
+from trainables.data.deep import FORMATS
+from trainables.data.image_file import read_images
+from trainables.data.names import passed_over, printable
 
 
 def predict(
@@ -40,7 +42,7 @@ def predict(
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
     for start, stop in spans(len(files), batch_size(model)):
-        outcomes = list(zip(files[start:stop], read_images(files[start:stop], options.color, options.max_side), strict=True))
+        outcomes = list(zip(files[start:stop], read_images(files[start:stop], options.color, options.max_side, options.rule), strict=True))
         bad = [outcome for _, outcome in outcomes if isinstance(outcome, DatasetError)]
         if bad and not skip_unreadable:
             raise DatasetError(f"{bad[0]}, or pass --skip-unreadable")
@@ -49,7 +51,7 @@ def predict(
         if good:
             classes, shares = model.scores_of(Images.from_arrays([image for _, image in good]))
             rows += [
-                {"path": str(path), "class": names[int(label)], "scores": dict(zip(names, map(float, row), strict=True))}
+                {"path": printable(path), "class": names[int(label)], "scores": dict(zip(names, map(float, row), strict=True))}
                 for (path, _), label, row in zip(good, classes, shares, strict=True)
             ]
         say(stop, len(files))
@@ -63,7 +65,7 @@ def _files(path: Path) -> list[Path]:
     Image.init()
     endings = {ending for ending, kind in Image.EXTENSION.items() if kind in FORMATS}
     below = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in endings and file.is_file()]
-    found = [file for file in below if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    found = [file for file in below if not any(map(passed_over, file.relative_to(path).parts))]
     if not found:
         raise DatasetError(f"{path}: no image files in this folder; read are {', '.join(sorted(endings))}")
     return found

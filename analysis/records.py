@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainables.data.rule import Rule
+
 STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
 
@@ -56,7 +58,12 @@ class TrialRecord(BaseModel):
 
 
 class DataFacts(BaseModel):
-    """What is known of the dataset without reading it again."""
+    """What is known of the dataset without reading it again.
+
+    Attributes:
+        rule: how what is not 8-bit grey or RGB was read; None of a run that the first release began.
+        notes: what the search said of the images when it began.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,6 +72,8 @@ class DataFacts(BaseModel):
     sizes: dict[str, int]
     fingerprint: str
     skipped: tuple[str, ...] = ()
+    rule: Rule | None = None
+    notes: tuple[str, ...] = ()
 
 
 class DriverState(BaseModel):

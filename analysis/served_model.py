@@ -35,7 +35,7 @@ class BundleModel(mlflow.pyfunc.PythonModel):
             paths = [Path(folder) / f"image-{number}" for number in range(len(model_input))]
             for path, content in zip(paths, model_input["image"], strict=True):
                 path.write_bytes(content)
-            images = Images.from_arrays([read_image(path, seen.color, seen.max_side) for path in paths])
+            images = Images.from_arrays([read_image(path, seen.color, seen.max_side, seen.rule) for path in paths])
         classes, shares = self.model.scores_of(images)
         names = self.model.facts.classes
         return [

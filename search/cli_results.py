@@ -165,8 +165,11 @@ def export(
 
 
 def _say_exported(done: Exported, register: str | None, version: int | None, difference: float | None, json_: bool) -> None:
+    for line in done.notes:
+        print(line, file=sys.stderr)
     if json_:
         facts = {"bundle": str(done.bundle), "trial": done.trial, "val_accuracy": done.val_accuracy, "test_accuracy": done.test_accuracy}
+        facts["notes"] = done.notes
         print(json.dumps({**facts, "onnx_difference": difference, "registered": register, "version": version}))
         return
     test = "not scored" if done.test_accuracy is None else f"{done.test_accuracy:.4f}"

@@ -36,6 +36,8 @@ def evaluate(
     with _progress() as say:
         found = score(bundle, dataset, skip_unreadable, say)
     measured, classes = found.measured, read_bundle(bundle).facts.classes
+    for line in found.notes:
+        print(line, file=sys.stderr)
     if out:
         given = zip(found.labels.tolist(), found.predictions.tolist(), found.scores.tolist(), strict=True)
         rows = [
@@ -44,7 +46,7 @@ def evaluate(
         ]
         _write(out, ("image", "true", "class"), classes, rows)
     if json_:
-        scores = measured.model_dump(exclude={"scheme"})
+        scores = measured.model_dump(exclude={"scheme"}) | {"notes": found.notes}
         print(json.dumps({**scores, "classes": classes, "confusion": found.confusion.tolist()}, ensure_ascii=False))
         return
     print(

@@ -7,6 +7,8 @@ import os
 import random
 from typing import Any
 
+import numpy as np
+
 from analysis.confusion import display_names, display_order
 from analysis.leaderboard import short_config
 from search.capacity import Capacity
@@ -15,6 +17,7 @@ from search.networks import with_start
 from search.plan import Plan
 from spaces.domain import Choice, Domain, Integer, Value
 from trainables.data import read_dataset
+from trainables.knn.pipeline import check_folds
 from trainables.sizes import known_before
 from trainables.stage_registry import STAGE_CPUS
 
@@ -45,8 +48,11 @@ def dry_run(plan: Plan, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**facts, "configs": configs}))
         return
+    notes = facts.pop("notes", ())
     for name, value in facts.items():
         print(f"{name:20} {value}")
+    for line in notes:
+        print(line)
     print(f"\n{plan.trials:,} trials; {len(configs)} configurations, drawn at random:")
     for config in configs:
         print("  " + short_config(config, str(config["space"])))
@@ -59,12 +65,15 @@ def _images(plan: Plan) -> dict[str, Any]:
     display_order(dataset.classes, plan.class_order)
     display_names(dataset.classes, plan.abbreviations)
     pixels = sum(int(part.images.shapes.prod(axis=1).sum()) for part in dataset.splits().values())
+    validation = plan.validation_for(sizes)
+    check_folds(validation, int(np.bincount(dataset.train.labels).max()), plan.dataset)
     return {
         "classes": len(dataset.classes),
         "images": sizes,
         "megabytes": round(pixels / 2**20, 1),
         "skipped": len(dataset.skipped),
-        "validation": plan.validation_for(sizes).scheme,
+        "validation": validation.scheme,
+        "notes": list(dataset.notes),
     }
 
 

@@ -7,6 +7,7 @@ from analysis.export_source import Source
 from analysis.run_directory import RunDirectory
 from search.networks import how
 from search.plan import Plan
+from search.reading import options_of
 from search.reporting import write_report
 from trainables.stages import NO_CACHE, Cache
 
@@ -14,7 +15,7 @@ from trainables.stages import NO_CACHE, Cache
 def source_of(folder: RunDirectory, plan: Plan, cache: Cache = NO_CACHE) -> Source:
     """Where the trials of a run come from."""
     validation = plan.validation_for(folder.data().sizes)
-    return Source(folder, plan.read_options(), validation, plan.seed, how(plan, folder), plan.class_order, cache)
+    return Source(folder, options_of(plan, folder.data()), validation, plan.seed, how(plan, folder), plan.class_order, cache)
 
 
 def show_in_report(done: Exported, folder: RunDirectory, plan: Plan) -> None:

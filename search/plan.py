@@ -29,6 +29,10 @@ MOST_TOLD = 20
 """Wrong settings that one error names."""
 MAX_MODEL_MB = 80.0
 """MiB of float32 parameters that a network may have unless the plan says otherwise: the limit of the report."""
+MAX_SIDE = 512
+"""Pixels that the longer side of a photograph keeps."""
+SIDES = 4
+"""Or so many times the side of a network's squares: 800 photographs of 1024 × 768 take 29 MB for squares of 32, and 472 MB at 512."""
 Sampler = Literal["tpe", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "random", "grid", "brute-force"]
 Pruner = Literal["none", "median", "percentile", "successive-halving", "hyperband", "threshold", "patient", "wilcoxon"]
 Option = bool | int | float | str
@@ -71,7 +75,8 @@ class Plan(BaseModel):
         set: parameter to value, list, or "low..high"; replaces the space's own domain.
         concurrency: trials at a time, at most four a core, or as many networks as there is room for; if None, one more than
             the cores, or as many.
-        max_side: pictures of a folder are shrunk to this many pixels at most.
+        max_side: pictures of a folder are shrunk to this many pixels at most; if None, to 512, or to four times ``training.image_size``
+            where that is less and nothing but networks is searched.
         skip_unreadable: leave out files that cannot be read, and count them.
         cache_gib: size limit of the stages kept on disk in the runs directory for the next search; 0 keeps none.
         class_order: order in which classes are shown; changes nothing that is computed.
@@ -105,7 +110,7 @@ class Plan(BaseModel):
     replicate: Replicate | None = None
     set: dict[str, Setting] = {}
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    max_side: Annotated[int, Field(ge=8, le=10_000)] = 512
+    max_side: Annotated[int, Field(ge=8, le=10_000)] | None = None
     skip_unreadable: bool = False
     cache_gib: Annotated[float, Field(ge=0, le=100_000)] = 10.0
     class_order: tuple[str, ...] = ()
@@ -228,12 +233,23 @@ class Plan(BaseModel):
         held = self.validation == "hold-out" or (self.validation == "auto" and self.trains)
         return ReadOptions(
             color="rgb" if self.trains else "grey",
-            max_side=self.max_side,
+            max_side=self._side,
             skip_unreadable=self.skip_unreadable,
             hold_out=self.hold_out if held else 0.0,
             keep_val=self.validation == "auto",
             seed=self.seed,
         )
+
+    def with_side(self) -> Plan:
+        """The plan with ``max_side`` decided, so that a later release reads its images as this one does."""
+        return self.model_copy(update={"max_side": self._side})
+
+    @property
+    def _side(self) -> int:
+        if self.max_side is not None:
+            return self.max_side
+        alone = all(get_space(name).trains for name in self.spaces if get_space(name).needs_images)
+        return min(MAX_SIDE, SIDES * self.training.image_size) if self.trains and alone else MAX_SIDE
 
     def validation_for(self, splits: dict[str, int]) -> Validation:
         """How configurations are compared on a dataset with these splits.

@@ -12,6 +12,7 @@ from analysis.report import ReportSettings
 from analysis.report import write_report as write
 from analysis.run_directory import RunDirectory, RunError
 from search.plan import NO_DATASET, Plan
+from search.reading import options_of
 
 
 def write_report(run: RunDirectory, plan: Plan) -> list[Path]:
@@ -36,7 +37,7 @@ def _pictures(run: RunDirectory, plan: Plan, rows: Sequence[int]) -> dict[int, b
     labels, data = run.validation_labels(), run.data()
     if labels is None or plan.dataset == NO_DATASET:
         return {}
-    return thumbnails(data.spec, plan.read_options(), data.skipped, plan.validation_for(data.sizes).split, labels, rows)
+    return thumbnails(data.spec, options_of(plan, data), data.skipped, plan.validation_for(data.sizes).split, labels, rows)
 
 
 def _importances(run: RunDirectory, plan: Plan) -> list[Importance]:

@@ -16,7 +16,7 @@ from search.plan import Plan, PlanError, read_plan
 from spaces import TinyImageConfig
 from spaces.knn import MAX_K
 from trainables.data import Dataset, read_dataset
-from trainables.data.folder import list_folder
+from trainables.data.tree import list_folder
 from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.norms import normalised
 from trainables.knn.pipeline import (
@@ -48,10 +48,8 @@ def listing(folder: Path) -> list[tuple[str, int]]:
     Raises:
         DatasetError: if it is no folder of images.
     """
-    files = list_folder(f"folder:{folder}", folder)
-    return [
-        (str(path.relative_to(folder)), path.stat().st_size) for split in files.values() for paths in split.files.values() for path in paths
-    ]
+    splits = list_folder(f"folder:{folder}", folder).splits.values()
+    return [(str(path.relative_to(folder)), path.stat().st_size) for split in splits for paths in split.files.values() for path in paths]
 
 
 class Scenes:
@@ -70,7 +68,7 @@ class Scenes:
     def __init__(self, folder: Path, parts: Parts, cache: Cache) -> None:
         self._folder, self._parts, self._cache = folder, parts, cache
         self._listing = listing(folder)
-        if "test" not in list_folder(f"folder:{folder}", folder):
+        if "test" not in list_folder(f"folder:{folder}", folder).splits:
             raise PlanError(f"{folder} has no test images; expected {folder}/test/CLASS/*.jpg")
         self._options = read_plan(_plan_file("2")).read_options()
 

@@ -37,12 +37,13 @@ from search.networks import how, on_this_machine, prepare_images, start_warning,
 from search.plan import NO_DATASET, Plan, read_plan
 from search.plan_file import Change, changed
 from search.preflight import Probe
+from search.reading import options_of
 from search.session import Session, Summary
 from search.signals import stop_signals
 from search.stage_counts import StageCounts
 from trainables.data.spec import check_place
 from trainables.files import set_aside
-from trainables.knn.pipeline import CONFIG_TYPES, DataSource, Validation, data_source, split_labels, validation_stage
+from trainables.knn.pipeline import CONFIG_TYPES, DataSource, Validation, check_folds, data_source, split_labels, validation_stage
 from trainables.stages import Stage
 
 
@@ -59,7 +60,7 @@ def run(plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = Non
         DatasetError: if the images cannot be read; nothing is left behind then.
         OSError: if the runs directory cannot be written.
     """
-    plan = named(with_start(plan), runs_dir)
+    plan = named(with_start(plan).with_side(), runs_dir)
     check_combination(plan)
     check_tracking(plan.tracking, runs_dir)
     if plan.needs_images:
@@ -120,7 +121,7 @@ def _searched(plan: Plan, folder: RunDirectory, console: Console | None, address
                 plan = on_this_machine(plan, gpus)
                 room = replace(room, plan=plan, gpus=gpus)
             _ = room.concurrency  # refuses what there is no room for
-            images = _Images(ray, plan) if plan.needs_images else None
+            images = _Images(ray, plan, None if new else _began(folder)) if plan.needs_images else None
             now = images.facts() if images else DataFacts(spec=NO_DATASET, classes=(), sizes={}, fingerprint="")
             labels = images.validation_labels() if images else None
             mend: Callable[[], None] = _nothing
@@ -172,11 +173,11 @@ def _on_cluster(plan: Plan, folder: RunDirectory, say: Callable[[str], None], en
 class _Images:
     """The dataset on Ray: read by a task, so that Ray can read it again, and the registry of stages made from it."""
 
-    def __init__(self, ray: Any, plan: Plan) -> None:
+    def __init__(self, ray: Any, plan: Plan, began: DataFacts | None) -> None:
         from trainables.data import read_dataset
 
         self._ray = ray
-        options = plan.read_options()
+        options = options_of(plan, began)
         self._ref = ray.remote(read_dataset).options(max_retries=2).remote(plan.dataset, options)
         source = ray.remote(data_source).remote(self._ref, options)
         try:
@@ -187,13 +188,20 @@ class _Images:
         self._labels = {split: labels.remote(self._ref, split=split) for split in self._source.sizes if split != "test"}
         self._spec = plan.dataset
         self._validation: Validation = plan.validation_for(self._source.sizes)
+        check_folds(self._validation, self._source.largest_class, plan.dataset)
         display_order(self._source.classes, plan.class_order)
         display_names(self._source.classes, plan.abbreviations)
 
     def facts(self) -> DataFacts:
         source = self._source
         return DataFacts(
-            spec=self._spec, classes=source.classes, sizes=source.sizes, fingerprint=source.fingerprint, skipped=source.skipped
+            spec=self._spec,
+            classes=source.classes,
+            sizes=source.sizes,
+            fingerprint=source.fingerprint,
+            skipped=source.skipped,
+            rule=source.rule,
+            notes=source.notes,
         )
 
     def validation_labels(self) -> npt.NDArray[np.int64]:
@@ -248,6 +256,13 @@ def _nothing() -> None:
     """There is nothing to be mended."""
 
 
+def _began(folder: RunDirectory) -> DataFacts | None:
+    """What was known of the images when the run began; None where that is lost, of which ``_data_before`` speaks."""
+    with contextlib.suppress(RunError):
+        return folder.data()
+    return None
+
+
 def _data_before(folder: RunDirectory, now: DataFacts) -> DataFacts:
     """What was known of the images when the run began; where that is lost, what is known now, if they are the same.
 
@@ -299,3 +314,5 @@ def _say_data(console: Console, facts: DataFacts) -> None:
     console.print(f"{len(facts.classes)} classes; images: {sizes}", highlight=False)
     if facts.skipped:
         _say(console, f"skipped {len(facts.skipped)} unreadable files, first {facts.skipped[0]}; all are in data.json")
+    for line in facts.notes:
+        _say(console, line)

@@ -89,12 +89,31 @@ def test_16_bit_grey_is_divided_by_257(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(read_image(path, "rgb")[0, :, 2], [0, 99, 100, 255])
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.int32])
-def test_32_bit_pictures_are_refused(tmp_path: Path, kind: type) -> None:
-    """They have no known white, so any 8-bit version of them would be a guess."""
-    path = tmp_path / "deep.tif"
-    Image.fromarray(np.ones((4, 4), kind)).save(path)
-    assert "32-bit and floating-point images are refused" in refusal(path)
+@pytest.mark.parametrize(("ending", "name"), [("avif", "AVIF"), ("jp2", "JPEG 2000"), ("ico", "a Windows icon"), ("pdf", "PDF")])
+def test_a_picture_in_a_format_that_is_not_read_is_named(tmp_path: Path, ending: str, name: str) -> None:
+    """Phones and archives write these; told that the file is damaged, people look for the damage."""
+    data = io.BytesIO()
+    Image.new("RGB", (32, 32), 90).save(data, {"jp2": "JPEG2000"}.get(ending, ending))
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(data.getvalue())
+    assert f"{name} is not read; allowed are JPEG, PNG" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "head", [b"\0\0\0\x18ftypheic\0\0\0\0", b"8BPS\0\1", b"\xff\x0a\0\0", b"\0" * 128 + b"DICM", b"II*\0\xff\xff\xff\xff"]
+)
+def test_other_formats_are_named_by_their_first_bytes(tmp_path: Path, head: bytes) -> None:
+    """The same of those that Pillow cannot write."""
+    (tmp_path / "picture.png").write_bytes(head + bytes(64))
+    assert " is not read; allowed are JPEG, PNG" in refusal(tmp_path / "picture.png")
+
+
+def test_lab_colours_are_read(tmp_path: Path) -> None:
+    """Print shops keep TIFF files in LAB; they are pictures and no damage."""
+    lab = Image.new("LAB", (8, 8), (120, 183, 177))
+    lab.save(tmp_path / "print.tif")
+    assert np.abs(read_image(tmp_path / "print.tif", "rgb").astype(int) - (200, 60, 30)).max() <= 2
+    assert np.abs(read_image(tmp_path / "print.tif").astype(int) - 98).max() <= 2
 
 
 def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:

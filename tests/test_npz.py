@@ -65,20 +65,22 @@ def test_the_parts_of_an_npz_file_follow_the_rule_of_folders(tmp_path: Path, giv
     assert list(read_dataset(write_npz(tmp_path, **arrays)).splits()) == expected
 
 
-WRONG_SHAPE = "x_train must be uint8 (n, H, W) or (n, H, W, 3), not empty, with y_train beside it, but got"
+WRONG_SHAPE = "x_train must be numbers (n, H, W), (n, H, W, 1) or (n, H, W, 3), not empty, with y_train beside it, but got"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x_train": X.astype(np.float64)}, f"{WRONG_SHAPE} float64 (6, 5, 4)"),
+        ({"x_train": X.astype(np.complex64)}, f"{WRONG_SHAPE} complex64 (6, 5, 4)"),
+        ({"x_train": X.astype(str)}, f"{WRONG_SHAPE} <U3 (6, 5, 4)"),
+        ({"x_train": X - 1.0}, "some of its values are below 0"),
         ({"x_train": X[0]}, f"{WRONG_SHAPE} uint8 (5, 4)"),
         ({"x_train": np.stack([X] * 4, axis=3)}, f"{WRONG_SHAPE} uint8 (6, 5, 4, 4)"),
         ({"x_train": X[:0], "y_train": Y[:0]}, f"{WRONG_SHAPE} uint8 (0, 5, 4)"),
         ({"x_train": X[:, :0]}, f"{WRONG_SHAPE} uint8 (6, 0, 4)"),
         ({"x_train": None}, f"{WRONG_SHAPE} none"),
         ({"y_train": None}, f"{WRONG_SHAPE} uint8 (6, 5, 4)"),
-        ({"x_test": X}, "x_test must be uint8 (n, H, W) or (n, H, W, 3), not empty, with y_test beside it"),
+        ({"x_test": X}, "x_test must be numbers (n, H, W), (n, H, W, 1) or (n, H, W, 3), not empty, with y_test beside it"),
         ({"y_train": Y[:5]}, "y_train must be 6 integers from 0, but got int64 (5,)"),
         ({"y_train": Y.astype(float)}, "y_train must be 6 integers from 0, but got float64 (6,)"),
         ({"y_train": Y[:, None]}, "y_train must be 6 integers from 0, but got int64 (6, 1)"),

@@ -39,10 +39,12 @@ def write_whole(path: Path, content: str | bytes, *, forced: bool = True, within
             is read, and can be made again, it costs more than it is worth.
         within: a folder above ``path`` that is not made if it is gone.
 
+    What text cannot be in UTF-8, as of a file's name that is none, is written as JSON and Python would write it: ``\\udcNN``.
+
     Raises:
         OSError: if it cannot be written; FileNotFoundError if ``within`` is gone.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     make_folder(path.parent, within, forced=forced)
     temporary = temporary_name(path)
     try:

@@ -1,20 +1,20 @@
-"""Readers of datasets that are not trees of image files: digits, Fashion-MNIST, CIFAR-10, npz."""
+"""Readers of datasets that are not trees of image files: digits, Fashion-MNIST, CIFAR-10."""
 
 from __future__ import annotations
 
 import gzip
 import struct
-import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from spaces.errors import on_one_line
-from trainables.data.dataset import Dataset, DatasetError, Images, Split, UInt8, check_classes
+from trainables.data.dataset import Dataset, DatasetError, Images, Split
 from trainables.data.image_file import Color
 from trainables.data.unpacked import most_unpacked
+from trainables.data.rule import UInt8
 
 FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_CLASSES = (
@@ -36,7 +36,7 @@ def read_digits(spec: str, color: Color) -> Dataset:
     large = [np.asarray(Image.fromarray(a).resize((32, 32), Image.Resampling.BICUBIC)) for a in small]
     rows = np.arange(len(large))
     train, test = train_test_split(rows, test_size=0.2, random_state=0, stratify=digits.target)
-    whole = _split(large, digits.target, color)
+    whole = split_of(large, digits.target, color)
     return Dataset(spec, tuple("0123456789"), whole.take(np.sort(train)), test=whole.take(np.sort(test)))
 
 
@@ -58,8 +58,8 @@ def read_fashion_mnist(spec: str, root: Path, color: Color) -> Dataset:
     # Labels follow the files; class order is alphabetical everywhere.
     order = np.argsort(FASHION_MNIST_CLASSES)
     rank = np.argsort(order)
-    splits = {name: _split(list(images), rank[labels], color) for name, (images, labels) in parts.items()}
-    return check_classes(spec, Dataset(spec, tuple(sorted(FASHION_MNIST_CLASSES)), splits["train"], test=splits["test"]))
+    splits = {name: split_of(images, rank[labels], color) for name, (images, labels) in parts.items()}
+    return Dataset(spec, tuple(sorted(FASHION_MNIST_CLASSES)), splits["train"], test=splits["test"])
 
 
 def _read_idx(spec: str, root: Path, name: str, dimensions: int) -> UInt8:
@@ -98,59 +98,12 @@ def read_cifar10(spec: str, root: Path, color: Color) -> Dataset:
         raise DatasetError(
             f"{spec}: CIFAR-10 is not in {root} and cannot be downloaded ({error}); put cifar-10-batches-py there"
         ) from error
-    splits = {name: _split(list(part.data), np.asarray(part.targets), color) for name, part in (("train", train), ("test", test))}
-    return check_classes(spec, Dataset(spec, tuple(train.classes), splits["train"], test=splits["test"]))
+    splits = {name: split_of(part.data, np.asarray(part.targets), color) for name, part in (("train", train), ("test", test))}
+    return Dataset(spec, tuple(train.classes), splits["train"], test=splits["test"])
 
 
-def read_npz(spec: str, path: Path, color: Color) -> Dataset:
-    """An npz file with x_train, y_train and, as wished, x_val, y_val, x_test, y_test, classes.
-
-    ``x``: (n, H, W) or (n, H, W, 3) uint8; ``y``: (n,) integers from 0; ``classes``: (c,)
-    names in alphabetical order. Pickled content is refused, not run.
-
-    Raises:
-        DatasetError: if the file is missing, damaged, or holds something else.
-    """
-    if not path.is_file():
-        raise DatasetError(f"{spec}: no such file")
-    try:
-        with zipfile.ZipFile(path) as packed, np.load(path, allow_pickle=False) as archive:
-            most, rule = most_unpacked(path)
-            if (size := sum(item.file_size for item in packed.infolist())) > most:
-                raise ValueError(f"{size:,} bytes would be unpacked, more than {rule}")
-            arrays = {name: np.asarray(archive[name]) for name in archive.files}
-    except Exception as error:  # a damaged file can make a decoder raise anything
-        raise DatasetError(f"{spec}: not a readable npz file without pickles ({on_one_line(error)})") from error
-    splits: dict[str, Split] = {}
-    for name in ("train", "val", "test"):
-        x, y = arrays.get(f"x_{name}"), arrays.get(f"y_{name}")
-        if x is None and y is None and name != "train":
-            continue
-        if x is None or y is None or x.dtype != np.uint8 or not (x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 3)) or not x.size:
-            got = f"{x.dtype} {x.shape}" if x is not None else "none"
-            raise DatasetError(
-                f"{spec}: x_{name} must be uint8 (n, H, W) or (n, H, W, 3), not empty, with y_{name} beside it, but got {got}"
-            )
-        if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
-            raise DatasetError(f"{spec}: y_{name} must be {len(x)} integers from 0, but got {y.dtype} {y.shape}")
-        most = len(arrays["y_train"])  # every class has training images, so there are no more classes than these
-        if y.min() < 0 or y.max() >= most:
-            raise DatasetError(f"{spec}: y_{name} must be in 0..{most - 1} ({most} training images), but got {y.min()}..{y.max()}")
-        splits[name] = _split(list(x), y, color)
-    top = max(int(part.labels.max(initial=0)) for part in splits.values())
-    classes = (
-        tuple(str(c) for c in np.atleast_1d(arrays["classes"]))
-        if "classes" in arrays
-        else tuple(f"{i:0{len(str(top))}d}" for i in range(top + 1))
-    )
-    if len(classes) <= top or list(classes) != sorted(set(classes)):
-        raise DatasetError(f"{spec}: classes must be {top + 1} different names in alphabetical order, but got {classes}")
-    if "val" in splits and "test" not in splits:
-        splits["test"] = splits.pop("val")
-    return check_classes(spec, Dataset(spec, classes, splits["train"], splits.get("val"), splits.get("test")))
-
-
-def _split(images: list[UInt8], labels: np.ndarray, color: Color) -> Split:
+def split_of(images: Iterable[UInt8], labels: np.ndarray, color: Color) -> Split:
+    """Images as arrays, (H, W) or (H, W, 3) uint8, with their labels."""
     mode = "L" if color == "grey" else "RGB"
-    arrays = [np.asarray(Image.fromarray(a).convert(mode)) for a in images]
+    arrays = (np.asarray(Image.fromarray(a).convert(mode)) for a in images)
     return Split(Images.from_arrays(arrays), labels.astype(np.int64))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import overload
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from spaces.errors import UserError
+from trainables.data.rule import PLAIN, Rule
 
 UInt8 = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
@@ -37,13 +39,12 @@ class Images:
     offsets: Int64
 
     @classmethod
-    def from_arrays(cls, arrays: Sequence[UInt8]) -> Images:
-        """Images from (H, W) grey or (H, W, 3) RGB uint8 arrays."""
-        shapes = np.array([(*a.shape, 1)[:3] for a in arrays], dtype=np.int64).reshape(-1, 3)
-        sizes = shapes.prod(axis=1)
-        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)[: len(arrays)]
-        pixels = np.concatenate([a.ravel() for a in arrays]) if len(arrays) else np.empty(0, np.uint8)
-        return cls(pixels, shapes, offsets)
+    def from_arrays(cls, arrays: Iterable[UInt8]) -> Images:
+        """Images from (H, W) grey or (H, W, 3) RGB uint8 arrays, none of which is kept: one by one they need the memory of one."""
+        gathered = Gathered()
+        for array in arrays:
+            gathered.add(array)
+        return gathered.images()
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -73,11 +74,34 @@ class Images:
         """The images in 8-bit grey; these themselves, if they are."""
         if (self.shapes[:, 2] == 1).all():
             return self
-        return Images.from_arrays([image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L")) for image in self])
+        return Images.from_arrays(image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L")) for image in self)
 
     def take(self, rows: Int64) -> Images:
         """The images at ``rows``, in that order, sharing this buffer."""
         return Images(self.pixels, self.shapes[rows], self.offsets[rows])
+
+
+class Gathered:
+    """Images that come one by one, as one buffer that grows: they are never there twice."""
+
+    def __init__(self) -> None:
+        self._pixels = bytearray()
+        self._shapes: list[tuple[int, int, int]] = []
+        self._offsets: list[int] = []
+
+    def add(self, array: UInt8) -> int:
+        """Take an (H, W) or (H, W, 3) array; returns its number, from 0 on."""
+        height, width, channels = (*array.shape, 1)[:3]
+        self._shapes.append((height, width, channels))
+        self._offsets.append(len(self._pixels))
+        self._pixels += np.ascontiguousarray(array).reshape(-1).data
+        return len(self._shapes) - 1
+
+    def images(self, order: Sequence[int] | None = None) -> Images:
+        """All of them, or those of these numbers; nothing can be added any more."""
+        shapes, offsets = np.array(self._shapes, np.int64).reshape(-1, 3), np.array(self._offsets, np.int64)
+        images = Images(np.frombuffer(self._pixels, np.uint8), shapes, offsets)
+        return images if order is None else images.take(np.array(order, np.int64))
 
 
 @dataclass(frozen=True)
@@ -119,6 +143,8 @@ class Dataset:
         val: what selects configurations, where the dataset comes with such a part.
         test: what is scored once, after selection.
         skipped: files left out because they could not be read (relative paths).
+        rule: how what is not 8-bit grey or RGB became that.
+        notes: what whoever uses it should know, a line each; a warning begins with ``warning: ``.
     """
 
     spec: str
@@ -127,6 +153,8 @@ class Dataset:
     val: Split | None = None
     test: Split | None = None
     skipped: tuple[str, ...] = ()
+    rule: Rule = PLAIN
+    notes: tuple[str, ...] = ()
 
     def splits(self) -> dict[str, Split]:
         parts = {"train": self.train, "val": self.val, "test": self.test}
@@ -148,11 +176,18 @@ class Dataset:
         """
         from sklearn.model_selection import train_test_split
 
-        rows = np.arange(len(self.train))
-        try:
-            fit, held = train_test_split(rows, test_size=fraction, random_state=seed, stratify=self.train.labels)
-        except ValueError as error:
-            raise DatasetError(f"{self.spec}: cannot hold out {fraction:g} of {len(rows)} training images: {error}") from error
+        rows, counts = np.arange(len(self.train)), np.bincount(self.train.labels, minlength=len(self.classes))
+        cannot = f"{self.spec}: cannot hold out {fraction:g} of {len(rows)} training images"
+        alone = [name for name, count in zip(self.classes, counts, strict=True) if count == 1]
+        if alone:
+            raise DatasetError(f"{cannot}: a class must stand in both parts, but there is one image only of {few(alone)}; add some")
+        held_out = math.ceil(fraction * len(rows))  # as train_test_split counts
+        if min(held_out, len(rows) - held_out) < len(self.classes):
+            raise DatasetError(
+                f"{cannot}: each of the two parts needs an image of each of the {len(self.classes)} classes, but they would have "
+                f"{len(rows) - held_out} and {held_out}; add images or choose another hold_out"
+            )
+        fit, held = train_test_split(rows, test_size=fraction, random_state=seed, stratify=self.train.labels)
         return replace(self, train=self.train.take(np.sort(fit)), val=self.train.take(np.sort(held)))
 
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from trainables.data.dataset import DatasetError
+from trainables.data.names import passed_over
 from trainables.files import write_whole
 from trainables.remote import AT_A_TIME, Entry, Remote, read_file
 
@@ -35,6 +36,7 @@ def fetched_folder(uri: str) -> Path:
         raise DatasetError(f"folder:{uri}: nothing lies there; expected URI/train/CLASS/*.jpg")
     for name in there:
         _refuse_leaving(uri, name)
+    there = {name: entry for name, entry in there.items() if not any(map(passed_over, name.split("/")))}
     home = _home(uri)
     copy, index = home / "files", home / INDEX
     with _alone(home):

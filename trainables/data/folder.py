@@ -1,121 +1,55 @@
-"""``folder:DIR``: a tree of image files, DIR/train/CLASS/*.jpg with DIR/test or DIR/val.
-
-With ``train`` and ``test``, or ``train`` and ``val`` only, the second is the test split;
-with all three, ``val`` selects. DIR/CLASS/*.jpg without any of the three is all training.
-Hidden files, ``Thumbs.db`` and ``desktop.ini`` are passed over; anything else is an image
-or an error. Nothing outside DIR is read: a link that leaves the tree is refused.
-"""
+"""``folder:DIR``: the image files of a tree (``trainables.data.tree``), by one rule for all of them (``trainables.data.rule``)."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from trainables.data.dataset import Dataset, DatasetError, Images, Split, check_classes, few
-from trainables.data.image_file import Color, read_images
-
-SPLITS = ("train", "val", "test")
-JUNK = {"thumbs.db", "desktop.ini"}
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The files of one split by class, before any is opened."""
-
-    files: dict[str, tuple[Path, ...]]
-
-    def __len__(self) -> int:
-        return sum(len(paths) for paths in self.files.values())
+from trainables.data.dataset import Dataset, DatasetError, Gathered, Split
+from trainables.data.image_file import Reading, outcomes
+from trainables.data.rule import Needs, completed
+from trainables.data.tree import Tree
 
 
-def list_folder(spec: str, root: Path) -> dict[str, Listing]:
-    """The files under ``root`` by split and class, without opening them.
+def read_folder(spec: str, root: Path, tree: Tree, how: Reading, *, skip_unreadable: bool) -> Dataset:
+    """The images of a tree; see the modules named above for the layout and the rules.
+
+    Args:
+        how: what its rule does not say is decided by all images together.
 
     Raises:
-        DatasetError: for a missing folder, a layout that is none of the above, a class
-            without images, a class outside train, or a link that leaves the tree.
+        DatasetError: for a file that cannot be read, unless ``skip_unreadable``, or a split of which none can.
     """
-    if not root.is_dir():
-        raise DatasetError(f"{spec}: {'not a folder' if root.exists() else 'no such folder'}; expected DIR/train/CLASS/*.jpg")
-    folders = {name: root / name for name in SPLITS if (root / name).is_dir()}
-    for folder in folders.values():
-        _refuse_leaving(folder, root.resolve(), spec)
-    if not folders:
-        folders = {"train": root}
-    elif "train" not in folders:
-        raise DatasetError(f"{spec}: has {' and '.join(folders)} but no train folder; expected DIR/train/CLASS/*.jpg")
-    listings = {name: _list_split(spec, folder, root.resolve()) for name, folder in folders.items()}
-    classes = listings["train"].files
-    for name, listing in listings.items():
-        unknown = sorted(set(listing.files) - set(classes))
-        if unknown:
-            raise DatasetError(f"{spec}: {name} has a class that train has not: {few(unknown)}; train has {few(sorted(classes), 20)}")
-    if "val" in listings and "test" not in listings:
-        listings["test"] = listings.pop("val")
-    return listings
-
-
-def read_folder(spec: str, root: Path, *, color: Color, max_side: int, skip_unreadable: bool) -> Dataset:
-    """The images under ``root``; see the module for the layout and the rules."""
-    listings = list_folder(spec, root)
-    classes = tuple(sorted(listings["train"].files))
-    skipped: list[str] = []
+    classes = tree.classes
+    files = [
+        (name, path, label)
+        for name, listing in tree.splits.items()
+        for label, cls in enumerate(classes)
+        for path in listing.files.get(cls, ())
+    ]
+    found: list[int | Needs | DatasetError] = []
+    gathered = {name: Gathered() for name in tree.splits}
+    for (name, _, _), outcome in zip(files, outcomes([path for _, path, _ in files], how), strict=True):
+        found.append(gathered[name].add(outcome) if isinstance(outcome, np.ndarray) else outcome)
+    rule = completed(how.rule, (outcome for outcome in found if isinstance(outcome, Needs)))
+    rest = [row for row, outcome in enumerate(found) if isinstance(outcome, Needs)]
+    for row, outcome in zip(rest, outcomes([files[row][1] for row in rest], replace(how, rule=rule)), strict=True):
+        found[row] = gathered[files[row][0]].add(outcome) if isinstance(outcome, np.ndarray) else outcome
     splits: dict[str, Split] = {}
-    for name, listing in listings.items():
-        paths = [(path, label) for label, cls in enumerate(classes) for path in listing.files.get(cls, ())]
-        outcomes = read_images([path for path, _ in paths], color, max_side)
-        bad = [outcome for outcome in outcomes if isinstance(outcome, DatasetError)]
+    skipped: list[str] = []
+    for name, listing in tree.splits.items():
+        mine = [(outcome, path, label) for outcome, (split, path, label) in zip(found, files, strict=True) if split == name]
+        bad = [(outcome, path) for outcome, path, _ in mine if isinstance(outcome, DatasetError)]
         if bad and not skip_unreadable:
             more = f" (and {len(bad) - 1} more such files in {name})" if len(bad) > 1 else ""
-            raise DatasetError(f"{bad[0]}{more}, or pass --skip-unreadable")
-        good = [(outcome, label) for outcome, (_, label) in zip(outcomes, paths, strict=True) if not isinstance(outcome, DatasetError)]
-        skipped += [
-            str(path.relative_to(root)) for outcome, (path, _) in zip(outcomes, paths, strict=True) if isinstance(outcome, DatasetError)
-        ]
+            raise DatasetError(f"{bad[0][0]}{more}, or pass --skip-unreadable")
+        skipped += [str(path.relative_to(root)) for _, path in bad]
+        good = [(outcome, label) for outcome, _, label in mine if isinstance(outcome, int)]
         if not good:
-            raise DatasetError(f"{spec}: none of the {len(paths)} files in {name} can be read; repair them or remove {name}")
-        splits[name] = Split(Images.from_arrays([a for a, _ in good]), np.array([label for _, label in good], np.int64))
-    return check_classes(spec, Dataset(spec, classes, splits["train"], splits.get("val"), splits.get("test"), tuple(skipped)))
-
-
-def _list_split(spec: str, folder: Path, root: Path) -> Listing:
-    files: dict[str, tuple[Path, ...]] = {}
-    for entry in _entries(folder, root, spec):
-        if not entry.is_dir():
-            raise DatasetError(f"{spec}: {entry} is a file among the class folders; expected {folder}/CLASS/*.jpg")
-        images = tuple(_entries(entry, root, spec))
-        nested = next((path for path in images if path.is_dir()), None)
-        if nested:
-            raise DatasetError(f"{spec}: {nested} is a folder inside a class folder; expected image files")
-        if not images:
-            raise DatasetError(f"{spec}: class {entry.name} has no images in {folder}; add some or remove the folder")
-        files[entry.name] = images
-    if not files:
-        raise DatasetError(f"{spec}: no class folders in {folder}; expected {folder}/CLASS/*.jpg")
-    return Listing(files)
-
-
-def _entries(folder: Path, root: Path, spec: str) -> list[Path]:
-    """The visible entries of ``folder``, sorted by name, none of them outside ``root``."""
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in JUNK)
-    for path in entries:
-        try:
-            path.name.encode()
-        except UnicodeEncodeError:
-            raise DatasetError(f"{spec}: the name {os.fsencode(path.name)!r} in {folder} is not UTF-8; rename it") from None
-        _refuse_leaving(path, root, spec)
-    return entries
-
-
-def _refuse_leaving(path: Path, root: Path, spec: str) -> None:
-    if not path.is_symlink():
-        return
-    try:
-        target = path.resolve()
-    except RuntimeError:
-        raise DatasetError(f"{spec}: {path} is a link that leads back to itself; remove it") from None
-    if not target.is_relative_to(root):
-        raise DatasetError(f"{spec}: {path} is a link that leaves the folder (to {target}); copy the files instead")
+            raise DatasetError(f"{spec}: none of the {len(listing)} files in {name} can be read; repair them or remove {name}")
+        images = gathered[name].images([number for number, _ in good])
+        splits[name] = Split(images, np.array([label for _, label in good], np.int64))
+    train = splits.get("train") or next(iter(splits.values())).take(np.empty(0, np.int64))
+    return Dataset(spec, classes, train, splits.get("val"), splits.get("test"), tuple(skipped), rule, tree.notes)

@@ -1,10 +1,9 @@
 """One image file as an array, by rules that hold whatever the file contains.
 
-- JPEG, PNG, BMP, GIF, TIFF, WebP and PNM are read; a GIF or TIFF gives its first picture.
+- JPEG, PNG, BMP, GIF, TIFF, WebP and PNM are read; an animation or a file of several pages gives its first picture.
   Formats that run programs (EPS) are never tried.
-- Grey, palette, RGB, CMYK and YCbCr become 8-bit grey or RGB; transparency is dropped.
-- 16-bit grey is divided by 257, so that 65535 becomes 255 (Pillow alone would clip).
-  32-bit and floating-point pictures are refused: they have no known white.
+- Grey, palette, RGB, CMYK, YCbCr and LAB become 8-bit grey or RGB; so do more bits, floating-point numbers and
+  transparency, by the rule of the data set (``trainables.data.rule``).
 - Pixels stay as stored: a camera's orientation tag is not applied, as in torchvision's
   ``ImageFolder`` and in the report (one of the 15 scenes has a tag that is wrong).
 - More than ``MAX_PIXELS`` pixels, by the header, are refused before anything is unpacked.
@@ -15,50 +14,94 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from spaces.errors import UserError, on_one_line
 from trainables.data.dataset import DatasetError, UInt8
+from trainables.data.deep import FORMATS, numbers
+from trainables.data.kinds import kind_of
+from trainables.data.rule import PLAIN, Needs, Numbers, Rule, completed, needs_of, to_8_bits
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 64_000_000
 Color = Literal["grey", "rgb"]
+TRANSPARENT = ("RGBA", "LA", "PA")
 
 
-def read_image(path: Path, color: Color = "grey", max_side: int | None = None) -> UInt8:
-    """The picture in ``path`` as (H, W) grey or (H, W, 3) RGB uint8.
+@dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    Attributes:
+        color: 8-bit grey or RGB.
+        max_side: of a picture, pixels; larger ones are shrunk.
+        rule: for what is not 8-bit grey or RGB.
+    """
+
+    color: Color = "grey"
+    max_side: int | None = None
+    rule: Rule = PLAIN
+
+
+def read_image(path: Path, color: Color = "grey", max_side: int | None = None, rule: Rule = PLAIN) -> UInt8:
+    """The picture in ``path`` as (H, W) grey or (H, W, 3) RGB uint8; what ``rule`` does not say is decided by the picture itself.
 
     Raises:
         DatasetError: if it is no picture, is damaged, or breaks a rule above.
     """
-    (outcome,) = read_images([path], color, max_side)
+    (outcome,) = read_images([path], color, max_side, rule)
     if isinstance(outcome, DatasetError):
         raise outcome
     return outcome
 
 
-def read_images(paths: Sequence[Path], color: Color = "grey", max_side: int | None = None) -> list[UInt8 | DatasetError]:
+def read_images(
+    paths: Sequence[Path], color: Color = "grey", max_side: int | None = None, rule: Rule = PLAIN
+) -> list[UInt8 | DatasetError]:
     """As ``read_image``, for many files at once: each one's picture, or why there is none."""
+    how = Reading(color, max_side, rule)
+    with _many() as each:
+        return list(each(lambda path: _read_alone(path, how), paths))
+
+
+def outcomes(paths: Sequence[Path], how: Reading) -> Iterator[UInt8 | Needs | DatasetError]:
+    """Each file's picture, or why there is none, or what it needs of a rule that ``how`` has not; in the order of ``paths``."""
+    with _many() as each:
+        yield from each(lambda path: _try_read(path, how), paths)
+
+
+@contextmanager
+def _many() -> Iterator[Callable[..., Iterator[Any]]]:
+    """A ``map`` over threads."""
     # Pillow warns of odd metadata; what matters is refused below. The filters belong to the
     # process, not to a thread, so they are set once around all threads.
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")
-        return list(pool.map(lambda path: _try_read(path, color, max_side), paths))
+        yield pool.map
 
 
-def _try_read(path: Path, color: Color, max_side: int | None) -> UInt8 | DatasetError:
+def _read_alone(path: Path, how: Reading) -> UInt8 | DatasetError:
+    """What the rule does not say is decided by the picture itself."""
+    while isinstance(found := _try_read(path, how), Needs):
+        how = replace(how, rule=completed(how.rule, [found]))
+    return found
+
+
+def _try_read(path: Path, how: Reading) -> UInt8 | Needs | DatasetError:
     try:
-        return _read(path, color, max_side)
+        return _read(path, how)
     except DatasetError as error:
         return error
 
 
-def _read(path: Path, color: Color, max_side: int | None) -> UInt8:
+def _read(path: Path, how: Reading) -> UInt8 | Needs:
     try:
         if not path.is_file():  # a pipe or a device would be waited for
             raise DatasetError(f"{path}: no such image file")
@@ -68,28 +111,76 @@ def _read(path: Path, color: Color, max_side: int | None) -> UInt8:
                     f"{path}: an image may have {MAX_PIXELS:,} pixels, but this has "
                     f"{image.width:,} x {image.height:,}; shrink it or leave it out"
                 )
-            return _to_array(image, path, color, max_side)
+            return _to_array(image, path, how)
     except DatasetError:
         raise
+    except UserError as error:
+        raise DatasetError(f"{path}: {error}") from None
     except Image.DecompressionBombError:
         raise DatasetError(f"{path}: an image may have {MAX_PIXELS:,} pixels, but this has more; shrink it or leave it out") from None
+    except UnidentifiedImageError as error:
+        if kind := kind_of(path):
+            raise DatasetError(f"{path}: {kind} is not read; allowed are {', '.join(FORMATS)}; save it as PNG or JPEG") from error
+        raise DatasetError(f"{path}: not an image; allowed are {', '.join(FORMATS)}; repair or remove it") from error
     except Exception as error:  # a damaged file can make a decoder raise anything
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else f"damaged ({error})"
-        raise DatasetError(f"{path}: {' '.join(reason.split())}; allowed are {', '.join(FORMATS)}; repair or remove it") from error
+        raise DatasetError(f"{path}: damaged ({on_one_line(error)}); allowed are {', '.join(FORMATS)}; repair or remove it") from error
 
 
-def _to_array(image: Image.Image, path: Path, color: Color, max_side: int | None) -> UInt8:
-    grey16 = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")  # Pillow widens 16-bit PGM
-    if image.mode in ("I", "F") and not grey16:
-        raise DatasetError(
-            f"{path}: 32-bit and floating-point images are refused (no known white), got mode {image.mode}; save it as 8 or 16 bits"
-        )
-    picture: Image.Image = image
-    if grey16:
-        picture = Image.fromarray((np.asarray(image, np.uint32) // 257).astype(np.uint8))
-    plain = picture.convert("L" if color == "grey" else "RGB")
-    if max_side is not None and max(plain.size) > max_side:
-        scale = max_side / max(plain.size)
+def _to_array(image: ImageFile.ImageFile, path: Path, how: Reading) -> UInt8 | Needs:
+    stored, key = numbers(image, path), _transparent_colour(image)
+    need, picture = Needs(), cast(Image.Image, image)
+    if stored is not None:
+        need = needs_of(stored[..., :3] if stored.ndim == 3 else stored)
+        picture, key = _shallow(stored, completed(how.rule, [need]), key), None
+    layer = _transparent(picture, key)
+    if layer is not None:
+        opacity = np.asarray(layer.getchannel("A"), np.float64) / 255
+        light = np.asarray(layer.convert("RGB").convert("L"), np.float64) / 255
+        uneven = bool(opacity.min() < opacity.max())
+        need = replace(need, uneven=uneven, visible=float(opacity.sum()), light=float((opacity * light).sum()))
+    rule = completed(how.rule, [need])
+    if rule != how.rule:
+        return need
+    if layer is not None and rule.background != "dropped":
+        picture = Image.alpha_composite(Image.new("RGBA", layer.size, rule.background), layer)
+    if picture.mode == "LAB":
+        picture = picture.convert("RGB")
+    plain = picture.convert("L" if how.color == "grey" else "RGB")
+    if how.max_side is not None and max(plain.size) > how.max_side:
+        scale = how.max_side / max(plain.size)
         size = (max(1, round(plain.width * scale)), max(1, round(plain.height * scale)))
         plain = plain.resize(size, Image.Resampling.BOX)
     return np.asarray(plain, np.uint8)
+
+
+def _transparent_colour(image: ImageFile.ImageFile) -> bytes | int | tuple[int, ...] | None:
+    """What a PNG or GIF file says is transparent: a grey level, a colour, an entry of its palette; or how opaque each entry is."""
+    key = image.info.get("transparency")
+    if isinstance(key, int) and image.mode == "L" and image.tile and image.tile[0].args in ("L;2", "L;4"):
+        return key * (85 if image.tile[0].args == "L;2" else 17)  # levels of 2 and 4 bits are stretched by Pillow, but not this one
+    return key
+
+
+def _shallow(stored: Numbers, rule: Rule, key: object) -> Image.Image:
+    """A deep picture in 8 bits."""
+    grey = stored.ndim == 2
+    pixels = to_8_bits(stored if grey else stored[..., :3], rule, high_bits=not grey)
+    alpha = None
+    if not grey and stored.shape[2] == 4:
+        alpha = (stored[..., 3].astype(np.uint16) >> 8).astype(np.uint8)
+    elif key is not None:
+        same = stored == np.asarray(key)
+        alpha = np.where(same if grey else same.all(axis=2), 0, 255).astype(np.uint8)
+    if alpha is None:
+        return Image.fromarray(pixels)
+    return Image.fromarray(np.dstack([*([pixels] * 3 if grey else [pixels]), alpha]))
+
+
+def _transparent(picture: Image.Image, key: object) -> Image.Image | None:
+    """The picture in RGBA if any of it is transparent."""
+    if picture.mode not in TRANSPARENT and key is None:
+        return None
+    if key is not None:
+        picture.info["transparency"] = key
+    layer = picture.convert("RGBA")
+    return layer if layer.getchannel("A").getextrema()[0] != 255 else None

@@ -7,11 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spaces.errors import echo
-from trainables.data.builtin import FASHION_MNIST_DIR, read_cifar10, read_digits, read_fashion_mnist, read_npz
-from trainables.data.dataset import Dataset, DatasetError
+from trainables.data.builtin import FASHION_MNIST_DIR, read_cifar10, read_digits, read_fashion_mnist
+from trainables.data.dataset import Dataset, DatasetError, check_classes
 from trainables.data.fetched import fetched_file, fetched_folder
-from trainables.data.folder import list_folder, read_folder
-from trainables.data.image_file import Color
+from trainables.data.folder import read_folder
+from trainables.data.image_file import Color, Reading
+from trainables.data.names import check_utf8
+from trainables.data.npz import read_npz
+from trainables.data.remarks import remarks
+from trainables.data.rule import PLAIN, Rule
+from trainables.data.tree import Tree, list_folder
 from trainables.remote import Remote, is_uri
 
 SPECS: dict[str, str] = {
@@ -37,6 +42,9 @@ class ReadOptions:
         hold_out: set this fraction of train aside as val; 0 leaves the splits as they are.
         keep_val: hold nothing out where the dataset has a val split of its own.
         seed: of the held-out draw.
+        rule: how what is not 8-bit grey or RGB becomes that; what it does not say is decided by the dataset.
+        exactly: take files and arrays as the first release did, which passed over all but the exact names of the splits.
+        judged_only: the images are to be judged, not learned from: any part will do, and any number of classes.
     """
 
     color: Color = "grey"
@@ -45,6 +53,9 @@ class ReadOptions:
     hold_out: float = 0.0
     keep_val: bool = False
     seed: int = 0
+    rule: Rule = PLAIN
+    exactly: bool = False
+    judged_only: bool = False
 
 
 def absolute_spec(spec: str) -> str:
@@ -62,6 +73,8 @@ def absolute_spec(spec: str) -> str:
     if is_uri(place):
         Remote(place)  # refuses a key, which would be kept and shown
         return spec
+    if said := check_utf8("the path", place):  # it stands in plans, records and pages
+        raise DatasetError(said)
     return f"{kind}:{Path(os.path.expanduser(place)).absolute()}"
 
 
@@ -82,14 +95,23 @@ def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
         dataset = read_cifar10(spec, Path(place or CIFAR10_DIR).expanduser(), options.color)
     elif kind == "folder":
         root = fetched_folder(place) if is_uri(place) else Path(place)
-        dataset = read_folder(spec, root, color=options.color, max_side=options.max_side, skip_unreadable=options.skip_unreadable)
+        how = Reading(options.color, options.max_side, options.rule)
+        dataset = read_folder(spec, root, tree_of(spec, root, options), how, skip_unreadable=options.skip_unreadable)
     else:
-        dataset = read_npz(spec, fetched_file(place) if is_uri(place) else Path(place), options.color)
-    if not options.hold_out or (options.keep_val and dataset.val is not None):
-        return dataset
-    if dataset.val is not None:
-        raise DatasetError(f"{spec}: already has a val split; leave validation at auto instead of hold-out")
-    return replace(dataset.hold_out(options.hold_out, options.seed), spec=spec)
+        path = fetched_file(place) if is_uri(place) else Path(place)
+        dataset = read_npz(spec, path, options.color, options.rule, exactly=options.exactly, judged_only=options.judged_only)
+    if not options.judged_only:
+        check_classes(spec, dataset)
+    if options.hold_out and not (options.keep_val and dataset.val is not None):
+        if dataset.val is not None:
+            raise DatasetError(f"{spec}: already has a val split; leave validation at auto instead of hold-out")
+        dataset = dataset.hold_out(options.hold_out, options.seed)
+    return replace(dataset, spec=spec, notes=(*dataset.notes, *remarks(dataset)))
+
+
+def tree_of(spec: str, root: Path, options: ReadOptions) -> Tree:
+    """The files of a ``folder:``, as these options take them."""
+    return list_folder(spec, root, needs_train=not options.judged_only, exactly=options.exactly)
 
 
 def check_place(spec: str) -> None:
@@ -100,8 +122,10 @@ def check_place(spec: str) -> None:
     """
     kind, _, place = absolute_spec(spec).partition(":")
     if is_uri(place):
-        if kind == "folder" and not Remote(place).folders():
-            raise DatasetError(f"{spec}: no folder lies there; expected URI/train/CLASS/*.jpg")
+        if kind == "folder":
+            folders = Remote(place).folders()
+            if not folders:
+                raise DatasetError(f"{spec}: no folder lies there; expected URI/train/CLASS/*.jpg")
     elif kind == "folder":
         list_folder(spec, Path(place))
     elif kind == "npz" and not Path(place).is_file():

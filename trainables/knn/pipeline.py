@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from spaces import BagOfSiftConfig, TinyImageConfig
 from spaces.knn import MAX_K
-from trainables.data import Dataset, Images, ReadOptions, read_dataset
+from trainables.data import Dataset, DatasetError, Images, ReadOptions, read_dataset
+from trainables.data.rule import PLAIN, Rule
 from trainables.knn.descriptors import dense_descriptors
 from trainables.knn.encoding import streamed_word_counts, word_counts
 from trainables.knn.neighbours import Neighbours, nearest_neighbours, predicted_by_k
@@ -71,6 +72,9 @@ class DataSource:
         pixels: of all images of a split together, by split.
         fingerprint: of the dataset.
         skipped: files that were left out as unreadable.
+        rule: how what is not 8-bit grey or RGB was read.
+        notes: what whoever uses it should know, a line each.
+        largest_class: training images of the class that has the most.
     """
 
     stage: Stage
@@ -79,6 +83,9 @@ class DataSource:
     pixels: dict[str, int]
     fingerprint: str
     skipped: tuple[str, ...] = ()
+    rule: Rule = PLAIN
+    notes: tuple[str, ...] = ()
+    largest_class: int = 0
 
     def images(self, split: str) -> Stage:
         """Of one split, in grey."""
@@ -94,7 +101,8 @@ def data_source(dataset: Dataset, options: ReadOptions) -> DataSource:
     stage = Stage(load_dataset, parameters, content=dataset.fingerprint, light=True)
     sizes = {name: len(part) for name, part in dataset.splits().items()}
     pixels = {name: part.images.area for name, part in dataset.splits().items()}
-    return DataSource(stage, dataset.classes, sizes, pixels, dataset.fingerprint, dataset.skipped)
+    most = int(np.bincount(dataset.train.labels).max(initial=0))
+    return DataSource(stage, dataset.classes, sizes, pixels, dataset.fingerprint, dataset.skipped, dataset.rule, dataset.notes, most)
 
 
 def load_dataset(*, spec: str, options: dict[str, Any], fingerprint: str) -> Dataset:
@@ -103,7 +111,7 @@ def load_dataset(*, spec: str, options: dict[str, Any], fingerprint: str) -> Dat
     Raises:
         ValueError: if its content has changed since.
     """
-    dataset = read_dataset(spec, ReadOptions(**options))
+    dataset = read_dataset(spec, ReadOptions(**options | {"rule": Rule(**options["rule"])}))
     if dataset.fingerprint != fingerprint:
         raise ValueError(f"{spec}: the images have changed since this search began; start a new search")
     return dataset
@@ -115,6 +123,22 @@ def split_images(dataset: Dataset, *, split: str) -> Images:
 
 def split_labels(dataset: Dataset, *, split: str) -> Int64:
     return dataset.splits()[split].labels
+
+
+def check_folds(validation: Validation, largest_class: int, spec: str) -> None:
+    """Refuse more folds than can be made.
+
+    Args:
+        largest_class: training images of the class that has the most.
+
+    Raises:
+        DatasetError: if not even that one can stand in every fold.
+    """
+    if validation.scheme == "k-fold" and validation.folds > largest_class:
+        raise DatasetError(
+            f"{spec}: validation k-fold makes {validation.folds} folds, each with images of the same classes, but no class has more than "
+            f"{largest_class} training images; ask for fewer folds, or for leave-one-out"
+        )
 
 
 def validation_groups(labels: Int64, *, scheme: str, folds: int, seed: int, copies: int = 1) -> Int64:

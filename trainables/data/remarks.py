@@ -1,0 +1,69 @@
+"""What a look at the pixels of a dataset says to whoever uses it: how deep values were read, images of next to nothing, copies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from trainables.data.dataset import Dataset, Images, Int64
+
+LEVELS = 16
+"""An image whose values, from the darkest to the brightest, span fewer levels of 256 uses under a sixteenth of the range."""
+MANY = 0.1
+"""Share of the images of a split that is worth a warning."""
+WHOSE = {"train": "training", "val": "validation", "test": "test"}
+
+
+def remarks(dataset: Dataset) -> Iterator[str]:
+    """A line each; warnings begin with ``warning: ``."""
+    yield from dataset.rule.lines()
+    for name, part in dataset.splits().items():
+        ranges = spans(part.images)
+        narrow, flat = int((ranges < LEVELS).sum()), int((ranges == 0).sum())
+        if narrow and narrow >= MANY * len(part):
+            of_one = f" ({flat:,} of them one colour all over)" if flat else ""
+            yield (
+                f"warning: {narrow:,} of {len(part):,} {WHOSE[name]} images use under a sixteenth of the range from black to white"
+                f"{of_one}, so there is next to nothing to see in them; look at how they were saved"
+            )
+    yield from _copies(dataset)
+
+
+def spans(images: Images) -> Int64:
+    """(n,) from the least to the greatest value of each image, of its channel with the most."""
+    shapes = images.shapes
+    if len(images) and (shapes == shapes[0]).all() and (np.diff(images.offsets) == shapes[0].prod()).all():
+        start, size = int(images.offsets[0]), int(shapes[0].prod())
+        stack = images.pixels[start : start + size * len(images)].reshape(len(images), -1, int(shapes[0, 2]))
+        return (stack.max(axis=1).astype(np.int64) - stack.min(axis=1)).max(axis=1)
+    pixels = (image.reshape(-1, image.shape[2] if image.ndim == 3 else 1) for image in images)
+    return np.array([int((p.max(axis=0).astype(np.int64) - p.min(axis=0)).max()) for p in pixels], np.int64)
+
+
+def _copies(dataset: Dataset) -> Iterator[str]:
+    """Images that judge and are also learned from, pixel by pixel."""
+    if dataset.val is None and dataset.test is None:
+        return
+    known = set(_marks(dataset.train.images))
+    if dataset.val is not None:
+        own = list(_marks(dataset.val.images))
+        if count := sum(mark in known for mark in own):
+            yield f"warning: {_of(count, len(own), 'validation')} also training images, pixel by pixel, so that what is chosen is flattered"
+        known |= set(own)
+    if dataset.test is not None and (count := sum(mark in known for mark in _marks(dataset.test.images))):
+        learned = "training images" if dataset.val is None else "training or validation images"
+        yield f"warning: {_of(count, len(dataset.test), 'test')} also {learned}, pixel by pixel, so that the test flatters"
+
+
+def _of(count: int, total: int, whose: str) -> str:
+    return f"{count:,} of {total:,} {whose} images {'is' if count == 1 else 'are'}"
+
+
+def _marks(images: Images) -> Iterator[bytes]:
+    """A digest of shape and pixels of each image."""
+    for image in images:
+        digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(image).data)
+        yield digest.digest()
