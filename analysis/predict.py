@@ -15,7 +15,7 @@ from trainables.data import Images
 from trainables.data.dataset import DatasetError
 from trainables.data.deep import FORMATS
 from trainables.data.image_file import read_images
-from trainables.data.names import passed_over, printable
+from trainables.data.names import on_disk, passed_over
 
 
 def predict(
@@ -51,7 +51,7 @@ def predict(
         if good:
             classes, shares = model.scores_of(Images.from_arrays([image for _, image in good]))
             rows += [
-                {"path": printable(path), "class": names[int(label)], "scores": dict(zip(names, map(float, row), strict=True))}
+                {"path": on_disk(path), "class": names[int(label)], "scores": dict(zip(names, map(float, row), strict=True))}
                 for (path, _), label, row in zip(good, classes, shares, strict=True)
             ]
         say(stop, len(files))

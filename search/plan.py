@@ -20,6 +20,7 @@ from search.yaml_text import YamlError, read_yaml_file
 from spaces import Space, get_space
 from spaces.errors import UserError, echo
 from trainables.data import ReadOptions, absolute_spec
+from trainables.data.names import on_disk
 from trainables.knn.pipeline import Validation
 
 NO_DATASET = "none"
@@ -295,6 +296,8 @@ def _complaint(item: Any) -> str:
         models: dict[Any, type[BaseModel]] = {"tracking": Tracking, "limits": Limits, "training": Training, "replicate": Replicate}
         there = models.get(item["loc"][0], Plan).model_fields
         message = f"no such setting; there are {', '.join(there)}"
+    if item["type"] == "string_unicode":
+        return f"{place}: {on_disk(item['input'])} is not UTF-8; rename it"
     if item["type"] == "value_error" and not place:
         return message
     got = echo(_without_secrets(item["input"]))

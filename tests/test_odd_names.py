@@ -10,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakeFolder
 from PIL import Image
 from program import command, output, typed
 
-from analysis.model_card import as_code
 from trainables.files import write_whole
 
 BROKEN = os.fsdecode(b"caf\xe9")
@@ -77,32 +75,3 @@ def test_text_that_is_none_is_written_as_json_writes_it(tmp_path: Path) -> None:
     """The last net under whatever writes a name down."""
     write_whole(tmp_path / "a.json", json.dumps({"name": BROKEN, "other": "日本"}, ensure_ascii=False))
     assert json.loads((tmp_path / "a.json").read_text()) == {"name": BROKEN, "other": "日本"}
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("<script>alert(1)</script>", "`<script>alert(1)</script>`"),
-        ("a`b", "``a`b``"),
-        ("`", "`` ` ``"),
-        ("two\nlines", r"`two\nlines`"),
-        ("\u202eright", r"`\u202eright`"),
-        (" ", "`   `"),
-        ("[x](http://x)", "`[x](http://x)`"),
-        ("日本", "`日本`"),
-    ],
-)
-def test_a_name_in_markdown_is_shown_and_does_nothing(name: str, shown: str) -> None:
-    """A bundle's README is opened in whatever shows Markdown, and a class's name comes from a folder of anybody's."""
-    assert as_code(name) == shown
-
-
-def test_the_readme_of_a_bundle_shows_its_classes_as_they_are(digits_bundle: Path, tmp_path: Path, make_folder: MakeFolder) -> None:
-    """The names of classes and of the folder stand in code, where Markdown knows no HTML."""
-    from analysis.bundle import read_facts
-    from analysis.model_card import model_card
-
-    facts = read_facts(digits_bundle).model_copy(update={"classes": ("<img src=x onerror=alert(1)>", "b"), "dataset": "folder:/a`<b>"})
-    lines = model_card(facts).splitlines()
-    assert "- classes: `<img src=x onerror=alert(1)>`, `b`" in lines
-    assert any(line.startswith("- training images: ``folder:/a`<b>``") for line in lines)

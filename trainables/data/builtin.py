@@ -13,8 +13,8 @@ from PIL import Image
 
 from trainables.data.dataset import Dataset, DatasetError, Images, Split
 from trainables.data.image_file import Color
-from trainables.data.unpacked import most_unpacked
 from trainables.data.rule import UInt8
+from trainables.data.unpacked import most_unpacked
 
 FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_CLASSES = (

@@ -58,7 +58,7 @@ def _unseen(one: str, other: str) -> str:
     return f"{one!a} and {other!a} look the same and differ in {'how accents are stored' if same else 'what is not seen'}"
 
 
-def printable(path: Path | str) -> str:
+def on_disk(path: Path | str) -> str:
     """A path as text that can be printed and encoded: bytes that are no UTF-8 as ``\\xNN``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
@@ -68,5 +68,5 @@ def check_utf8(what: str, path: Path | str) -> str:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        return f"{what} {printable(path)} is not UTF-8; rename it"
+        return f"{what} {on_disk(path)} is not UTF-8; rename it"
     return ""
