@@ -26,6 +26,7 @@ IMPORTERS = {
         "trainables/cnn/run.py",
     },
     "optuna": {
+        "search/database.py",
         "search/folders.py",
         "search/importance.py",
         "search/journal.py",
