@@ -41,6 +41,7 @@ from search.reading import options_of
 from search.session import Session, Summary
 from search.signals import stop_signals
 from search.stage_counts import StageCounts
+from spaces.errors import UserError
 from trainables.data.spec import check_place
 from trainables.files import set_aside
 from trainables.knn.pipeline import CONFIG_TYPES, DataSource, Validation, check_folds, data_source, split_labels, validation_stage
@@ -98,6 +99,10 @@ def _searched(plan: Plan, folder: RunDirectory, console: Console | None, address
     room = Capacity.of(plan, len(os.sched_getaffinity(0)))
     if not new:
         check_kept(folder, plan)
+        try:
+            check_tracking(plan.tracking, folder.path.parent)
+        except UserError as error:  # of a run that is there already the work goes on
+            _say(console, f"warning: MLflow cannot be told of this run: {error}")
     lock = None if new else take_lock(folder)
     clear_left_behind(folder)
     with contextlib.suppress(OSError):

@@ -106,7 +106,8 @@ def send_all(sender: Sender, say: Callable[[str], None], silence: float = SILENC
     thread.start()
     thread.join(MOMENT)
     if thread.is_alive():
-        say(f"waiting for MLflow at {sender.place}, to tell it {waiting} facts; Ctrl-C leaves the rest for another time")
+        what = f", to tell it {waiting} facts" if waiting else ""
+        say(f"waiting for MLflow at {sender.place}{what}; Ctrl-C leaves the rest for another time")
     then = "start it, or give it time; visiontune sync goes on where this stopped"
     while thread.is_alive():
         thread.join(0.2)
