@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import pwd
 import signal
 import sys
 from collections.abc import Callable
@@ -32,10 +33,20 @@ def run_to_end(work: Callable[[], int], debug: bool = False) -> None:
     """Run ``work`` and exit with the status that it returns; what it raises is said in one line."""
     StopSignals().listen(signal.SIGINT)
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # or processes that this one starts would look for modules in the working directory first
+    _name_user()
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # which warns of a home that cannot be written
     status = _status(work, debug)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is short, and in the midst of it Python would print a traceback
     sys.exit(status)
+
+
+def _name_user() -> None:
+    """Give a user whom the system does not know, as in many containers, a home and a name: libraries raise where there is none."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("HOME", "/nonexistent")
+        os.environ.setdefault("USER", str(os.getuid()))
 
 
 def _status(work: Callable[[], int], debug: bool) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -75,6 +77,26 @@ def test_a_search_needs_no_home(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root may become somebody else")
+def test_a_search_and_mlflow_need_no_user_that_the_system_knows(tmp_path: Path) -> None:
+    """Containers may run under any number, which has neither a name nor a home."""
+    (runs := tmp_path / "runs").mkdir()
+    runs.chmod(0o777)
+    somebody = (
+        "setpriv",
+        "--reuid=54321",
+        "--regid=54321",
+        "--clear-groups",
+        "--inh-caps=+dac_read_search",
+        "--ambient-caps=+dac_read_search",
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME")}
+    words = [*somebody, *installed(*TOY[:-1], "--runs-dir", runs, "--json")]
+    done = subprocess.run(words, cwd=runs, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["tracking_error"] == ""
 
 
 @pytest.mark.parametrize(
