@@ -72,7 +72,7 @@ def _status(work: Callable[[], int], debug: bool) -> int:
     except Exception as error:
         from trainables.refused import told
 
-        return _fail(told(error), 1, debug)
+        return _fail(_wrong_place() or told(error), 1, debug)  # the directory may have been deleted meanwhile
 
 
 def _command(arguments: list[str]) -> int:
