@@ -298,3 +298,13 @@ def test_a_point_lies_within_what_is_searched() -> None:
     assert space.point({"k": "10", "centring": "true"}) == {"k": 10, "centring": True}
     with pytest.raises(SpaceError, match=r"tiny-image\.k must be a whole number in 1\.\.10 in this search, but got '11'"):
         space.point({"k": "11"})
+
+
+def test_a_range_holds_both_its_ends() -> None:
+    """A grid of k from 1 to 3 that leaves 3 out never tries it."""
+    assert Integer(1, 3).values() == (1, 2, 3)
+    assert (
+        [value in Integer(1, 3) for value in (0, 1, 3, 4)] == [value in Float(1, 3) for value in (0, 1, 3, 4)] == [False, True, True, False]
+    )
+    space = Space("ks", "one parameter", (Parameter("k", Integer(2, 4), "neighbours"),))
+    assert [config["k"] for config in space.grid()] == [2, 3, 4]
