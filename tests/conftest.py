@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -63,6 +65,10 @@ def copied(runs: Path, folder: Path) -> Path:
     shutil.copytree(runs, folder, ignore=shutil.ignore_patterns(".cache"))
     if (runs / ".cache").exists():
         (folder / ".cache").symlink_to(runs / ".cache")
+    if (folder / "mlflow.db").exists():  # which holds whole paths: the copy would keep its files beside the first
+        with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+            for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+                database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (runs.as_uri(), folder.as_uri()))
     return folder
 
 

@@ -246,20 +246,21 @@ def test_words_are_drawn_the_same_in_any_chunks() -> None:
     assert 20 <= len(whole) <= 60
 
 
-def test_everything_at_once_is_searched_exported_and_used(tmp_path: Path) -> None:
+def test_everything_at_once_is_searched_exported_and_used(tmp_path: Path, make_folder: Any) -> None:
     """The bundle is re-evaluated exactly as it is written: idf, mirror images, regions and soft words must all be in it."""
     fixed = {
         "scales": 2, "assignment": "soft", "regions": "2x2", "idf": "true", "mirrored": "true", "step": 8, "bin_size": 3,
         "vocabulary_size": 20, "metric": "cityblock", "norm": "l1", "k": 3, "vote": "distance", "transform": "root",
     }  # fmt: skip
     settings = [part for name, value in fixed.items() for part in ("--set", f"{name}={value}")]
+    images = f"folder:{make_folder(tmp_path / 'images', {'train': {'a': 30, 'b': 30}, 'test': {'a': 9, 'b': 9}}, side=40)}"
     done = visiontune(
-        "run", "--space", "bag-of-sift", "--trials", 2, "--name", "all", "--runs-dir", tmp_path, "--no-tracking",
+        "run", "--space", "bag-of-sift", "--dataset", images, "--trials", 2, "--name", "all", "--runs-dir", tmp_path, "--no-tracking",
         "--validation", "k-fold", *settings,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     exported = output("export", "all", "--out", tmp_path / "bundle", "--runs-dir", tmp_path)
     tensors = load_file(tmp_path / "bundle" / "model.safetensors")
-    assert tensors["features"].shape == (2 * 1437, 80)
+    assert tensors["features"].shape == (2 * 60, 80)
     assert tensors["weights"].shape == (20,)
-    assert output("evaluate", tmp_path / "bundle", "--dataset", "digits")["accuracy"] == exported["test_accuracy"]
+    assert output("evaluate", tmp_path / "bundle", "--dataset", images)["accuracy"] == exported["test_accuracy"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cnn_run import VGG16
 from cnn_search import arguments
-from program import PATIENCE, Driver, output, refusal, visiontune
+from program import PATIENCE, Driver, output, refused, visiontune
 
 from analysis.run_directory import RunDirectory
 from search.capacity import Capacity
@@ -160,8 +160,8 @@ def test_the_limit_of_the_report_holds_unless_the_plan_says_otherwise() -> None:
 
 def test_wrong_settings_of_training_are_named(tmp_path: Path) -> None:
     """One line, with what is allowed."""
-    assert "training.epochs: input should be greater than or equal to 1, but got 0" in refusal(*arguments(tmp_path, "x", 1, 0))
-    assert "no bundle here" in refusal(*arguments(tmp_path, "x", 1, 1, "--init", tmp_path))
+    assert "training.epochs: input should be greater than or equal to 1, but got 0" in refused(*arguments(tmp_path, "x", 1, 0))
+    assert "no bundle here" in refused(*arguments(tmp_path, "x", 1, 1, "--init", tmp_path))
 
 
 @pytest.mark.parametrize(

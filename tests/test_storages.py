@@ -86,7 +86,7 @@ def closing(storage: BaseStorage) -> Iterator[BaseStorage]:
 
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_two_searches_share_a_database_and_go_on_in_it(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
-    """A team keeps its studies in one place: each run has its own, and extending one leaves the other alone."""
+    """A team keeps its studies in one place: each run has its own, by its identity, and extending one leaves the other alone."""
     url = f"sqlite:///{tmp_path / 'studies.db'}" if kind == "sqlite" else fresh_database(request.getfixturevalue("postgres"))
     for name in ("one", "two"):
         words = ("--space", "toy", "--trials", 6, "--pruner", "median", "--storage", url, "--no-tracking")
@@ -103,6 +103,9 @@ def test_two_searches_share_a_database_and_go_on_in_it(tmp_path: Path, kind: str
         status = output("status", name, "--runs-dir", tmp_path)
         assert status["trials"]["COMPLETE"] + status["trials"]["PRUNED"] == counts[name]
     assert counts == {"one": 9, "two": 6}
+    # by the run's identity: two runs of one name on two machines must not write into one study
+    names = {f"visiontune/{RunDirectory(tmp_path / name).identity()}/toy" for name in ("one", "two")}
+    assert set(optuna.get_all_study_names(url.replace("postgresql://", "postgresql+psycopg://"))) == names
 
 
 def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
@@ -149,11 +152,3 @@ def test_optunas_dashboard_shows_the_study(tmp_path: Path, kind: str) -> None:
 def get(port: int, path: str) -> Any:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=PATIENCE) as answer:
         return json.load(answer)
-
-
-def test_the_study_of_a_run_is_found_in_the_database_by_its_name(tmp_path: Path) -> None:
-    """Two runs of one name on two machines must not write into one study."""
-    url = f"sqlite:///{tmp_path / 'studies.db'}"
-    output("run", "--space", "toy", "--trials", 2, "--storage", url, "--name", "named", "--runs-dir", tmp_path, "--no-tracking")
-    (name,) = optuna.get_all_study_names(url)
-    assert name == f"visiontune/{RunDirectory(tmp_path / 'named').identity()}/toy"

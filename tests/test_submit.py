@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import PATIENCE, free_port, refusal, visiontune
+from program import PATIENCE, free_port, refused, visiontune
 
 from analysis.run_directory import RunDirectory
 
@@ -32,7 +32,7 @@ TOY = ("--space", "toy", "--set", "steps=2", "--set", "pause=0.1", "--trials", "
 )
 def test_what_cannot_be_submitted_is_refused_in_one_line(options: tuple[str, ...], said: str) -> None:
     """A relative runs directory would lie in the job's own folder, which the cluster removes."""
-    assert said in refusal("run", *TOY, "--submit", *options)
+    assert said in refused("run", *TOY, "--submit", *options)
 
 
 class Jobs:

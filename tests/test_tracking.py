@@ -14,9 +14,9 @@ from typing import Any
 
 import mlflow
 import pytest
-from program import PATIENCE, refusal
+from program import PATIENCE, refused
 from samples import record, run_with
-from tracked_run import client, run_directory, stored
+from tracked_run import client, new_database, run_directory, stored
 
 from analysis.records import DriverState
 from search.addresses import Tracking
@@ -115,6 +115,7 @@ def test_two_runs_of_one_name_do_not_mix(tmp_path: Path) -> None:
     first, second = run_directory(tmp_path / "a"), run_directory(tmp_path / "b")
     second.write_state(DriverState(id="ffffffff"))
     uri = f"sqlite:///{tmp_path / 'shared.db'}"
+    (tmp_path / "shared.db").write_bytes(new_database())
     for folder in (first, second):
         Sender(folder, Tracking(uri=uri)).send()
     shared = mlflow.MlflowClient(uri)
@@ -306,7 +307,7 @@ def test_credentials_reach_the_server_and_nothing_that_is_kept(
 )
 def test_a_tracking_uri_with_a_secret_is_refused_without_repeating_it(tmp_path: Path, uri: str) -> None:
     """A plan is kept, shown and passed on."""
-    said = refusal("run", "--space", "toy", "--tracking-uri", uri, "--runs-dir", tmp_path)
+    said = refused("run", "--space", "toy", "--tracking-uri", uri, "--runs-dir", tmp_path)
     assert "MLFLOW_TRACKING_PASSWORD" in said
     assert "s3cret" not in said
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,23 @@ from samples import record
 
 from analysis.records import DriverState
 from analysis.run_directory import RunDirectory
+from search.mlflow_runs import connect
 from search.outbox import Outbox, trial_fact
 
 
+@cache
+def new_database() -> bytes:
+    """MLflow's sqlite file as it is when it is new: to make its tables takes seconds, which one test need spend for all."""
+    with tempfile.TemporaryDirectory() as folder:
+        connect(f"sqlite:///{folder}/mlflow.db", Path(folder))
+        return (Path(folder) / "mlflow.db").read_bytes()
+
+
 def run_directory(tmp_path: Path, trials: int = 3) -> RunDirectory:
-    """A run whose outbox holds a beginning, some trials and a file."""
+    """A run whose outbox holds a beginning, some trials and a file; beside it a new MLflow database."""
     folder = RunDirectory(tmp_path / "runs" / "one")
     folder.path.mkdir(parents=True)
+    (folder.path.parent / "mlflow.db").write_bytes(new_database())
     folder.plan_file.write_text("spaces: [tiny-image]\n")
     folder.write_state(DriverState(id="0123abcd"))
     outbox = Outbox(folder.outbox)
