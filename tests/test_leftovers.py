@@ -36,6 +36,7 @@ def test_what_is_of_trials_that_the_study_does_not_know_goes(tmp_path: Path, mon
     """Records at a URI may be ahead of its study: left there, the next trials would get their numbers and their steps."""
     monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "here"))
     run, remote = RunDirectory(working_copy(f"file://{tmp_path}/there") / "toy"), Remote(f"file://{tmp_path}/there/toy")
+    run.path.mkdir()
     for number in range(4):
         for space in ("toy", "toy-folds"):
             run.append_step(space, number, {"step": 0})
@@ -51,6 +52,7 @@ def test_what_is_of_trials_that_the_study_does_not_know_goes(tmp_path: Path, mon
 def test_without_a_uri_nothing_is_dropped(tmp_path: Path) -> None:
     """On a disk the study is never behind: what it does not know is somebody's own."""
     run = RunDirectory(tmp_path / "toy")
+    run.path.mkdir()
     run.append_step("toy", 7, {"step": 0})
     drop_unknown(run, "toy", 2)
     assert run.trial("toy", 7).is_dir()
