@@ -17,6 +17,7 @@ from analysis.working_copy import copy_of, shown
 from search.identity import make_identity
 from search.networks import keep_start
 from search.plan import Plan, PlanError
+from trainables.data.names import check_utf8
 from trainables.files import force_names, hold, left_behind, remove, set_aside, temporary_name, write_whole
 
 OF_A_START = {"data.json", "val_labels.npy", "state.json", "start", "lock"}
@@ -118,6 +119,8 @@ def check_writable(runs_dir: Path) -> None:
     Raises:
         RunError: if nothing can.
     """
+    if said := check_utf8("runs directory", runs_dir.absolute()):  # it stands in records, pages and databases
+        raise RunError(f"{said}, or give another --runs-dir")
     probe = temporary_name(runs_dir / "probe")
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)

@@ -130,6 +130,8 @@ def test_a_path_that_is_no_text_is_refused_before_any_work(tmp_path: Path, make_
     """It is written into plans, records and pages, at the end of the search as well as at its beginning."""
     root = make_folder(tmp_path / os.fsdecode(b"caf\xe9"), {"train": TWO})
     assert r"caf\xe9 is not UTF-8; rename it" in refused("run", "--space", "tiny-image", "--dataset", f"folder:{root}")
+    asked = ("run", "--space", "toy", "--no-tracking", "--runs-dir", tmp_path / os.fsdecode(b"runs\xe9"))
+    assert r"runs\xe9 is not UTF-8; rename it, or give another --runs-dir" in refused(*asked)
     root = make_folder(tmp_path / "good", {"train": {os.fsdecode(b"caf\xe9"): 1, "dog": 1}})
     assert r"caf\xe9 is not UTF-8; rename it" in refused("run", "--space", "tiny-image", "--dataset", f"folder:{root}")
 
