@@ -140,6 +140,7 @@ def enqueue(
     from analysis.run_directory import RunDirectory, RunError
     from search.plan import read_plan
     from search.requests import ask
+    from search.status import read_status
 
     folder = RunDirectory.find(run, runs_dir)
     spaces = read_plan(folder.plan_file).search_spaces()
@@ -149,6 +150,7 @@ def enqueue(
     if name not in spaces:
         raise RunError(f"run {folder.name} does not search {name!r}; it searches {', '.join(spaces)}")
     params = spaces[name].point(key_values(set_, "--set"))
+    read_status(folder)  # whatever of the run cannot be read refuses before anything is asked
     ask(folder, "enqueue", name, params)
     _say_asked(folder, f"{name} with {', '.join(f'{key}={value}' for key, value in params.items())}")
 
@@ -162,8 +164,10 @@ def retry(
     from analysis.leaderboard import find_record
     from analysis.run_directory import RunDirectory, RunError
     from search.requests import ask
+    from search.status import read_status
 
     folder = RunDirectory.find(run, runs_dir)
+    read_status(folder)  # whatever of the run cannot be read refuses before anything is asked
     records = folder.records()
     chosen = [find_record(records, one) for one in trial] if trial else [record for record in records if record.state == "FAIL"]
     if not chosen:
@@ -175,14 +179,14 @@ def retry(
 
 def _say_asked(folder: Any, what: str) -> None:
     """Say who will try what was asked for, and when."""
-    from search.plan import read_plan
+    from search.status import read_status
 
     if folder.alive():
         print(f"run {folder.name} tries {what}, next")
         return
-    state, budget = folder.state(), read_plan(folder.plan_file).trials
-    done = state.trials.get("COMPLETE", 0) + state.trials.get("PRUNED", 0) - state.infeasible
-    command = f"visiontune extend {folder.name} --trials N" if done >= budget else f"visiontune resume {folder.name}"
+    stands = read_status(folder)
+    done = stands["trials"]["COMPLETE"] + stands["trials"]["PRUNED"] - stands["infeasible"]
+    command = f"visiontune extend {folder.name} --trials N" if done >= stands["budget"] else f"visiontune resume {folder.name}"
     print(f"run {folder.name} will try {what} first, with: {command}")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from analysis.looks import looks
 from analysis.run_directory import RunDirectory, RunError
+from search.folders import read_shelves
 from search.plan import Plan
 from search.provenance import sessions
 from search.storage import read_trials
@@ -10,6 +12,19 @@ from search.study import check_choices
 
 DECIDE = ("spaces", "set", "training")
 """Settings of a plan that decide what may be tried."""
+
+
+def check_files(run: RunDirectory, plan: Plan) -> None:
+    """Refuse, before anything starts or is written, a run of which something cannot be read that nothing else can replace.
+
+    Raises:
+        NewerError: if a newer version wrote a record.
+        UnreadableError: if one may not be read.
+        RunError: if it is lost which trials were run again, or how often the test images were looked at.
+    """
+    read_shelves(run, plan.spaces)
+    run.replicated()
+    looks(run)
 
 
 def check_kept(run: RunDirectory, plan: Plan) -> None:

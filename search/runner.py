@@ -30,7 +30,7 @@ from search.capacity import NETWORK_CORES, Capacity
 from search.cluster import joined_cluster, local_cluster
 from search.combinations import check_combination
 from search.console import SearchConsole
-from search.kept import check_kept
+from search.kept import check_files, check_kept
 from search.lookahead import Lookahead
 from search.mirror import mirrored
 from search.networks import how, on_this_machine, prepare_images, start_warning, with_start
@@ -98,6 +98,7 @@ def _searched(plan: Plan, folder: RunDirectory, console: Console | None, address
     console = console or SearchConsole(stderr=True)
     room = Capacity.of(plan, len(os.sched_getaffinity(0)))
     if not new:
+        check_files(folder, plan)
         check_kept(folder, plan)
         try:
             check_tracking(plan.tracking, folder.path.parent)

@@ -274,8 +274,26 @@ def test_commands_that_fail_change_nothing(tmp_path: Path) -> None:
         done = typed(words[0], "run", *words[1:], "--runs-dir", tmp_path)
         assert done.returncode == 2, (words, done.stderr)
         assert "Traceback" not in done.stderr
+        assert "ing Ray" not in done.stderr
         after = {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file() and file.name != "lock"}
         assert after == before, words
+
+
+@pytest.mark.parametrize("name", ["plan.yaml", "replicas/jobs.json", "test_scores.json"])
+def test_whatever_a_command_needs_is_read_before_it_writes(tmp_path: Path, name: str) -> None:
+    """What is found damaged at the end of the work has cost the work; found in the middle it leaves half of it."""
+    folder = begin(tmp_path, plan(dataset="none"))
+    run_some(Ledger(folder, plan()))
+    folder.write_state(folder.state().model_copy(update={"state": "finished"}))
+    (folder.path / name).parent.mkdir(exist_ok=True)
+    (folder.path / name).write_text("{ spaces: [")
+    before = {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file() and file.name != "lock"}
+    commands = ("retry", "enqueue") if name == "plan.yaml" else ("replicate",)
+    for word in commands:
+        words = {"retry": ("--trial", "4"), "enqueue": ("--set", "quality=0.5"), "replicate": ()}[word]
+        assert Path(name).name in refused(word, "run", *words, "--runs-dir", tmp_path)
+        after = {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file() and file.name not in ("lock", "plan.lock")}
+        assert after == before
 
 
 @pytest.mark.parametrize(
