@@ -12,6 +12,8 @@ from safetensors.numpy import load_file
 from samples import record
 
 from analysis.run_directory import RunDirectory
+from analysis.sealed import sealed
+from trainables.files import write_whole
 
 IMAGE_FILES = {"bundle.json", "model.safetensors", "confusion.png", "confusion-test.png", "curves.png", "README.md"}
 
@@ -85,10 +87,12 @@ def test_a_bundle_says_how_its_configuration_did_under_other_seeds(own_runs: Pat
 
 def test_a_bundle_that_does_not_give_the_recorded_value_is_not_made(own_runs: Path, tmp_path: Path) -> None:
     """A bundle whose figure cannot be had again must not leave the house."""
-    result = own_runs / "first" / "trials" / "tiny-image" / "00000" / "result.json"
-    changed = json.loads(result.read_text())
-    changed["metrics"]["val_accuracy"] -= 0.001
-    result.write_text(json.dumps(changed))
+    folder = RunDirectory(own_runs / "first")
+    found = folder.record("tiny-image", 0)
+    assert found is not None
+    metrics = {**found.metrics, "val_accuracy": found.metrics["val_accuracy"] - 0.001}
+    changed = found.model_copy(update={"metrics": metrics}).model_dump(mode="json")
+    write_whole(folder.trial("tiny-image", 0) / "result.json", sealed(changed))
     assert "recorded" in refusal("export", "first", "--trial", "tiny-image/0", "--out", tmp_path / "out", "--runs-dir", own_runs)
     assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["runs"], "nothing half-made is left"
