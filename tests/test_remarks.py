@@ -79,6 +79,11 @@ def test_the_range_of_each_image_is_that_of_its_widest_channel() -> None:
     assert spans(Images.from_arrays(same)).tolist() == single
     assert spans(Images.from_arrays([*same, same[1][:2]])).tolist()[:3] == single
     assert spans(Images.from_arrays(same).take(np.array([2, 0]))).tolist() == [single[2], single[0]]
+    dark = np.full((40, 50), 7, np.uint8)
+    speck = dark.copy()
+    speck[33, 17] = 250  # where no pixel is looked at first
+    assert spans(Images.from_arrays([dark, speck])).tolist() == [0, 243]
+    assert spans(Images.from_arrays([dark, speck, dark[:1]])).tolist() == [0, 243, 0]
 
 
 @pytest.mark.parametrize("counts", [(2, 2), (4, 1), (3, 3)])
