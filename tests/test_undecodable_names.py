@@ -42,8 +42,7 @@ def test_predict_names_every_file_and_writes_it_down(digits_bundle: Path, pictur
         assert [row["path"] for row in csv.DictReader(file)] == [row["path"] for row in rows]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
-@pytest.mark.parametrize("json_", [True, False])
+@pytest.mark.parametrize(("encoding", "json_"), [("ascii", False), ("utf-8", True), ("latin-1", True)])
 def test_a_terminal_of_any_encoding_shows_the_answer(digits_bundle: Path, pictures: Path, encoding: str, json_: bool) -> None:
     """A name that it cannot show is shown in other letters, and no traceback in place of the answer."""
     asked = command("predict", digits_bundle, pictures / f"{BROKEN}.png", pictures / "日本.png", *["--json"] * json_)
