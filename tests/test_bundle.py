@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from finished import TINY, finished
 from only_named import evaluated
 from program import output, refusal, visiontune
 from safetensors.numpy import load_file
 from samples import record
 
 from analysis.run_directory import RunDirectory
-from analysis.sealed import sealed
-from trainables.files import write_whole
 
 IMAGE_FILES = {"bundle.json", "model.safetensors", "confusion.png", "confusion-test.png", "curves.png", "README.md"}
 
@@ -85,17 +84,16 @@ def test_a_bundle_says_how_its_configuration_did_under_other_seeds(own_runs: Pat
     assert "2 other seed(s): mean validation accuracy 0.6000, standard deviation 0.1414" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_bundle_that_does_not_give_the_recorded_value_is_not_made(own_runs: Path, tmp_path: Path) -> None:
+def test_a_bundle_that_does_not_give_the_recorded_value_is_not_made(tmp_path: Path, make_folder) -> None:  # type: ignore[no-untyped-def]
     """A bundle whose figure cannot be had again must not leave the house."""
-    folder = RunDirectory(own_runs / "first")
-    found = folder.record("tiny-image", 0)
-    assert found is not None
-    metrics = {**found.metrics, "val_accuracy": found.metrics["val_accuracy"] - 0.001}
-    changed = found.model_copy(update={"metrics": metrics}).model_dump(mode="json")
-    write_whole(folder.trial("tiny-image", 0) / "result.json", sealed(changed))
-    assert "recorded" in refusal("export", "first", "--trial", "tiny-image/0", "--out", tmp_path / "out", "--runs-dir", own_runs)
-    assert not (tmp_path / "out").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"], "nothing half-made is left"
+    runs, images = tmp_path / "runs", make_folder(tmp_path / "images", {"train": {"a": 6, "b": 6}})
+    folder = finished(runs, f"folder:{images}", [("tiny-image", TINY)])
+    (item,) = folder.records()
+    (folder.trial("tiny-image", 0) / "result.json").unlink()
+    changed = item.model_copy(update={"metrics": item.metrics | {"val_accuracy": 0.123}})
+    folder.write_record(changed, "", None, folder.predictions(item))
+    assert "recorded" in refusal("export", "made", "--out", tmp_path / "out", "--runs-dir", runs)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "runs"], "nothing half-made is left"
 
 
 def test_predict_gives_a_class_and_a_score_for_every_class(digits_bundle: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import MakeFolder
 from finished import BAG, HARD, TINY, finished
-from program import output
+from program import output, refusal
 from safetensors.numpy import load_file
 
 from analysis.bundle import read_bundle, write_bundle
@@ -71,3 +71,13 @@ def test_an_export_scores_test_images_by_training_images_alone(tmp_path: Path, m
     tensors = load_file(tmp_path / "bundle" / "model.safetensors")
     assert tensors["labels"].tolist() == [0] * 6 + [1] * 6 + [0] * 6 + [1] * 6, "and their mirror images"
     assert output("evaluate", tmp_path / "bundle", "--dataset", spec)["accuracy"] == exported["test_accuracy"] == facts["test"]["accuracy"]
+
+
+def test_the_model_of_another_bundle_is_refused(tmp_path: Path, make_folder: MakeFolder) -> None:
+    """It is a whole file and fits, and every answer would be another trial's under this one's figures."""
+    spec = f"folder:{make_folder(tmp_path / 'x', {'train': {'a': 6, 'b': 6}}, side=24)}"
+    finished(tmp_path, spec, [("tiny-image", TINY), ("tiny-image", TINY | {"norm": "l2"})], name="run")
+    for trial in (0, 1):
+        output("export", "run", "--trial", trial, "--runs-dir", tmp_path, "--out", tmp_path / f"bundle{trial}")
+    (tmp_path / "bundle1" / "model.safetensors").replace(tmp_path / "bundle0" / "model.safetensors")
+    assert "SHA-256 differs" in refusal("evaluate", tmp_path / "bundle0", "--dataset", spec)
