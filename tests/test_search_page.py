@@ -106,7 +106,7 @@ def test_the_page_holds_every_figure_it_has_a_place_for_and_asks_no_other_host(t
     random = np.random.default_rng(0)
     records = [toy(n, rate=float(random.uniform(0.1, 2)), optimiser=("sgd", "adam")[n % 2]) for n in range(9)]
     found = Importance("toy", "PED-ANOVA", 9, 5, {"rate": 0.7, "optimiser": 0.3}, {"rate": 9, "optimiser": 9}, {"pause": "one <value>"})
-    report, page = written(tmp_path, [*records, record(20, config=CONFIG | {"k": 3})], importances=[found])
+    report, page = written(tmp_path, [*records, record(10, config=CONFIG | {"k": 3})], importances=[found])
     figures = json.loads(re.search(r'<script id="figures" type="application/json">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
     places = re.findall(r'data-figure="([^"]+)"', page)
     assert set(places) == set(figures)
