@@ -11,6 +11,11 @@ from trainables.data.rule import FIRST
 
 
 def options_of(plan: Plan, began: DataFacts | None) -> ReadOptions:
-    """The plan's options, with the rule that the run noted when it began; the first release noted none, and had one of its own."""
+    """The plan's options, with the rule that the run noted when it began, and without the files that it left out.
+
+    The first release noted no rule, and had one of its own.
+    """
     options = plan.read_options()
-    return options if began is None else replace(options, rule=began.rule or FIRST, exactly=began.rule is None)
+    if began is None:
+        return options
+    return replace(options, rule=began.rule or FIRST, exactly=began.rule is None, left_out=began.skipped)

@@ -12,6 +12,9 @@ import pytest
 from odd_images import GREY, GREY_ALPHA, RGB, RGBA, png, ppm, save_all, shapes, tiff
 from PIL import Image
 
+from analysis.records import DataFacts
+from search.plan import make_plan
+from search.reading import options_of
 from trainables.data import Dataset, DatasetError, ReadOptions, read_dataset
 from trainables.data.image_file import read_image
 from trainables.data.rule import FIRST, Rule, completed, needs_of, to_8_bits
@@ -254,3 +257,17 @@ def test_a_white_that_is_none_is_refused(change: dict[str, Any]) -> None:
     """It comes from a bundle that anybody may have written, and is divided by."""
     with pytest.raises(ValueError, match="white must be"):
         Rule(**change)
+
+
+def test_a_file_that_a_run_left_out_stays_out_when_it_can_be_read(tmp_path: Path) -> None:
+    """A release that reads more kinds of files, or a file that was repaired, must not put other images beside a run's results."""
+    save_all(tmp_path, PICTURES, "png", lambda picture, path: Image.fromarray(picture).save(path))
+    odd = tmp_path / "train" / "down" / "zz.tif"
+    odd.write_bytes(b"not yet")
+    before = read(tmp_path, skip_unreadable=True)
+    Image.fromarray(np.ones((8, 8), np.float32)).save(odd)
+    began = DataFacts(spec=before.spec, classes=before.classes, sizes={}, fingerprint=before.fingerprint, skipped=before.skipped)
+    plan = make_plan({"spaces": ["tiny-image"], "dataset": before.spec, "skip_unreadable": True})
+    again = read_dataset(before.spec, options_of(plan, began))
+    assert (again.fingerprint, again.skipped) == (before.fingerprint, ("train/down/zz.tif",))
+    assert len(read(tmp_path, skip_unreadable=True).train) == len(again.train) + 1

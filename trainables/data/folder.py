@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from trainables.data.rule import Needs, completed
 from trainables.data.tree import Tree
 
 
-def read_folder(spec: str, root: Path, tree: Tree, how: Reading, *, skip_unreadable: bool) -> Dataset:
+def read_folder(spec: str, root: Path, tree: Tree, how: Reading, *, skip_unreadable: bool, left_out: Collection[str] = ()) -> Dataset:
     """The images of a tree; see the modules named above for the layout and the rules.
 
     Args:
         how: what its rule does not say is decided by all images together.
+        left_out: files that are not read even if they could be, relative to ``root``.
 
     Raises:
         DatasetError: for a file that cannot be read, unless ``skip_unreadable``, or a split of which none can.
@@ -29,10 +31,15 @@ def read_folder(spec: str, root: Path, tree: Tree, how: Reading, *, skip_unreada
         for label, cls in enumerate(classes)
         for path in listing.files.get(cls, ())
     ]
+    gone = set(left_out)
+    read = [path for _, path, _ in files if not gone or str(path.relative_to(root)) not in gone]
+    arrays, known = outcomes(read, how), set(read)
     found: list[int | Needs | DatasetError] = []
     gathered = {name: Gathered() for name in tree.splits}
-    for (name, _, _), outcome in zip(files, outcomes([path for _, path, _ in files], how), strict=True):
+    for name, path, _ in files:
+        outcome = next(arrays) if path in known else DatasetError(f"{path}: left out, as it was before")
         found.append(gathered[name].add(outcome) if isinstance(outcome, np.ndarray) else outcome)
+    next(arrays, None)  # its threads end here
     rule = completed(how.rule, (outcome for outcome in found if isinstance(outcome, Needs)))
     rest = [row for row, outcome in enumerate(found) if isinstance(outcome, Needs)]
     for row, outcome in zip(rest, outcomes([files[row][1] for row in rest], replace(how, rule=rule)), strict=True):

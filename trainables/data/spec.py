@@ -42,6 +42,7 @@ class ReadOptions:
         hold_out: set this fraction of train aside as val; 0 leaves the splits as they are.
         keep_val: hold nothing out where the dataset has a val split of its own.
         seed: of the held-out draw.
+        left_out: files of a ``folder:`` that are not read even if they could be now, relative to it, where files may be left out.
         rule: how what is not 8-bit grey or RGB becomes that; what it does not say is decided by the dataset.
         exactly: take files and arrays as the first release did, which passed over all but the exact names of the splits.
         judged_only: the images are to be judged, not learned from: any part will do, and any number of classes.
@@ -53,6 +54,7 @@ class ReadOptions:
     hold_out: float = 0.0
     keep_val: bool = False
     seed: int = 0
+    left_out: tuple[str, ...] = ()
     rule: Rule = PLAIN
     exactly: bool = False
     judged_only: bool = False
@@ -96,7 +98,9 @@ def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
     elif kind == "folder":
         root = fetched_folder(place) if is_uri(place) else Path(place)
         how = Reading(options.color, options.max_side, options.rule)
-        dataset = read_folder(spec, root, tree_of(spec, root, options), how, skip_unreadable=options.skip_unreadable)
+        dataset = read_folder(
+            spec, root, tree_of(spec, root, options), how, skip_unreadable=options.skip_unreadable, left_out=options.left_out
+        )
     else:
         path = fetched_file(place) if is_uri(place) else Path(place)
         dataset = read_npz(spec, path, options.color, options.rule, exactly=options.exactly, judged_only=options.judged_only)
