@@ -160,7 +160,7 @@ def sync(
     from search.identity import settle_identity
     from search.mirror import mirrored
     from search.plan import read_plan
-    from search.tracker import send_all
+    from search.tracker import in_time
     from search.tracking import Sender
 
     folder = RunDirectory.find(run, runs_dir)
@@ -174,7 +174,8 @@ def sync(
         with mirrored(folder, print):
             pass  # which sends what the URI lacks
         sender = Sender(folder, plan.tracking)
-        print(f"sent {send_all(sender, partial(print, file=sys.stderr), silence)} facts to {sender.place}")
+        sent = in_time(sender, sender.send, partial(print, file=sys.stderr), silence)
+        print(f"sent {sent} facts to {sender.place}")
     finally:
         os.close(lock)
 

@@ -6,8 +6,10 @@ import contextlib
 import importlib.metadata
 import io
 import os
+import sys
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from analysis.bundle_facts import BundleFacts
 from analysis.run_directory import RunDirectory, RunError
 from search.mlflow_runs import LONGEST_PARAM, Sent
 from search.plan import Plan
+from search.tracker import in_time
 from search.tracking import Sender, tracking_uri
-from spaces.errors import on_one_line
+from spaces.errors import FailedError, UserError, on_one_line
 
 ROOT = Path(__file__).resolve().parent.parent
 ALIAS = "best"
@@ -38,15 +41,15 @@ class Registry:
 
     def __init__(self, run: RunDirectory, plan: Plan) -> None:
         self._run, self._uri = run, tracking_uri(plan.tracking, run.path.parent)
-        self._sender = Sender(run, plan.tracking)
+        self._sender, say = Sender(run, plan.tracking), partial(print, file=sys.stderr)
         with _one_line(f"MLflow at {self._uri} cannot be used", f"start it, or export run {run.name} without --register"):
             lock = run.lock()
             if lock is not None:  # no driver sends at the moment
                 try:
-                    self._sender.send()
+                    in_time(self._sender, self._sender.send, say)
                 finally:
                     os.close(lock)
-            self._runs = self._sender.runs()
+            self._runs = in_time(self._sender, self._sender.runs, say)
 
     def register(self, bundle: Path, facts: BundleFacts, trial: str, name: str, step: int) -> int:
         """Log the bundle as a model of its trial's run, register it and give it the alias ``best``; returns its version.
@@ -128,7 +131,9 @@ def _one_line(what: str, then: str) -> Iterator[None]:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
-    except RunError:
+    except FailedError as error:
+        raise RunError(f"{what} ({str(error).rpartition(';')[0]}); {then}") from error
+    except UserError:
         raise
     except Exception as error:
         raise RunError(f"{what} ({type(error).__name__}: {on_one_line(error)}); {then}") from error

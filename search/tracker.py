@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from search.tracking import Sender
 from spaces.errors import FailedError, UserError
@@ -16,6 +17,7 @@ LIVE_EVERY = 10.0
 """Seconds between two looks at the steps of trials that run."""
 LAST_TRIES = 3
 """Tries in a row that must fail before the end of a search stops waiting for MLflow."""
+Answer = TypeVar("Answer")
 MOMENT = 1.5
 """Seconds after which whoever waits for MLflow is told what for."""
 SILENCE = 120.0
@@ -82,27 +84,28 @@ class Tracker(threading.Thread):
         return self.error if not self.is_alive() else self.error or f"still sending after {patience:.0f} s"
 
 
-def send_all(sender: Sender, say: Callable[[str], None], silence: float = SILENCE) -> int:
-    """Send what waits, in a thread that may hang without the program hanging; returns how many facts were sent.
+def in_time(sender: Sender, ask: Callable[[], Answer], say: Callable[[str], None], silence: float = SILENCE) -> Answer:
+    """What ``ask`` hears from MLflow, asked in a thread that may hang without the program hanging.
 
     Args:
+        ask: a method of ``sender``.
         say: told what is waited for, if it takes longer than a moment.
         silence: seconds without an answer of MLflow's after which it is given up.
 
     Raises:
         UserError: if MLflow lacks what a user has to bring back.
-        FailedError: one line, if MLflow cannot be told; what it was told is noted.
+        FailedError: one line, if MLflow cannot be asked; what it was told is noted.
     """
-    outcome: list[int | Exception] = []
+    outcome: list[Answer | Exception] = []
 
-    def send() -> None:
+    def answer() -> None:
         try:
-            outcome.append(sender.send())
+            outcome.append(ask())
         except Exception as error:
             outcome.append(error)
 
     began, waiting = time.monotonic(), sender.waiting
-    thread = threading.Thread(target=send, name="visiontune-sync", daemon=True)
+    thread = threading.Thread(target=answer, name="visiontune-sync", daemon=True)
     thread.start()
     thread.join(MOMENT)
     if thread.is_alive():

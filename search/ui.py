@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from search.mlflow_runs import connect
 from search.plan import read_plan
 from search.provenance import ROOT
 from search.signals import stop_signals
+from search.tracker import in_time
 from search.tracking import Sender, tracking_uri
 
 QUIET = {
@@ -40,7 +42,7 @@ def serve(run: str | None, port: int, runs_dir: Path) -> None:
     root = folder.path.parent if folder else runs_dir
     uri = tracking_uri(tracking, root)
     if uri.startswith(("http://", "https://")):
-        print(f"this run is tracked by {uri}: {Sender(folder, tracking).parent_url(uri) if folder else uri}")
+        print(f"this run is tracked by {uri}: {_page(folder, tracking, uri)}")
         return
     if not tracking.uri and not (root / "mlflow.db").is_file():
         raise RunError(f"nothing was tracked in {root} yet (no mlflow.db); run a search first")
@@ -52,7 +54,7 @@ def serve(run: str | None, port: int, runs_dir: Path) -> None:
             raise RunError(f"port {port} on 127.0.0.1 cannot be used ({error.strerror}); give another --port") from None
     connect(uri, root)  # brings an older database up to date before the server opens it
     base = f"http://127.0.0.1:{port}"
-    print(f"MLflow UI: {Sender(folder, tracking).parent_url(base) if folder else base}  (Ctrl-C ends it)", flush=True)
+    print(f"MLflow UI: {_page(folder, tracking, base)}  (Ctrl-C ends it)", flush=True)
     command = [
         sys.executable,
         "-m",
@@ -91,3 +93,11 @@ def _run(command: list[str]) -> None:
             server.wait()
             return
     raise RunError(f"MLflow's server ended by itself, with status {status}; what it said stands above")
+
+
+def _page(folder: RunDirectory | None, tracking: Tracking, base: str) -> str:
+    """The page at ``base`` of a run, or of all."""
+    if folder is None:
+        return base
+    sender = Sender(folder, tracking)
+    return in_time(sender, lambda: sender.parent_url(base), partial(print, file=sys.stderr))
