@@ -25,6 +25,7 @@ from analysis.run_directory import NAME, RunDirectory
 from search.plan import make_plan, read_plan
 from spaces.errors import UNFIT
 from trainables.data import ReadOptions, read_dataset
+from trainables.data.names import on_disk
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's own, of its own dependencies
 TEXT = [as_path(name) for key, name in NAMES.items() if key not in NO_UTF8]
@@ -222,7 +223,7 @@ def test_pictures_and_bundles_under_names_that_are_no_utf_8(tmp_path: Path, digi
         done = typed("predict", digits_bundle, picture, "--json")
         check(done)
         if not done.returncode:
-            assert json.loads(done.stdout)[0]["path"] == str(picture)
+            assert json.loads(done.stdout)[0]["path"] == on_disk(picture), "bytes that are no text are written out"
         shutil.copytree(digits_bundle, place / "bundle")
         check(typed("predict", place / "bundle", picture))
         check(typed("predict", digits_bundle, place))
