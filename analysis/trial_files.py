@@ -107,6 +107,8 @@ class TrialFiles:
                 continue
             if record is not None:
                 yield record
+            elif (log := self.folder(space, number) / "log.txt").exists():  # written just before the record
+                note(f"{log.with_name(RECORD)}: missing; trial {space}/{number} does not count, and is run again: visiontune resume")
 
     def predictions(self, record: TrialRecord) -> Integers | None:
         """(n,) predicted classes, if they were kept and are as they were written; else None, and noted if they should be there."""
@@ -179,7 +181,9 @@ class TrialFiles:
         if not isinstance(given, np.ndarray) or self.labels is None:
             return ""
         there = float(np.mean(given == self.labels))
-        return "" if abs(there - said) < SAME else f"val_accuracy {said:.6g}, but its predictions have {there:.6g} of the images right"
+        return (
+            "" if abs(there - said) < SAME else f"val_accuracy {said:.6g}, but {PREDICTIONS} beside it has {there:.6g} of the images right"
+        )
 
     def steps(self, space: str, number: int, digest: str | None = None) -> list[dict[str, Any]]:
         """Every report of a trial; half a last line is left out, and any other that is no report is noted."""
