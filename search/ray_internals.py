@@ -6,6 +6,7 @@ Import this only where Ray may be imported: ``search.cluster`` sets the variable
 from __future__ import annotations
 
 import contextlib
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -64,9 +65,13 @@ def bare_node() -> Iterator[list[Any]]:
     make, start_raylet = node.Node.__init__, node.Node.start_raylet
     start_process, look = services.start_ray_process, services.get_node
 
-    def begin(self: Any, *args: Any, **options: Any) -> None:
+    def begin(self: Any, ray_params: Any, *args: Any, **options: Any) -> None:
         begun.append(self)
-        make(self, *args, **options)
+        # A raylet waits 15 s for an agent that chooses its port itself, and minutes for one that is told.
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ray_params.runtime_env_agent_port = probe.getsockname()[1]
+        make(self, ray_params, *args, **options)
 
     def start_raylet_alone(self: Any, *args: Any, **options: Any) -> None:
         for name in PORTS:
@@ -80,19 +85,26 @@ def bare_node() -> Iterator[list[Any]]:
         end = time.monotonic() + PATIENCE
         while True:
             try:
-                return look(address, node_id)
-            except RuntimeError:  # it has not come up yet
-                if dead := [name for name, _ in begun[-1].dead_processes()]:
-                    raise NotStartedError(f"its {dead[0]} ended") from None
-                if time.monotonic() > end:
-                    raise NotStartedError(f"its raylet was not there after {PATIENCE:.0f} s") from None
-            time.sleep(0.05)
+                found = look(address, node_id)
+                socket.create_connection(("127.0.0.1", found["runtime_env_agent_port"]), timeout=10).close()
+                return found  # had its agent failed, the raylet would have ended by now, and the driver that joins it too
+            except (RuntimeError, OSError):  # one of the two is not there yet
+                _wait(begun[-1], end)
 
     with (
         _replaced(node.Node, {"__init__": begin, "start_raylet": start_raylet_alone, **dict.fromkeys(BYSTANDERS, _nothing)}),
         _replaced(services, {"start_ray_process": start_process_without_agent, "get_node": look_patiently}),
     ):
         yield begun
+
+
+def _wait(node: Any, end: float) -> None:
+    """A moment, for a node that is not up yet."""
+    if dead := [name for name, _ in node.dead_processes()]:
+        raise NotStartedError(f"its {dead[0]} ended")
+    if time.monotonic() > end:
+        raise NotStartedError(f"it was not up after {PATIENCE:.0f} s")
+    time.sleep(0.05)
 
 
 @contextlib.contextmanager
