@@ -81,7 +81,9 @@ def searched(tmp_path: Path, name: str = "run") -> RunDirectory:
     folder.plan_file.write_text(f"name: {hostile('plan')}\n")
     config = CONFIG | {"metric": hostile("metric")}
     for number in range(3):
-        folder.write_record(record(number, config=config | {"k": number + 1}), "", None, (labels * 2 % 3).astype(np.uint16))
+        folder.write_record(
+            record(number, config=config | {"k": number + 1}, metrics={"val_accuracy": 1 / 3}), "", None, (labels * 2 % 3).astype(np.uint16)
+        )
     failed: dict[str, Any] = {"state": "FAIL", "metrics": {}, "accuracy_by_k": (), "failure": hostile("cause")}
     folder.write_record(record(3, **failed), "", None, None)
     look = {"trial": hostile("looked at"), "time": 0.0, "accuracy": 0.5, "n": 9, "scheme": hostile("scheme")}
