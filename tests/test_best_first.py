@@ -137,7 +137,7 @@ def test_several_runs_are_one_leaderboard_best_first(tmp_path: Path, objective: 
     ]
     assert [row["number"] for row in found.boards["tiny-image"]] == order
     assert found.against is not None
-    first, other = order[:2]
+    _first, other = order[:2]
     assert found.against.trial.endswith(f"tiny-image/{other}")
     assert (found.against.only_first, found.against.only_other) == ((2, 0) if objective == "val_accuracy" else (0, 2))
     write_comparison(found, ["first", "second"], tmp_path / "out")
