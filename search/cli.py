@@ -64,6 +64,7 @@ def _status(work: Callable[[], int], debug: bool) -> int:
         except UserError as error:
             return _fail(str(error), error.status, debug)
     except KeyboardInterrupt:
+        exec("")  # Python remembers that one passed through code made from text (a dataclass), and would die of SIGINT when it exits
         return _fail("interrupted", 1, debug)
     except BrokenPipeError:  # whoever read our output has seen enough, and Python would complain when it flushes the rest
         with contextlib.suppress(OSError, ValueError):

@@ -131,7 +131,7 @@ def _searched(plan: Plan, folder: RunDirectory, console: Console | None, address
             now = images.facts() if images else DataFacts(spec=NO_DATASET, classes=(), sizes={}, fingerprint="")
             labels = images.validation_labels() if images else None
             mend: Callable[[], None] = _nothing
-            stop.at_once = False  # from here on there is something to leave in order
+            stop.at_once, stop.never = False, True  # from here on there is something to leave in order, and soon somebody who does
             if lock is None:
                 lock = create(folder, plan, now, labels)
             else:
@@ -145,6 +145,7 @@ def _searched(plan: Plan, folder: RunDirectory, console: Console | None, address
                 keep = ending.enter_context(mirrored(folder, partial(_say, console)))
             session = Session(folder, plan, console, keep, mend, change)
             with session.noted():
+                stop.never = False
                 for line in provenance.note(folder, provenance.facts(plan, now.fingerprint)):
                     _say(console, f"warning: since this run's last session {line}")
                 shared = {"seed": plan.seed, "joined": bool(address)}

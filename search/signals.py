@@ -22,6 +22,7 @@ class StopSignals:
     Attributes:
         asked: the name of the first signal; empty until there is one.
         at_once: whether even the first signal interrupts, as nothing would be lost by it.
+        never: whether not even a second one does, for a moment in which something is made.
     """
 
     interrupted = -AGAIN_AFTER
@@ -30,6 +31,7 @@ class StopSignals:
     def __init__(self, say: Callable[[str], None] = lambda name: None) -> None:
         self.asked: list[str] = []
         self.at_once = True
+        self.never = False
         self._say = say
 
     def listen(self, *numbers: signal.Signals) -> None:
@@ -40,6 +42,8 @@ class StopSignals:
 
     def _catch(self, number: int, frame: Any) -> None:
         if time.monotonic() - StopSignals.interrupted < AGAIN_AFTER:
+            return
+        if self.asked and self.never:
             return
         if self.at_once or self.asked:
             StopSignals.interrupted = time.monotonic()
