@@ -63,10 +63,10 @@ def test_the_journal_can_be_read_after_it_could_not_be_written(tmp_path: Path) -
 def test_a_step_that_did_not_fit_leaves_the_others_readable(tmp_path: Path) -> None:
     """The curves of a trial are read by resume, the report and MLflow."""
     run = RunDirectory(tmp_path)
-    run.append_step("toy", 0, {"step": 0})
+    run.append_step("toy", 0, {"step": 0, "time": 1000.0, "seconds": 1.0})
     with room_for((run.trial("toy", 0) / "steps.jsonl").stat().st_size + 5), pytest.raises(OSError, match="File too large"):
-        run.append_step("toy", 0, {"step": 1})
-    run.append_step("toy", 0, {"step": 1})
+        run.append_step("toy", 0, {"step": 1, "time": 1000.0, "seconds": 1.0})
+    run.append_step("toy", 0, {"step": 1, "time": 1000.0, "seconds": 1.0})
     assert [row["step"] for row in run.steps("toy", 0)] == [0, 1]
 
 
