@@ -27,12 +27,14 @@ def searched(tmp_path: Path, trials: int, score: Score, **settings: Any) -> list
     plan = Plan(spaces=("toy",), sampler="random", **settings)
     folder = run_with(tmp_path, {})
     folder.plan_file.write_text(plan.to_yaml())
-    study = SpaceStudy(open_journal(folder.journal), "toy", plan.search_spaces()["toy"], plan)
+    study = SpaceStudy(open_journal(folder.journal), "toy", plan.search_spaces()["toy"], plan)  # which draws
     for _ in range(trials):
         asked = study.ask()
         assert asked is not None
         number, config = asked
-        study.tell(record(number, space="toy", config=config, metrics=score(config)), {})
+        ended = record(number, space="toy", config=config, metrics=score(config))
+        folder.write_record(ended, "", None, None)
+        study.tell(ended, {})
     done = typed("importance", "made", "--runs-dir", tmp_path, "--json")
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)

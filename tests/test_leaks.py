@@ -187,7 +187,7 @@ def test_a_search_of_every_space_chooses_the_same_whatever_the_test_images(tmp_p
 
 def everything_chosen(folder: RunDirectory) -> dict[str, object]:
     """What a search wrote that is no time, place or name."""
-    untimed = {"started": 0.0, "seconds": 0.0, "node": "", "gpu_seconds": 0.0}
+    untimed = {"started": 0.0, "seconds": 0.0, "node": "", "gpu_seconds": 0.0, "digests": {}}  # of steps, which hold times
     labels = folder.validation_labels()
     assert labels is not None
     found: dict[str, object] = {

@@ -12,10 +12,10 @@ from pathlib import Path
 import optuna
 import pytest
 from postgres_server import PostgresServer, fresh_database, postgres_that_restarts
-from program import Driver, output, typed
+from program import Driver, output
 from samples import run_with
 
-from analysis.run_directory import RunDirectory
+from analysis.run_directory import RunDirectory, RunError
 from search.database import Database
 from search.storage import close, read_trials
 from spaces.errors import FailedError
@@ -81,9 +81,8 @@ def test_what_no_waiting_helps_is_not_waited_for(tmp_path: Path) -> None:
     path.write_text("no database, but long enough to be read as one" * 99)
     run_with(tmp_path, {}, plan=f"storage: sqlite:///{path}\n")
     began = time.monotonic()
-    done = typed("importance", "made", "--runs-dir", tmp_path)
-    assert done.returncode == 2
-    assert "cannot be opened" in done.stderr.splitlines()[-1]
+    with pytest.raises(RunError, match="cannot be opened"):
+        read_trials(RunDirectory(tmp_path / "made"), f"sqlite:///{path}")
     assert time.monotonic() - began < 25
 
 

@@ -84,9 +84,9 @@ def test_a_process_knows_where_its_code_lies_without_running_it(tmp_path: Path) 
     assert "spaces would be run from" in difference(found)
 
 
-def test_processes_of_other_commands_import_nothing_from_the_working_directory_either(digits_bundle: Path, tmp_path: Path) -> None:
+def test_processes_of_other_commands_import_nothing_from_the_working_directory_either(own_bundle: Path, tmp_path: Path) -> None:
     """Those that compute for ``evaluate`` and ``export`` are started as modules, for which Python would look there first."""
     here = modules_of_libraries(tmp_path / "here")
-    words = installed("evaluate", digits_bundle, "--dataset", "digits", "--json")
+    words = installed("evaluate", own_bundle, "--dataset", "digits", "--json")
     done = subprocess.run(words, cwd=here, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -37,7 +37,7 @@ def refused(error: OSError) -> str:
     if error.errno in FULL:
         needed = error.__dict__.get("needed", 0)
         wants = f"{_amount(needed)} to be written, " if needed else ""
-        said = f"{path} cannot be written: {_no_room(error, path, wants)}"
+        said = f"{path} cannot be written ({why}): {_no_room(error, path, wants)}"
     else:
         said = f"{path} cannot be used ({why}); {TO_DO.get(error.errno or 0, 'look at it')}"
     run = next((parent for parent in path.parents if _is_file(parent / "plan.yaml")), None)
