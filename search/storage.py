@@ -25,7 +25,15 @@ READERS_PATIENCE = 30.0
 """The same for commands that only read."""
 
 
-def open_storage(run: RunDirectory, url: str, say: Callable[[str], None] = lambda line: None) -> BaseStorage:
+def _nobody(line: str) -> None:
+    """Told what nobody asked to hear; by name, since Optuna pickles storages."""
+
+
+def _reader(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def open_storage(run: RunDirectory, url: str, say: Callable[[str], None] = _nobody) -> BaseStorage:
     """The storage of a run; for the driver, which alone writes it.
 
     Args:
@@ -121,7 +129,7 @@ def runs_in(url: str, name: str, space: str) -> list[str]:
 
 def _to_read(url: str) -> RDBStorage:
     """A database, for a command that only reads."""
-    return _database(url, lambda line: print(line, file=sys.stderr), READERS_PATIENCE)
+    return _database(url, _reader, READERS_PATIENCE)
 
 
 def close(storage: BaseStorage) -> None:

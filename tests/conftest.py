@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from program import output, visiontune
+from program import environment_kept, output, visiontune
 
 # Threads of torch that wait for one another would spin, and keep from its core the one that they wait for where the machine is busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -39,11 +39,8 @@ def for_reading(request: pytest.FixtureRequest, folder: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _process_stays_as_it_is() -> Iterator[None]:
     """A command typed in this process may set variables and switches, which later tests and what they start must not find."""
-    before = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-    yield
-    for name in set(os.environ) - set(before) - {"PYTEST_CURRENT_TEST"}:
-        del os.environ[name]
-    os.environ.update(before)
+    with environment_kept():
+        yield
     if torch := sys.modules.get("torch"):
         torch.use_deterministic_algorithms(False)
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,18 @@ class Driver:
 
     def end(self, patience: float = PATIENCE) -> int:
         return self.process.wait(patience)
+
+
+@contextlib.contextmanager
+def environment_kept() -> Iterator[None]:
+    """The variables of this process are after the block what they were before: Ray, started within it, sets a dozen."""
+    before = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before) - {"PYTEST_CURRENT_TEST"}:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -13,7 +13,7 @@ import fading
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from program import output, refusal, visiontune
+from program import environment_kept, output, refusal, visiontune
 
 from analysis.run_directory import RunDirectory
 from search.cluster import local_cluster
@@ -47,7 +47,7 @@ def dataset(images: str) -> Dataset:
 @pytest.fixture(scope="module")
 def shared(dataset: Dataset) -> Iterator[dict[str, Any]]:
     """What a search tells its trials, with a registry of stages at work."""
-    with local_cluster(1, print) as ray:
+    with environment_kept(), local_cluster(1, print) as ray:
         registry = StageRegistry.options(name="of-networks", namespace=NAMESPACE).remote(1)  # type: ignore[attr-defined]
         yield {"registry": "of-networks", "data": data_source(dataset, OPTIONS)}
         ray.kill(registry)  # it lives as long as somebody holds it

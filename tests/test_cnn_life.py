@@ -26,7 +26,7 @@ from trainables.cnn.weights import pack, read
 from trainables.data import read_dataset
 from trainables.sizes import known_before
 
-EPOCHS = 25
+EPOCHS = 12
 """So many that a kill after the second comes before the last, however quick the machine."""
 
 

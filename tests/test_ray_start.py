@@ -50,6 +50,7 @@ def test_a_search_waits_for_whatever_ray_starts_slowly(script: str, tmp_path: Pa
     assert said(begun(tmp_path / "runs", slow)) == (0, [])
 
 
+@pytest.mark.slow
 def test_ray_that_fails_once_is_started_again(tmp_path: Path) -> None:
     """What killed a process of Ray's (too little memory, say) may be over a moment later."""
     once = f"if not os.path.exists({str(tmp_path / 'died')!r}): open({str(tmp_path / 'died')!r}, 'w'), os._exit(1)"
@@ -57,6 +58,7 @@ def test_ray_that_fails_once_is_started_again(tmp_path: Path) -> None:
     assert (tmp_path / "died").exists()
 
 
+@pytest.mark.slow
 def test_ray_that_cannot_start_is_told_in_one_line(tmp_path: Path) -> None:
     """Ray's own words are a traceback, and those of threads that are cut short some forty lines more."""
     search = begun(tmp_path / "runs", at_start_of("runtime_env/agent/main.py", "os._exit(1)", tmp_path / "never"))
@@ -79,6 +81,7 @@ def test_a_search_needs_no_home(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root may become somebody else")
 def test_a_search_and_mlflow_need_no_user_that_the_system_knows(tmp_path: Path) -> None:
     """Containers may run under any number, which has neither a name nor a home."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import stage_functions
+from program import environment_kept
 
 from search.cluster import local_cluster
 from trainables.stage_cache import DiskCache
@@ -21,13 +22,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # so that workers find stage_functions
-    try:
+    with environment_kept():
+        os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # so that workers find stage_functions
         with local_cluster(2, print) as ray:
             yield ray
-    finally:
-        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
 
 
 @pytest.fixture
