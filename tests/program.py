@@ -48,9 +48,8 @@ def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
     out, err = io.StringIO(), io.StringIO()
     argv, sys.argv = sys.argv, ["visiontune", *(str(argument) for argument in arguments)]
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
-    before = "PYTHONSAFEPATH" in os.environ
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with environment_kept(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             main()
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 1
@@ -58,8 +57,6 @@ def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
         sys.argv = argv
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        if not before:
-            os.environ.pop("PYTHONSAFEPATH", None)
     return subprocess.CompletedProcess(sys.argv, status, out.getvalue(), err.getvalue())
 
 
