@@ -165,6 +165,7 @@ def test_no_configuration_is_judged_by_a_test_image(space: str, scheme: str) -> 
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_a_search_of_every_space_chooses_the_same_whatever_the_test_images(tmp_path: Path) -> None:
     """From the files to the leaderboard: with every test image and label another one, study, records, predictions, weights and best
     must be the same to the bit, or something before the export has looked at them."""

@@ -84,7 +84,8 @@ def closing(storage: BaseStorage) -> Iterator[BaseStorage]:
     gc.collect()  # Optuna's cases with threads leave theirs' connections: let them be found here
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_two_searches_share_a_database_and_go_on_in_it(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     """A team keeps its studies in one place: each run has its own, by its identity, and extending one leaves the other alone."""
     url = f"sqlite:///{tmp_path / 'studies.db'}" if kind == "sqlite" else fresh_database(request.getfixturevalue("postgres"))
