@@ -51,7 +51,7 @@ def registered(own_mlflow: Path) -> tuple[Path, dict[str, Any]]:
     bundle = own_mlflow.parent / "bundle"
     done = typed("export", "first", "--runs-dir", own_mlflow, "--out", bundle, "--register", "digits", "--json")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert [line for line in done.stderr.splitlines() if not line.startswith("waiting for MLflow")] == [], "a busy machine is waited for"
     return bundle, json.loads(done.stdout)
 
 
