@@ -53,34 +53,52 @@ class Axis:
 
 
 def axes_of(space: str, records: Sequence[TrialRecord], order: Sequence[str] = ()) -> list[Axis]:
-    """The parameters that differ between these trials; those in ``order`` first, then as the space has them."""
+    """The parameters that differ between these trials; those in ``order`` first, then as the space
+    has them.
+    """
     parameters = list(SPACES[space].parameters) if space in SPACES else []
     found: dict[str, Axis] = {}
     for parameter in parameters:
-        raw = [record.config[parameter.name] if _has(record, parameter) else None for record in records]
+        raw = [
+            record.config[parameter.name] if _has(record, parameter) else None for record in records
+        ]
         there = [value for value in raw if value is not None]
         if len(set(there)) < 2:
             continue
         numbers = not any(isinstance(value, bool | str) for value in there)
         if numbers:
             values = np.array([math.nan if value is None else float(value) for value in raw])
-            log = not isinstance(parameter.limits, Choice) and parameter.limits.log and bool(np.nanmin(values) > 0)
+            log = (
+                not isinstance(parameter.limits, Choice)
+                and parameter.limits.log
+                and bool(np.nanmin(values) > 0)
+            )
             found[parameter.name] = Axis(parameter.name, values, (), log)
         else:
             options = parameter.domain.options if isinstance(parameter.domain, Choice) else ()
             known = [value for value in dict.fromkeys((*options, *there)) if value in there]
-            words = tuple(str(value).lower() if isinstance(value, bool) else str(value) for value in known)
-            found[parameter.name] = Axis(parameter.name, np.array([math.nan if v is None else float(known.index(v)) for v in raw]), words)
+            words = tuple(
+                str(value).lower() if isinstance(value, bool) else str(value) for value in known
+            )
+            found[parameter.name] = Axis(
+                parameter.name,
+                np.array([math.nan if v is None else float(known.index(v)) for v in raw]),
+                words,
+            )
     return [found[name] for name in dict.fromkeys((*order, *found)) if name in found]
 
 
 def _has(record: TrialRecord, parameter: Parameter) -> bool:
     """Whether a parameter applies to a trial; an older run may lack it."""
-    return {parameter.name, *(parameter.when or {})} <= set(record.config) and parameter.applies(record.config)
+    return {parameter.name, *(parameter.when or {})} <= set(record.config) and parameter.applies(
+        record.config
+    )
 
 
 def thinned(order: Sequence[TrialRecord], most: int = MOST_TRIALS) -> list[TrialRecord]:
-    """At most ``most`` of a leaderboard's trials: a tenth of that number from its top, and evenly spaced ones of the rest."""
+    """At most ``most`` of a leaderboard's trials: a tenth of that number from its top, and evenly
+    spaced ones of the rest.
+    """
     if len(order) <= most:
         return list(order)
     top = most // 10

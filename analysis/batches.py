@@ -1,4 +1,6 @@
-"""Images classified a batch at a time, so that a large folder needs little memory and progress can be shown."""
+"""Images classified a batch at a time, so that a large folder needs little memory and progress can
+be shown.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ Say = Callable[[int, int], None]
 
 
 def batch_size(model: Model) -> int:
-    """Images a batch: a multiple of what the model computes together, so that the bits are those of all at once."""
+    """Images a batch: a multiple of what the model computes together, so that the bits are those of
+    all at once.
+    """
     return 512 if isinstance(model, KnnModel) else 500
 
 
@@ -25,7 +29,9 @@ def spans(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def scores_in_batches(model: Model, images: Images, say: Say) -> tuple[Int64, Float64]:
-    """(m,) predicted class and (m, classes) scores, as ``model.scores_of`` gives them of all m images."""
+    """(m,) predicted class and (m, classes) scores, as ``model.scores_of`` gives them of all m
+    images.
+    """
     parts = []
     for start, stop in spans(len(images), batch_size(model)):
         parts.append(model.scores_of(images[start:stop]))

@@ -1,6 +1,7 @@
 """The export bundle: a folder that holds everything needed to classify an image, and no code.
 
-    bundle.json         format, kind, config, classes, preprocessing, metrics with their split and n,
+    bundle.json         format, kind, config, classes, preprocessing, metrics with their split and
+    n,
                         seed, versions, dataset, source trial, and the model file's SHA-256
     model.safetensors   arrays: see ``analysis.bundle_knn`` and ``analysis.bundle_cnn``
 
@@ -51,10 +52,17 @@ class Model(Protocol):
 
 
 def write_bundle(folder: Path, model: Model, unfinished: bool = False) -> None:
-    """Write bundle.json and model.safetensors; ``unfinished`` where more is to be done before anybody may use them."""
+    """Write bundle.json and model.safetensors; ``unfinished`` where more is to be done before
+    anybody may use them.
+    """
     content = model.content()
     write_whole(folder / "model.safetensors", content)
-    write_facts(folder, model.facts.model_copy(update={"model_sha256": hashlib.sha256(content).hexdigest(), "unfinished": unfinished}))
+    write_facts(
+        folder,
+        model.facts.model_copy(
+            update={"model_sha256": hashlib.sha256(content).hexdigest(), "unfinished": unfinished}
+        ),
+    )
 
 
 def read_facts(folder: Path) -> BundleFacts:
@@ -69,21 +77,31 @@ def read_facts(folder: Path) -> BundleFacts:
 
 
 def _facts(folder: Path) -> tuple[BundleFacts, bytes]:
-    """bundle.json, read and as it stands; its digest is left to be compared last, so that what is plainly wrong is named first."""
+    """bundle.json, read and as it stands; its digest is left to be compared last, so that what is
+    plainly wrong is named first.
+    """
     if not (folder / "bundle.json").is_file():
-        raise BundleError(f"{folder}: no bundle here (no bundle.json); make one with visiontune export RUN --out DIR")
+        raise BundleError(
+            f"{folder}: no bundle here (no bundle.json); make one with visiontune export RUN "
+            "--out DIR"
+        )
     try:
         content = (folder / "bundle.json").read_bytes()
         raw = json.loads(content)
         if isinstance(raw, dict) and raw.get("format") != FORMAT:
             got = echo(raw.get("format"))
-            raise BundleError(f"{folder}: bundle format must be {FORMAT}, but got {got}; use the visiontune that wrote it")
+            raise BundleError(
+                f"{folder}: bundle format must be {FORMAT}, but got {got}; use the visiontune "
+                "that wrote it"
+            )
         facts = BundleFacts.model_validate(raw)
         facts = facts.model_copy(update={"config": get_space(facts.space).check(facts.config)})
     except (ValidationError, ValueError, RecursionError, OSError) as error:
         if isinstance(error, BundleError):
             raise
-        raise BundleError(f"{folder}: not a whole bundle (bundle.json: {on_one_line(error)})") from error
+        raise BundleError(
+            f"{folder}: not a whole bundle (bundle.json: {on_one_line(error)})"
+        ) from error
     if len(set(facts.classes)) != len(facts.classes):
         raise BundleError(f"{folder}: bundle.json names a class twice")
     if (facts.kind == "cnn") != get_space(facts.space).trains:
@@ -93,7 +111,10 @@ def _facts(folder: Path) -> tuple[BundleFacts, bytes]:
 
 def _check_digest(folder: Path, facts: BundleFacts, content: bytes) -> None:
     if not as_written(content, facts):
-        raise BundleError(f"{folder}: bundle.json is not the file that was exported (SHA-256 differs); export it again")
+        raise BundleError(
+            f"{folder}: bundle.json is not the file that was exported (SHA-256 differs); export "
+            "it again"
+        )
 
 
 def read_bundle(folder: Path, whole: bool = True) -> Model:
@@ -107,7 +128,10 @@ def read_bundle(folder: Path, whole: bool = True) -> Model:
     """
     facts, manifest = _facts(folder)
     if whole and facts.unfinished:
-        raise BundleError(f"{folder}: no bundle, but what an export that was killed has left; remove it, and export again")
+        raise BundleError(
+            f"{folder}: no bundle, but what an export that was killed has left; remove it, and "
+            "export again"
+        )
     model = _model(folder, facts)
     _check_digest(folder, facts, manifest)
     return model
@@ -117,7 +141,10 @@ def _model(folder: Path, facts: BundleFacts) -> Model:
     try:
         content = (folder / "model.safetensors").read_bytes()
         if hashlib.sha256(content).hexdigest() != facts.model_sha256:
-            raise BundleError(f"{folder}: model.safetensors is not the file that was exported (SHA-256 differs); export it again")
+            raise BundleError(
+                f"{folder}: model.safetensors is not the file that was exported (SHA-256 "
+                "differs); export it again"
+            )
         if facts.kind == "cnn":
             from analysis.bundle_cnn import read_cnn  # a kNN bundle needs no torch
 
@@ -126,4 +153,6 @@ def _model(folder: Path, facts: BundleFacts) -> Model:
     except (ValueError, RecursionError, OSError, SafetensorError) as error:
         if isinstance(error, BundleError):
             raise
-        raise BundleError(f"{folder}: not a whole bundle (model.safetensors: {on_one_line(error)})") from error
+        raise BundleError(
+            f"{folder}: not a whole bundle (model.safetensors: {on_one_line(error)})"
+        ) from error

@@ -1,4 +1,6 @@
-"""A convolutional network as a bundle holds it: model.safetensors is the file of ``trainables.cnn.weights``."""
+"""A convolutional network as a bundle holds it: model.safetensors is the file of
+``trainables.cnn.weights``.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class CnnModel:
 
     @property
     def how_tested(self) -> str:
-        return f"epoch {self.use.epoch}" + (", trained on all training images" if self.facts.refit else "")
+        return f"epoch {self.use.epoch}" + (
+            ", trained on all training images" if self.facts.refit else ""
+        )
 
     @property
     def views(self) -> tuple[bool, int]:
@@ -63,8 +67,13 @@ class CnnModel:
         use, device = self.use, _device(self.use)
         torch.set_num_threads(use.threads)  # the bits may depend on it
         pixels = torch.tensor(stack(images, use.size), device=device)
-        mean, std = (torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1) for values in (use.mean, use.std))
-        scores: Tensor = weights.class_scores(self.net, pixels, mean, std, DTYPES[use.dtype], *self.views)
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
+            for values in (use.mean, use.std)
+        )
+        scores: Tensor = weights.class_scores(
+            self.net, pixels, mean, std, DTYPES[use.dtype], *self.views
+        )
         shares = scores.double().softmax(1).cpu().numpy()
         return scores.argmax(1).cpu().numpy().astype(np.int64), shares
 
@@ -77,14 +86,22 @@ def read_cnn(folder: Path, facts: BundleFacts, content: bytes) -> CnnModel:
     """
     try:
         tensors, use = weights.parse(content, str(folder / "model.safetensors"))
-        if use.classes != len(facts.classes) or use.dtype not in DTYPES or use.size != facts.preprocessing.size:
-            raise BundleError(f"{folder}: model.safetensors does not fit bundle.json (classes, size or dtype)")
+        if (
+            use.classes != len(facts.classes)
+            or use.dtype not in DTYPES
+            or use.size != facts.preprocessing.size
+        ):
+            raise BundleError(
+                f"{folder}: model.safetensors does not fit bundle.json (classes, size or dtype)"
+            )
         config = CnnConfig(**facts.config)  # type: ignore[arg-type]
         with torch.device("meta"):
             net = build(config.model, use.classes, use.size, config.tweaks())
         net.load_state_dict(tensors, assign=True)
     except (weights.WeightsError, RuntimeError) as error:
-        raise BundleError(f"{folder}: model.safetensors does not fit bundle.json ({on_one_line(error)})") from error
+        raise BundleError(
+            f"{folder}: model.safetensors does not fit bundle.json ({on_one_line(error)})"
+        ) from error
     net = net.to(_device(use), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return CnnModel(facts, content, net.eval(), use)
 

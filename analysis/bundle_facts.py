@@ -37,7 +37,9 @@ class Measured(BaseModel):
 
 
 class Replicated(BaseModel):
-    """Validation accuracy of the same configuration under other seeds: mean, and sample standard deviation (0 of a single seed)."""
+    """Validation accuracy of the same configuration under other seeds: mean, and sample standard
+    deviation (0 of a single seed).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,8 +52,10 @@ class Preprocessing(BaseModel):
     """How an image file becomes pixels: see ``trainables.data.ReadOptions``.
 
     Attributes:
-        rule: how what is not 8-bit grey or RGB is read; what it does not say, the training images had no need of.
-        size, mean, std: networks see images resized to this side, with these subtracted from each channel (0..255) and divided by.
+        rule: how what is not 8-bit grey or RGB is read; what it does not say, the training images
+            had no need of.
+        size, mean, std: networks see images resized to this side, with these subtracted from each
+            channel (0..255) and divided by.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,7 +77,8 @@ class BundleFacts(BaseModel):
         refit: it was trained again afterwards, on the validation images too.
         history: a network's metrics, epoch by epoch.
         unfinished: it is being made: not checked yet, and not scored.
-        facts_sha256: of bundle.json with nothing in this place; empty in bundles of versions that had none.
+        facts_sha256: of bundle.json with nothing in this place; empty in bundles of versions that
+            had none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,11 +113,18 @@ def write_facts(folder: Path, facts: BundleFacts) -> None:
 
 
 def _text(facts: BundleFacts, digest: str) -> str:
-    left_out = None if facts.unfinished else {"unfinished"}  # versions before that know no such field
-    return facts.model_copy(update={"facts_sha256": digest}).model_dump_json(indent=1, exclude=left_out)
+    # versions before that know no such field
+    left_out = None if facts.unfinished else {"unfinished"}
+    return facts.model_copy(update={"facts_sha256": digest}).model_dump_json(
+        indent=1, exclude=left_out
+    )
 
 
 def as_written(content: bytes, facts: BundleFacts) -> bool:
-    """Whether the bundle.json that ``facts`` were read from is to the byte what was written; True where no digest was."""
+    """Whether the bundle.json that ``facts`` were read from is to the byte what was written; True
+    where no digest was.
+    """
     digest = facts.facts_sha256.encode()
-    return not digest or hashlib.sha256(content.replace(digest, b"", 1)).hexdigest().encode() == digest
+    return (
+        not digest or hashlib.sha256(content.replace(digest, b"", 1)).hexdigest().encode() == digest
+    )

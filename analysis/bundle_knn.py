@@ -1,7 +1,8 @@
 """A kNN classifier as a bundle holds it.
 
-model.safetensors: features (n, d), labels (n,) int64 and, for bag-of-sift, vocabulary (size, 128) float32
-and, with idf, weights (size,) float64; features and labels of mirror images follow those of the images.
+model.safetensors: features (n, d), labels (n,) int64 and, for bag-of-sift, vocabulary (size, 128)
+float32 and, with idf, weights (size,) float64; features and labels of mirror images follow those of
+the images.
 """
 
 from __future__ import annotations
@@ -70,16 +71,34 @@ class KnnModel:
     def scores_of(self, images: Images, workers: int | None = None) -> tuple[Int64, Float64]:
         """(m,) predicted class and (m, classes) float64 vote shares, which sum to 1."""
         return self.vote(
-            nearest_neighbours(self.features_of(images, workers), self.features, metric=self.config.metric, most=self.config.k)
+            nearest_neighbours(
+                self.features_of(images, workers),
+                self.features,
+                metric=self.config.metric,
+                most=self.config.k,
+            )
         )
 
     def content(self) -> bytes:
         """The model file."""
-        named = {"features": self.features, "labels": self.labels, "vocabulary": self.vocabulary, "weights": self.weights}
-        return save_tensors({name: np.ascontiguousarray(tensor) for name, tensor in named.items() if tensor is not None})
+        named = {
+            "features": self.features,
+            "labels": self.labels,
+            "vocabulary": self.vocabulary,
+            "weights": self.weights,
+        }
+        return save_tensors(
+            {
+                name: np.ascontiguousarray(tensor)
+                for name, tensor in named.items()
+                if tensor is not None
+            }
+        )
 
     def vote(self, neighbours: Neighbours) -> tuple[Int64, Float64]:
-        by_k, shares = votes_by_k(neighbours, self.labels, len(self.facts.classes), self.config.vote, self.config.k)
+        by_k, shares = votes_by_k(
+            neighbours, self.labels, len(self.facts.classes), self.config.vote, self.config.k
+        )
         return by_k[:, -1], shares
 
 
@@ -95,22 +114,55 @@ def read_knn(folder: Path, facts: BundleFacts, content: bytes) -> KnnModel:
         BundleError: if it does not fit bundle.json.
     """
     tensors, config = load_tensors(content), facts.config
-    features, labels, vocabulary, weights = (tensors.get(name) for name in ("features", "labels", "vocabulary", "weights"))
-    if features is None or labels is None or features.ndim != 2 or labels.shape != (len(features),) or len(labels) == 0:
+    features, labels, vocabulary, weights = (
+        tensors.get(name) for name in ("features", "labels", "vocabulary", "weights")
+    )
+    if (
+        features is None
+        or labels is None
+        or features.ndim != 2
+        or labels.shape != (len(features),)
+        or len(labels) == 0
+    ):
         raise BundleError(f"{folder}: model.safetensors must hold features (n, d) and labels (n,)")
-    if features.dtype not in (np.float32, np.float64) or labels.dtype != np.int64 or not np.isfinite(features).all():
-        raise BundleError(f"{folder}: features must be finite floats and labels int64, but got {features.dtype} and {labels.dtype}")
-    if labels.min() < 0 or labels.max() >= len(facts.classes) or (facts.space == "bag-of-sift") != (vocabulary is not None):
-        raise BundleError(f"{folder}: model.safetensors does not fit bundle.json (labels or vocabulary)")
-    if vocabulary is not None and (vocabulary.ndim != 2 or vocabulary.shape[1] != DESCRIPTOR or not len(vocabulary)):
-        raise BundleError(f"{folder}: a vocabulary has {DESCRIPTOR} columns, but model.safetensors holds {vocabulary.shape}")
+    if (
+        features.dtype not in (np.float32, np.float64)
+        or labels.dtype != np.int64
+        or not np.isfinite(features).all()
+    ):
+        raise BundleError(
+            f"{folder}: features must be finite floats and labels int64, but got "
+            f"{features.dtype} and {labels.dtype}"
+        )
+    if (
+        labels.min() < 0
+        or labels.max() >= len(facts.classes)
+        or (facts.space == "bag-of-sift") != (vocabulary is not None)
+    ):
+        raise BundleError(
+            f"{folder}: model.safetensors does not fit bundle.json (labels or vocabulary)"
+        )
+    if vocabulary is not None and (
+        vocabulary.ndim != 2 or vocabulary.shape[1] != DESCRIPTOR or not len(vocabulary)
+    ):
+        raise BundleError(
+            f"{folder}: a vocabulary has {DESCRIPTOR} columns, but model.safetensors holds "
+            f"{vocabulary.shape}"
+        )
     words = None if vocabulary is None else vocabulary.shape[:1]
-    if bool(config.get("idf")) != (weights is not None) or (weights is not None and weights.shape != words):
-        raise BundleError(f"{folder}: model.safetensors does not fit bundle.json (weights of words)")
+    if bool(config.get("idf")) != (weights is not None) or (
+        weights is not None and weights.shape != words
+    ):
+        raise BundleError(
+            f"{folder}: model.safetensors does not fit bundle.json (weights of words)"
+        )
     model = KnnModel(facts, features, labels, vocabulary, weights)
     wanted, got = _columns(model.config, vocabulary), features.shape[1]
     if got != wanted:
-        raise BundleError(f"{folder}: this configuration's features have {wanted:,} columns, but model.safetensors holds {got:,}")
+        raise BundleError(
+            f"{folder}: this configuration's features have {wanted:,} columns, but "
+            f"model.safetensors holds {got:,}"
+        )
     for name, array in (("vocabulary", vocabulary), ("weights", weights)):
         if array is not None and not (array.dtype.kind == "f" and np.isfinite(array).all()):
             raise BundleError(f"{folder}: {name} in model.safetensors must be finite numbers")

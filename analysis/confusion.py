@@ -1,4 +1,6 @@
-"""Confusion: who was taken for whom, class by class, in the order and under the names that are to be shown."""
+"""Confusion: who was taken for whom, class by class, in the order and under the names that are to
+be shown.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def display_order(classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
     if not wanted:
         return list(range(len(classes)))
     if sorted(wanted) != sorted(classes):
-        raise UserError(f"class_order must name each class once: {', '.join(classes)}; but got {', '.join(wanted)}")
+        raise UserError(
+            f"class_order must name each class once: {', '.join(classes)}; but got "
+            f"{', '.join(wanted)}"
+        )
     place = {name: index for index, name in enumerate(classes)}
     return [place[name] for name in wanted]
 
@@ -45,11 +50,15 @@ def display_names(classes: Sequence[str], abbreviations: Mapping[str, str]) -> l
     """
     unknown = sorted(set(abbreviations) - set(classes))
     if unknown:
-        raise UserError(f"abbreviations must be of classes, {', '.join(classes)}; but got {', '.join(unknown)}")
+        raise UserError(
+            f"abbreviations must be of classes, {', '.join(classes)}; but got {', '.join(unknown)}"
+        )
     names = [abbreviations.get(name, name) for name in classes]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise UserError(f"abbreviations must tell classes apart, but more than one is {', '.join(twice)}")
+        raise UserError(
+            f"abbreviations must tell classes apart, but more than one is {', '.join(twice)}"
+        )
     return names
 
 
@@ -62,7 +71,8 @@ class Confusion:
         classes: in the order they are shown.
         names: what each is called in a matrix.
         counts: (c, c) in that order; row: true class, column: predicted class.
-        precision: of the images given a class, the share that is of it; None if no image was given it.
+        precision: of the images given a class, the share that is of it; None if no image was given
+            it.
         recall: of the images of a class, the share that was given it; None if there are none.
     """
 
@@ -89,12 +99,20 @@ class Confusion:
         """A row a class: how many images it has, how many were given it, precision and recall."""
         images, given = self.counts.sum(axis=1), self.counts.sum(axis=0)
         return [
-            {"class": name, "images": int(images[i]), "predicted": int(given[i]), "precision": self.precision[i], "recall": self.recall[i]}
+            {
+                "class": name,
+                "images": int(images[i]),
+                "predicted": int(given[i]),
+                "precision": self.precision[i],
+                "recall": self.recall[i],
+            }
             for i, name in enumerate(self.classes)
         ]
 
     def pairs(self, most: int = PAIRS) -> list[dict[str, Any]]:
-        """The pairs of classes that were confused most, by mistakes either way; the direction with more of them first."""
+        """The pairs of classes that were confused most, by mistakes either way; the direction with
+        more of them first.
+        """
         both = np.triu(self.counts + self.counts.T, 1)
         found = []
         for index in np.argsort(-both, axis=None, kind="stable")[:most]:
@@ -104,7 +122,14 @@ class Confusion:
             if self.counts[j, i] > self.counts[i, j]:
                 i, j = j, i
             there, back = int(self.counts[i, j]), int(self.counts[j, i])
-            found.append({"true": self.classes[i], "predicted": self.classes[j], "count": there, "reverse": back})
+            found.append(
+                {
+                    "true": self.classes[i],
+                    "predicted": self.classes[j],
+                    "count": there,
+                    "reverse": back,
+                }
+            )
         return found
 
     @property
@@ -113,11 +138,17 @@ class Confusion:
 
     @property
     def asymmetry(self) -> float | None:
-        """How one-sided the mistakes are: Σ|a − b| / Σ(a + b) over pairs of classes, a and b their mistakes each way.
+        """How one-sided the mistakes are: Σ|a − b| / Σ(a + b) over pairs of classes, a and b their
+        mistakes each way.
 
-        0: every pair is confused as often one way as the other; 1: each in one direction only; None without mistakes.
+        0: every pair is confused as often one way as the other; 1: each in one direction only; None
+        without mistakes.
         """
-        return float(np.abs(self.counts - self.counts.T).sum() / 2 / self.mistakes) if self.mistakes else None
+        return (
+            float(np.abs(self.counts - self.counts.T).sum() / 2 / self.mistakes)
+            if self.mistakes
+            else None
+        )
 
     @property
     def asymmetry_by_chance(self) -> float | None:
@@ -150,20 +181,41 @@ def _walk(n: int) -> float:
     return n * math.comb(n - 1, (n - 1) // 2) / 2 ** (n - 1)
 
 
-def confusion_of(run: RunDirectory, record: TrialRecord, class_order: Sequence[str], abbreviations: Mapping[str, str]) -> Confusion | None:
-    """The mistakes of a trial; None if its predictions were not kept, since it was never among the best."""
+def confusion_of(
+    run: RunDirectory,
+    record: TrialRecord,
+    class_order: Sequence[str],
+    abbreviations: Mapping[str, str],
+) -> Confusion | None:
+    """The mistakes of a trial; None if its predictions were not kept, since it was never among the
+    best.
+    """
     predictions, labels = run.predictions(record), run.validation_labels()
     if predictions is None or labels is None:
         return None
     classes = run.data().classes
-    if len(labels) == 0 or max(labels.max(), predictions.max()) >= len(classes) or min(labels.min(), predictions.min()) < 0:
-        note(f"{run.path}: the predictions of trial {record.key} are of other classes than data.json names; they are not shown")
+    if (
+        len(labels) == 0
+        or max(labels.max(), predictions.max()) >= len(classes)
+        or min(labels.min(), predictions.min()) < 0
+    ):
+        note(
+            f"{run.path}: the predictions of trial {record.key} are of other classes than "
+            "data.json names; they are not shown"
+        )
         return None
-    return confusion_between(record.key, labels, predictions.astype(labels.dtype), classes, class_order, abbreviations)
+    return confusion_between(
+        record.key, labels, predictions.astype(labels.dtype), classes, class_order, abbreviations
+    )
 
 
 def confusion_between(
-    key: str, labels: Int64, given: Int64, classes: Sequence[str], class_order: Sequence[str], abbreviations: Mapping[str, str]
+    key: str,
+    labels: Int64,
+    given: Int64,
+    classes: Sequence[str],
+    class_order: Sequence[str],
+    abbreviations: Mapping[str, str],
 ) -> Confusion:
     """What a classifier called ``key`` mistook, from (n,) true and (n,) given classes.
 
@@ -174,7 +226,9 @@ def confusion_between(
 
     order = display_order(classes, class_order)
     names = display_names(classes, abbreviations)
-    precision, recall, _, _ = precision_recall_fscore_support(labels, given, labels=order, zero_division=np.nan)
+    precision, recall, _, _ = precision_recall_fscore_support(
+        labels, given, labels=order, zero_division=np.nan
+    )
     return Confusion(
         key,
         tuple(classes[i] for i in order),
@@ -191,7 +245,10 @@ def _defined(values: Any) -> list[float | None]:
 
 def to_csv(counts: Int64, classes: Sequence[str]) -> str:
     """Counts as CSV: a row a true class, a column a predicted one."""
-    return csv_text(["true class", *classes], ([name, *(int(n) for n in row)] for name, row in zip(classes, counts, strict=True)))
+    return csv_text(
+        ["true class", *classes],
+        ([name, *(int(n) for n in row)] for name, row in zip(classes, counts, strict=True)),
+    )
 
 
 def classes_csv(found: Confusion) -> str:

@@ -40,10 +40,21 @@ def learning_curves(series: Mapping[str, Rows], reference: Mapping[str, float]) 
 def _curve(axes: Axes, rows: Rows, name: str, label: str, style: str, color: str) -> None:
     points = [(row["step"] + 1, row[name]) for row in rows if name in row]
     if points:
-        axes.plot(*zip(*points, strict=True), style, label=label, color=color, linewidth=1.6, marker="." if len(points) < 3 else "")
+        axes.plot(
+            *zip(*points, strict=True),
+            style,
+            label=label,
+            color=color,
+            linewidth=1.6,
+            marker="." if len(points) < 3 else "",
+        )
 
 
 def to_csv(series: Mapping[str, Rows]) -> str:
     """A line an epoch of a network: trial, epoch and the four figures."""
-    rows = ([label, int(row["step"]) + 1, *(row.get(name) for name in COLUMNS)] for label, rows in series.items() for row in rows)
+    rows = (
+        [label, int(row["step"]) + 1, *(row.get(name) for name in COLUMNS)]
+        for label, rows in series.items()
+        for row in rows
+    )
     return csv_text(["trial", "epoch", *COLUMNS], rows)

@@ -1,4 +1,6 @@
-"""Small pictures of validation images, read from the dataset again if it is still there; a report never fails for want of one."""
+"""Small pictures of validation images, read from the dataset again if it is still there; a report
+never fails for want of one.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,22 @@ MOST_BYTES = 512 * 1024**2
 """A packed dataset of more bytes is not opened for a few small pictures."""
 
 
-def thumbnails(spec: str, options: ReadOptions, skipped: Sequence[str], split: str, labels: Int64, rows: Sequence[int]) -> dict[int, bytes]:
+def thumbnails(
+    spec: str,
+    options: ReadOptions,
+    skipped: Sequence[str],
+    split: str,
+    labels: Int64,
+    rows: Sequence[int],
+) -> dict[int, bytes]:
     """Small JPEG pictures of images of the validation split.
 
     Args:
         spec, options: how the search read the dataset.
         skipped: files that it left out.
         split: whose images are validated: train or val.
-        labels: (n,) their classes as the search had them: of images that have changed nothing is shown.
+        labels: (n,) their classes as the search had them: of images that have changed nothing is
+            shown.
         rows: which of the n.
 
     Returns:
@@ -45,14 +55,26 @@ def thumbnails(spec: str, options: ReadOptions, skipped: Sequence[str], split: s
         return {}
 
 
-def _of_folder(spec: str, options: ReadOptions, skipped: Sequence[str], split: str, labels: Int64, rows: Sequence[int]) -> dict[int, UInt8]:
+def _of_folder(
+    spec: str,
+    options: ReadOptions,
+    skipped: Sequence[str],
+    split: str,
+    labels: Int64,
+    rows: Sequence[int],
+) -> dict[int, UInt8]:
     """The files at these rows; no other is opened."""
     root = Path(spec.partition(":")[2])
     tree, left_out = tree_of(spec, root, options), set(skipped)
     paths: dict[str, list[Path]] = {}
     splits: dict[str, Split] = {}
     for name, listing in tree.splits.items():
-        files = [(p, i) for i, c in enumerate(tree.classes) for p in listing.files.get(c, ()) if str(p.relative_to(root)) not in left_out]
+        files = [
+            (p, i)
+            for i, c in enumerate(tree.classes)
+            for p in listing.files.get(c, ())
+            if str(p.relative_to(root)) not in left_out
+        ]
         paths[name] = [path for path, _ in files]
         splits[name] = _numbered(np.array([label for _, label in files], np.int64))
     dataset = Dataset(spec, tree.classes, splits["train"], splits.get("val"))
@@ -62,18 +84,32 @@ def _of_folder(spec: str, options: ReadOptions, skipped: Sequence[str], split: s
     part = dataset.splits()[split]
     if not np.array_equal(part.labels, labels):
         return {}
-    outcomes = read_images([paths[source][int(part.images.offsets[row])] for row in rows], "rgb", SIDE, options.rule)
-    return {row: image for row, image in zip(rows, outcomes, strict=True) if isinstance(image, np.ndarray)}
+    outcomes = read_images(
+        [paths[source][int(part.images.offsets[row])] for row in rows], "rgb", SIDE, options.rule
+    )
+    return {
+        row: image
+        for row, image in zip(rows, outcomes, strict=True)
+        if isinstance(image, np.ndarray)
+    }
 
 
 def _numbered(labels: Int64) -> Split:
     """A split without pixels, whose images are known by their place: ``offsets`` counts them."""
-    return Split(Images(np.empty(0, np.uint8), np.zeros((len(labels), 3), np.int64), np.arange(len(labels))), labels)
+    return Split(
+        Images(np.empty(0, np.uint8), np.zeros((len(labels), 3), np.int64), np.arange(len(labels))),
+        labels,
+    )
 
 
-def _of_file(spec: str, options: ReadOptions, split: str, labels: Int64, rows: Sequence[int]) -> dict[int, UInt8]:
+def _of_file(
+    spec: str, options: ReadOptions, split: str, labels: Int64, rows: Sequence[int]
+) -> dict[int, UInt8]:
     kind, _, place = spec.partition(":")
-    if kind == "cifar10" and not (Path(place or CIFAR10_DIR).expanduser() / "cifar-10-batches-py").is_dir():
+    if (
+        kind == "cifar10"
+        and not (Path(place or CIFAR10_DIR).expanduser() / "cifar-10-batches-py").is_dir()
+    ):
         return {}  # reading it would download it
     if kind == "npz" and Path(place).stat().st_size > MOST_BYTES:
         return {}

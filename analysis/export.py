@@ -1,4 +1,6 @@
-"""Export: the chosen configuration as a bundle, checked after it is written, scored on the test images once."""
+"""Export: the chosen configuration as a bundle, checked after it is written, scored on the test
+images once.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,8 @@ class Wish:
         score_test: score the dataset's test split, if it has one. The run counts how often.
         epoch: a network as it was after its ``last`` or its ``best`` epoch.
         refit: a network trained again on all training images, those included that chose it.
-        refit_epochs: that it is then trained for, its schedule laid over them; as many as in the search by default.
+        refit_epochs: that it is then trained for, its schedule laid over them; as many as in the
+            search by default.
         say: told after each epoch of a refit.
     """
 
@@ -82,12 +85,20 @@ def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = N
     if out.exists():
         raise RunError(f"{out} exists already; give another --out or remove it")
     if record.state != "COMPLETE":
-        raise RunError(f"trial {record.key} is {record.state}; only COMPLETE trials can be exported")
+        raise RunError(
+            f"trial {record.key} is {record.state}; only COMPLETE trials can be exported"
+        )
     network = get_space(record.space).trains
     if not network and record.space not in CONFIG_TYPES:
-        raise RunError(f"trial {record.key} has no classifier: only trials of {', '.join(CONFIG_TYPES)} and cnn can be exported")
+        raise RunError(
+            f"trial {record.key} has no classifier: only trials of {', '.join(CONFIG_TYPES)} "
+            "and cnn can be exported"
+        )
     if not network and (wish.refit or wish.epoch != "last"):
-        raise RunError(f"trial {record.key} trains no network, so there is no --refit and no --epoch; leave them out")
+        raise RunError(
+            f"trial {record.key} trains no network, so there is no --refit and no --epoch; "
+            "leave them out"
+        )
     facts = source.run.data()
     looks(source.run)  # what cannot be read is to be known before the work, not after it
     for path in left_behind(out.parent):
@@ -95,7 +106,10 @@ def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = N
             remove(path)
     dataset = read_dataset(facts.spec, source.options)
     if dataset.fingerprint != facts.fingerprint:
-        raise RunError(f"{facts.spec} is not what it was when run {source.run.name} began; put the images back, or run the search again")
+        raise RunError(
+            f"{facts.spec} is not what it was when run {source.run.name} began; put the images "
+            "back, or run the search again"
+        )
     temporary = temporary_name(out)
     temporary.mkdir(parents=True)
     marked = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
@@ -106,13 +120,18 @@ def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = N
     finally:
         os.close(marked)
         shutil.rmtree(temporary, ignore_errors=True)
-    return Exported(out, record.key, made.val.accuracy, made.test.accuracy if made.test else None, dataset.notes)
+    return Exported(
+        out, record.key, made.val.accuracy, made.test.accuracy if made.test else None, dataset.notes
+    )
 
 
-def _fill(folder: Path, source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> BundleFacts:
+def _fill(
+    folder: Path, source: Source, record: TrialRecord, dataset: Dataset, wish: Wish
+) -> BundleFacts:
     made, recorded = _make(source, record, dataset, wish)
     write_bundle(folder, made, unfinished=True)
-    model = read_bundle(folder, whole=False)  # what follows is said by the written files, not by what made them
+    # what follows is said by the written files, not by what made them
+    model = read_bundle(folder, whole=False)
     facts = model.facts
     if wish.refit:
         _check_same(made, model, dataset)
@@ -121,7 +140,8 @@ def _fill(folder: Path, source: Source, record: TrialRecord, dataset: Dataset, w
         measured = _measured(model, truth, predictions, facts.val.split, facts.val.scheme)
         if abs(measured.accuracy - recorded) > model.tolerance:
             raise BundleError(
-                f"the bundle gives validation accuracy {measured.accuracy!r}, but trial {record.key} recorded {recorded!r}; "
+                f"the bundle gives validation accuracy {measured.accuracy!r}, but trial "
+                f"{record.key} recorded {recorded!r}; "
                 "package versions may differ from the search's"
             )
         facts = facts.model_copy(update={"val": measured})
@@ -130,11 +150,22 @@ def _fill(folder: Path, source: Source, record: TrialRecord, dataset: Dataset, w
     if wish.score_test and dataset.test is not None:
         predictions, _ = model.scores_of(dataset.test.images)
         test = _measured(model, dataset.test.labels, predictions, "test", model.how_tested)
-        _draw(folder / "confusion-test.png", model, dataset.test.labels, predictions, source.class_order, "test")
+        _draw(
+            folder / "confusion-test.png",
+            model,
+            dataset.test.labels,
+            predictions,
+            source.class_order,
+            "test",
+        )
         count_look(source.run, record, test)
         facts = facts.model_copy(update={"test": test})
     again = replicas(record, "val_accuracy")
-    told = {"unfinished": False, "test_evaluations": len(looks(source.run)), "replicas": Replicated(**again) if again else None}
+    told = {
+        "unfinished": False,
+        "test_evaluations": len(looks(source.run)),
+        "replicas": Replicated(**again) if again else None,
+    }
     facts = facts.model_copy(update=told)
     write_facts(folder, facts)
     write_whole(folder / "README.md", model_card(facts))
@@ -148,7 +179,9 @@ def _make(source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> 
     from analysis.export_cnn import make_cnn, refit_cnn  # kNN needs no torch
 
     if wish.refit:
-        return refit_cnn(source, record, dataset, wish.refit_epochs, wish.say), record.metrics["val_accuracy"]
+        return refit_cnn(source, record, dataset, wish.refit_epochs, wish.say), record.metrics[
+            "val_accuracy"
+        ]
     made = make_cnn(source, record, dataset, wish.epoch)
     return made, made.facts.val.accuracy
 
@@ -169,13 +202,17 @@ def _check_same(made: Model, written: Model, dataset: Dataset) -> None:
     """
     some = dataset.train.images[:1000]
     if not np.array_equal(made.scores_of(some)[1], written.scores_of(some)[1]):
-        raise BundleError("the written network classifies otherwise than the trained one; export it again")
+        raise BundleError(
+            "the written network classifies otherwise than the trained one; export it again"
+        )
 
 
 def _curves(facts: BundleFacts, record: TrialRecord) -> Figure:
     if facts.kind == "cnn":
         return learning_curves({record.key: facts.history}, {})
-    return figures.accuracy_by_k({record.key: record.accuracy_by_k}, {record.key: int(record.config["k"])}, {})
+    return figures.accuracy_by_k(
+        {record.key: record.accuracy_by_k}, {record.key: int(record.config["k"])}, {}
+    )
 
 
 def _measured(model: Model, truth: Int64, predictions: Int64, split: str, scheme: str) -> Measured:
@@ -183,17 +220,28 @@ def _measured(model: Model, truth: Int64, predictions: Int64, split: str, scheme
     return Measured(split=split, n=len(truth), scheme=scheme, **asdict(scores))
 
 
-def _draw(path: Path, model: Model, truth: Int64, predictions: Int64, class_order: Sequence[str], part: str) -> None:
+def _draw(
+    path: Path,
+    model: Model,
+    truth: Int64,
+    predictions: Int64,
+    class_order: Sequence[str],
+    part: str,
+) -> None:
     classes = model.facts.classes
     order = display_order(classes, class_order)
     counts = confusion(truth, predictions, len(classes))[order][:, order]
-    title = f"{model.facts.space}, {part} accuracy {np.mean(truth == predictions):.4f} (n = {len(truth):,})"
+    title = (
+        f"{model.facts.space}, {part} accuracy {np.mean(truth == predictions):.4f} (n = "
+        f"{len(truth):,})"
+    )
     write_whole(path, figures.to_png(figures.confusion(counts, [classes[i] for i in order], title)))
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """How a bundle does on a dataset: in all, and (n,) true classes, (n,) given ones and (n, classes) scores of each image.
+    """How a bundle does on a dataset: in all, and (n,) true classes, (n,) given ones and (n,
+    classes) scores of each image.
 
     Attributes:
         notes: what is to be known of the images, a line each.
@@ -208,8 +256,11 @@ class Evaluated:
     notes: tuple[str, ...] = ()
 
 
-def evaluate(folder: Path, spec: str, skip_unreadable: bool = False, say: Say = lambda done, of: None) -> Evaluated:
-    """Score a bundle on the test split of a dataset (else its val split, else its images); ``say`` is told after each batch.
+def evaluate(
+    folder: Path, spec: str, skip_unreadable: bool = False, say: Say = lambda done, of: None
+) -> Evaluated:
+    """Score a bundle on the test split of a dataset (else its val split, else its images); ``say``
+    is told after each batch.
 
     On the test images of the run it comes from, the bundle counts one more look.
 
@@ -218,20 +269,39 @@ def evaluate(folder: Path, spec: str, skip_unreadable: bool = False, say: Say = 
     """
     model = read_bundle(folder)
     dataset = read_dataset(spec, read_options(model, skip_unreadable))
-    name, part = next((n, p) for n in ("test", "val", "train") if (p := dataset.splits().get(n)) is not None)
+    name, part = next(
+        (n, p) for n in ("test", "val", "train") if (p := dataset.splits().get(n)) is not None
+    )
     unknown = sorted(set(dataset.classes) - set(model.facts.classes))
     if unknown:
-        alike = next((said for name in unknown if (said := lookalike(name, model.facts.classes))), "")
-        told = f"{alike}: give both the same name" if alike else f"it has {few(model.facts.classes, 20)}"
+        alike = next(
+            (said for name in unknown if (said := lookalike(name, model.facts.classes))), ""
+        )
+        told = (
+            f"{alike}: give both the same name"
+            if alike
+            else f"it has {few(model.facts.classes, 20)}"
+        )
         raise BundleError(f"{spec} has a class that the bundle has not: {few(unknown)}; {told}")
     place = {name: i for i, name in enumerate(model.facts.classes)}
     index = np.array([place[name] for name in dataset.classes], np.int64)
     truth = index[part.labels]
     predictions, scores = scores_in_batches(model, part.images, say)
     if part.fingerprint == model.facts.test_fingerprint:
-        write_facts(folder, model.facts.model_copy(update={"test_evaluations": model.facts.test_evaluations + 1}))
+        write_facts(
+            folder,
+            model.facts.model_copy(update={"test_evaluations": model.facts.test_evaluations + 1}),
+        )
     measured = _measured(model, truth, predictions, name, model.how_tested)
-    return Evaluated(name, measured, confusion(truth, predictions, len(model.facts.classes)), truth, predictions, scores, dataset.notes)
+    return Evaluated(
+        name,
+        measured,
+        confusion(truth, predictions, len(model.facts.classes)),
+        truth,
+        predictions,
+        scores,
+        dataset.notes,
+    )
 
 
 def read_options(model: Model, skip_unreadable: bool = False) -> ReadOptions:

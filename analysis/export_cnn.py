@@ -1,4 +1,6 @@
-"""The chosen network: its kept weights, or the same configuration trained again on all training images."""
+"""The chosen network: its kept weights, or the same configuration trained again on all training
+images.
+"""
 
 from __future__ import annotations
 
@@ -51,13 +53,23 @@ def make_cnn(source: Source, record: TrialRecord, dataset: Dataset, epoch: str) 
     steps = source.run.steps(record.space, record.number, record)
     found = next((row for row in steps if row["step"] == use.epoch - 1), None)
     if found is None:
-        raise RunError(f"{path} is of epoch {use.epoch}, of which trial {record.key} has no record; use --epoch last")
-    record = record.model_copy(update={"metrics": {name: found.get(name, value) for name, value in record.metrics.items()}})
-    return _model(source, record, dataset, file, use, history=tuple(map(_plain, steps)), refit=False)
+        raise RunError(
+            f"{path} is of epoch {use.epoch}, of which trial {record.key} has no record; use "
+            "--epoch last"
+        )
+    record = record.model_copy(
+        update={"metrics": {name: found.get(name, value) for name, value in record.metrics.items()}}
+    )
+    return _model(
+        source, record, dataset, file, use, history=tuple(map(_plain, steps)), refit=False
+    )
 
 
-def refit_cnn(source: Source, record: TrialRecord, dataset: Dataset, epochs: int | None, say: Progress) -> CnnModel:
-    """The configuration trained anew on all training images, those included that chose it; nothing judges it until the test.
+def refit_cnn(
+    source: Source, record: TrialRecord, dataset: Dataset, epochs: int | None, say: Progress
+) -> CnnModel:
+    """The configuration trained anew on all training images, those included that chose it; nothing
+    judges it until the test.
 
     Args:
         epochs: to train for, with the schedule laid over them; as many as in the search by default.
@@ -65,11 +77,22 @@ def refit_cnn(source: Source, record: TrialRecord, dataset: Dataset, epochs: int
     assert source.how is not None  # whoever exports a network's trial says how it was trained
     how = replace(source.how, epochs=epochs or source.how.epochs)
     parts = [part for part in (dataset.train, dataset.val) if part is not None]
-    images, labels = (np.concatenate(found) for found in zip(*((stack(p.images, how.image_size), p.labels) for p in parts), strict=True))
+    images, labels = (
+        np.concatenate(found)
+        for found in zip(*((stack(p.images, how.image_size), p.labels) for p in parts), strict=True)
+    )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = len(os.sched_getaffinity(0))
     config = CnnConfig(**record.config)  # type: ignore[arg-type]
-    run = make_run(config, CnnData(images, labels), how, dataset.classes, seed=source.seed, device=device, threads=threads)
+    run = make_run(
+        config,
+        CnnData(images, labels),
+        how,
+        dataset.classes,
+        seed=source.seed,
+        device=device,
+        threads=threads,
+    )
     while not run.done:
         say(run.epoch + 1, run.epochs, run.step())
     file = weights.pack(run.judged.state_dict(), run.use)
@@ -88,10 +111,27 @@ def _model(
     refit: bool,
 ) -> CnnModel:
     options = source.options
-    seen = Preprocessing(color=options.color, max_side=options.max_side, rule=dataset.rule, size=use.size, mean=use.mean, std=use.std)
-    facts = bundle_facts(source, record, dataset, "cnn", preprocessing=seen, history=history, refit=refit)
-    scheme = "before it was trained again on these images too" if refit else f"held out, epoch {use.epoch}"
-    return read_cnn(Path("model"), facts.model_copy(update={"val": facts.val.model_copy(update={"scheme": scheme})}), file)
+    seen = Preprocessing(
+        color=options.color,
+        max_side=options.max_side,
+        rule=dataset.rule,
+        size=use.size,
+        mean=use.mean,
+        std=use.std,
+    )
+    facts = bundle_facts(
+        source, record, dataset, "cnn", preprocessing=seen, history=history, refit=refit
+    )
+    scheme = (
+        "before it was trained again on these images too"
+        if refit
+        else f"held out, epoch {use.epoch}"
+    )
+    return read_cnn(
+        Path("model"),
+        facts.model_copy(update={"val": facts.val.model_copy(update={"scheme": scheme})}),
+        file,
+    )
 
 
 def _plain(row: Mapping[str, float]) -> dict[str, float]:

@@ -16,14 +16,31 @@ from trainables.data import Dataset, ReadOptions
 from trainables.knn.pipeline import Validation
 from trainables.stages import NO_CACHE, Cache
 
-READERS = ("joblib", "matplotlib", "pillow", "pydantic", "pyyaml", "rich", "safetensors", "scikit-learn", "scipy", "threadpoolctl", "typer")
-PACKAGES = {"knn": ("numpy", "cyvlfeat", "faiss-cpu", *READERS), "cnn": ("numpy", "torch", "torchvision", *READERS)}
+READERS = (
+    "joblib",
+    "matplotlib",
+    "pillow",
+    "pydantic",
+    "pyyaml",
+    "rich",
+    "safetensors",
+    "scikit-learn",
+    "scipy",
+    "threadpoolctl",
+    "typer",
+)
+PACKAGES = {
+    "knn": ("numpy", "cyvlfeat", "faiss-cpu", *READERS),
+    "cnn": ("numpy", "torch", "torchvision", *READERS),
+}
 """All that predicting and evaluating with a bundle imports; its versions are written into it."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where an exported trial comes from: its run, how it read its images, how it was validated and, for networks, trained."""
+    """Where an exported trial comes from: its run, how it read its images, how it was validated
+    and, for networks, trained.
+    """
 
     run: RunDirectory
     options: ReadOptions
@@ -34,7 +51,9 @@ class Source:
     cache: Cache = NO_CACHE
 
 
-def bundle_facts(source: Source, record: TrialRecord, dataset: Dataset, kind: str, **more: Any) -> BundleFacts:
+def bundle_facts(
+    source: Source, record: TrialRecord, dataset: Dataset, kind: str, **more: Any
+) -> BundleFacts:
     """What is known of a bundle before it is checked."""
     validation, metrics = source.validation, record.metrics
     facts = {
@@ -43,7 +62,9 @@ def bundle_facts(source: Source, record: TrialRecord, dataset: Dataset, kind: st
         "space": record.space,
         "config": record.config,
         "classes": dataset.classes,
-        "preprocessing": Preprocessing(color=source.options.color, max_side=source.options.max_side, rule=dataset.rule),
+        "preprocessing": Preprocessing(
+            color=source.options.color, max_side=source.options.max_side, rule=dataset.rule
+        ),
         "val": Measured(
             split=validation.split,
             n=len(dataset.splits()[validation.split]),
@@ -55,7 +76,8 @@ def bundle_facts(source: Source, record: TrialRecord, dataset: Dataset, kind: st
         "test": None,
         "test_evaluations": 0,
         "seed": source.seed,
-        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES[kind]},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES[kind]},
         "dataset": dataset.spec,
         "fingerprint": dataset.fingerprint,
         "test_fingerprint": dataset.test.fingerprint if dataset.test else None,

@@ -20,18 +20,27 @@ Int64 = npt.NDArray[np.int64]
 MOST_CELLS_WITH_NUMBERS = 20
 """Classes up to which a confusion matrix shows a number in each cell."""
 MOST_LABELS = 60
-"""Classes that are named along a side of a confusion matrix; of more, every second, third, … is: a label each takes
-matplotlib most of a minute for a thousand of them, and nobody can read any."""
+"""Classes that are named along a side of a confusion matrix; of more, every second, third, … is: a
+label each takes matplotlib most of a minute for a thousand of them, and nobody can read any."""
 LONGEST_LABEL = 28
 """Characters of a name in a picture."""
 
 
-WIDE_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "IPAGothic", "Noto Sans Arabic", "Noto Sans Devanagari")
+WIDE_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "WenQuanYi Zen Hei",
+    "IPAGothic",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
+)
 """Fonts that class names outside Latin, Greek and Cyrillic are drawn in, where one is installed."""
 
 
 def to_png(figure: Figure, dpi: int = 120) -> bytes:
-    """``figure`` as the bytes of a PNG file; a letter that no installed font has is drawn as a box."""
+    """``figure`` as the bytes of a PNG file; a letter that no installed font has is drawn as a
+    box.
+    """
     out = io.BytesIO()
     FigureCanvasAgg(figure)
     families = ["DejaVu Sans", *(font for font in WIDE_FONTS if font in get_font_names())]
@@ -43,7 +52,9 @@ def to_png(figure: Figure, dpi: int = 120) -> bytes:
     return out.getvalue()
 
 
-def accuracy_by_k(series: Mapping[str, Sequence[float]], chosen: Mapping[str, int], reference: Mapping[str, float]) -> Figure:
+def accuracy_by_k(
+    series: Mapping[str, Sequence[float]], chosen: Mapping[str, int], reference: Mapping[str, float]
+) -> Figure:
     """Validation accuracy for k = 1, 2, … of one configuration a line.
 
     Args:
@@ -57,7 +68,13 @@ def accuracy_by_k(series: Mapping[str, Sequence[float]], chosen: Mapping[str, in
         (line,) = axes.plot(range(1, len(values) + 1), values, label=plain(label), linewidth=1.6)
         k = min(chosen[label], len(values))
         axes.plot(k, values[k - 1], "o", color=line.get_color())
-        axes.annotate(f"k = {k}: {values[k - 1]:.4f}", (k, values[k - 1]), xytext=(6, 6), textcoords="offset points", fontsize=8)
+        axes.annotate(
+            f"k = {k}: {values[k - 1]:.4f}",
+            (k, values[k - 1]),
+            xytext=(6, 6),
+            textcoords="offset points",
+            fontsize=8,
+        )
     reference_lines(axes, reference, "--")
     axes.set(xlabel="k, number of neighbours", ylabel="validation accuracy")
     axes.grid(alpha=0.25)
@@ -67,7 +84,8 @@ def accuracy_by_k(series: Mapping[str, Sequence[float]], chosen: Mapping[str, in
 
 
 def confusion(counts: Int64, classes: Sequence[str], title: str) -> Figure:
-    """A confusion matrix, each row divided by its sum: of the images of a true class, the share given each class.
+    """A confusion matrix, each row divided by its sum: of the images of a true class, the share
+    given each class.
 
     Args:
         counts: (c, c); row: true class, column: predicted class.
@@ -77,16 +95,22 @@ def confusion(counts: Int64, classes: Sequence[str], title: str) -> Figure:
 
 
 def confusions(matrices: Sequence[tuple[Int64, Sequence[str], str]]) -> Figure:
-    """Confusion matrices side by side: (counts, classes, title) of each, as ``confusion`` draws one."""
+    """Confusion matrices side by side: (counts, classes, title) of each, as ``confusion`` draws
+    one.
+    """
     most = max(len(classes) for _, classes, _ in matrices)
     side = max(4.5, 2.5 + 0.42 * most) if most <= MOST_LABELS else 18.0
     figure = Figure(figsize=((side + 1) * len(matrices), side), layout="constrained")
-    for axes, matrix in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices, strict=True):
+    for axes, matrix in zip(
+        figure.subplots(1, len(matrices), squeeze=False)[0], matrices, strict=True
+    ):
         _confusion(figure, axes, *matrix)
     return figure
 
 
-def _confusion(figure: Figure, axes: Axes, counts: Int64, classes: Sequence[str], title: str) -> None:
+def _confusion(
+    figure: Figure, axes: Axes, counts: Int64, classes: Sequence[str], title: str
+) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.02, label="share of the true class")
@@ -104,14 +128,29 @@ def _confusion(figure: Figure, axes: Axes, counts: Int64, classes: Sequence[str]
                 share = shares[row, column]
                 if share >= 0.005:
                     color = "white" if share > 0.5 else "black"
-                    axes.text(column, row, f"{share:.2f}".lstrip("0"), ha="center", va="center", fontsize=6.5, color=color)
+                    axes.text(
+                        column,
+                        row,
+                        f"{share:.2f}".lstrip("0"),
+                        ha="center",
+                        va="center",
+                        fontsize=6.5,
+                        color=color,
+                    )
 
 
 def reference_lines(axes: Axes, reference: Mapping[str, float], linestyle: str) -> None:
     """Named lines across a plot, each with its name and value at its left end."""
     for name, value in reference.items():
         axes.axhline(value, color="0.5", linestyle=linestyle, linewidth=1)
-        axes.annotate(f"{label(name)} {value:g}", (1, value), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.4")
+        axes.annotate(
+            f"{label(name)} {value:g}",
+            (1, value),
+            xytext=(2, 3),
+            textcoords="offset points",
+            fontsize=8,
+            color="0.4",
+        )
 
 
 def label(name: str) -> str:

@@ -1,4 +1,6 @@
-"""How a search went: the best so far, trial by trial and second by second, and how many trials reached each step."""
+"""How a search went: the best so far, trial by trial and second by second, and how many trials
+reached each step.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ class _Clock:
             if self._ends and record.started <= self._ends[-1]:
                 self._ends[-1] = max(self._ends[-1], end)
                 continue
-            self._before.append(self._before[-1] + self._ends[-1] - self._starts[-1] if self._ends else 0.0)
+            self._before.append(
+                self._before[-1] + self._ends[-1] - self._starts[-1] if self._ends else 0.0
+            )
             self._starts.append(record.started)
             self._ends.append(end)
 
@@ -80,7 +84,9 @@ class _Clock:
 
 
 def survival(records: Sequence[TrialRecord]) -> dict[str, list[int]]:
-    """How many trials of each space reached step 1, 2, …; only of spaces in which some stopped before others."""
+    """How many trials of each space reached step 1, 2, …; only of spaces in which some stopped
+    before others.
+    """
     steps: dict[str, list[int]] = {}
     for record in records:
         if not record.infeasible:

@@ -1,6 +1,8 @@
-"""Who a run is: a name with a UUID, in a file that is written once, when its directory becomes a run.
+"""Who a run is: a name with a UUID, in a file that is written once, when its directory becomes a
+run.
 
-Where the directory lies and what it is called may change; by its identity MLflow's runs and the studies of a database are found.
+Where the directory lies and what it is called may change; by its identity MLflow's runs and the
+studies of a database are found.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ def new_study(name: str) -> str:
 
 
 def read_identity(run: Path) -> Identity | None:
-    """What run.json says; None where it is missing or damaged, or where a version before it wrote the run.
+    """What run.json says; None where it is missing or damaged, or where a version before it wrote
+    the run.
 
     Raises:
         NewerError: if a newer version wrote it.
@@ -54,7 +57,9 @@ def write_identity(run: Path, identity: Identity) -> None:
 
 
 def name_at_first(run: Path) -> str:
-    """The name that a run was begun under, which its plan keeps; that of its folder, if the plan cannot be read."""
+    """The name that a run was begun under, which its plan keeps; that of its folder, if the plan
+    cannot be read.
+    """
     try:
         settings = yaml.safe_load((run / "plan.yaml").read_text(encoding="utf-8"))
         return str(settings["name"] or run.name)

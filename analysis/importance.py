@@ -14,10 +14,12 @@ class Importance:
     """How much each parameter of one space mattered to its trials.
 
     Attributes:
-        method: ``PED-ANOVA``: what sets the best trials apart; ``fANOVA``: what the spread of all trials comes from.
+        method: ``PED-ANOVA``: what sets the best trials apart; ``fANOVA``: what the spread of all
+            trials comes from.
         trials: complete ones, which alone are looked at.
         best: how many of them count as the best; 0 with fANOVA.
-        shares: parameter to its share, all together 1, largest first; empty if none could be judged.
+        shares: parameter to its share, all together 1, largest first; empty if none could be
+            judged.
         applied: parameter to the number of complete trials it applied in.
         unjudged: parameter to why it could not be judged.
         reason: why nothing could be judged, in one line; empty if something was.
@@ -38,8 +40,14 @@ class Importance:
         if self.reason:
             return f"{self.space}: {self.reason}"
         if self.method == "PED-ANOVA":
-            return f"{self.space}: what sets the best {self.best} of {self.trials} complete trials apart ({self.method})"
-        return f"{self.space}: what the spread of {self.trials} complete trials comes from ({self.method})"
+            return (
+                f"{self.space}: what sets the best {self.best} of {self.trials} complete "
+                f"trials apart ({self.method})"
+            )
+        return (
+            f"{self.space}: what the spread of {self.trials} complete trials comes from "
+            f"({self.method})"
+        )
 
     @property
     def lines(self) -> list[str]:
@@ -55,11 +63,19 @@ class Importance:
 
 
 def to_csv(found: Sequence[Importance]) -> str:
-    """A line a parameter: its share, in how many complete trials it applied, or why it was not judged."""
+    """A line a parameter: its share, in how many complete trials it applied, or why it was not
+    judged.
+    """
     lines: list[list[object]] = []
     for item in found:
         for name, share in item.shares.items():
-            lines.append([item.space, name, f"{share:.6f}", item.applied[name], item.trials, item.method, ""])
+            lines.append(
+                [item.space, name, f"{share:.6f}", item.applied[name], item.trials, item.method, ""]
+            )
         for name, why in item.unjudged.items():
-            lines.append([item.space, name, "", item.applied.get(name, ""), item.trials, item.method, why])
-    return csv_text(["space", "parameter", "share", "applied", "trials", "method", "not judged"], lines)
+            lines.append(
+                [item.space, name, "", item.applied.get(name, ""), item.trials, item.method, why]
+            )
+    return csv_text(
+        ["space", "parameter", "share", "applied", "trials", "method", "not judged"], lines
+    )

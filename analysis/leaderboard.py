@@ -15,21 +15,39 @@ from spaces.errors import echo
 
 
 def ranked(records: Iterable[TrialRecord], objective: str = "val_accuracy") -> list[TrialRecord]:
-    """COMPLETE trials within the constraints, from best to worst by the objective; equals by space and number.
+    """COMPLETE trials within the constraints, from best to worst by the objective; equals by space
+    and number.
 
-    Those that were run again with other seeds come first, by the mean over these: of the others nobody knows how lucky they were.
+    Those that were run again with other seeds come first, by the mean over these: of the others
+    nobody knows how lucky they were.
     """
-    complete = [r for r in records if r.state == "COMPLETE" and objective in r.metrics and not r.violations]
+    complete = [
+        r for r in records if r.state == "COMPLETE" and objective in r.metrics and not r.violations
+    ]
     sign = -1.0 if METRICS[objective].direction == "maximize" else 1.0
-    return sorted(complete, key=lambda record: (not record.replicas, sign * record.value(objective), record.space, record.number))
+    return sorted(
+        complete,
+        key=lambda record: (
+            not record.replicas,
+            sign * record.value(objective),
+            record.space,
+            record.number,
+        ),
+    )
 
 
 def replicas(record: TrialRecord, objective: str) -> dict[str, Any] | None:
-    """How a trial did with other seeds: {seeds, mean, spread}, the standard deviation as the spread; None if it was not run again."""
+    """How a trial did with other seeds: {seeds, mean, spread}, the standard deviation as the
+    spread; None if it was not run again.
+    """
     values = [found[objective] for found in record.replicas.values()]
     if not values:
         return None
-    return {"seeds": sorted(record.replicas), "mean": fmean(values), "spread": stdev(values) if len(values) > 1 else 0.0}
+    return {
+        "seeds": sorted(record.replicas),
+        "mean": fmean(values),
+        "spread": stdev(values) if len(values) > 1 else 0.0,
+    }
 
 
 def find_record(records: list[TrialRecord], trial: str) -> TrialRecord:
@@ -43,12 +61,18 @@ def find_record(records: list[TrialRecord], trial: str) -> TrialRecord:
     if len(found) == 1:
         return found[0]
     if found:
-        raise RunError(f"trial {trial} is in several spaces; ask for {' or '.join(r.key for r in found)}")
+        raise RunError(
+            f"trial {trial} is in several spaces; ask for {' or '.join(r.key for r in found)}"
+        )
     known = ", ".join(r.key for r in records[:5]) or "none"
-    raise RunError(f"no finished trial {echo(trial)}; finished are {known}{' …' if len(records) > 5 else ''}")
+    raise RunError(
+        f"no finished trial {echo(trial)}; finished are {known}{' …' if len(records) > 5 else ''}"
+    )
 
 
-def chosen_record(records: list[TrialRecord], objective: str, trial: str | None, otherwise: str) -> TrialRecord:
+def chosen_record(
+    records: list[TrialRecord], objective: str, trial: str | None, otherwise: str
+) -> TrialRecord:
     """The record of ``trial``; without one, the best.
 
     Raises:
@@ -63,9 +87,15 @@ def chosen_record(records: list[TrialRecord], objective: str, trial: str | None,
 
 
 def pareto_front(records: Iterable[TrialRecord], objectives: Sequence[str]) -> list[TrialRecord]:
-    """The ranked trials that no other beats in one objective without losing in another; by the first objective."""
+    """The ranked trials that no other beats in one objective without losing in another; by the
+    first objective.
+    """
     front: list[TrialRecord] = []
-    candidates = [record for record in ranked(records, objectives[0]) if all(name in record.metrics for name in objectives)]
+    candidates = [
+        record
+        for record in ranked(records, objectives[0])
+        if all(name in record.metrics for name in objectives)
+    ]
     for record in candidates:
         if not any(_dominates(other, record, objectives) for other in candidates):
             front.append(record)
@@ -74,7 +104,9 @@ def pareto_front(records: Iterable[TrialRecord], objectives: Sequence[str]) -> l
 
 def _dominates(one: TrialRecord, other: TrialRecord, objectives: Sequence[str]) -> bool:
     pairs = [(METRICS[name], one.metrics[name], other.metrics[name]) for name in objectives]
-    return not any(metric.better(b, a) for metric, a, b in pairs) and any(metric.better(a, b) for metric, a, b in pairs)
+    return not any(metric.better(b, a) for metric, a, b in pairs) and any(
+        metric.better(a, b) for metric, a, b in pairs
+    )
 
 
 def passed(reference: Mapping[str, float], accuracy: float) -> list[str]:
@@ -83,7 +115,10 @@ def passed(reference: Mapping[str, float], accuracy: float) -> list[str]:
 
 
 def rows(
-    records: Iterable[TrialRecord], objective: str, reference: Mapping[str, float], tradeoff: Sequence[str] = ()
+    records: Iterable[TrialRecord],
+    objective: str,
+    reference: Mapping[str, float],
+    tradeoff: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """One JSON-able row a trial, best first.
 
@@ -91,7 +126,11 @@ def rows(
     objectives in ``tradeoff``, whether it is on the Pareto front.
     """
     records = list(records)
-    front = {record.key for record in pareto_front(records, (objective, *tradeoff))} if tradeoff else set()
+    front = (
+        {record.key for record in pareto_front(records, (objective, *tradeoff))}
+        if tradeoff
+        else set()
+    )
     return [
         {
             "rank": rank,
@@ -113,13 +152,29 @@ def to_csv(table: list[dict[str, Any]]) -> str:
     """Rows as CSV, one column a parameter; empty where a space has no such parameter."""
     parameters = list(dict.fromkeys(name for row in table for name in row["config"]))
     metrics = [name for name in METRICS if any(name in row for row in table)]
-    columns = ["rank", "trial", "space", "number", *dict.fromkeys((*metrics, "seconds")), *parameters]
+    columns = [
+        "rank",
+        "trial",
+        "space",
+        "number",
+        *dict.fromkeys((*metrics, "seconds")),
+        *parameters,
+    ]
     return csv_of_dicts(columns, ({**row, **row["config"]} for row in table))
 
 
 def short_config(config: Mapping[str, Any], space: str) -> str:
-    """A configuration of ``space`` on one line, ``metric=cityblock size=16 …``, without what does not apply."""
-    parameters = [p for p in SPACES[space].parameters if set(p.when or {}) <= set(config)] if space in SPACES else []
+    """A configuration of ``space`` on one line, ``metric=cityblock size=16 …``, without what does
+    not apply.
+    """
+    parameters = (
+        [p for p in SPACES[space].parameters if set(p.when or {}) <= set(config)]
+        if space in SPACES
+        else []
+    )
     idle = {parameter.name for parameter in parameters if not parameter.applies(config)}
     shown = {name: value for name, value in config.items() if name not in idle}
-    return " ".join(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in shown.items())
+    return " ".join(
+        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in shown.items()
+    )

@@ -1,4 +1,6 @@
-"""Every look at the test images of a run: counted, kept and shown, since whoever looks twice could choose by it."""
+"""Every look at the test images of a run: counted, kept and shown, since whoever looks twice could
+choose by it.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,22 @@ _WANTED = {"trial", "time", "accuracy"}
 
 
 def looks(run: RunDirectory) -> list[dict[str, Any]]:
-    """``trial``, ``time`` (seconds since the epoch), ``accuracy``, of each, oldest first; ``n`` and ``scheme`` too, but in runs of old."""
+    """``trial``, ``time`` (seconds since the epoch), ``accuracy``, of each, oldest first; ``n`` and
+    ``scheme`` too, but in runs of old.
+    """
     first, second = (_read(run.path / name) for name in (FILE, COPY))
     if isinstance(first, list) and (not isinstance(second, list) or len(first) >= len(second)):
         return first
     if isinstance(second, list):
-        note(f"{run.path / FILE}: {first if isinstance(first, str) else 'missing a look'}; {COPY} beside it says what it said")
+        note(
+            f"{run.path / FILE}: {first if isinstance(first, str) else 'missing a look'}; "
+            f"{COPY} beside it says what it said"
+        )
         return second
     if isinstance(first, str) and (first != MISSING or second != MISSING):
         raise RunError(
-            f"{run.path / FILE}: {first}; it counts the looks at the test images: put it back, or move it away to count from 0 again"
+            f"{run.path / FILE}: {first}; it counts the looks at the test images: put it back, "
+            "or move it away to count from 0 again"
         )
     return []
 
@@ -46,15 +54,25 @@ def _read(path: Path) -> list[dict[str, Any]] | str:
         return error.strerror or "unreadable"
     except (ValueError, RecursionError) as error:
         return f"no JSON ({on_one_line(error)})"
-    if not isinstance(found, list) or not all(isinstance(look, dict) and look.keys() >= _WANTED for look in found):
+    if not isinstance(found, list) or not all(
+        isinstance(look, dict) and look.keys() >= _WANTED for look in found
+    ):
         return "no list of looks"
-    if not all(isinstance(look["accuracy"], int | float) and 0 <= look["accuracy"] <= 1 for look in found):
+    if not all(
+        isinstance(look["accuracy"], int | float) and 0 <= look["accuracy"] <= 1 for look in found
+    ):
         return "a look whose accuracy is none"
     return found
 
 
 def count_look(run: RunDirectory, record: TrialRecord, test: Measured) -> None:
-    entry = {"trial": record.key, "time": time.time(), "accuracy": test.accuracy, "n": test.n, "scheme": test.scheme}
+    entry = {
+        "trial": record.key,
+        "time": time.time(),
+        "accuracy": test.accuracy,
+        "n": test.n,
+        "scheme": test.scheme,
+    }
     content = json.dumps([*looks(run), entry], indent=1)
     for name in (COPY, FILE):
         write_whole(run.path / name, content, within=run.path)

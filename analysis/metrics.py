@@ -35,4 +35,6 @@ METRICS: dict[str, Metric] = {
 
 def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
     """The metrics in a trial's result."""
-    return {name: float(result[name]) for name in METRICS if isinstance(result.get(name), int | float)}
+    return {
+        name: float(result[name]) for name in METRICS if isinstance(result.get(name), int | float)
+    }

@@ -26,22 +26,44 @@ def model_card(facts: BundleFacts) -> str:
     ]
     for measured in (facts.val, facts.test):
         if measured:
-            figures_ = f"{measured.accuracy:.4f} | {measured.balanced_accuracy:.4f} | {measured.macro_f1:.4f}"
-            lines.append(f"| {_text(measured.split)} | {measured.n:,} | {figures_} | {_text(measured.scheme)} |")
+            figures_ = (
+                f"{measured.accuracy:.4f} | {measured.balanced_accuracy:.4f} | "
+                f"{measured.macro_f1:.4f}"
+            )
+            lines.append(
+                f"| {_text(measured.split)} | {measured.n:,} | {figures_} | "
+                f"{_text(measured.scheme)} |"
+            )
     lines += [
         "",
         "The first row chose this configuration among others, so it is optimistic.",
         *_replicas(facts),
-        *(["The network was trained again afterwards, on the validation images too: nothing but the test split judges it."] * facts.refit),
+        *(
+            [
+                (
+                    "The network was trained again afterwards, on the validation images too: "
+                    "nothing but the test split judges it."
+                )
+            ]
+            * facts.refit
+        ),
         f"The test split of the run was scored {facts.test_evaluations} time(s) up to this export.",
         "",
         f"- configuration: {_code(short_config(facts.config, facts.space))}",
         f"- classes: {_named(facts.classes)}",
         f"- training images: {_code(facts.dataset)}, fingerprint {_code(facts.fingerprint[:16])}",
-        f"- images are read as {facts.preprocessing.color}, at most {facts.preprocessing.max_side} pixels a side"
-        + (f", and resized to {facts.preprocessing.size} × {facts.preprocessing.size}" if facts.preprocessing.size else ""),
+        (
+            f"- images are read as {facts.preprocessing.color}, at most "
+            f"{facts.preprocessing.max_side} pixels a side"
+        )
+        + (
+            f", and resized to {facts.preprocessing.size} × {facts.preprocessing.size}"
+            if facts.preprocessing.size
+            else ""
+        ),
         *(f"- {line}" for line in facts.preprocessing.rule.lines()),
-        f"- made with: {', '.join(_text(f'{name} {version}') for name, version in facts.versions.items())}",
+        "- made with: "
+        f"{', '.join(_text(f'{name} {version}') for name, version in facts.versions.items())}",
         "",
         "```",
         "visiontune predict THIS_FOLDER picture.jpg",
@@ -64,7 +86,12 @@ def _replicas(facts: BundleFacts) -> list[str]:
     if not (again := facts.replicas):
         return []
     spread = f", standard deviation {again.spread:.4f}" if len(again.seeds) > 1 else ""
-    return [f"The same configuration under {len(again.seeds)} other seed(s): mean validation accuracy {again.mean:.4f}{spread}."]
+    return [
+        (
+            f"The same configuration under {len(again.seeds)} other seed(s): mean validation "
+            f"accuracy {again.mean:.4f}{spread}."
+        )
+    ]
 
 
 def _text(name: str) -> str:

@@ -1,4 +1,6 @@
-"""What a report says of networks: learning curves, final figures a model, architecture and layers of the best."""
+"""What a report says of networks: learning curves, final figures a model, architecture and layers
+of the best.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def best_networks(records: Sequence[TrialRecord], objective: str) -> list[TrialR
     return [record for record in ranked(records, objective) if get_space(record.space).trains]
 
 
-def curves_of(run: RunDirectory, objective: str, trials: Sequence[str] = (), top: int = CURVES) -> Mapping[str, Rows]:
+def curves_of(
+    run: RunDirectory, objective: str, trials: Sequence[str] = (), top: int = CURVES
+) -> Mapping[str, Rows]:
     """The epochs of the ``top`` networks, or of ``trials``, which may still run.
 
     Raises:
@@ -36,14 +40,24 @@ def curves_of(run: RunDirectory, objective: str, trials: Sequence[str] = (), top
             record = None if rows else find_record(run.records(), trial)
             found[record.key if record else f"{space or 'cnn'}/{int(number)}"] = rows
     else:
-        found = {record.key: run.steps(record.space, record.number) for record in best_networks(run.records(), objective)[:top]}
+        found = {
+            record.key: run.steps(record.space, record.number)
+            for record in best_networks(run.records(), objective)[:top]
+        }
     if not any(found.values()):
-        raise RunError(f"run {run.name} has no trial yet whose epochs could be drawn; only networks have learning curves")
+        raise RunError(
+            f"run {run.name} has no trial yet whose epochs could be drawn; only networks have "
+            "learning curves"
+        )
     return found
 
 
 def network_files(
-    run: RunDirectory, records: Sequence[TrialRecord], objective: str, reference: Mapping[str, float], size: int
+    run: RunDirectory,
+    records: Sequence[TrialRecord],
+    objective: str,
+    reference: Mapping[str, float],
+    size: int,
 ) -> dict[str, str | bytes]:
     """Files of the report; none where no network was trained.
 
@@ -55,7 +69,10 @@ def network_files(
     if not best:
         return {}
     curves = curves_of(run, objective)
-    files: dict[str, str | bytes] = {"curves.png": figures.to_png(learning_curves(curves, reference)), "curves.csv": to_csv(curves)}
+    files: dict[str, str | bytes] = {
+        "curves.png": figures.to_png(learning_curves(curves, reference)),
+        "curves.csv": to_csv(curves),
+    }
     table = model_table(best)
     return {
         **files,
@@ -65,10 +82,16 @@ def network_files(
 
 
 def model_table(best: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """The best trial of each model, as the report's Table 5 shows them: accuracy and loss on training and validation images."""
+    """The best trial of each model, as the report's Table 5 shows them: accuracy and loss on
+    training and validation images.
+    """
     first = {str(record.config["model"]): record for record in reversed(best)}
     rows = [
-        {"model": model, "trial": record.key, **{name: record.metrics.get(name, "") for name in (*COLUMNS, "model_mb", "epoch")}}
+        {
+            "model": model,
+            "trial": record.key,
+            **{name: record.metrics.get(name, "") for name in (*COLUMNS, "model_mb", "epoch")},
+        }
         for model, record in first.items()
     ]
     order = [record.key for record in best]

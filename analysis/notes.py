@@ -6,7 +6,9 @@ _notes: dict[str, None] = {}
 
 
 def note(line: str) -> None:
-    """Keep a line for the end of the command, or for the driver to say; what was said already is not said again."""
+    """Keep a line for the end of the command, or for the driver to say; what was said already is
+    not said again.
+    """
     _notes.setdefault(" ".join(line.split()))
 
 

@@ -19,18 +19,22 @@ from trainables.data.names import on_disk, passed_over
 
 
 def predict(
-    folder: Path, paths: Iterable[Path], skip_unreadable: bool = False, say: Say = lambda done, of: None
+    folder: Path,
+    paths: Iterable[Path],
+    skip_unreadable: bool = False,
+    say: Say = lambda done, of: None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """What the bundle in ``folder`` says of each image, read and classified a batch at a time.
 
     Args:
-        paths: image files, and folders, of which every image file below is taken, in the order of their paths.
+        paths: image files, and folders, of which every image file below is taken, in the order of
+            their paths.
         skip_unreadable: leave out files that cannot be read, instead of refusing them.
         say: told after each batch.
 
     Returns:
-        A row {path, class, scores} an image (scores are the classes' shares of the vote, or probabilities, and sum to 1), and
-        why files were left out, a line each.
+        A row {path, class, scores} an image (scores are the classes' shares of the vote, or
+        probabilities, and sum to 1), and why files were left out, a line each.
 
     Raises:
         BundleError: if the bundle cannot be read.
@@ -42,7 +46,13 @@ def predict(
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
     for start, stop in spans(len(files), batch_size(model)):
-        outcomes = list(zip(files[start:stop], read_images(files[start:stop], options.color, options.max_side, options.rule), strict=True))
+        outcomes = list(
+            zip(
+                files[start:stop],
+                read_images(files[start:stop], options.color, options.max_side, options.rule),
+                strict=True,
+            )
+        )
         bad = [outcome for _, outcome in outcomes if isinstance(outcome, DatasetError)]
         if bad and not skip_unreadable:
             raise DatasetError(f"{bad[0]}, or pass --skip-unreadable")
@@ -51,7 +61,11 @@ def predict(
         if good:
             classes, shares = model.scores_of(Images.from_arrays([image for _, image in good]))
             rows += [
-                {"path": on_disk(path), "class": names[int(label)], "scores": dict(zip(names, map(float, row), strict=True))}
+                {
+                    "path": on_disk(path),
+                    "class": names[int(label)],
+                    "scores": dict(zip(names, map(float, row), strict=True)),
+                }
                 for (path, _), label, row in zip(good, classes, shares, strict=True)
             ]
         say(stop, len(files))
@@ -59,13 +73,21 @@ def predict(
 
 
 def _files(path: Path) -> list[Path]:
-    """``path`` itself, or the image files below it; hidden ones are passed over, and so are those of other kinds."""
+    """``path`` itself, or the image files below it; hidden ones are passed over, and so are those
+    of other kinds.
+    """
     if not path.is_dir():
         return [path]
     Image.init()
     endings = {ending for ending, kind in Image.EXTENSION.items() if kind in FORMATS}
-    below = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in endings and file.is_file()]
+    below = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.suffix.lower() in endings and file.is_file()
+    ]
     found = [file for file in below if not any(map(passed_over, file.relative_to(path).parts))]
     if not found:
-        raise DatasetError(f"{path}: no image files in this folder; read are {', '.join(sorted(endings))}")
+        raise DatasetError(
+            f"{path}: no image files in this folder; read are {', '.join(sorted(endings))}"
+        )
     return found

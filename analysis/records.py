@@ -24,8 +24,10 @@ class TrialRecord(BaseModel):
         violations: constraints it breaks, in words.
         infeasible: it was never run, since it was known to break a constraint.
         gpu_seconds: seconds times GPUs.
-        digests: SHA-256 of what lies beside the record, by its name in the trial's folder; empty where a version wrote none.
-        replicas: seed to the metrics that it had when it was run again with that; not part of its own file.
+        digests: SHA-256 of what lies beside the record, by its name in the trial's folder; empty
+            where a version wrote none.
+        replicas: seed to the metrics that it had when it was run again with that; not part of its
+            own file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,14 +56,19 @@ class TrialRecord(BaseModel):
 
     def value(self, metric: str) -> float:
         """A metric as the trial stands by it: the mean over its replicas, where there are any."""
-        return fmean(found[metric] for found in self.replicas.values()) if self.replicas else self.metrics[metric]
+        return (
+            fmean(found[metric] for found in self.replicas.values())
+            if self.replicas
+            else self.metrics[metric]
+        )
 
 
 class DataFacts(BaseModel):
     """What is known of the dataset without reading it again.
 
     Attributes:
-        rule: how what is not 8-bit grey or RGB was read; None of a run that the first release began.
+        rule: how what is not 8-bit grey or RGB was read; None of a run that the first release
+            began.
         notes: what the search said of the images when it began.
     """
 
@@ -80,7 +87,8 @@ class DriverState(BaseModel):
     """What the driver last said of itself.
 
     Attributes:
-        id: of a run that has no run.json from its beginning, among all runs of its name; the others are known by that.
+        id: of a run that has no run.json from its beginning, among all runs of its name; the others
+            are known by that.
         study: what run.json says, should that be lost.
         seconds: of all its sessions together.
         tracking_error: why MLflow could not be told, last; empty if it could.

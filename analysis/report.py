@@ -1,4 +1,6 @@
-"""The report of one run: leaderboard, accuracy against k, learning curves, confusion matrix, and all of it in one HTML file."""
+"""The report of one run: leaderboard, accuracy against k, learning curves, confusion matrix, and
+all of it in one HTML file.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
     """Write ``report/`` of a run, finished or not; returns the files written."""
     objective, reference, tradeoff = settings.objective, settings.reference, settings.tradeoff
     records = run.records()
-    table = sorted(rows(records, objective, reference, tradeoff), key=lambda row: not row.get("front", False))
+    table = sorted(
+        rows(records, objective, reference, tradeoff), key=lambda row: not row.get("front", False)
+    )
     files: dict[str, str | bytes] = {
         "leaderboard.csv": leaderboard_csv(table),
         "leaderboard.json": json.dumps(table, indent=1, ensure_ascii=False),
@@ -72,24 +76,37 @@ def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
     if best:
         files |= _best_by_space(records, objective, reference)
         files |= network_files(run, records, objective, reference, settings.image_size)
-    found = confusion_of(run, best[0], settings.class_order, settings.abbreviations) if best else None
+    found = (
+        confusion_of(run, best[0], settings.class_order, settings.abbreviations) if best else None
+    )
     if found:
         files |= _confusion_files(found)
     search = search_part(run.name, records, objective, reference, settings.importances)
     files |= search.files
     shown = _examples(run, best[0], found, settings.pictures) if found else []
-    files["report.html"] = _html(run, (objective, *tradeoff), reference, records, table, files, found, shown, search)
+    files["report.html"] = _html(
+        run, (objective, *tradeoff), reference, records, table, files, found, shown, search
+    )
     for name, content in files.items():
         write_whole(run.report / name, content)
     return [run.report / name for name in files]
 
 
-def _best_by_space(records: list[TrialRecord], objective: str, reference: Mapping[str, float]) -> dict[str, str | bytes]:
+def _best_by_space(
+    records: list[TrialRecord], objective: str, reference: Mapping[str, float]
+) -> dict[str, str | bytes]:
     """Accuracy against k for the best trial of each space, as PNG and CSV."""
-    best = {record.space: record for record in reversed(ranked(records, objective)) if record.accuracy_by_k}
+    best = {
+        record.space: record
+        for record in reversed(ranked(records, objective))
+        if record.accuracy_by_k
+    }
     if not best:
         return {}
-    series = {f"{record.key} ({record.config['metric']}, {record.config['vote']})": record for record in best.values()}
+    series = {
+        f"{record.key} ({record.config['metric']}, {record.config['vote']})": record
+        for record in best.values()
+    }
     figure = figures.accuracy_by_k(
         {label: record.accuracy_by_k for label, record in series.items()},
         {label: int(record.config["k"]) for label, record in series.items()},
@@ -98,8 +115,17 @@ def _best_by_space(records: list[TrialRecord], objective: str, reference: Mappin
     lines = ["k," + ",".join(record.key for record in series.values())]
     longest = max(len(record.accuracy_by_k) for record in series.values())
     for k in range(longest):
-        lines.append(f"{k + 1}," + ",".join(f"{r.accuracy_by_k[k]:.6f}" if k < len(r.accuracy_by_k) else "" for r in series.values()))
-    return {"accuracy_by_k.png": figures.to_png(figure), "accuracy_by_k.csv": "\n".join(lines) + "\n"}
+        lines.append(
+            f"{k + 1},"
+            + ",".join(
+                f"{r.accuracy_by_k[k]:.6f}" if k < len(r.accuracy_by_k) else ""
+                for r in series.values()
+            )
+        )
+    return {
+        "accuracy_by_k.png": figures.to_png(figure),
+        "accuracy_by_k.csv": "\n".join(lines) + "\n",
+    }
 
 
 def _confusion_files(found: Confusion) -> dict[str, str | bytes]:
@@ -111,15 +137,31 @@ def _confusion_files(found: Confusion) -> dict[str, str | bytes]:
     }
 
 
-def _examples(run: RunDirectory, record: TrialRecord, found: Confusion, pictures: Pictures) -> list[list[str]]:
-    """Of each pair that is confused most a few images, as data URIs; none where they cannot be had."""
+def _examples(
+    run: RunDirectory, record: TrialRecord, found: Confusion, pictures: Pictures
+) -> list[list[str]]:
+    """Of each pair that is confused most a few images, as data URIs; none where they cannot be
+    had.
+    """
     labels, given, classes = run.validation_labels(), run.predictions(record), run.data().classes
     assert labels is not None  # or there would be no confusion to show
     assert given is not None
-    pairs = [(classes.index(pair["true"]), classes.index(pair["predicted"])) for pair in found.pairs()]
-    rows = [np.flatnonzero((labels == true) & (given == taken))[:EXAMPLES].tolist() for true, taken in pairs]
+    pairs = [
+        (classes.index(pair["true"]), classes.index(pair["predicted"])) for pair in found.pairs()
+    ]
+    rows = [
+        np.flatnonzero((labels == true) & (given == taken))[:EXAMPLES].tolist()
+        for true, taken in pairs
+    ]
     there = pictures([row for some in rows for row in some]) if pairs else {}
-    return [["data:image/jpeg;base64," + base64.b64encode(there[row]).decode() for row in some if row in there] for some in rows]
+    return [
+        [
+            "data:image/jpeg;base64," + base64.b64encode(there[row]).decode()
+            for row in some
+            if row in there
+        ]
+        for some in rows
+    ]
 
 
 def _html(
@@ -134,11 +176,18 @@ def _html(
     search: SearchPart,
 ) -> str:
     # Names of classes, files and trials come from the user's data: everything is escaped.
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
     pictures = {
-        name: "data:image/png;base64," + base64.b64encode(content).decode() for name, content in files.items() if isinstance(content, bytes)
+        name: "data:image/png;base64," + base64.b64encode(content).decode()
+        for name, content in files.items()
+        if isinstance(content, bytes)
     }
-    counts = {state: sum(record.state == state for record in records) for state in ("COMPLETE", "PRUNED", "FAIL")}
+    counts = {
+        state: sum(record.state == state for record in records)
+        for state in ("COMPLETE", "PRUNED", "FAIL")
+    }
     state = run.state()
     order = ranked(records, objectives[0])
     return environment.get_template("report.html.j2").render(
@@ -146,9 +195,16 @@ def _html(
         state=state,
         data=run.data(),
         objectives=objectives,
-        metrics=[(name, METRICS[name].digits) for name in METRICS if name != "seconds" and any(name in row for row in table)],
+        metrics=[
+            (name, METRICS[name].digits)
+            for name in METRICS
+            if name != "seconds" and any(name in row for row in table)
+        ],
         digits=METRICS[objectives[0]].digits,
-        reference=[(name, value, bool(table) and name in table[0]["passes"]) for name, value in reference.items()],
+        reference=[
+            (name, value, bool(table) and name in table[0]["passes"])
+            for name, value in reference.items()
+        ],
         counts=counts,
         infeasible=sum(record.infeasible for record in records),
         best=table[0] if table else None,

@@ -1,4 +1,6 @@
-"""What ``visiontune reproduce`` found, as numbers beside the report's, pictures, and one HTML page."""
+"""What ``visiontune reproduce`` found, as numbers beside the report's, pictures, and one HTML
+page.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,12 @@ Found = Mapping[str, Any]
 CLOSE = 0.02
 """Difference up to which an accuracy is called close to the report's."""
 COLUMNS = {
-    "train_accuracy": "train accuracy", "val_accuracy": "validation accuracy", "train_loss": "train loss", "val_loss": "validation loss",
+    "train_accuracy": "train accuracy", "val_accuracy": "validation accuracy",
+    "train_loss": "train loss", "val_loss": "validation loss",
 }  # fmt: skip
 SIZES = {
-    "layers": "rows of the layer table", "parameters": "parameters", "parameters_mb": "parameters, MiB",
+    "layers": "rows of the layer table", "parameters": "parameters",
+    "parameters_mb": "parameters, MiB",
     "passes_mb": "forward and backward pass, MiB", "total_mb": "in all, MiB",
 }  # fmt: skip
 
@@ -34,7 +38,8 @@ class Number:
     """One number of the report, and ours.
 
     Attributes:
-        relation: how the report gives it: ``is``, or as a bound that ours is ``above`` or ``below``.
+        relation: how the report gives it: ``is``, or as a bound that ours is ``above`` or
+            ``below``.
         difference: ours less the report's; None where ours is missing.
         holds: whether ours is on that side of a bound; None where it is none.
         shortened: what was shortened of the run that gave ours; empty if nothing was.
@@ -61,19 +66,40 @@ class Number:
 
     @property
     def equal(self) -> bool:
-        return self.ours is not None and round(self.ours, self.digits) == round(self.report, self.digits)
+        return self.ours is not None and round(self.ours, self.digits) == round(
+            self.report, self.digits
+        )
 
 
-def number(table: str, what: str, report: float, ours: float | None, *, relation: str = "is", **facts: Any) -> Number:
+def number(
+    table: str, what: str, report: float, ours: float | None, *, relation: str = "is", **facts: Any
+) -> Number:
     """A number with its difference, and whether its bound holds."""
     difference = None if ours is None else round(ours - report, 6)
-    holds = None if relation == "is" or ours is None else (ours > report if relation == "above" else ours < report)
-    return Number(table, what, report, relation, ours, difference, holds, facts.pop("shortened", ""), facts.pop("n", None), **facts)
+    holds = (
+        None
+        if relation == "is" or ours is None
+        else (ours > report if relation == "above" else ours < report)
+    )
+    return Number(
+        table,
+        what,
+        report,
+        relation,
+        ours,
+        difference,
+        holds,
+        facts.pop("shortened", ""),
+        facts.pop("n", None),
+        **facts,
+    )
 
 
 def numbers_of(found: Mapping[str, Found]) -> list[Number]:
     """Every number of the report that ``found`` has an answer to, table by table."""
-    return [item for name, table in found.items() for item in _OF.get(name, _by_column)(name, table)]
+    return [
+        item for name, table in found.items() for item in _OF.get(name, _by_column)(name, table)
+    ]
 
 
 def _table1(name: str, table: Found) -> Iterator[Number]:
@@ -84,7 +110,9 @@ def _table1(name: str, table: Found) -> Iterator[Number]:
 def _by_column(name: str, table: Found) -> Iterator[Number]:
     label = "step" if "step" in table else "k"
     spreads = table.get("spread") or [None] * len(table["ours"])
-    for column, report, ours, spread in zip(table[label], table["report"], table["ours"], spreads, strict=True):
+    for column, report, ours, spread in zip(
+        table[label], table["report"], table["ours"], spreads, strict=True
+    ):
         yield number(name, f"{label} = {column}", report, ours, n=table["n"], spread=spread)
 
 
@@ -93,29 +121,58 @@ def _table5(name: str, table: Found) -> Iterator[Number]:
         cut = facts["cut"]
         for metric, what in COLUMNS.items():
             where = {} if metric.startswith("train") else {"n": facts["n"]}
-            yield number(name, f"{network}, {what}", facts["report"][metric], facts["metrics"][metric], digits=5, shortened=cut, **where)
+            yield number(
+                name,
+                f"{network}, {what}",
+                facts["report"][metric],
+                facts["metrics"][metric],
+                digits=5,
+                shortened=cut,
+                **where,
+            )
         ours = facts["metrics"]["val_accuracy"]
-        yield number(name, f"{network}, accuracy beside the table", facts["report"]["accuracy"], ours, shortened=cut, n=facts["n"])
+        yield number(
+            name,
+            f"{network}, accuracy beside the table",
+            facts["report"]["accuracy"],
+            ours,
+            shortened=cut,
+            n=facts["n"],
+        )
 
 
 def _architecture(name: str, table: Found) -> Iterator[Number]:
     for network, facts in table["networks"].items():
         for key, what in SIZES.items():
             digits = 2 if key.endswith("_mb") else 0
-            yield number(name, f"{network}, {what}", facts["report"][key], facts["ours"][key], digits=digits)
-        yield number(name, f"{network}, rows that are the same", facts["report"]["layers"], facts["same_rows"], digits=0)
+            yield number(
+                name, f"{network}, {what}", facts["report"][key], facts["ours"][key], digits=digits
+            )
+        yield number(
+            name,
+            f"{network}, rows that are the same",
+            facts["report"]["layers"],
+            facts["same_rows"],
+            digits=0,
+        )
 
 
 def _ladder(name: str, table: Found) -> Iterator[Number]:
     for step in table["steps"]:
-        facts = {"shortened": step["cut"], "n": step["n"], "digits": 2 if step.get("metric") == "model_mb" else 4}
+        facts = {
+            "shortened": step["cut"],
+            "n": step["n"],
+            "digits": 2 if step.get("metric") == "model_mb" else 4,
+        }
         if facts["digits"] == 2:
             facts["n"] = None
         if "accuracy" in step:
             yield number(name, step["what"], step["accuracy"], step["ours"], **facts)
         for side in ("below", "above"):
             if side in step:
-                what = f"{step['what']} (against {step['other']})" if "other" in step else step["what"]
+                what = (
+                    f"{step['what']} (against {step['other']})" if "other" in step else step["what"]
+                )
                 yield number(name, what, step[side], step["ours"], relation=side, **facts)
 
 
@@ -123,11 +180,19 @@ def _none(name: str, table: Found) -> Iterator[Number]:
     yield from ()  # the report's learning curves are pictures
 
 
-_OF = {"table1": _table1, "table5": _table5, "table6": _none, "table7": _none, "architecture": _architecture, "ladder": _ladder}
+_OF = {
+    "table1": _table1,
+    "table5": _table5,
+    "table6": _none,
+    "table7": _none,
+    "architecture": _architecture,
+    "ladder": _ladder,
+}
 
 
 def write_page(found: Mapping[str, Found], out: Path, machine: str, seconds: float) -> list[Path]:
-    """Write ``reproduce.html``, its pictures, ``numbers.csv`` and ``reproduce.json`` to ``out``; returns the files.
+    """Write ``reproduce.html``, its pictures, ``numbers.csv`` and ``reproduce.json`` to ``out``;
+    returns the files.
 
     Args:
         machine: where it ran, in words.
@@ -139,13 +204,22 @@ def write_page(found: Mapping[str, Found], out: Path, machine: str, seconds: flo
     files: dict[str, str | bytes] = {
         **pictures,
         "numbers.csv": csv_of_dicts(list(Number.__dataclass_fields__), rows),
-        "reproduce.json": json.dumps({**found, "numbers": rows, "machine": machine, "seconds": seconds}, indent=1, ensure_ascii=False),
+        "reproduce.json": json.dumps(
+            {**found, "numbers": rows, "machine": machine, "seconds": seconds},
+            indent=1,
+            ensure_ascii=False,
+        ),
     }
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
     files["reproduce.html"] = environment.get_template("reproduced.html.j2").render(
         found=found,
         numbers={name: [item for item in numbers if item.table == name] for name in found},
-        pictures={name: "data:image/png;base64," + base64.b64encode(content).decode() for name, content in pictures.items()},
+        pictures={
+            name: "data:image/png;base64," + base64.b64encode(content).decode()
+            for name, content in pictures.items()
+        },
         said=summary(numbers),
         seconds=seconds,
         machine=machine,
@@ -156,7 +230,9 @@ def write_page(found: Mapping[str, Found], out: Path, machine: str, seconds: flo
 
 
 def summary(numbers: Sequence[Number]) -> dict[str, Any]:
-    """How many numbers came out how: in full equal, close, and the furthest off; bounds that hold; how many were shortened."""
+    """How many numbers came out how: in full equal, close, and the furthest off; bounds that hold;
+    how many were shortened.
+    """
     whole = [item for item in numbers if item.figure]
     accuracies = [item for item in whole if item.table != "architecture"]
     off = max(accuracies, key=lambda item: abs(item.difference or 0.0), default=None)
@@ -179,7 +255,12 @@ def _figures(found: Mapping[str, Found]) -> Iterator[tuple[str, Figure]]:
         if name == "table1":
             yield (
                 name,
-                figures.confusions([(np.array(s["confusion"]), s["names"], _side_title(space, s)) for space, s in table["sides"].items()]),
+                figures.confusions(
+                    [
+                        (np.array(s["confusion"]), s["names"], _side_title(space, s))
+                        for space, s in table["sides"].items()
+                    ]
+                ),
             )
         elif name in ("table6", "table7"):
             yield name, curves(table)
@@ -207,13 +288,23 @@ def columns(table: Found) -> Figure:
 
 
 def curves(table: Found) -> Figure:
-    """The four learning curves of one network, training above, validation below, as the report lays them out."""
+    """The four learning curves of one network, training above, validation below, as the report lays
+    them out.
+    """
     figure = Figure(figsize=(8, 5), layout="constrained")
     epochs = [row["epoch"] for row in table["history"]]
     for row, part in zip(figure.subplots(2, 2, sharex=True), ("train", "val"), strict=True):
         for axes, what in zip(row, ("accuracy", "loss"), strict=True):
-            axes.plot(epochs, [epoch[f"{part}_{what}"] for epoch in table["history"]], color="C0" if part == "train" else "C1", marker=".")
-            axes.set(title=f"{'training' if part == 'train' else 'validation'} {what}", xlabel="epoch" if part == "val" else "")
+            axes.plot(
+                epochs,
+                [epoch[f"{part}_{what}"] for epoch in table["history"]],
+                color="C0" if part == "train" else "C1",
+                marker=".",
+            )
+            axes.set(
+                title=f"{'training' if part == 'train' else 'validation'} {what}",
+                xlabel="epoch" if part == "val" else "",
+            )
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.25)
     return figure

@@ -1,24 +1,28 @@
 """The run directory: where everything about one search lies.
 
-RUNS/NAME/run.json           who the run is, and digests of what was written with it and never changes
+RUNS/NAME/run.json           who the run is, and digests of what was written with it and never
+changes
           plan.yaml          the plan, as resolved
           data.json          the dataset's facts: classes, sizes, fingerprint, skipped files
           val_labels.npy     the true classes of the validation images
           state.json         what the driver last said of itself
           provenance.json    each session's code, package versions and plan
           study.journal      the Optuna studies, one per space
-          trials/SPACE/N/    trial.json, what is tried, from its beginning; steps.jsonl, a line a report;
-                             result.json, how it ended, and log.txt; traceback.txt of a failure; predictions.npy
-                             of a trial that was among the best; weights/ of a network: best and last epoch
-          replicas/          the best trials run again with other seeds: jobs.json says which, and trials/ as above
-          start/             the bundle that networks start from, if they do
+          trials/SPACE/N/    trial.json, what is tried, from its beginning; steps.jsonl, a line a
+          report;
+                             result.json, how it ended, and log.txt; traceback.txt of a failure;
+                             predictions.npy of a trial that was among the best; weights/ of a
+                             network: best and last epoch
+          replicas/          the best trials run again with other seeds: jobs.json says which, and
+          trials/ as above start/             the bundle that networks start from, if they do
           requests/          what was asked of the driver and is not done yet
           outbox/            what MLflow is to be told
-          set-aside/         what trials that are run again had left, since their record was lost or damaged
-          report/            tables, plots and the HTML report
+          set-aside/         what trials that are run again had left, since their record was lost or
+          damaged report/            tables, plots and the HTML report
           tune/              Ray Tune's own directory: disposable
 
-Where RUNS is a URI, this is its working copy (``analysis.working_copy``), and weights/ and tune/ lie at the URI alone.
+Where RUNS is a URI, this is its working copy (``analysis.working_copy``), and weights/ and tune/
+lie at the URI alone.
 """
 
 from __future__ import annotations
@@ -61,7 +65,8 @@ class RunDirectory:
 
     @classmethod
     def find(cls, run: str, runs_dir: Path) -> RunDirectory:
-        """The run called ``run``, or at the path or URI ``run``; fetched first, where the runs directory is at a URI.
+        """The run called ``run``, or at the path or URI ``run``; fetched first, where the runs
+        directory is at a URI.
 
         Raises:
             RunError: if there is none; says which there are.
@@ -83,9 +88,16 @@ class RunDirectory:
                     return cls(path.absolute())
         if NAME.fullmatch(run) and (runs_dir / run).is_dir():
             raise RunError(
-                f"{runs_dir / run} is no run: it has no plan.yaml; put that back, or move the folder away and run the search again"
+                f"{runs_dir / run} is no run: it has no plan.yaml; put that back, or move the "
+                "folder away and run the search again"
             )
-        names = sorted(p.parent.name for p in runs_dir.glob("*/plan.yaml") if NAME.fullmatch(p.parent.name)) if runs_dir.is_dir() else []
+        names = (
+            sorted(
+                p.parent.name for p in runs_dir.glob("*/plan.yaml") if NAME.fullmatch(p.parent.name)
+            )
+            if runs_dir.is_dir()
+            else []
+        )
         there = f"there are {', '.join(names[:8])}" if names else "there are none yet"
         raise RunError(f"no run {run!r} in {runs_dir}; {there}")
 
@@ -139,7 +151,8 @@ class RunDirectory:
     # --- the driver
 
     def identity(self) -> str:
-        """The run among all runs anywhere, whatever its directory is called; empty if nothing says it any more.
+        """The run among all runs anywhere, whatever its directory is called; empty if nothing says
+        it any more.
 
         Raises:
             NewerError: if a newer version wrote the run.
@@ -150,7 +163,8 @@ class RunDirectory:
         return state.study or (f"{name_at_first(self.path)}-{state.id}" if state.id else "")
 
     def state(self) -> DriverState:
-        """What the driver last said of itself; what a run is without that note is for its trials to say.
+        """What the driver last said of itself; what a run is without that note is for its trials to
+        say.
 
         Raises:
             NewerError: if a newer version wrote it.
@@ -165,13 +179,16 @@ class RunDirectory:
             why = str(error)
         if self.plan_file.is_file():
             note(f"{why}; how the run stands is told by its trials alone")
-        return DriverState(state="stopped", reason="the driver's note is missing; visiontune resume goes on")
+        return DriverState(
+            state="stopped", reason="the driver's note is missing; visiontune resume goes on"
+        )
 
     def write_state(self, state: DriverState) -> None:
         write_whole(self.state_file, sealed(state.model_dump(mode="json")))
 
     def lock(self) -> int | None:
-        """Take the driver's lock: a file descriptor to keep open, or None if a live driver has it, here or on another machine.
+        """Take the driver's lock: a file descriptor to keep open, or None if a live driver has it,
+        here or on another machine.
 
         The kernel holds it for the process, so a dead driver holds nothing.
         """
@@ -188,7 +205,9 @@ class RunDirectory:
         return None
 
     def alive(self) -> bool:
-        """Whether a driver works on this run now, here or, for a run at a URI, on another machine."""
+        """Whether a driver works on this run now, here or, for a run at a URI, on another
+        machine.
+        """
         return self._locked() or bool(self.elsewhere())
 
     def elsewhere(self) -> str:
@@ -234,7 +253,9 @@ class RunDirectory:
         except ValueError as error:
             if isinstance(error, UserError):
                 raise
-            raise RunError(f"{path}: not what was written ({on_one_line(error)}); {again}") from None
+            raise RunError(
+                f"{path}: not what was written ({on_one_line(error)}); {again}"
+            ) from None
         return facts
 
     def write_data(self, facts: DataFacts) -> None:
@@ -245,7 +266,9 @@ class RunDirectory:
         return TrialFiles(self.path)
 
     def validation_labels(self) -> npt.NDArray[np.int64] | None:
-        """(n,) true classes of the images that configurations are compared on; None, and noted, if they are not as they were written."""
+        """(n,) true classes of the images that configurations are compared on; None, and noted, if
+        they are not as they were written.
+        """
         return self.trial_files.labels
 
     def write_validation_labels(self, labels: npt.NDArray[np.int64]) -> None:
@@ -255,7 +278,12 @@ class RunDirectory:
         """Keep what is tried; once."""
         path = self.trial(space, number) / BEGUN
         if not path.exists():
-            write_whole(path, sealed({"space": space, "number": number, **facts}), forced=False, within=self.path)
+            write_whole(
+                path,
+                sealed({"space": space, "number": number, **facts}),
+                forced=False,
+                within=self.path,
+            )
 
     def begun(self, space: str, number: int) -> dict[str, Any] | None:
         """What ``begin_trial`` kept; None if there is nothing, or nothing that can be read.
@@ -270,7 +298,13 @@ class RunDirectory:
             return None
         return facts if (facts.get("space"), facts.get("number")) == (space, number) else None
 
-    def write_record(self, record: TrialRecord, log: str, traceback: str | None, predictions: npt.NDArray[np.uint16] | None) -> None:
+    def write_record(
+        self,
+        record: TrialRecord,
+        log: str,
+        traceback: str | None,
+        predictions: npt.NDArray[np.uint16] | None,
+    ) -> None:
         """Keep a finished trial; ``result.json`` comes last, so it stands for all of it.
 
         Raises:
@@ -279,7 +313,10 @@ class RunDirectory:
         folder = self.trial(record.space, record.number)
         path = folder / RECORD
         if path.is_symlink() or path.exists():
-            raise RunError(f"{path}: trial {record.key} is finished, and is never written again; another driver may be at work on this run")
+            raise RunError(
+                f"{path}: trial {record.key} is finished, and is never written again; another "
+                "driver may be at work on this run"
+            )
         digests = dict(record.digests)
         write_whole(folder / "log.txt", log, within=self.path)
         if traceback:
@@ -293,7 +330,9 @@ class RunDirectory:
         write_whole(path, sealed(whole.model_dump(mode="json")), within=self.path)
 
     def set_trial_aside(self, space: str, number: int) -> Path:
-        """Move all that a trial has left out of the way, so that it is run again from its beginning; returns where it is kept."""
+        """Move all that a trial has left out of the way, so that it is run again from its
+        beginning; returns where it is kept.
+        """
         folder = self.path / "set-aside"
         make_folder(folder, self.path)
         count, place = 1, folder / f"{space}-{number:05d}"
@@ -312,14 +351,29 @@ class RunDirectory:
         return self.trial_files.record(space, number)
 
     def records(self) -> list[TrialRecord]:
-        """Every finished trial, by space and number, with its replicas; one whose record cannot be believed is noted and left out."""
+        """Every finished trial, by space and number, with its replicas; one whose record cannot be
+        believed is noted and left out.
+        """
         records, replicas = list(self.trial_files.records()), self.replicated()
-        return [record.model_copy(update={"replicas": replicas.get(record.key, {})}) for record in records] if replicas else records
+        return (
+            [
+                record.model_copy(update={"replicas": replicas.get(record.key, {})})
+                for record in records
+            ]
+            if replicas
+            else records
+        )
 
     def replicated(self) -> dict[str, dict[int, dict[str, float]]]:
         """Of each trial that was run again with every seed that was asked for: seed to metrics."""
         found: dict[str, dict[int, dict[str, float]]] = {}
-        unfinished, replicas = set(), {(record.space, record.number): record for record in self.replicas.trial_files.records()}
+        unfinished, replicas = (
+            set(),
+            {
+                (record.space, record.number): record
+                for record in self.replicas.trial_files.records()
+            },
+        )
         for number, job in enumerate(self.replicas.jobs()):
             key, record = f"{job['space']}/{job['trial']}", replicas.get((job["space"], number))
             if record is None:
@@ -329,7 +383,8 @@ class RunDirectory:
         return {key: metrics for key, metrics in found.items() if key not in unfinished}
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Of the replicas of a run: which trial each runs again, ``space`` and ``trial``, with which ``seed``.
+        """Of the replicas of a run: which trial each runs again, ``space`` and ``trial``, with
+        which ``seed``.
 
         Raises:
             RunError: if jobs.json cannot be read.
@@ -338,7 +393,9 @@ class RunDirectory:
         try:
             found = read_json(path)
             fits = isinstance(found, list) and all(
-                isinstance(job, dict) and {name: type(value) for name, value in job.items()} == {"space": str, "trial": int, "seed": int}
+                isinstance(job, dict)
+                and {name: type(value) for name, value in job.items()}
+                == {"space": str, "trial": int, "seed": int}
                 for job in found
             )
             why = "" if fits else "no list of jobs"
@@ -347,20 +404,29 @@ class RunDirectory:
                 return []
             why = "missing"
         except (OSError, ValueError, RecursionError) as error:
-            why = error.strerror or "unreadable" if isinstance(error, OSError) else on_one_line(error)
+            why = (
+                error.strerror or "unreadable" if isinstance(error, OSError) else on_one_line(error)
+            )
         if why:
             raise RunError(
-                f"{path}: {why}; it says which trials were run again, and nothing can be ranked without it: put it back, "
+                f"{path}: {why}; it says which trials were run again, and nothing can be ranked "
+                "without it: put it back, "
                 f"or move {self.path} away and run them again with visiontune replicate"
             )
         return list(found)
 
     def ended(self) -> list[tuple[str, int]]:
         """(space, number) of every trial that has a record, without reading any."""
-        return [(space, number) for space, number in self.trial_files.all() if (self.trial(space, number) / RECORD).is_file()]
+        return [
+            (space, number)
+            for space, number in self.trial_files.all()
+            if (self.trial(space, number) / RECORD).is_file()
+        ]
 
     def predictions(self, record: TrialRecord) -> Integers | None:
-        """(n,) predicted classes of the validation images, kept for trials that were among the best."""
+        """(n,) predicted classes of the validation images, kept for trials that were among the
+        best.
+        """
         return self.trial_files.predictions(record)
 
     def append_step(self, space: str, number: int, row: dict[str, Any]) -> None:
@@ -369,8 +435,11 @@ class RunDirectory:
         make_folder(folder, self.path)
         append_lines(folder / STEPS, json.dumps(row) + "\n", forced=False)
 
-    def steps(self, space: str, number: int, record: TrialRecord | None = None) -> list[dict[str, Any]]:
-        """Every report of a trial: ``step`` counted from 0, ``time``, ``seconds`` and the metrics; half a line is left out.
+    def steps(
+        self, space: str, number: int, record: TrialRecord | None = None
+    ) -> list[dict[str, Any]]:
+        """Every report of a trial: ``step`` counted from 0, ``time``, ``seconds`` and the metrics;
+        half a line is left out.
 
         Args:
             record: of a finished one, whose digest tells whether they are all there.

@@ -1,6 +1,8 @@
-"""JSON files that tell by themselves whether they are as they were written: the SHA-256 of what they say stands in them.
+"""JSON files that tell by themselves whether they are as they were written: the SHA-256 of what
+they say stands in them.
 
-The digest is of the values, not of the bytes: a file may be laid out anew. Files of visiontune 0.1.0 carry none and are believed.
+The digest is of the values, not of the bytes: a file may be laid out anew. Files of visiontune
+0.1.0 carry none and are believed.
 """
 
 from __future__ import annotations
@@ -47,10 +49,16 @@ def unsealed(content: bytes, where: Path) -> dict[str, Any]:
         what = "it is empty" if not content.strip(b"\0 \r\n") else on_one_line(error)
         raise DamagedError(f"{where}: no JSON ({what})") from None
     if not isinstance(facts, dict):
-        raise DamagedError(f"{where}: a JSON object was written, but it holds {'null' if facts is None else type(facts).__name__}")
+        raise DamagedError(
+            f"{where}: a JSON object was written, but it holds "
+            f"{'null' if facts is None else type(facts).__name__}"
+        )
     version = facts.get("format", FORMAT)
     if isinstance(version, int) and not isinstance(version, bool) and version > FORMAT:
-        raise NewerError(f"{where}: written by a newer visiontune (format {version}, this one knows {FORMAT}); use that one")
+        raise NewerError(
+            f"{where}: written by a newer visiontune (format {version}, this one knows "
+            f"{FORMAT}); use that one"
+        )
     seal = facts.pop(SEAL, None)
     if seal is not None and seal != _digest(facts):
         raise DamagedError(f"{where}: not what was recorded (its SHA-256 is another)")

@@ -1,4 +1,6 @@
-"""The part of the report that is about the search itself: pictures, and the page ``search.html``."""
+"""The part of the report that is about the search itself: pictures, and the page
+``search.html``.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,11 @@ class SearchPart:
 
 
 def search_part(
-    run: str, records: Sequence[TrialRecord], objective: str, reference: Mapping[str, float], importances: Sequence[Importance]
+    run: str,
+    records: Sequence[TrialRecord],
+    objective: str,
+    reference: Mapping[str, float],
+    importances: Sequence[Importance],
 ) -> SearchPart:
     """Pictures and page; empty where no trial is complete.
 
@@ -54,7 +60,9 @@ def search_part(
     history = best_so_far(records, objective)
     if not history:
         return SearchPart({}, importances=importances)
-    files: Files = {"best-so-far.png": to_png(search_figures.best_so_far(history, objective, reference))}
+    files: Files = {
+        "best-so-far.png": to_png(search_figures.best_so_far(history, objective, reference))
+    }
     figures = search_page.best_so_far(history, objective, MOST_TRIALS)
     reached = survival(records)
     if reached:
@@ -68,15 +76,30 @@ def search_part(
     spaces: list[dict[str, Any]] = []
     for space in history:
         item = next((item for item in importances if item.space == space), None)
-        axes = _space(space, [r for r in order if r.space == space], objective, item, files, figures)
+        axes = _space(
+            space, [r for r in order if r.space == space], objective, item, files, figures
+        )
         spaces.append({"name": space, "importance": item, "axes": axes})
-    files["search.html"] = _page(run, spaces, bool(reached), any(len(points) > MOST_TRIALS for points in history.values()), figures)
-    found_at = next(point for points in history.values() for point in points if point.record.key == order[0].key)
+    files["search.html"] = _page(
+        run,
+        spaces,
+        bool(reached),
+        any(len(points) > MOST_TRIALS for points in history.values()),
+        figures,
+    )
+    found_at = next(
+        point for points in history.values() for point in points if point.record.key == order[0].key
+    )
     return SearchPart(files, found_at, importances)
 
 
 def _space(
-    space: str, order: list[TrialRecord], objective: str, item: Importance | None, files: Files, figures: dict[str, Any]
+    space: str,
+    order: list[TrialRecord],
+    objective: str,
+    item: Importance | None,
+    files: Files,
+    figures: dict[str, Any],
 ) -> list[str]:
     """Adds the pictures of one space; returns the parameters that have one."""
     if item and item.shares:
@@ -88,16 +111,29 @@ def _space(
         return []
     values = np.array([record.metrics[objective] for record in shown])
     if few := axes_of(space, lines, by_importance):
-        picture = search_figures.parallel(few, np.array([record.metrics[objective] for record in lines]), objective)
+        picture = search_figures.parallel(
+            few, np.array([record.metrics[objective] for record in lines]), objective
+        )
         files[f"parallel-{space}.png"] = to_png(picture)
     files[f"slices-{space}.png"] = to_png(search_figures.slices(axes, values, objective))
     figures[f"parallel {space}"] = search_page.parallel(axes, values, objective)
-    figures |= {f"slice {space} {name}": figure for name, figure in search_page.slices(axes, values, objective, shown).items()}
+    figures |= {
+        f"slice {space} {name}": figure
+        for name, figure in search_page.slices(axes, values, objective, shown).items()
+    }
     return [axis.name for axis in axes]
 
 
-def _page(run: str, spaces: list[dict[str, Any]], reached: bool, thin: bool, figures: Mapping[str, search_page.Figure]) -> str:
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+def _page(
+    run: str,
+    spaces: list[dict[str, Any]],
+    reached: bool,
+    thin: bool,
+    figures: Mapping[str, search_page.Figure],
+) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
     return environment.get_template("search.html.j2").render(
         run=run, spaces=spaces, survival=reached, thinned=thin, most=MOST_TRIALS,
         figures=Markup(search_page.as_json(figures)), plotly=Markup(search_page.plotly_js()),

@@ -1,4 +1,6 @@
-"""Several runs side by side: one leaderboard a space and model, and whether their figures may be compared at all."""
+"""Several runs side by side: one leaderboard a space and model, and whether their figures may be
+compared at all.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ class Together:
     """What several runs found.
 
     Attributes:
-        rows: the trials of all, best first; rows of ``analysis.leaderboard`` with ``run`` and ``model``.
+        rows: the trials of all, best first; rows of ``analysis.leaderboard`` with ``run`` and
+            ``model``.
         boards: the same by space and model, such as ``cnn, resnet18``; the best board first.
         differences: why figures cannot be compared, a line each; empty if they can.
         against: the first against the next, where both were judged on the same images.
@@ -58,11 +61,17 @@ class Together:
     def facts(self, top: int) -> dict[str, Any]:
         """All of it, for JSON; ``top`` rows of each board."""
         boards = {name: list(board[:top]) for name, board in self.boards.items()}
-        return {"objective": self.objective, "comparable": not self.differences, "differences": list(self.differences), "boards": boards}
+        return {
+            "objective": self.objective,
+            "comparable": not self.differences,
+            "differences": list(self.differences),
+            "boards": boards,
+        }
 
 
 def together(judged: Sequence[Judged]) -> Together:
-    """The trials of several runs, best first by the objective: its mean over other seeds where a trial was run again, or else its own.
+    """The trials of several runs, best first by the objective: its mean over other seeds where a
+    trial was run again, or else its own.
 
     Raises:
         RunError: if a run is named twice, or they are judged by different objectives.
@@ -73,7 +82,9 @@ def together(judged: Sequence[Judged]) -> Together:
     objectives = {item.objective for item in judged}
     if len(objectives) > 1:
         said = ", ".join(f"{item.run.name} by {item.objective}" for item in judged)
-        raise RunError(f"these runs are judged by different objectives: {said}; name runs with the same")
+        raise RunError(
+            f"these runs are judged by different objectives: {said}; name runs with the same"
+        )
     objective = judged[0].objective
     found = [_rows(item, objective) for item in judged]
     order = [ranked for one in found for ranked in one]
@@ -96,7 +107,10 @@ def _rows(item: Judged, objective: str) -> list[Ranked]:
         {"run": item.run.name, "model": str(record.config.get("model", "")), "interval": spread}
         for record, spread in zip(records, spreads, strict=True)
     ]
-    return [(record, {**row, **more}, item.run) for record, row, more in zip(records, table, own, strict=True)]
+    return [
+        (record, {**row, **more}, item.run)
+        for record, row, more in zip(records, table, own, strict=True)
+    ]
 
 
 def _differences(judged: Sequence[Judged]) -> list[str]:
@@ -107,12 +121,18 @@ def _differences(judged: Sequence[Judged]) -> list[str]:
         here, there = first.run.data(), other.run.data()
         pair = f"{first.run.name} and {other.run.name}"
         if here.fingerprint != there.fingerprint:
-            mine, theirs = (f"{data.spec}, {_sizes(data.sizes)} (fingerprint {data.fingerprint[:8]})" for data in (here, there))
+            mine, theirs = (
+                f"{data.spec}, {_sizes(data.sizes)} (fingerprint {data.fingerprint[:8]})"
+                for data in (here, there)
+            )
             found.append(f"{pair} did not see the same images: {mine}, and {theirs}")
         labels = [run.validation_labels() for run in (first.run, other.run)]
         sizes = ["no" if one is None else f"{len(one):,}" for one in labels]
         if first.scheme != other.scheme or sizes[0] != sizes[1] or not np.array_equal(*labels):  # type: ignore[arg-type]
-            found.append(f"{pair} are not judged alike: by {first.scheme} on {sizes[0]} images, and by {other.scheme} on {sizes[1]}")
+            found.append(
+                f"{pair} are not judged alike: by {first.scheme} on {sizes[0]} images, and by "
+                f"{other.scheme} on {sizes[1]}"
+            )
     return found
 
 
@@ -129,10 +149,18 @@ def _against(first: Ranked, other: Ranked) -> Comparison | None:
 
 
 def write_comparison(found: Together, runs: Sequence[str], out: Path, top: int = 10) -> list[Path]:
-    """Write ``comparison.html``, ``.csv`` (all trials) and ``.json`` to ``out``; returns the files."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    """Write ``comparison.html``, ``.csv`` (all trials) and ``.json`` to ``out``; returns the
+    files.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
     page = environment.get_template("together.html.j2").render(
-        found=found, runs=runs, top=top, digits=METRICS[found.objective].digits, short_config=short_config
+        found=found,
+        runs=runs,
+        top=top,
+        digits=METRICS[found.objective].digits,
+        short_config=short_config,
     )
     columns = ["rank", "run", "trial", "space", "model", *METRICS, "config"]
     table = [{**row, "config": short_config(row["config"], row["space"])} for row in found.rows]

@@ -1,12 +1,12 @@
 """A runs directory at a URI: what lies there, and the folder of this machine that stands for it.
 
-Commands work on folders. For a URI that is its **working copy**, a folder whose file ``.remote`` names the URI. A driver
-writes its run into the working copy and ``search.mirror`` sends on what changes; on any other machine what changed
-since the last look is fetched before a command reads it. Weights and checkpoints are written to the URI by the
-trials themselves, wherever they run.
+Commands work on folders. For a URI that is its **working copy**, a folder whose file ``.remote``
+names the URI. A driver writes its run into the working copy and ``search.mirror`` sends on what
+changes; on any other machine what changed since the last look is fetched before a command reads it.
+Weights and checkpoints are written to the URI by the trials themselves, wherever they run.
 
-Whose copy is the newer one is told by the run's **lease** at the URI, ``driver.json``: which working copy the last driver
-wrote into, and when it last said that it lives.
+Whose copy is the newer one is told by the run's **lease** at the URI, ``driver.json``: which
+working copy the last driver wrote into, and when it last said that it lives.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from trainables.remote import AT_A_TIME, Remote
 
 NOTE = ".remote"
 INDEX = ".remote-index.json"
-"""In a run of a working copy: name to [written there, size here, written here] of what was last known to be equal."""
+"""In a run of a working copy: name to [written there, size here, written here] of what was last
+known to be equal.
+"""
 LEASE = "driver.json"
 LEASE_SECONDS = 30.0
 """After which a driver that said nothing is taken for dead on other machines."""
@@ -107,14 +109,24 @@ class WorkingCopy:
             RemoteError: if the URI cannot be read.
         """
         run, lease = self.folder / name, self.lease(name)
-        ours = driver_here or ((run / "plan.yaml").is_file() and (lease is None or lease.copy == self.identity))
+        ours = driver_here or (
+            (run / "plan.yaml").is_file() and (lease is None or lease.copy == self.identity)
+        )
         source, known = self.remote.child(name), read_index(run)
         there = {file: entry for folder in FOLDERS for file, entry in source.files(folder).items()}
         if ours:
             there = {file: entry for file, entry in there.items() if WEIGHTS.fullmatch(file)}
         else:
-            there |= {file: entry for file, entry in source.files(recursive=False).items() if file not in OWN}
-        missing = [file for file, entry in there.items() if known.get(file, [0])[0] != entry.written or not (run / file).is_file()]
+            there |= {
+                file: entry
+                for file, entry in source.files(recursive=False).items()
+                if file not in OWN
+            }
+        missing = [
+            file
+            for file, entry in there.items()
+            if known.get(file, [0])[0] != entry.written or not (run / file).is_file()
+        ]
 
         def bring(file: str) -> tuple[str, list[int]] | None:
             content = source.read(file)
@@ -125,7 +137,10 @@ class WorkingCopy:
             return file, [there[file].written, about.st_size, about.st_mtime_ns]
 
         # the plan last: it stands for all of it
-        first, last = [file for file in missing if file != "plan.yaml"], [file for file in missing if file == "plan.yaml"]
+        first, last = (
+            [file for file in missing if file != "plan.yaml"],
+            [file for file in missing if file == "plan.yaml"],
+        )
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             brought = [found for found in pool.map(bring, first) if found]
         brought += [found for found in map(bring, last) if found]
@@ -138,7 +153,8 @@ class WorkingCopy:
 
 
 def working_copy(uri: str) -> Path:
-    """The folder of this machine that stands for the runs directory at ``uri``; made if it is not there.
+    """The folder of this machine that stands for the runs directory at ``uri``; made if it is not
+    there.
 
     In ``VISIONTUNE_WORK``, by default ``~/.cache/visiontune/runs``.
 
@@ -146,7 +162,9 @@ def working_copy(uri: str) -> Path:
         RemoteError: for a URI that nothing here can read.
     """
     remote = Remote(uri.rstrip("/"))
-    parent = Path(os.environ.get("VISIONTUNE_WORK") or Path.home() / ".cache" / "visiontune" / "runs").absolute()
+    parent = Path(
+        os.environ.get("VISIONTUNE_WORK") or Path.home() / ".cache" / "visiontune" / "runs"
+    ).absolute()
     plain = re.sub(r"[^A-Za-z0-9.]+", "-", uri.partition("?")[0]).strip("-")[-60:]
     folder = parent / f"{plain}-{hashlib.sha256(remote.uri.encode()).hexdigest()[:8]}"
     note = folder / NOTE
@@ -171,7 +189,9 @@ def shown(runs_dir: Path) -> str:
 
 
 def remote_of(run: Path) -> Remote | None:
-    """Where the folder of a run, of its replicas, or of all runs is mirrored to; None if it is not."""
+    """Where the folder of a run, of its replicas, or of all runs is mirrored to; None if it is
+    not.
+    """
     if copy := copy_of(run):
         return copy.remote
     if run.name == REPLICAS:
@@ -182,13 +202,17 @@ def remote_of(run: Path) -> Remote | None:
 
 
 def place_of(run: Path) -> str:
-    """The path or URI by which trials, wherever they run, reach the folder of a run, or of all runs."""
+    """The path or URI by which trials, wherever they run, reach the folder of a run, or of all
+    runs.
+    """
     remote = remote_of(run)
     return remote.uri if remote else str(run)
 
 
 def sendable(run: Path) -> dict[str, tuple[int, int]]:
-    """Name to (size, written, nanoseconds) of every file of a run that belongs at the URI; Tune's own folder is there already."""
+    """Name to (size, written, nanoseconds) of every file of a run that belongs at the URI; Tune's
+    own folder is there already.
+    """
     found: dict[str, tuple[int, int]] = {}
     waiting = [run] if run.is_dir() else []
     while waiting:

@@ -1,4 +1,5 @@
-"""Kills a search again and again, at random moments, and checks after every resume that nothing is lost.
+"""Kills a search again and again, at random moments, and checks after every resume that nothing is
+lost.
 
     python benchmarks/chaos.py --kills 20 [--seed 0] [--runs-dir DIR]
 
@@ -28,15 +29,29 @@ from search.storage import read_trials
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("worker", "driver", "head", "all")
-SETTINGS = ("--space", "toy", "--pruner", "median", "--set", "pause=0.05", "--set", "steps=6", "--name", "chaos")
+SETTINGS = (
+    "--space",
+    "toy",
+    "--pruner",
+    "median",
+    "--set",
+    "pause=0.05",
+    "--set",
+    "steps=6",
+    "--name",
+    "chaos",
+)
 LOST = 300.0
 """Seconds within which a driver must end after its Ray head died."""
 PATIENCE = 600.0
-"""Seconds within which some trial must report; most of them are Ray's start, and the machine may be busy."""
+"""Seconds within which some trial must report; most of them are Ray's start, and the machine may be
+busy.
+"""
 
 
 def run(kinds: list[str], trials: int, runs: Path, seed: int) -> dict[str, Any]:
-    """A search of ``trials`` toy trials under these kills, to its end; what was killed, and what was found.
+    """A search of ``trials`` toy trials under these kills, to its end; what was killed, and what
+    was found.
 
     Raises:
         AssertionError: naming what was lost, doubled or left running.
@@ -52,7 +67,8 @@ def run(kinds: list[str], trials: int, runs: Path, seed: int) -> dict[str, Any]:
             break  # it was done before its time to die came
         _kill(kind, driver, generator)
         print(
-            f"{time.strftime('%H:%M:%S')} killed: {kind}, with {len(list(folder.path.glob('trials/*/*/result.json')))} trials done",
+            f"{time.strftime('%H:%M:%S')} killed: {kind}, with "
+            f"{len(list(folder.path.glob('trials/*/*/result.json')))} trials done",
             file=sys.stderr,
         )
         if kind == "worker":
@@ -95,7 +111,8 @@ def _kill(kind: str, driver: subprocess.Popen[bytes], generator: random.Random) 
     for victim in victims:
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.kill()
-    if kind == "driver":  # Ray's workers follow; its two agents take another minute, and touch nothing of ours
+    # Ray's workers follow; its two agents take another minute, and touch nothing of ours
+    if kind == "driver":
         psutil.wait_procs([process for process, name in named if "Agent" not in name], timeout=20)
 
 
@@ -107,7 +124,10 @@ def _name(process: psutil.Process) -> str:
 
 def _finished(folder: RunDirectory) -> dict[str, Any]:
     return {
-        f"{space}/{t.number}": (t.values, t.state.name) for space, ts in read_trials(folder).items() for t in ts if t.state.is_finished()
+        f"{space}/{t.number}": (t.values, t.state.name)
+        for space, ts in read_trials(folder).items()
+        for t in ts
+        if t.state.is_finished()
     }
 
 
@@ -128,17 +148,28 @@ def _check_whole(folder: RunDirectory, trials: int) -> dict[str, Any]:
     assert [record.state for record in folder.records()] == states
     for trial in found:
         reports = [(row["step"], row["report"]) for row in folder.steps("toy", trial.number)]
-        assert dict(reports) == trial.intermediate_values, f"trial {trial.number}: steps and study differ"
+        assert dict(reports) == trial.intermediate_values, (
+            f"trial {trial.number}: steps and study differ"
+        )
         assert len(dict(reports)) == len(reports), f"trial {trial.number}: a step was written twice"
-    counts = {state: states.count(state) for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")}
+    counts = {
+        state: states.count(state) for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
+    }
     assert folder.state().trials == counts
     points = _tracked(folder)
-    assert sorted(points) == [f"toy/{trial.number}" for trial in sorted(found, key=lambda trial: f"toy/{trial.number}")]
+    assert sorted(points) == [
+        f"toy/{trial.number}" for trial in sorted(found, key=lambda trial: f"toy/{trial.number}")
+    ]
     for trial in found:
         if trial.state.name != "FAIL":
             ours = [row["val_accuracy"] for row in folder.steps("toy", trial.number)]
-            assert points[f"toy/{trial.number}"] == ours, f"trial {trial.number}: MLflow has other points"
-    return {"states": {state: states.count(state) for state in sorted(set(states))}, "sessions": folder.state().session}
+            assert points[f"toy/{trial.number}"] == ours, (
+                f"trial {trial.number}: MLflow has other points"
+            )
+    return {
+        "states": {state: states.count(state) for state in sorted(set(states))},
+        "sessions": folder.state().session,
+    }
 
 
 def _tracked(folder: RunDirectory) -> dict[str, list[float]]:
@@ -151,13 +182,21 @@ def _tracked(folder: RunDirectory) -> dict[str, list[float]]:
         experiment = client.get_experiment_by_name("visiontune")
         runs = client.search_runs([experiment.experiment_id], max_results=5000)
         children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-        history = {run.info.run_name: client.get_metric_history(run.info.run_id, "val_accuracy") for run in children}
+        history = {
+            run.info.run_name: client.get_metric_history(run.info.run_id, "val_accuracy")
+            for run in children
+        }
     assert len(history) == len(children), "MLflow holds a trial twice"
-    return {name: [p.value for p in sorted(points, key=lambda p: p.step)] for name, points in history.items()}
+    return {
+        name: [p.value for p in sorted(points, key=lambda p: p.step)]
+        for name, points in history.items()
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs-dir", type=Path)
@@ -166,7 +205,8 @@ def main() -> None:
     kinds = [*KINDS, *(generator.choice(KINDS) for _ in range(asked.kills))][: asked.kills]
     generator.shuffle(kinds)
     started = time.monotonic()
-    runs = asked.runs_dir or Path(tempfile.mkdtemp(prefix="visiontune-chaos-"))  # kept: what failed is to be looked at
+    # kept: what failed is to be looked at
+    runs = asked.runs_dir or Path(tempfile.mkdtemp(prefix="visiontune-chaos-"))
     found = run(kinds, 10 * asked.kills, runs, asked.seed)
     print(json.dumps({**found, "seconds": round(time.monotonic() - started)}))
 

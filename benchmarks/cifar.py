@@ -1,9 +1,11 @@
-"""CIFAR-10 on a CPU, as a user would search it: search, refit, export, and the one look at the test split.
+"""CIFAR-10 on a CPU, as a user would search it: search, refit, export, and the one look at the test
+split.
 
     python benchmarks/cifar.py --cifar DIR --out DIR [--epochs 70]
 
-Runs ``visiontune run plans/cifar10.yaml`` and ``visiontune export --refit``, each as a process of its own, and
-prints one JSON object: minutes of both, trials by state, what was chosen, and accuracies with the bundle's size.
+Runs ``visiontune run plans/cifar10.yaml`` and ``visiontune export --refit``, each as a process of
+its own, and prints one JSON object: minutes of both, trials by state, what was chosen, and
+accuracies with the bundle's size.
 """
 
 from __future__ import annotations
@@ -30,23 +32,48 @@ def minutes(*arguments: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifar", required=True, type=Path, help="a folder with train/ and val/ or test/")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cifar", required=True, type=Path, help="a folder with train/ and val/ or test/"
+    )
     parser.add_argument("--out", required=True, type=Path, help="where run and bundle go")
     parser.add_argument("--epochs", default=70, type=int, help="of the refit")
     options = parser.parse_args()
     out = options.out.absolute()
     place = ["--runs-dir", str(out / "runs")]
-    searched = minutes("run", "plans/cifar10.yaml", "--dataset", f"folder:{options.cifar.absolute()}", "--name", "cifar", *place)
+    searched = minutes(
+        "run",
+        "plans/cifar10.yaml",
+        "--dataset",
+        f"folder:{options.cifar.absolute()}",
+        "--name",
+        "cifar",
+        *place,
+    )
     bundle = out / "bundle"
-    refitted = minutes("export", "cifar", "--refit", "--refit-epochs", str(options.epochs), "--out", str(bundle), *place)
+    refitted = minutes(
+        "export",
+        "cifar",
+        "--refit",
+        "--refit-epochs",
+        str(options.epochs),
+        "--out",
+        str(bundle),
+        *place,
+    )
     facts: dict[str, Any] = json.loads((bundle / "bundle.json").read_text())
     best = command("best", "cifar", "--top", "1", *place)
     print(
         json.dumps(
             {
                 "machine": f"{len(os.sched_getaffinity(0))} cores, {processor()}",
-                "minutes": {"search": searched, "refit and export": refitted, "all": round(searched + refitted, 1)},
+                "minutes": {
+                    "search": searched,
+                    "refit and export": refitted,
+                    "all": round(searched + refitted, 1),
+                },
                 "trials": command("status", "cifar", *place)["trials"],
                 "chosen": facts["config"],
                 "val_accuracy": best[0]["val_accuracy"],

@@ -2,10 +2,12 @@
 
     python benchmarks/documented.py
 
-A head with Ray's job server and two workers in network namespaces (``network_nodes``), and an S3 server (moto) on the bridge. Every line of
-the page's code blocks is given to a shell in the head's namespace; ``RUN`` is the run before it, ``plan.yaml`` a plan of four
-trials. What needs Docker, Kubernetes, a cloud or other machines is printed as left. ``ray up cluster.yaml`` must end with
-the cloud's question for credentials, everything else with status 0. Ends with status 1 if one does not. Needs root.
+A head with Ray's job server and two workers in network namespaces (``network_nodes``), and an S3
+server (moto) on the bridge. Every line of the page's code blocks is given to a shell in the head's
+namespace; ``RUN`` is the run before it, ``plan.yaml`` a plan of four trials. What needs Docker,
+Kubernetes, a cloud or other machines is printed as left. ``ray up cluster.yaml`` must end with the
+cloud's question for credentials, everything else with status 0. Ends with status 1 if one does not.
+Needs root.
 """
 
 from __future__ import annotations
@@ -23,7 +25,15 @@ sys.path.insert(0, str(ROOT / "tests"))
 from s3_server import s3_server
 
 PAGE = ROOT / "docs" / "cluster.md"
-LEFT = ("docker ", "kubectl ", "ray attach ", "ray exec ", "ray dashboard ", "ray down ", "ray up deploy/")
+LEFT = (
+    "docker ",
+    "kubectl ",
+    "ray attach ",
+    "ray exec ",
+    "ray dashboard ",
+    "ray down ",
+    "ray up deploy/",
+)
 PLAN = "spaces: [tiny-image]\ndataset: digits\ntrials: 4\nset: {size: 8}\n"
 PATIENCE = 600
 """Seconds for a command: the machine may be busy."""
@@ -31,11 +41,17 @@ PATIENCE = 600
 
 def commands(page: str) -> list[str]:
     """Every line of a page's code blocks."""
-    return [line for block in re.findall(r"^```\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) for line in block.splitlines()]
+    return [
+        line
+        for block in re.findall(r"^```\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
 
 
 def place(scratch: Path) -> Path:
-    """A folder as the page takes it: this repository's files, and a plan; with a home in which there is an SSH key."""
+    """A folder as the page takes it: this repository's files, and a plan; with a home in which
+    there is an SSH key.
+    """
     folder = scratch / "typed"
     key = folder / "home" / ".ssh" / "id_ed25519"
     key.parent.mkdir(parents=True)
@@ -47,14 +63,24 @@ def place(scratch: Path) -> Path:
 
 
 def typed(node: Node, command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A command in a shell of the node, with a home of its own; Ray's commands get no credentials."""
-    environment = dict(node.environment) | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder / "home")}
+    """A command in a shell of the node, with a home of its own; Ray's commands get no
+    credentials.
+    """
+    environment = dict(node.environment) | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(folder / "home"),
+    }
     if command.startswith(("ray ", "chmod ")):
-        environment = {name: value for name, value in environment.items() if not name.startswith(("AWS_", "RAY_"))}
+        environment = {
+            name: value
+            for name, value in environment.items()
+            if not name.startswith(("AWS_", "RAY_"))
+        }
         environment["AWS_EC2_METADATA_DISABLED"] = "true"
     return subprocess.run(
         node.inside("bash", "-c", command),
-        cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=PATIENCE, check=False,
     )  # fmt: skip
 
 
@@ -79,7 +105,11 @@ def main() -> int:
     if reason := missing():
         print(f"skipped: {reason}")
         return SKIPPED
-    with bridge() as address, s3_server(address) as environment, nodes(environment, job_server=True) as there:
+    with (
+        bridge() as address,
+        s3_server(address) as environment,
+        nodes(environment, job_server=True) as there,
+    ):
         for number in (11, 12):
             there.add(number)
         return 0 if type_all(there) else 1

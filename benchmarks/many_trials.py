@@ -1,4 +1,5 @@
-"""Many cheap kNN trials in one search: does the driver stay small, and does a trial's cost stay flat?
+"""Many cheap kNN trials in one search: does the driver stay small, and does a trial's cost stay
+flat?
 
     python benchmarks/many_trials.py [--trials 10000] [--sampler random] [--runs-dir DIR]
 
@@ -21,21 +22,51 @@ from pathlib import Path
 
 import psutil
 
-SETTINGS = ("size=8", "resampling=box", "metric=cityblock,euclidean,cosine", "mirrored=false", "centring=false", "k=1..30")
+SETTINGS = (
+    "size=8",
+    "resampling=box",
+    "metric=cityblock,euclidean,cosine",
+    "mirrored=false",
+    "centring=false",
+    "k=1..30",
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", default=10_000, type=int)
     parser.add_argument("--sampler", default="random")
     parser.add_argument("--runs-dir", type=Path)
     options = parser.parse_args()
     runs = options.runs_dir or Path(tempfile.mkdtemp(prefix="visiontune-many-"))
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    plan = ["--space", "tiny-image", "--dataset", "digits", "--trials", str(options.trials), "--sampler", options.sampler]
+    plan = [
+        "--space",
+        "tiny-image",
+        "--dataset",
+        "digits",
+        "--trials",
+        str(options.trials),
+        "--sampler",
+        options.sampler,
+    ]
     name = f"many-{options.sampler}"
     folder = runs / name / "trials" / "tiny-image"
-    arguments = [sys.executable, "-m", "search", "run", *plan, *settings, "--name", name, "--runs-dir", str(runs), "--no-tracking"]
+    arguments = [
+        sys.executable,
+        "-m",
+        "search",
+        "run",
+        *plan,
+        *settings,
+        "--name",
+        name,
+        "--runs-dir",
+        str(runs),
+        "--no-tracking",
+    ]
     memory: list[tuple[int, int]] = []
     began = time.monotonic()
     with subprocess.Popen(arguments) as driver:
@@ -50,8 +81,13 @@ def main() -> None:
     written = sorted(path.stat().st_mtime for path in folder.glob("*/result.json"))
     tenth = max(1, len(written) // 10)
     ends = [written[min(i + tenth, len(written)) - 1] for i in range(0, tenth * 10, tenth)]
-    costs = [(end - start) / tenth for start, end in zip([written[0], *ends[:-1]], ends, strict=True)]
-    sizes = [max((rss for done, rss in memory if i * tenth <= done <= (i + 1) * tenth), default=0) for i in range(10)]
+    costs = [
+        (end - start) / tenth for start, end in zip([written[0], *ends[:-1]], ends, strict=True)
+    ]
+    sizes = [
+        max((rss for done, rss in memory if i * tenth <= done <= (i + 1) * tenth), default=0)
+        for i in range(10)
+    ]
     print(
         json.dumps(
             {

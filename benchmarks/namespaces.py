@@ -1,13 +1,15 @@
-"""A search on many nodes, proved on one machine: nodes come, go and are killed, and so is the driver.
+"""A search on many nodes, proved on one machine: nodes come, go and are killed, and so is the
+driver.
 
     python benchmarks/namespaces.py [--trials 10] [--quick]
 
-A head and three workers in network namespaces, each with an address of its own and a declared GPU, and an S3 server (moto)
-on the bridge as all that they share. A first search of sleeping trials on half a GPU each spreads over all workers. A second
-one trains networks: one worker is killed and another joins, then the driver is killed and the search resumed; it is reported
-and its best exported from the head. Prints a line for each thing seen, and ends with status 1 if one does not hold.
-``--quick`` does the first search alone, of a few trials on two workers.
-Needs root; where namespaces cannot be made it says why and ends with status 77.
+A head and three workers in network namespaces, each with an address of its own and a declared GPU,
+and an S3 server (moto) on the bridge as all that they share. A first search of sleeping trials on
+half a GPU each spreads over all workers. A second one trains networks: one worker is killed and
+another joins, then the driver is killed and the search resumed; it is reported and its best
+exported from the head. Prints a line for each thing seen, and ends with status 1 if one does not
+hold. ``--quick`` does the first search alone, of a few trials on two workers. Needs root; where
+namespaces cannot be made it says why and ends with status 77.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ from s3_server import BUCKET, s3_server
 RUNS = f"s3://{BUCKET}/runs"
 SKIPPED = 77
 SMALL = (
-    "model=fastnet", "width=0.125", "flip=0.0", "test_flip=false", "cutout=0", "jitter=0.0", "mixup=0.0", "cutmix=0.0", "batch_size=128",
+    "model=fastnet", "width=0.125", "flip=0.0", "test_flip=false", "cutout=0", "jitter=0.0",
+    "mixup=0.0", "cutmix=0.0", "batch_size=128",
 )  # fmt: skip
 PATIENCE = 900.0
 """Seconds for each of the searches: the machine may be busy."""
@@ -55,7 +58,11 @@ def finish(process: subprocess.Popen[bytes], log: Path) -> None:
 
 def records(environment: dict[str, str], run: str) -> list[dict[str, Any]]:
     """Every trial's record as it lies on S3."""
-    return [json.loads(content) for name, content in _objects(environment, f"{run}/trials/").items() if name.endswith("/result.json")]
+    return [
+        json.loads(content)
+        for name, content in _objects(environment, f"{run}/trials/").items()
+        if name.endswith("/result.json")
+    ]
 
 
 def _objects(environment: dict[str, str], prefix: str) -> dict[str, bytes]:
@@ -63,14 +70,20 @@ def _objects(environment: dict[str, str], prefix: str) -> dict[str, bytes]:
 
     s3 = fs.S3FileSystem(
         endpoint_override=environment["AWS_ENDPOINT_URL"].partition("//")[2], scheme="http",
-        access_key=environment["AWS_ACCESS_KEY_ID"], secret_key=environment["AWS_SECRET_ACCESS_KEY"], region="us-east-1",
+        access_key=environment["AWS_ACCESS_KEY_ID"],
+        secret_key=environment["AWS_SECRET_ACCESS_KEY"], region="us-east-1",
     )  # fmt: skip
     chosen = fs.FileSelector(f"{BUCKET}/runs/{prefix}", recursive=True, allow_not_found=True)
     files = [info.path for info in s3.get_file_info(chosen) if info.type == fs.FileType.File]
-    return {path: s3.open_input_stream(path).read() if path.endswith("result.json") else b"" for path in files}
+    return {
+        path: s3.open_input_stream(path).read() if path.endswith("result.json") else b""
+        for path in files
+    }
 
 
-def wait_for(environment: dict[str, str], run: str, count: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(
+    environment: dict[str, str], run: str, count: int, process: subprocess.Popen[bytes], log: Path
+) -> None:
     """Until ``count`` trials have a record on S3."""
     end = time.monotonic() + PATIENCE
     while len(records(environment, run)) < count:
@@ -87,17 +100,41 @@ def say(what: str, holds: bool) -> bool:
 def spread(there: Nodes, environment: dict[str, str], trials: int, steps: int, nodes: int) -> bool:
     """Sleeping trials on half a GPU each."""
     log = there.scratch / "spread.log"
-    words = ("--space", "toy", "--set", "pause=0.5", "--set", f"steps={steps}", "--gpus-per-trial", "0.5", "--trials", str(trials))
+    words = (
+        "--space",
+        "toy",
+        "--set",
+        "pause=0.5",
+        "--set",
+        f"steps={steps}",
+        "--gpus-per-trial",
+        "0.5",
+        "--trials",
+        str(trials),
+    )
     finish(driver(there.head, log, "run", *words, "--no-tracking", "--name", "spread"), log)
     found = records(environment, "spread")
     used = Counter(record["node"].split()[1] for record in found)
-    whole = [(record["state"], record["steps"]) for record in found] == [("COMPLETE", steps)] * trials
+    whole = [(record["state"], record["steps"]) for record in found] == [
+        ("COMPLETE", steps)
+    ] * trials
     status = json.loads(there.head.output(*visiontune("status", "spread", "--json")))
     return all(
         [
-            say(f"{trials} trials on half a GPU each, by node: {dict(sorted(used.items()))}", whole and len(used) == nodes),
-            say(f"the head reads from S3: {status['state']}, trials {status['trials']}", status["trials"]["COMPLETE"] == trials),
-            say("report.html on S3", any(name.endswith("report/report.html") for name in _objects(environment, "spread/"))),
+            say(
+                f"{trials} trials on half a GPU each, by node: {dict(sorted(used.items()))}",
+                whole and len(used) == nodes,
+            ),
+            say(
+                f"the head reads from S3: {status['state']}, trials {status['trials']}",
+                status["trials"]["COMPLETE"] == trials,
+            ),
+            say(
+                "report.html on S3",
+                any(
+                    name.endswith("report/report.html") for name in _objects(environment, "spread/")
+                ),
+            ),
         ]
     )
 
@@ -106,14 +143,28 @@ def incidents(there: Nodes, environment: dict[str, str], trials: int, first: Nod
     """Networks, while a worker is killed, one joins, and the driver is killed."""
     log = there.scratch / "nets.log"
     fixed = [word for setting in SMALL for word in ("--set", setting)]
-    words = ("--space", "cnn", "--dataset", "digits", *fixed, "--epochs", "8", "--trials", str(trials), "--gpus-per-trial", "0")
+    words = (
+        "--space",
+        "cnn",
+        "--dataset",
+        "digits",
+        *fixed,
+        "--epochs",
+        "8",
+        "--trials",
+        str(trials),
+        "--gpus-per-trial",
+        "0",
+    )
     process = driver(there.head, log, "run", *words, "--name", "nets")
     wait_for(environment, "nets", 2, process, log)
     first.kill()
     there.add(14)
     wait_for(environment, "nets", trials // 2, process, log)
     before = {record["number"]: record["metrics"] for record in records(environment, "nets")}
-    (python,) = (child for child in psutil.Process(process.pid).children() or [psutil.Process(process.pid)])
+    (python,) = (
+        child for child in psutil.Process(process.pid).children() or [psutil.Process(process.pid)]
+    )
     os.kill(python.pid, signal.SIGKILL)
     process.wait(60)
     say(f"the driver was killed with {len(before)} of {trials} trials finished", True)
@@ -121,11 +172,20 @@ def incidents(there: Nodes, environment: dict[str, str], trials: int, first: Nod
     finish(driver(there.head, log, "resume", "nets"), log)
     found = records(environment, "nets")
     used = Counter(record["node"].split()[1] for record in found)
-    whole = sorted(record["number"] for record in found) == list(range(trials)) and {record["state"] for record in found} == {"COMPLETE"}
+    whole = sorted(record["number"] for record in found) == list(range(trials)) and {
+        record["state"] for record in found
+    } == {"COMPLETE"}
     return all(
         [
-            say(f"{len(found)} trials, each once and COMPLETE, by node: {dict(sorted(used.items()))}", whole),
-            say("those finished before are as they were", all(r["metrics"] == before.get(r["number"], r["metrics"]) for r in found)),
+            say(
+                f"{len(found)} trials, each once and COMPLETE, by node: "
+                f"{dict(sorted(used.items()))}",
+                whole,
+            ),
+            say(
+                "those finished before are as they were",
+                all(r["metrics"] == before.get(r["number"], r["metrics"]) for r in found),
+            ),
             say("the node that joined ran some", any(address.endswith(".14") for address in used)),
             say("every trial has all its epochs", all(record["steps"] == 8 for record in found)),
         ]
@@ -138,21 +198,38 @@ def results(there: Nodes, environment: dict[str, str]) -> bool:
     names = list(_objects(environment, "nets/"))
     checkpoints, weights = (sum(part in name for name in names) for part in ("/tune/", "/weights/"))
     status = json.loads(head.output(*visiontune("status", "nets", "--json")))
-    exported = json.loads(head.output(*visiontune("export", "nets", "--out", str(bundle), "--json")))
-    scored = json.loads(head.output(sys.executable, "-m", "search", "evaluate", str(bundle), "--dataset", "digits", "--json"))
+    exported = json.loads(
+        head.output(*visiontune("export", "nets", "--out", str(bundle), "--json"))
+    )
+    scored = json.loads(
+        head.output(
+            sys.executable, "-m", "search", "evaluate", str(bundle), "--dataset", "digits", "--json"
+        )
+    )
     return all(
         [
-            say(f"on S3: {checkpoints} files of checkpoints, {weights} of weights", checkpoints > 0 and weights > 0),
-            say(f"status {status['state']}, trials {status['trials']}", status["state"] == "finished"),
+            say(
+                f"on S3: {checkpoints} files of checkpoints, {weights} of weights",
+                checkpoints > 0 and weights > 0,
+            ),
+            say(
+                f"status {status['state']}, trials {status['trials']}",
+                status["state"] == "finished",
+            ),
             say("report.html on S3", any(name.endswith("report/report.html") for name in names)),
-            say(f"best {exported['trial']} exported, val_accuracy {exported['val_accuracy']:.4f}", exported["val_accuracy"] > 0.2),
+            say(
+                f"best {exported['trial']} exported, val_accuracy {exported['val_accuracy']:.4f}",
+                exported["val_accuracy"] > 0.2,
+            ),
             say(f"the bundle evaluates: {json.dumps(scored)[:160]}", True),
         ]
     )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", default=10, type=int)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
@@ -162,11 +239,18 @@ def main() -> int:
     with bridge() as address, s3_server(address) as environment, nodes(environment) as there:
         with ThreadPool(3) as pool:
             workers = pool.map(there.add, (11, 12) if options.quick else (11, 12, 13))
-        say(f"head {there.head.address} without CPUs, workers {', '.join(node.address for node in workers)}, S3 on {address}", True)
+        say(
+            f"head {there.head.address} without CPUs, workers "
+            f"{', '.join(node.address for node in workers)}, S3 on {address}",
+            True,
+        )
         if options.quick:
             good = [spread(there, environment, 8, 4, 2)]
         else:
-            good = [spread(there, environment, 18, 10, 3), incidents(there, environment, options.trials, workers[0])]
+            good = [
+                spread(there, environment, 18, 10, 3),
+                incidents(there, environment, options.trials, workers[0]),
+            ]
             good.append(results(there, environment))
     return 0 if all(good) else 1
 

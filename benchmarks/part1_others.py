@@ -1,4 +1,6 @@
-"""The 360 configurations as bare Ray Tune and as scikit-learn run them, with our fast plain functions inside."""
+"""The 360 configurations as bare Ray Tune and as scikit-learn run them, with our fast plain
+functions inside.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,20 @@ from typing import Any
 
 import numpy as np
 from joblib import Memory
-from part1_plain import CORES, KS, METRICS, NORMS, SIZES, STEPS, accuracies, bags, images, name, sample, words_of
+from part1_plain import (
+    CORES,
+    KS,
+    METRICS,
+    NORMS,
+    SIZES,
+    STEPS,
+    accuracies,
+    bags,
+    images,
+    name,
+    sample,
+    words_of,
+)
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.neighbors import KNeighborsClassifier
@@ -21,9 +36,11 @@ from trainables.data import Images
 
 
 def bare(scenes: Path, each: int) -> dict[str, Any]:
-    """Bare Ray Tune on a sample: ``each`` configurations of every step and vocabulary size, the rest of them drawn.
+    """Bare Ray Tune on a sample: ``each`` configurations of every step and vocabulary size, the
+    rest of them drawn.
 
-    Every trial does all of its own work, one a core, in reused actors; the images are in the object store.
+    Every trial does all of its own work, one a core, in reused actors; the images are in the object
+    store.
     """
     from search.cluster import local_cluster
 
@@ -60,13 +77,25 @@ def bare(scenes: Path, each: int) -> dict[str, Any]:
 
         with tempfile.TemporaryDirectory() as folder:
             done = tune.run(
-                Whole, config={"point": tune.grid_search(points)}, storage_path=folder, verbose=0, reuse_actors=True,
-                max_concurrent_trials=CORES, resources_per_trial=tune.PlacementGroupFactory([{"CPU": 1}]),
+                Whole, config={"point": tune.grid_search(points)}, storage_path=folder, verbose=0,
+                reuse_actors=True,
+                max_concurrent_trials=CORES,
+                resources_per_trial=tune.PlacementGroupFactory([{"CPU": 1}]),
             )  # fmt: skip
-            trials = [(tuple(t.config["point"]), t.last_result["took"], t.last_result["accuracy"]) for t in done.trials]
-    strata = [[took for point, took, _ in trials if point[:2] == cell] for cell in itertools.product(STEPS, SIZES)]
+            trials = [
+                (tuple(t.config["point"]), t.last_result["took"], t.last_result["accuracy"])
+                for t in done.trials
+            ]
+    strata = [
+        [took for point, took, _ in trials if point[:2] == cell]
+        for cell in itertools.product(STEPS, SIZES)
+    ]
     mean = float(np.mean([np.mean(cell) for cell in strata]))
-    error = float(np.sqrt(sum(np.var(cell, ddof=1) / len(cell) for cell in strata))) / len(strata) if each > 1 else None
+    error = (
+        float(np.sqrt(sum(np.var(cell, ddof=1) / len(cell) for cell in strata))) / len(strata)
+        if each > 1
+        else None
+    )
     return {
         "n": len(trials),
         "took": [[name(*point[:4]), point[4], round(took, 2)] for point, took, _ in sorted(trials)],
@@ -95,7 +124,9 @@ def gathered(given: list[Any], scenes: Path) -> Images:
 
 
 class Bag(BaseEstimator, TransformerMixin):  # type: ignore[misc]
-    """Images as bags of words; what it transforms is kept in ``memory`` too, which ``Pipeline`` does only while it fits."""
+    """Images as bags of words; what it transforms is kept in ``memory`` too, which ``Pipeline``
+    does only while it fits.
+    """
 
     def __init__(self, scenes: Path, memory: Memory, step: int = 5, size: int = 100) -> None:
         self.scenes, self.memory, self.step, self.size = scenes, memory, step, size
@@ -118,16 +149,33 @@ def sklearn(scenes: Path, pixels: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="part1-sklearn-") as folder:
         memory = Memory(folder, verbose=0)
         train, val = images(scenes)
-        given: list[Any] = [*train.images, *val.images] if pixels else list(range(len(train.labels) + len(val.labels)))
+        given: list[Any] = (
+            [*train.images, *val.images]
+            if pixels
+            else list(range(len(train.labels) + len(val.labels)))
+        )
         knn = KNeighborsClassifier(algorithm="brute")
-        pipeline = Pipeline([("bag", Bag(scenes, memory)), ("norm", Normalizer()), ("knn", knn)], memory=memory)
-        grid = {"bag__step": STEPS, "bag__size": SIZES, "norm__norm": NORMS, "knn__metric": METRICS, "knn__n_neighbors": list(KS)}
+        pipeline = Pipeline(
+            [("bag", Bag(scenes, memory)), ("norm", Normalizer()), ("knn", knn)], memory=memory
+        )
+        grid = {
+            "bag__step": STEPS,
+            "bag__size": SIZES,
+            "norm__norm": NORMS,
+            "knn__metric": METRICS,
+            "knn__n_neighbors": list(KS),
+        }
         fold = PredefinedSplit([-1] * len(train.labels) + [0] * len(val.labels))
-        search = GridSearchCV(pipeline, grid, cv=fold, refit=False, n_jobs=CORES, error_score="raise")
+        search = GridSearchCV(
+            pipeline, grid, cv=fold, refit=False, n_jobs=CORES, error_score="raise"
+        )
         found = search.fit(given, np.concatenate([train.labels, val.labels])).cv_results_
         seconds = time.monotonic() - began
     scores = {
-        "/".join(str(p[key]) for key in ("bag__step", "bag__size", "knn__metric", "norm__norm", "knn__n_neighbors")): float(score)
+        "/".join(
+            str(p[key])
+            for key in ("bag__step", "bag__size", "knn__metric", "norm__norm", "knn__n_neighbors")
+        ): float(score)
         for p, score in zip(found["params"], found["mean_test_score"], strict=True)
     }
     return {"n": len(scores), "seconds": seconds, "accuracies": scores}

@@ -22,7 +22,13 @@ from trainables.knn.norms import normalised
 from trainables.knn.sift import sampled_descriptors
 from trainables.knn.vocabulary import vocabulary
 
-STEPS, SIZES, METRICS, NORMS, KS = (3, 5, 8), (100, 200, 400), ("cityblock", "euclidean"), ("l1", "l2"), range(1, 11)
+STEPS, SIZES, METRICS, NORMS, KS = (
+    (3, 5, 8),
+    (100, 200, 400),
+    ("cityblock", "euclidean"),
+    ("l1", "l2"),
+    range(1, 11),
+)
 CASES = list(itertools.product(STEPS, SIZES, METRICS, NORMS))
 """A configuration is one of these and a k."""
 CORES = len(os.sched_getaffinity(0))
@@ -53,13 +59,19 @@ def bags(some: Images, step: int, vocabularies: Sequence[Any]) -> list[Any]:
     """(n, size) word counts of n images for each vocabulary, every image described once."""
     found: list[list[Any]] = [[] for _ in vocabularies]
     for start in range(0, len(some), RUN):
-        descriptors = dense_descriptors(some[start : start + RUN], step=step, mirrored=False, **GRID)  # type: ignore[arg-type]
+        descriptors = dense_descriptors(
+            some[start : start + RUN], step=step, mirrored=False, **GRID
+        )  # type: ignore[arg-type]
         for bag, words in zip(found, vocabularies, strict=True):
-            bag.append(word_counts(descriptors, words, transform="root", assignment="hard").sum(axis=1))
+            bag.append(
+                word_counts(descriptors, words, transform="root", assignment="hard").sum(axis=1)
+            )
     return [np.concatenate(bag) for bag in found]
 
 
-def accuracies(train: Any, val: Any, labels: tuple[Any, Any], metric: str, norm: str) -> list[float]:
+def accuracies(
+    train: Any, val: Any, labels: tuple[Any, Any], metric: str, norm: str
+) -> list[float]:
     """Accuracy for k = 1 to 10 from word counts."""
     gallery, queries = (normalised(counts, norm=norm) for counts in (train, val))
     neighbours = nearest_neighbours(queries, gallery, metric=metric, most=max(KS))
@@ -72,29 +84,53 @@ def name(step: int, size: int, metric: str, norm: str) -> str:
 
 
 def floor(scenes: Path) -> dict[str, Any]:
-    """A straight line: each distinct result once, all cores busy, images inherited by the workers and never copied."""
+    """A straight line: each distinct result once, all cores busy, images inherited by the workers
+    and never copied.
+    """
     began = time.monotonic()
     train, val = images(scenes)
     read = time.monotonic()
     with threadpool_limits(1), multiprocessing.get_context("fork").Pool(CORES) as pool:
         ends = np.linspace(0, len(train), 4 * CORES + 1).astype(int)
-        sampled = np.concatenate(pool.starmap(_sample, [(scenes, a, b) for a, b in itertools.pairwise(ends)], 1))
+        sampled = np.concatenate(
+            pool.starmap(_sample, [(scenes, a, b) for a, b in itertools.pairwise(ends)], 1)
+        )
         largest_first = pool.starmap(words_of, [(sampled, size) for size in reversed(SIZES)], 1)
         vocabularies = largest_first[::-1]
         learned = time.monotonic()
-        runs = [(at, start) for at, part in enumerate((train, val)) for start in range(0, len(part), RUN)]
-        found = pool.starmap(_bags, [(scenes, *run, step, vocabularies) for step in STEPS for run in runs], 1)
+        runs = [
+            (at, start)
+            for at, part in enumerate((train, val))
+            for start in range(0, len(part), RUN)
+        ]
+        found = pool.starmap(
+            _bags, [(scenes, *run, step, vocabularies) for step in STEPS for run in runs], 1
+        )
         counts: dict[tuple[int, int, int], Any] = {}
         for nth, step in enumerate(STEPS):
             own = list(zip(runs, found[nth * len(runs) : (nth + 1) * len(runs)], strict=True))
             for at, size in itertools.product((0, 1), range(len(SIZES))):
-                counts[step, SIZES[size], at] = np.concatenate([bag[size] for (part, _), bag in own if part == at])
+                counts[step, SIZES[size], at] = np.concatenate(
+                    [bag[size] for (part, _), bag in own if part == at]
+                )
         counted = time.monotonic()
-        pairs = [(counts[step, size, 0], counts[step, size, 1], metric, norm) for step, size, metric, norm in CASES]
+        pairs = [
+            (counts[step, size, 0], counts[step, size, 1], metric, norm)
+            for step, size, metric, norm in CASES
+        ]
         values = pool.starmap(_accuracies, [(scenes, *pair) for pair in pairs], 1)
     end = time.monotonic()
-    parts = {"read": read - began, "vocabularies": learned - read, "counts": counted - learned, "neighbours": end - counted}
-    return {"seconds": end - began, "parts": parts, "accuracies": {name(*case): v for case, v in zip(CASES, values, strict=True)}}
+    parts = {
+        "read": read - began,
+        "vocabularies": learned - read,
+        "counts": counted - learned,
+        "neighbours": end - counted,
+    }
+    return {
+        "seconds": end - began,
+        "parts": parts,
+        "accuracies": {name(*case): v for case, v in zip(CASES, values, strict=True)},
+    }
 
 
 def _sample(scenes: Path, start: int, stop: int) -> Any:
@@ -106,4 +142,6 @@ def _bags(scenes: Path, at: int, start: int, step: int, vocabularies: list[Any])
 
 
 def _accuracies(scenes: Path, train: Any, val: Any, metric: str, norm: str) -> list[float]:
-    return accuracies(train, val, (images(scenes)[0].labels, images(scenes)[1].labels), metric, norm)
+    return accuracies(
+        train, val, (images(scenes)[0].labels, images(scenes)[1].labels), metric, norm
+    )

@@ -1,6 +1,8 @@
-"""Training speed of the CNN part, beside what it is to be measured by; in one run, on the device that is there.
+"""Training speed of the CNN part, beside what it is to be measured by; in one run, on the device
+that is there.
 
-    python benchmarks/part2.py [--device cpu|cuda] [--repeats 5] [--models fastnet,resnet18] [--json]
+    python benchmarks/part2.py [--device cpu|cuda] [--repeats 5] [--models fastnet,resnet18]
+    [--json]
 
 For each network, with flip, crop, rotation and EMA on, training images per second of
 
@@ -44,11 +46,16 @@ RECIPE = {"flip": 0.5, "crop": 4, "rotation": 15.0, "ema": 0.99, "batch_size": 1
 def machine(device: str) -> str:
     """Processor, the features that decide its speed, and the GPU where there is one."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    facts = {
+        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
     found = [feature for feature in FEATURES if feature in facts.get("flags", "").split()]
     gpu = f", {torch.cuda.get_device_name()}" if device == "cuda" else ""
     cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores, {facts.get('model name', platform.machine())} ({', '.join(found)}), torch {torch.__version__}{gpu}"
+    return (
+        f"{cores} cores, {facts.get('model name', platform.machine())} ({', '.join(found)}), "
+        f"torch {torch.__version__}{gpu}"
+    )
 
 
 def settle(device: str) -> None:
@@ -56,18 +63,36 @@ def settle(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def ours(config: CnnConfig, count: int, device: str, threads: int) -> tuple[Callable[[], float], torch.dtype]:
-    """(a function that trains an epoch of ``count`` images and gives images per second, the dtype it chose)."""
+def ours(
+    config: CnnConfig, count: int, device: str, threads: int
+) -> tuple[Callable[[], float], torch.dtype]:
+    """(a function that trains an epoch of ``count`` images and gives images per second, the dtype
+    it chose).
+    """
     generator = np.random.default_rng(0)
-    images, labels = generator.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8), generator.integers(0, 10, count)
-    run = CnnRun(config, CnnData(images, labels), classes=10, epochs=1000, seed=0, device=device, threads=threads)
+    images, labels = (
+        generator.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8),
+        generator.integers(0, 10, count),
+    )
+    run = CnnRun(
+        config,
+        CnnData(images, labels),
+        classes=10,
+        epochs=1000,
+        seed=0,
+        device=device,
+        threads=threads,
+    )
     return lambda: count / run.step()["seconds"], run.dtype
 
 
 def plain(config: CnnConfig, count: int, device: str, threads: int) -> Callable[[], float]:
     """The same training as a tutorial writes it."""
     generator = np.random.default_rng(0)
-    pictures = [Image.fromarray(image) for image in generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)]
+    pictures = [
+        Image.fromarray(image)
+        for image in generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    ]
     labels = generator.integers(0, 10, count).tolist()
     change = transforms.Compose(
         [
@@ -86,10 +111,14 @@ def plain(config: CnnConfig, count: int, device: str, threads: int) -> Callable[
         def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
             return change(pictures[index]), labels[index]
 
-    loader = torch.utils.data.DataLoader(Pictures(), batch_size=config.batch_size, shuffle=True, num_workers=2, drop_last=True)
+    loader = torch.utils.data.DataLoader(
+        Pictures(), batch_size=config.batch_size, shuffle=True, num_workers=2, drop_last=True
+    )
     net = build(config.model, 10, 32, config.tweaks()).to(device)
     average = deepcopy(net)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=config.momentum, weight_decay=5e-4, nesterov=True)
+    optimizer = torch.optim.SGD(
+        net.parameters(), lr=0.01, momentum=config.momentum, weight_decay=5e-4, nesterov=True
+    )
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
 
     def epoch() -> float:
@@ -112,11 +141,15 @@ def plain(config: CnnConfig, count: int, device: str, threads: int) -> Callable[
     return epoch
 
 
-def floor(config: CnnConfig, count: int, device: str, threads: int, dtype: torch.dtype) -> Callable[[], float]:
+def floor(
+    config: CnnConfig, count: int, device: str, threads: int, dtype: torch.dtype
+) -> Callable[[], float]:
     """Forward, backward and optimiser on one ready batch, over and over."""
     net = build(config.model, 10, 32, config.tweaks()).to(device, memory_format=torch.channels_last)
     optimizer = make_optimizer(net, config)
-    images = torch.randn(config.batch_size, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(config.batch_size, 3, 32, 32, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
     classes = torch.randint(0, 10, (config.batch_size,), device=device)
     steps = max(1, count // config.batch_size)
 
@@ -125,10 +158,14 @@ def floor(config: CnnConfig, count: int, device: str, threads: int, dtype: torch
         net.train()
         started = time.perf_counter()
         for _ in range(steps):
-            with torch.autocast(torch.device(device).type, dtype, enabled=dtype is not torch.float32):
+            with torch.autocast(
+                torch.device(device).type, dtype, enabled=dtype is not torch.float32
+            ):
                 scores = net(images)
             optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(scores.float(), classes, label_smoothing=config.label_smoothing).backward()
+            F.cross_entropy(
+                scores.float(), classes, label_smoothing=config.label_smoothing
+            ).backward()
             optimizer.step()
         settle(device)
         return steps * config.batch_size / (time.perf_counter() - started)
@@ -137,18 +174,26 @@ def floor(config: CnnConfig, count: int, device: str, threads: int, dtype: torch
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", default=len(os.sched_getaffinity(0)), type=int)
     parser.add_argument("--models", default="fastnet,resnet18")
     parser.add_argument("--repeats", default=5, type=int)
-    parser.add_argument("--images", type=int, help="a repeat; by default 1,280 (fastnet) or 256 on a CPU, 12,800 on a GPU")
+    parser.add_argument(
+        "--images",
+        type=int,
+        help="a repeat; by default 1,280 (fastnet) or 256 on a CPU, 12,800 on a GPU",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     device, results = options.device, {}
     for model in options.models.split(","):
         config = CnnConfig(model=model, **RECIPE)
-        count = options.images or (12_800 if device == "cuda" else 1280 if model == "fastnet" else 256)
+        count = options.images or (
+            12_800 if device == "cuda" else 1280 if model == "fastnet" else 256
+        )
         step, dtype = ours(config, count, device, options.threads)
         contestants = {
             "ours": step,
@@ -164,25 +209,50 @@ def main() -> None:
         middle = {name: statistics.median(values) for name, values in speeds.items()}
         results[model] = {
             "dtype": str(dtype).removeprefix("torch."),
-            "parameters": sum(p.numel() for p in build(model, 10, 32, config.tweaks()).parameters()),
+            "parameters": sum(
+                p.numel() for p in build(model, 10, 32, config.tweaks()).parameters()
+            ),
             "images_per_second": {
-                name: {"median": middle[name], "min": min(v), "max": max(v), "n": len(v), "images": count} for name, v in speeds.items()
+                name: {
+                    "median": middle[name],
+                    "min": min(v),
+                    "max": max(v),
+                    "n": len(v),
+                    "images": count,
+                }
+                for name, v in speeds.items()
             },
             "ours_by_plain": middle["ours"] / middle["plain"],
             "ours_by_floor": middle["ours"] / middle["floor"],
         }
     if options.json:
-        print(json.dumps({"machine": machine(device), "device": device, "threads": options.threads, "models": results}))
+        print(
+            json.dumps(
+                {
+                    "machine": machine(device),
+                    "device": device,
+                    "threads": options.threads,
+                    "models": results,
+                }
+            )
+        )
         return
     print(f"{machine(device)}; device {device}, {options.threads} threads")
     for model, found in results.items():
-        print(f"{model}: {found['parameters']:,} parameters, {found['dtype']}, batches of {RECIPE['batch_size']}")
+        print(
+            f"{model}: {found['parameters']:,} parameters, {found['dtype']}, batches of "
+            f"{RECIPE['batch_size']}"
+        )
         for name, speed in found["images_per_second"].items():
             print(
-                f"  {name:6} {speed['median']:9.1f} images/s  ({speed['min']:.1f} to {speed['max']:.1f}, "
+                f"  {name:6} {speed['median']:9.1f} images/s  ({speed['min']:.1f} to "
+                f"{speed['max']:.1f}, "
                 f"n = {speed['n']} of {speed['images']} images)"
             )
-        print(f"  ours / plain {found['ours_by_plain']:.2f}, ours / floor {found['ours_by_floor']:.3f}")
+        print(
+            f"  ours / plain {found['ours_by_plain']:.2f}, ours / floor "
+            f"{found['ours_by_floor']:.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -35,26 +35,45 @@ def seconds(action: Callable[[], object], runs: int = 3) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scenes", required=True, type=Path)
-    images = read_dataset(f"folder:{parser.parse_args().scenes}", ReadOptions(max_side=512)).train.images
+    images = read_dataset(
+        f"folder:{parser.parse_args().scenes}", ReadOptions(max_side=512)
+    ).train.images
     chosen = [images[row] for row in range(0, len(images), 100)]
     faiss.omp_set_num_threads(1)
     with threadpool_limits(1):
         for step in (1, 3, 5, 8):
-            cost = seconds(lambda step=step: [dense_sift(i, step=step, bin_size=4, fast=True) for i in chosen]) / len(chosen)  # type: ignore[misc]
+            cost = seconds(
+                lambda step=step: [dense_sift(i, step=step, bin_size=4, fast=True) for i in chosen]
+            ) / len(chosen)  # type: ignore[misc]
             print(f"dsift, step {step}: {1000 * cost:.1f} ms an image")
-        raw = np.concatenate([dense_sift(image, step=3, bin_size=4, fast=True) for image in chosen])[:50_000]
+        raw = np.concatenate(
+            [dense_sift(image, step=3, bin_size=4, fast=True) for image in chosen]
+        )[:50_000]
         points = transformed(raw, "root")
         words = vocabulary(raw, size=400, transform="root", seed=0)
         index = faiss.IndexFlatL2(128)
         index.add(words)
         some = points[:20_000]
-        print(f"20,000 descriptors to 400 words: numpy {seconds(lambda: nearest_words(some, words)):.4f} s", end="")
-        print(f", faiss {seconds(lambda: index.search(some, 1)):.4f} s, scipy {seconds(lambda: cdist(some, words).argmin(axis=1)):.4f} s")
+        print(
+            "20,000 descriptors to 400 words: numpy "
+            f"{seconds(lambda: nearest_words(some, words)):.4f} s",
+            end="",
+        )
+        print(
+            f", faiss {seconds(lambda: index.search(some, 1)):.4f} s, scipy "
+            f"{seconds(lambda: cdist(some, words).argmin(axis=1)):.4f} s"
+        )
         means = faiss.Kmeans(128, 400, niter=20, seed=0, max_points_per_centroid=10**9)
         print(f"k-means, {len(points):,} points, 400 words, 20 rounds: ", end="")
-        print(f"scikit-learn {seconds(lambda: vocabulary(raw, size=400, transform='root', seed=0)):.2f} s", end="")
+        print(
+            "scikit-learn "
+            f"{seconds(lambda: vocabulary(raw, size=400, transform='root', seed=0)):.2f} s",
+            end="",
+        )
         print(f", faiss {seconds(lambda: means.train(points)):.2f} s")
         for size in (400, 8400):
             features = np.random.default_rng(0).random((1500, size)).astype(np.float32)
@@ -62,10 +81,21 @@ def main() -> None:
             few = features[:192]
             for metric in ("cityblock", "euclidean"):
                 ours = seconds(
-                    lambda few=few, all_=features, m=metric: nearest_neighbours(few, all_, np.arange(1500), metric=m, most=50), 2
+                    lambda few=few, all_=features, m=metric: nearest_neighbours(
+                        few, all_, np.arange(1500), metric=m, most=50
+                    ),
+                    2,
                 )  # type: ignore[misc]
-                plain = seconds(lambda few=few, all_=features, m=metric: np.argsort(cdist(few, all_, m), kind="stable"), 2)  # type: ignore[misc]
-                print(f"50 neighbours of 192 in 1,500 vectors of {size}, {metric}: ours {ours:.3f} s, scipy and a sort {plain:.3f} s")
+                plain = seconds(
+                    lambda few=few, all_=features, m=metric: np.argsort(
+                        cdist(few, all_, m), kind="stable"
+                    ),
+                    2,
+                )  # type: ignore[misc]
+                print(
+                    f"50 neighbours of 192 in 1,500 vectors of {size}, {metric}: ours "
+                    f"{ours:.3f} s, scipy and a sort {plain:.3f} s"
+                )
 
 
 if __name__ == "__main__":

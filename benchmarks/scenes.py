@@ -31,7 +31,10 @@ VISIONTUNE = [sys.executable, "-m", "search"]
 def processor() -> str:
     """Its name, as Linux has it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
 
 
 def tree(process: psutil.Process) -> list[psutil.Process]:
@@ -53,7 +56,9 @@ def pss(processes: list[psutil.Process]) -> int:
 
 
 def watch(arguments: list[str], run: Path, kill_at: int | None) -> tuple[float, int]:
-    """(seconds, peak PSS in bytes) of one visiontune process; SIGKILL to all of it at ``kill_at`` finished trials."""
+    """(seconds, peak PSS in bytes) of one visiontune process; SIGKILL to all of it at ``kill_at``
+    finished trials.
+    """
     started, peak = time.monotonic(), 0
     with subprocess.Popen([*VISIONTUNE, *arguments]) as driver:
         while driver.poll() is None:
@@ -70,7 +75,10 @@ def ends(runs: Path, name: str) -> dict[str, Any]:
     """Value of every finished trial by name."""
     paths = (runs / name / "trials").glob("*/*/result.json")
     found = (json.loads(path.read_text()) for path in paths)
-    return {f"{record['space']}/{record['number']}": record["metrics"].get("val_accuracy") for record in found}
+    return {
+        f"{record['space']}/{record['number']}": record["metrics"].get("val_accuracy")
+        for record in found
+    }
 
 
 def tracked(runs: Path) -> dict[str, int]:
@@ -84,11 +92,17 @@ def tracked(runs: Path) -> dict[str, int]:
 
 
 def command(*arguments: str) -> Any:
-    return json.loads(subprocess.run([*VISIONTUNE, *arguments, "--json"], check=True, capture_output=True, text=True).stdout)
+    return json.loads(
+        subprocess.run(
+            [*VISIONTUNE, *arguments, "--json"], check=True, capture_output=True, text=True
+        ).stdout
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scenes", required=True, type=Path)
     parser.add_argument("--trials", default=60, type=int)
     parser.add_argument("--seed", default=0, type=int)
@@ -97,9 +111,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="visiontune-scenes-") as folder:
         runs = Path(folder) / "runs"
         place = ["--runs-dir", str(runs)]
-        plan = ["--space", "bag-of-sift", "--dataset", f"folder:{options.scenes.absolute()}", "--trials", str(options.trials)]
+        plan = [
+            "--space",
+            "bag-of-sift",
+            "--dataset",
+            f"folder:{options.scenes.absolute()}",
+            "--trials",
+            str(options.trials),
+        ]
         half = options.trials // 2 if options.kill else None
-        seconds, peak = watch(["run", *plan, "--seed", str(options.seed), "--name", "scenes", *place], runs / "scenes", half)
+        seconds, peak = watch(
+            ["run", *plan, "--seed", str(options.seed), "--name", "scenes", *place],
+            runs / "scenes",
+            half,
+        )
         before = ends(runs, "scenes")
         if options.kill:
             more, other = watch(["resume", "scenes", *place], runs / "scenes", None)

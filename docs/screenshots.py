@@ -2,8 +2,8 @@
 
     python docs/screenshots.py --out DIR [--trials 16] [--browser chromium]
 
-Starts ``mlflow server`` on sqlite, searches tiny images of the digits beside the made-up learner ``toy``, exports the
-best and registers it, and takes a PNG of each page in headless Chromium.
+Starts ``mlflow server`` on sqlite, searches tiny images of the digits beside the made-up learner
+``toy``, exports the best and registers it, and takes a PNG of each page in headless Chromium.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ SIZE = "1500,950"
 
 
 def visiontune(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "search", *map(str, words)], cwd=Path(__file__).resolve().parent.parent, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "search", *map(str, words)],
+        cwd=Path(__file__).resolve().parent.parent,
+        check=True,
+    )
 
 
 def pages(run: RunDirectory) -> dict[str, str]:
@@ -37,14 +41,21 @@ def pages(run: RunDirectory) -> dict[str, str]:
     parent = runs.get(PARENT)
     records = [record for record in run.records() if record.state == "COMPLETE"]
     toys = [record for record in records if record.space == "toy"]
-    ids = [sent.id for record in records if record.space != "toy" and (sent := runs.get(record.key))]
+    ids = [
+        sent.id for record in records if record.space != "toy" and (sent := runs.get(record.key))
+    ]
     best = json.loads((run.report / "leaderboard.json").read_text())[0]
-    found, curve = runs.get(best["trial"]), runs.get(max(toys, key=lambda record: record.metrics["val_accuracy"]).key)
+    found, curve = (
+        runs.get(best["trial"]),
+        runs.get(max(toys, key=lambda record: record.metrics["val_accuracy"]).key),
+    )
     assert parent is not None
     assert found is not None
     assert curve is not None
     experiment = f"/#/experiments/{runs.experiment}"
-    compared = urllib.parse.urlencode({"runs": json.dumps(ids), "experiments": json.dumps([runs.experiment])})
+    compared = urllib.parse.urlencode(
+        {"runs": json.dumps(ids), "experiments": json.dumps([runs.experiment])}
+    )
     return {
         "mlflow-runs": f"{experiment}/runs",
         "mlflow-parent": f"{experiment}/runs/{parent.id}",
@@ -62,13 +73,31 @@ def pages(run: RunDirectory) -> dict[str, str]:
 def shoot(browser: str, url: str, path: Path) -> None:
     """One page as a PNG, once what it asks its server for has come."""
     with tempfile.TemporaryDirectory(prefix="visiontune-browser-") as profile:
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"]
-        wait = ["--virtual-time-budget=30000", f"--window-size={SIZE}", f"--screenshot={path.absolute()}"]
-        subprocess.run([browser, *options, *wait, url], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=180)
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            f"--user-data-dir={profile}",
+        ]
+        wait = [
+            "--virtual-time-budget=30000",
+            f"--window-size={SIZE}",
+            f"--screenshot={path.absolute()}",
+        ]
+        subprocess.run(
+            [browser, *options, *wait, url],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=180,
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--browser", default="chromium")
@@ -78,11 +107,37 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="visiontune-screenshots-") as scratch:
         runs = Path(scratch) / "runs"
         with server(Path(scratch) / "server") as (uri, _):
-            plan = ("--space", "tiny-image", "--space", "toy", "--dataset", "digits", "--trials", asked.trials, "--set", "pause=0.0")
+            plan = (
+                "--space",
+                "tiny-image",
+                "--space",
+                "toy",
+                "--dataset",
+                "digits",
+                "--trials",
+                asked.trials,
+                "--set",
+                "pause=0.0",
+            )
             visiontune("run", *plan, "--name", "digits", "--runs-dir", runs, "--tracking-uri", uri)
             visiontune("sync", "digits", "--runs-dir", runs)
-            best = next(row for row in json.loads((runs / "digits/report/leaderboard.json").read_text()) if row["space"] == "tiny-image")
-            visiontune("export", "digits", "--trial", best["trial"], "--runs-dir", runs, "--out", runs / "bundle", "--register", "digits")
+            best = next(
+                row
+                for row in json.loads((runs / "digits/report/leaderboard.json").read_text())
+                if row["space"] == "tiny-image"
+            )
+            visiontune(
+                "export",
+                "digits",
+                "--trial",
+                best["trial"],
+                "--runs-dir",
+                runs,
+                "--out",
+                runs / "bundle",
+                "--register",
+                "digits",
+            )
             for name, page in pages(RunDirectory(runs / "digits")).items():
                 shoot(asked.browser, f"{uri}{page}", asked.out / f"{name}.png")
                 print(asked.out / f"{name}.png", flush=True)

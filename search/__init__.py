@@ -20,4 +20,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'search' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module("search.runner" if name in ("run", "resume") else "search.plan"), name)
+    return getattr(
+        importlib.import_module("search.runner" if name in ("run", "resume") else "search.plan"),
+        name,
+    )

@@ -18,7 +18,15 @@ from search.identity import make_identity
 from search.networks import keep_start
 from search.plan import Plan, PlanError
 from trainables.data.names import check_utf8
-from trainables.files import force_names, hold, left_behind, remove, set_aside, temporary_name, write_whole
+from trainables.files import (
+    force_names,
+    hold,
+    left_behind,
+    remove,
+    set_aside,
+    temporary_name,
+    write_whole,
+)
 
 OF_A_START = {"data.json", "val_labels.npy", "state.json", "start", "lock"}
 """All that version 0.1.0, killed before it wrote the plan, left of a run."""
@@ -43,12 +51,20 @@ def named(plan: Plan, runs_dir: Path) -> Plan:
     if plan.name:
         folder = runs_dir / plan.name
         if (folder / "plan.yaml").exists() or plan.name in there:
-            raise PlanError(f"there is a run {plan.name!r} in {shown(runs_dir)}; resume it, or choose another --name")
+            raise PlanError(
+                f"there is a run {plan.name!r} in {shown(runs_dir)}; resume it, or choose "
+                "another --name"
+            )
         if not _free(folder):
-            raise PlanError(f"{folder} is there, and is no run (it has no plan.yaml); move it away, or choose another --name")
+            raise PlanError(
+                f"{folder} is there, and is no run (it has no plan.yaml); move it away, or "
+                "choose another --name"
+            )
         return plan
     kind, _, place = plan.dataset.partition(":")
-    base = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([*plan.spaces, Path(place.partition("?")[0]).stem or kind])).strip("-")[:80]
+    base = re.sub(
+        r"[^A-Za-z0-9.]+", "-", "-".join([*plan.spaces, Path(place.partition("?")[0]).stem or kind])
+    ).strip("-")[:80]
     name, count = base, 1
     while not _free(runs_dir / name) or name in there:
         count += 1
@@ -63,7 +79,9 @@ def _free(folder: Path) -> bool:
     return {path.name for path in folder.iterdir() if not path.name.startswith(".")} <= OF_A_START
 
 
-def create(folder: RunDirectory, plan: Plan, facts: DataFacts, labels: npt.NDArray[np.int64] | None) -> int:
+def create(
+    folder: RunDirectory, plan: Plan, facts: DataFacts, labels: npt.NDArray[np.int64] | None
+) -> int:
     """Make the run directory, whole or not at all, and take its lock.
 
     Raises:
@@ -90,7 +108,9 @@ def create(folder: RunDirectory, plan: Plan, facts: DataFacts, labels: npt.NDArr
             os.rename(made.path, folder.path)
         except OSError:
             os.close(lock)
-            raise PlanError(f"there is a run {plan.name!r} by now; resume it, or choose another --name") from None
+            raise PlanError(
+                f"there is a run {plan.name!r} by now; resume it, or choose another --name"
+            ) from None
         force_names(folder.path.parent)
     finally:
         os.close(marked)
@@ -107,7 +127,8 @@ def take_lock(folder: RunDirectory) -> int:
     lock = folder.lock()
     if lock is None:
         raise BusyError(
-            f"run {folder.name} is running already (process {folder.state().pid} on {folder.state().node}); "
+            f"run {folder.name} is running already (process {folder.state().pid} on "
+            f"{folder.state().node}); "
             f"stop it first: visiontune stop {folder.name}"
         )
     return lock
@@ -119,7 +140,8 @@ def check_writable(runs_dir: Path) -> None:
     Raises:
         RunError: if nothing can.
     """
-    if said := check_utf8("runs directory", runs_dir.absolute()):  # it stands in records, pages and databases
+    # it stands in records, pages and databases
+    if said := check_utf8("runs directory", runs_dir.absolute()):
         raise RunError(f"{said}, or give another --runs-dir")
     probe = temporary_name(runs_dir / "probe")
     try:
@@ -128,28 +150,43 @@ def check_writable(runs_dir: Path) -> None:
             hold(file)
         probe.unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"runs directory {runs_dir} cannot be written ({error.strerror}); give another --runs-dir") from error
+        raise RunError(
+            f"runs directory {runs_dir} cannot be written ({error.strerror}); give another "
+            "--runs-dir"
+        ) from error
     if copy := copy_of(runs_dir):
         copy.remote.write(probe.name, b"")
         copy.remote.delete(probe.name)
 
 
 def clear_ghost(folder: RunDirectory) -> None:
-    """Remove the folder of a run that was deleted while its search ran, if Ray made it again to write its own files there."""
-    there = {path.name for path in folder.path.iterdir()} if folder.path.is_dir() and is_gone(folder) else set()
+    """Remove the folder of a run that was deleted while its search ran, if Ray made it again to
+    write its own files there.
+    """
+    there = (
+        {path.name for path in folder.path.iterdir()}
+        if folder.path.is_dir() and is_gone(folder)
+        else set()
+    )
     if there and there <= GHOST and not any(folder.path.glob("trials/*/*/result.json")):
         shutil.rmtree(folder.path, ignore_errors=True)
 
 
 def is_gone(folder: RunDirectory) -> bool:
-    """Whether a run's directory has been deleted or moved: nothing is there of what a run has from its beginning on."""
+    """Whether a run's directory has been deleted or moved: nothing is there of what a run has from
+    its beginning on.
+    """
     return not any((folder.path / name).exists() for name in ("plan.yaml", "run.json", "data.json"))
 
 
 def clear_left_behind(folder: RunDirectory) -> None:
-    """Remove what drivers and other terminals that were killed were just writing; of the run, and beside it what was to become one."""
+    """Remove what drivers and other terminals that were killed were just writing; of the run, and
+    beside it what was to become one.
+    """
     for path in left_behind(folder.path.parent):
-        if path.name.startswith(".probe.") or (path.is_dir() and not (path / "bundle.json").exists() and (path / "data.json").exists()):
+        if path.name.startswith(".probe.") or (
+            path.is_dir() and not (path / "bundle.json").exists() and (path / "data.json").exists()
+        ):
             remove(path)
     for parent, folders, _ in os.walk(folder.path):
         folders[:] = [name for name in folders if name != "tune"]

@@ -14,7 +14,9 @@ MORE_TRIALS_THAN_CORES = 1
 MOST_TRIALS_A_CORE = 4
 """TRIAL_CPUS x 4 + STAGE_CPUS is one core."""
 NETWORK_CORES = "network_cores"
-"""Ray resource: cores that networks may train on. Where other spaces are searched beside them one core is left to their stages."""
+"""Ray resource: cores that networks may train on. Where other spaces are searched beside them one
+core is left to their stages.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class Capacity:
 
     @classmethod
     def of(cls, plan: Plan, cores: int) -> Capacity:
-        """Room on ``cores``, before it is known what GPUs there are; a single core is called two where networks share it with stages."""
+        """Room on ``cores``, before it is known what GPUs there are; a single core is called two
+        where networks share it with stages.
+        """
         return cls(plan, max(cores, 2) if plan.trains and cls._others(plan) else cores)
 
     @staticmethod
@@ -49,7 +53,10 @@ class Capacity:
         gpus = plan.trial_gpus if get_space(space).reports != "nothing" else 0.0
         asked = {"CPU": TRIAL_CPUS, **({"GPU": gpus} if gpus else {})}
         if get_space(space).trains:
-            asked |= {"CPU": float(plan.training.cpus_per_trial), NETWORK_CORES: float(plan.training.cpus_per_trial)}
+            asked |= {
+                "CPU": float(plan.training.cpus_per_trial),
+                NETWORK_CORES: float(plan.training.cpus_per_trial),
+            }
         return asked
 
     @property
@@ -59,13 +66,19 @@ class Capacity:
 
     @property
     def concurrency(self) -> int:
-        """Trials at once: as the plan says, but no more than there is room for, or proposals would wait while others end."""
+        """Trials at once: as the plan says, but no more than there is room for, or proposals would
+        wait while others end.
+        """
         plan = self.plan
         networks = self._networks() if plan.trains else 0
         left = self.cores - self.network_cores if plan.trains else self.cores
         if not left:
             return min(plan.concurrency or networks, networks)
-        waiting = self._on_gpus(MOST_TRIALS_A_CORE * left) if not plan.needs_images else MOST_TRIALS_A_CORE * left
+        waiting = (
+            self._on_gpus(MOST_TRIALS_A_CORE * left)
+            if not plan.needs_images
+            else MOST_TRIALS_A_CORE * left
+        )
         return min(plan.concurrency or networks + left + MORE_TRIALS_THAN_CORES, networks + waiting)
 
     def now(self) -> int:
@@ -80,8 +93,15 @@ class Capacity:
         """
         plan, each = self.plan, self.plan.training.cpus_per_trial
         if each > self.network_cores:
-            kept = ", one of them kept for the stages of the other spaces" if self._others(plan) else ""
-            raise PlanError(f"training.cpus_per_trial is {each}, but there are {self.cores} cores{kept}; lower it")
+            kept = (
+                ", one of them kept for the stages of the other spaces"
+                if self._others(plan)
+                else ""
+            )
+            raise PlanError(
+                f"training.cpus_per_trial is {each}, but there are {self.cores} cores{kept}; "
+                "lower it"
+            )
         return self._on_gpus(self.network_cores // each)
 
     def _on_gpus(self, most: int) -> int:
@@ -93,7 +113,12 @@ class Capacity:
         share = self.plan.trial_gpus
         if not share:
             return most
-        room = int(self.gpus) * math.floor(1 / share + 1e-9) if share <= 1 else int(self.gpus // share)
+        room = (
+            int(self.gpus) * math.floor(1 / share + 1e-9) if share <= 1 else int(self.gpus // share)
+        )
         if not room:
-            raise PlanError(f"gpus_per_trial is {share:g}, but Ray finds {self.gpus:g} GPUs here; lower it, or set it to 0")
+            raise PlanError(
+                f"gpus_per_trial is {share:g}, but Ray finds {self.gpus:g} GPUs here; lower it, "
+                "or set it to 0"
+            )
         return min(most, room)

@@ -1,4 +1,5 @@
-"""The program ``visiontune``: runs a command (``search.cli_program``) and says in one line what went wrong.
+"""The program ``visiontune``: runs a command (``search.cli_program``) and says in one line what
+went wrong.
 
 Errors are one line on standard error: exit status 2 for what was asked wrongly, 1 for
 what failed while running, with a traceback only under ``--debug``. Little is imported
@@ -32,16 +33,21 @@ def main() -> None:
 def run_to_end(work: Callable[[], int], debug: bool = False) -> None:
     """Run ``work`` and exit with the status that it returns; what it raises is said in one line."""
     StopSignals().listen(signal.SIGINT)
-    os.environ.setdefault("PYTHONSAFEPATH", "1")  # or processes that this one starts would look for modules in the working directory first
+    # or processes that this one starts would look for modules in the working directory first
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     _name_user()
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # which warns of a home that cannot be written
+    # which warns of a home that cannot be written
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     status = _status(work, debug)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is short, and in the midst of it Python would print a traceback
+    # what is left is short, and in the midst of it Python would print a traceback
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)
 
 
 def _name_user() -> None:
-    """Give a user whom the system does not know, as in many containers, a home and a name: libraries raise where there is none."""
+    """Give a user whom the system does not know, as in many containers, a home and a name:
+    libraries raise where there is none.
+    """
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -64,16 +70,20 @@ def _status(work: Callable[[], int], debug: bool) -> int:
         except UserError as error:
             return _fail(str(error), error.status, debug)
     except KeyboardInterrupt:
-        exec("")  # Python remembers that one passed through code made from text (a dataclass), and would die of SIGINT when it exits
+        # Python remembers that one passed through code made from text (a dataclass), and would die
+        # of SIGINT when it exits
+        exec("")
         return _fail("interrupted", 1, debug)
-    except BrokenPipeError:  # whoever read our output has seen enough, and Python would complain when it flushes the rest
+    # whoever read our output has seen enough, and Python would complain when it flushes the rest
+    except BrokenPipeError:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         from trainables.refused import told
 
-        return _fail(_wrong_place() or told(error), 1, debug)  # the directory may have been deleted meanwhile
+        # the directory may have been deleted meanwhile
+        return _fail(_wrong_place() or told(error), 1, debug)
 
 
 def _command(arguments: list[str]) -> int:
@@ -107,11 +117,16 @@ def _fail(message: str, status: int, debug: bool) -> int:
 
 
 def _wrong_place() -> str:
-    """Why this program cannot run from where it was started, or with the packages that are found from there; empty if it can."""
+    """Why this program cannot run from where it was started, or with the packages that are found
+    from there; empty if it can.
+    """
     try:
         os.getcwd()
     except OSError as error:
-        return f"the working directory is not there any more ({error.strerror}); change to one that is, and type the command again"
+        return (
+            f"the working directory is not there any more ({error.strerror}); change to one "
+            "that is, and type the command again"
+        )
     parents: dict[Path, str] = {}
     for name in ("search", "spaces", "trainables", "analysis"):
         spec = importlib.util.find_spec(name)
@@ -119,5 +134,8 @@ def _wrong_place() -> str:
             parents.setdefault(Path(folder).resolve().parent, name)
     if len(parents) > 1:
         found = " and ".join(f"{name} in {parent}" for parent, name in parents.items())
-        return f"search, spaces, trainables and analysis must share one folder, but there is {found}; uninstall the other package"
+        return (
+            "search, spaces, trainables and analysis must share one folder, but there is "
+            f"{found}; uninstall the other package"
+        )
     return ""

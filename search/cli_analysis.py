@@ -1,4 +1,6 @@
-"""The commands that look into what was found: who is confused with whom, and which parameters mattered."""
+"""The commands that look into what was found: who is confused with whom, and which parameters
+mattered.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,19 @@ WIDEST = 40
 
 def confusion(
     run: RunName,
-    trial: Annotated[str | None, typer.Option(help="Trial to look at, N or SPACE/N; the best by default.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="By default confusion.png in the run's report.")] = None,
+    trial: Annotated[
+        str | None, typer.Option(help="Trial to look at, N or SPACE/N; the best by default.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="By default confusion.png in the run's report."),
+    ] = None,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
-    """Draw the confusion matrix of one of the best trials; with precision and recall of each class, and who is confused most."""
+    """Draw the confusion matrix of one of the best trials; with precision and recall of each class,
+    and who is confused most.
+    """
     from analysis.confusion import confusion_of
     from analysis.figures import confusion as draw
     from analysis.figures import to_png
@@ -34,16 +43,23 @@ def confusion(
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
     records = folder.records()
-    none = f"run {folder.name} has no complete trial yet; visiontune status {run} says how it stands"
+    none = (
+        f"run {folder.name} has no complete trial yet; visiontune status {run} says how it stands"
+    )
     record = chosen_record(records, plan.objective, trial, none)
     order = ranked(records, plan.objective)
     found = confusion_of(folder, record, plan.class_order, plan.abbreviations)
     if found is None:
         kept = [r.key for r in order if folder.predictions(r) is not None]
         there = f"there are those of {', '.join(kept)}" if kept else "there are none in this run"
-        raise RunError(f"the predictions of {record.key} were not kept, only those of trials that were among the best; {there}")
+        raise RunError(
+            f"the predictions of {record.key} were not kept, only those of trials that were "
+            f"among the best; {there}"
+        )
     best = bool(order) and record.key == order[0].key
-    path = out or folder.report / ("confusion.png" if best else f"confusion-{record.space}-{record.number}.png")
+    path = out or folder.report / (
+        "confusion.png" if best else f"confusion-{record.space}-{record.number}.png"
+    )
     write_whole(path, to_png(draw(found.counts, found.names, found.title)))
     if json_:
         print(json.dumps({"file": str(path), **found.facts()}, ensure_ascii=False))
@@ -53,16 +69,29 @@ def confusion(
     width = max(map(len, names.values()))
     print(f"{'class':{width}}  images  predicted  precision  recall")
     for row in found.by_class():
-        precision, recall = ("–" if row[name] is None else f"{row[name]:.4f}" for name in ("precision", "recall"))
-        print(f"{names[row['class']]:{width}}  {row['images']:6}  {row['predicted']:9}  {precision:>9}  {recall:>6}")
+        precision, recall = (
+            "–" if row[name] is None else f"{row[name]:.4f}" for name in ("precision", "recall")
+        )
+        print(
+            f"{names[row['class']]:{width}}  {row['images']:6}  {row['predicted']:9}  "
+            f"{precision:>9}  {recall:>6}"
+        )
     for pair in found.pairs():
-        print(f"{names[pair['true']]} taken for {names[pair['predicted']]}: {pair['count']}, the other way {pair['reverse']}")
+        print(
+            f"{names[pair['true']]} taken for {names[pair['predicted']]}: {pair['count']}, the "
+            f"other way {pair['reverse']}"
+        )
     if found.mistakes:
-        print(f"asymmetry {found.asymmetry:.3f} (0 symmetric, 1 one-sided; by chance {found.asymmetry_by_chance:.3f})")
+        print(
+            f"asymmetry {found.asymmetry:.3f} (0 symmetric, 1 one-sided; by chance "
+            f"{found.asymmetry_by_chance:.3f})"
+        )
 
 
 def importance(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
-    """Which parameters mattered, space by space, as Optuna judges it; and which could not be judged, and why."""
+    """Which parameters mattered, space by space, as Optuna judges it; and which could not be
+    judged, and why.
+    """
     from analysis.run_directory import RunDirectory
     from search.importance import importances
     from search.plan import read_plan
@@ -75,7 +104,9 @@ def importance(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> N
     for item in found:
         print(item.headline)
         for name, share in item.shares.items():
-            some = f"  (applied in {item.applied[name]})" if item.applied[name] < item.trials else ""
+            some = (
+                f"  (applied in {item.applied[name]})" if item.applied[name] < item.trials else ""
+            )
             print(f"  {name:22} {share:6.1%}  {'█' * round(share * 40)}{some}")
         for line in item.lines:
             print(f"  not judged: {line}")

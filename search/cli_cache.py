@@ -13,11 +13,18 @@ from spaces.errors import UserError
 
 
 def cache(
-    action: Annotated[str, typer.Argument(metavar="list|size|clear", help="Show what is kept, how much it is, or remove it.")] = "list",
+    action: Annotated[
+        str,
+        typer.Argument(
+            metavar="list|size|clear", help="Show what is kept, how much it is, or remove it."
+        ),
+    ] = "list",
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
-    """Stages kept on disk, from which the next search of the same images goes on: list, size, clear."""
+    """Stages kept on disk, from which the next search of the same images goes on: list, size,
+    clear.
+    """
     from trainables.stage_cache import cache_folder
 
     if action not in ("list", "size", "clear"):
@@ -35,9 +42,21 @@ def cache(
             used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
             print(f"{entry.bytes / 2**20:9.2f} MiB  {used}  {entry.digest[:12]}  {entry.stage}")
     if json_:
-        print(json.dumps({"folder": str(kept.folder), "results": len(entries), "bytes": total, "cleared": action == "clear"}))
+        print(
+            json.dumps(
+                {
+                    "folder": str(kept.folder),
+                    "results": len(entries),
+                    "bytes": total,
+                    "cleared": action == "clear",
+                }
+            )
+        )
     else:
-        print(f"{'cleared ' if action == 'clear' else ''}{len(entries)} results, {total / 2**20:.2f} MiB in {kept.folder}")
+        print(
+            f"{'cleared ' if action == 'clear' else ''}{len(entries)} results, "
+            f"{total / 2**20:.2f} MiB in {kept.folder}"
+        )
 
 
 COMMANDS = (cache,)

@@ -1,4 +1,6 @@
-"""The command that shows a network: its architecture and its table of layers, as the report prints them."""
+"""The command that shows a network: its architecture and its table of layers, as the report prints
+them.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,17 @@ from search.cli_search import Json
 
 
 def describe(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A network, such as mynet; see visiontune describe --help.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A network, such as mynet; see visiontune describe --help."
+        ),
+    ],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change its architecture, as in --set width=0.5.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change its architecture, as in --set width=0.5."
+        ),
     ] = None,
     classes: Annotated[int, typer.Option(min=2, help="Classes it tells apart.")] = 10,
     size: Annotated[int, typer.Option(help="Side of its images, pixels.")] = 32,
@@ -32,7 +42,14 @@ def describe(
         net = build(model, classes, size, _tweaks(model, set_ or []))
     table = layer_table(net, size)
     if json_:
-        layers = [{"name": layer.name, "output_shape": list(layer.output_shape), "parameters": layer.parameters} for layer in table.layers]
+        layers = [
+            {
+                "name": layer.name,
+                "output_shape": list(layer.output_shape),
+                "parameters": layer.parameters,
+            }
+            for layer in table.layers
+        ]
         facts = {
             "layers": layers,
             "total_parameters": table.total_parameters,
@@ -54,7 +71,9 @@ def _tweaks(model: str, settings: list[str]) -> dict[str, Any]:
     for name, text in key_values(settings, "--set").items():
         values = CNN.narrow({name: text})[name].domain.values()
         if len(values) != 1:
-            raise SpaceError(f"describe shows one network, so {name} must be one value, but got {text!r}")
+            raise SpaceError(
+                f"describe shows one network, so {name} must be one value, but got {text!r}"
+            )
         tweaks[name] = values[0]
     return tweaks
 

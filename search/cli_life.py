@@ -1,4 +1,6 @@
-"""The life of a search: continued, watched, stopped, extended and told what to try, from any terminal."""
+"""The life of a search: continued, watched, stopped, extended and told what to try, from any
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,27 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli_search import RUNS, Address, Json, RunName, RunsDir, Submit, key_values, say_ended, submit_job
+from search.cli_search import (
+    RUNS,
+    Address,
+    Json,
+    RunName,
+    RunsDir,
+    Submit,
+    key_values,
+    say_ended,
+    submit_job,
+)
 from search.terminal import outlive_terminal
 
 
-def resume(run: RunName, address: Address = None, submit: Submit = False, runs_dir: RunsDir = RUNS, json_: Json = False) -> int:
+def resume(
+    run: RunName,
+    address: Address = None,
+    submit: Submit = False,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> int:
     """Go on with a run that stopped, was stopped or was killed."""
     if submit:
         return submit_job(["resume", run], {}, address, runs_dir, json_)
@@ -30,7 +48,9 @@ def _go_on(folder: Any, address: str, json_: bool, change: Any = None) -> int:
 
 def status(
     run: RunName,
-    trial: Annotated[str | None, typer.Option(help="Show one trial, N or SPACE/N, with its log and traceback.")] = None,
+    trial: Annotated[
+        str | None, typer.Option(help="Show one trial, N or SPACE/N, with its log and traceback.")
+    ] = None,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
@@ -48,7 +68,9 @@ def status(
         _print(found)
         return
     record = find_record(folder.records(), trial)
-    log, traceback = (folder.text(record.space, record.number, name) for name in ("log.txt", "traceback.txt"))
+    log, traceback = (
+        folder.text(record.space, record.number, name) for name in ("log.txt", "traceback.txt")
+    )
     if json_:
         print(json.dumps({**record.model_dump(mode="json"), "log": log, "traceback": traceback}))
         return
@@ -67,13 +89,18 @@ def stop(
 
     folder = RunDirectory.find(run, runs_dir)
     if not folder.alive():
-        raise RunError(f"run {folder.name} is not running; visiontune status {run} says how it stands")
+        raise RunError(
+            f"run {folder.name} is not running; visiontune status {run} says how it stands"
+        )
     if not ask_elsewhere(folder, "stop", {}):
         folder.stop_file.touch()
     end = time.monotonic() + wait
     while folder.alive():
         if time.monotonic() > end:
-            print(f"asked run {folder.name} to stop; it has not ended within {wait:g} s and will when it can")
+            print(
+                f"asked run {folder.name} to stop; it has not ended within {wait:g} s and will "
+                "when it can"
+            )
             return 1
         time.sleep(0.2)
     print(f"stopped run {folder.name}; go on with: visiontune resume {run}")
@@ -98,7 +125,10 @@ def extend(
 
     folder = RunDirectory.find(run, runs_dir)
     if where := folder.elsewhere():
-        raise RunError(f"run {folder.name} is running on {where}, and only there can it be extended; type it there, or stop it first")
+        raise RunError(
+            f"run {folder.name} is running on {where}, and only there can it be extended; type "
+            "it there, or stop it first"
+        )
     if not folder.alive():
         try:
             return _go_on(folder, address or "", json_, longer)
@@ -117,23 +147,38 @@ def extend(
 def replicate(
     run: RunName,
     top: Annotated[int, typer.Option(min=1, help="How many of the best.")] = 3,
-    seeds: Annotated[int, typer.Option(min=1, help="Other seeds for each: of the vocabulary, or of the training.")] = 3,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, help="Other seeds for each: of the vocabulary, or of the training."),
+    ] = 3,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> int:
-    """Run the best trials of a search again with other seeds, on validation images; best and export go by their means then."""
+    """Run the best trials of a search again with other seeds, on validation images; best and export
+    go by their means then.
+    """
     from analysis.run_directory import RunDirectory, RunError
 
     folder = RunDirectory.find(run, runs_dir)
     if folder.alive():
-        raise RunError(f"run {folder.name} is running; wait until it has ended, or stop it: visiontune stop {run}")
+        raise RunError(
+            f"run {folder.name} is running; wait until it has ended, or stop it: visiontune "
+            f"stop {run}"
+        )
     return _go_on(folder, "", json_, lambda plan: {"replicate": {"top": top, "seeds": seeds}})
 
 
 def enqueue(
     run: RunName,
-    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A parameter's value; what is left open is drawn.")],
-    space: Annotated[str | None, typer.Option(help="Space of the configuration, if the run has several.")] = None,
+    set_: Annotated[
+        list[str],
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A parameter's value; what is left open is drawn."
+        ),
+    ],
+    space: Annotated[
+        str | None, typer.Option(help="Space of the configuration, if the run has several.")
+    ] = None,
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Have a search try a configuration of yours next, also while it runs."""
@@ -148,16 +193,23 @@ def enqueue(
         raise RunError(f"run {folder.name} searches {', '.join(spaces)}: say which with --space")
     name = space or next(iter(spaces))
     if name not in spaces:
-        raise RunError(f"run {folder.name} does not search {name!r}; it searches {', '.join(spaces)}")
+        raise RunError(
+            f"run {folder.name} does not search {name!r}; it searches {', '.join(spaces)}"
+        )
     params = spaces[name].point(key_values(set_, "--set"))
     read_status(folder)  # whatever of the run cannot be read refuses before anything is asked
     ask(folder, "enqueue", name, params)
-    _say_asked(folder, f"{name} with {', '.join(f'{key}={value}' for key, value in params.items())}")
+    _say_asked(
+        folder, f"{name} with {', '.join(f'{key}={value}' for key, value in params.items())}"
+    )
 
 
 def retry(
     run: RunName,
-    trial: Annotated[list[str] | None, typer.Option(help="Trial to try again, N or SPACE/N; all failed ones by default.")] = None,
+    trial: Annotated[
+        list[str] | None,
+        typer.Option(help="Trial to try again, N or SPACE/N; all failed ones by default."),
+    ] = None,
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Have a search try failed trials again, as new trials."""
@@ -169,9 +221,15 @@ def retry(
     folder = RunDirectory.find(run, runs_dir)
     read_status(folder)  # whatever of the run cannot be read refuses before anything is asked
     records = folder.records()
-    chosen = [find_record(records, one) for one in trial] if trial else [record for record in records if record.state == "FAIL"]
+    chosen = (
+        [find_record(records, one) for one in trial]
+        if trial
+        else [record for record in records if record.state == "FAIL"]
+    )
     if not chosen:
-        raise RunError(f"run {folder.name} has no failed trial; visiontune status {run} counts them")
+        raise RunError(
+            f"run {folder.name} has no failed trial; visiontune status {run} counts them"
+        )
     for record in chosen:
         ask(folder, "retry", record.space, {}, record.number)
     _say_asked(folder, f"{', '.join(record.key for record in chosen)} again")
@@ -186,7 +244,11 @@ def _say_asked(folder: Any, what: str) -> None:
         return
     stands = read_status(folder)
     done = stands["trials"]["COMPLETE"] + stands["trials"]["PRUNED"] - stands["infeasible"]
-    command = f"visiontune extend {folder.name} --trials N" if done >= stands["budget"] else f"visiontune resume {folder.name}"
+    command = (
+        f"visiontune extend {folder.name} --trials N"
+        if done >= stands["budget"]
+        else f"visiontune resume {folder.name}"
+    )
     print(f"run {folder.name} will try {what} first, with: {command}")
 
 

@@ -25,12 +25,24 @@ __all__ = ["Abort", "UsageError", "app"]
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 app = typer.Typer(
     name="visiontune",
-    help="Find the best image classifier for a folder of images: a Ray-distributed hyperparameter search.",
+    help="Find the best image classifier for a folder of images: a Ray-distributed "
+    "hyperparameter search.",
     epilog="With --debug anywhere, an error shows its traceback.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-GROUPS = (cli_search, cli_life, cli_results, cli_analysis, cli_cache, cli_describe, cli_doctor, cli_reproduce, cli_together, cli_use)
+GROUPS = (
+    cli_search,
+    cli_life,
+    cli_results,
+    cli_analysis,
+    cli_cache,
+    cli_describe,
+    cli_doctor,
+    cli_reproduce,
+    cli_together,
+    cli_use,
+)
 for command in itertools.chain.from_iterable(group.COMMANDS for group in GROUPS):
     app.command(name=command.__name__.rstrip("_"))(command)

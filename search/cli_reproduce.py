@@ -17,21 +17,42 @@ if TYPE_CHECKING:
 def reproduce(
     tables: Annotated[
         str | None,
-        typer.Option(help="1 to 7, architecture and ladder, separated by commas; by default all whose images are given."),
+        typer.Option(
+            help="1 to 7, architecture and ladder, separated by commas; by default all whose "
+            "images are given."
+        ),
     ] = None,
-    scenes: Annotated[Path | None, typer.Option(help="Folder of the 15 scenes, with train and test.")] = None,
-    cifar: Annotated[Path | None, typer.Option(help="Folder of CIFAR-10: with train and val, or as torchvision keeps it.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Vocabularies that tables 3 and 4 are made with.")] = 3,
+    scenes: Annotated[
+        Path | None, typer.Option(help="Folder of the 15 scenes, with train and test.")
+    ] = None,
+    cifar: Annotated[
+        Path | None,
+        typer.Option(help="Folder of CIFAR-10: with train and val, or as torchvision keeps it."),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Vocabularies that tables 3 and 4 are made with.")
+    ] = 3,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of page, pictures and finished parts; by default reproduce in the runs directory.")
+        Path | None,
+        typer.Option(
+            help="Folder of page, pictures and finished parts; by default reproduce in the runs "
+            "directory."
+        ),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Train networks in full, although there is no CUDA GPU: hours to days.")] = False,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Train networks in full, although there is no CUDA GPU: hours to days."
+        ),
+    ] = False,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
-    """The report's tables and figures, its numbers beside ours; selected on the test images, as the report did.
+    """The report's tables and figures, its numbers beside ours; selected on the test images, as the
+    report did.
 
-    Writes reproduce.html, PNGs and reproduce.json. Stopped and typed again, it goes on with what is not finished.
+    Writes reproduce.html, PNGs and reproduce.json. Stopped and typed again, it goes on with what is
+    not finished.
     """
     from analysis.reproduced import numbers_of, write_page
     from search.plan import Plan
@@ -68,16 +89,25 @@ def _line(item: Number) -> str:
     more = [f"spread {item.spread:.4f}"] if item.spread is not None else []
     more += ["holds" if item.holds else "does not hold"] if item.holds is not None else []
     more += ["shortened"] if item.shortened else []
-    return f"  {item.what:42} report {report:>13}  ours {ours:>10}  {difference:>10}  {', '.join(more)}".rstrip()
+    return (
+        f"  {item.what:42} report {report:>13}  ours {ours:>10}  {difference:>10}  "
+        f"{', '.join(more)}"
+    ).rstrip()
 
 
 def _measured_on(table: dict[str, Any]) -> str:
     """Images, vocabularies, and what was shortened."""
     said = f"{table['n']:,} {table['split']} images" if "split" in table else ""
     drawn = "one vocabulary" if "by_seed" in table else ""
-    drawn = f"mean and spread over {len(table['by_seed'])} vocabularies" if "spread" in table else drawn
+    drawn = (
+        f"mean and spread over {len(table['by_seed'])} vocabularies" if "spread" in table else drawn
+    )
     cuts = [table["cut"]] if table.get("cut") else []
-    cuts += [f"{name}: {network['cut']}" for name, network in table.get("networks", {}).items() if network.get("cut")]
+    cuts += [
+        f"{name}: {network['cut']}"
+        for name, network in table.get("networks", {}).items()
+        if network.get("cut")
+    ]
     parts = [part for part in (said, drawn, *(f"shortened: {cut}" for cut in cuts)) if part]
     return f" ({'; '.join(parts)})" if parts else ""
 

@@ -17,7 +17,12 @@ from search.cli_search import RUNS, Json, RunName, RunsDir
 if TYPE_CHECKING:
     from analysis.export import Exported
 
-Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Name of a run in the runs directory, or its path; or several.")]
+Runs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...", help="Name of a run in the runs directory, or its path; or several."
+    ),
+]
 
 
 def best(
@@ -26,7 +31,9 @@ def best(
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
-    """The best configurations of a run, by validation alone; with several objectives, the whole Pareto front. Of several runs: of all."""
+    """The best configurations of a run, by validation alone; with several objectives, the whole
+    Pareto front. Of several runs: of all.
+    """
     from analysis.leaderboard import ranked, rows, short_config
     from analysis.metrics import METRICS
     from analysis.run_directory import RunDirectory
@@ -57,23 +64,35 @@ def best(
     for row, spread in zip(table, spreads, strict=True):
         passes = f"  above {', '.join(row['passes'])}" if row["passes"] else ""
         scores = "  ".join(
-            f"{name} {row[name]:.{METRICS[name].digits}f}" for name in dict.fromkeys((*plan.objectives, "val_accuracy")) if name in row
+            f"{name} {row[name]:.{METRICS[name].digits}f}"
+            for name in dict.fromkeys((*plan.objectives, "val_accuracy"))
+            if name in row
         )
         sure = f"  (accuracy {spread[0]:.4f} to {spread[1]:.4f}, 95 %)" if spread else ""
         if again := row.get("replicas"):
-            scores = f"mean {again['mean']:.4f} ± {again['spread']:.4f} of {len(again['seeds'])} other seeds; {scores}"
-        print(f"{row['rank']:>3}  {row['trial']:<18} {scores}{sure}{passes}\n     {short_config(row['config'], row['space'])}")
+            scores = (
+                f"mean {again['mean']:.4f} ± {again['spread']:.4f} of "
+                f"{len(again['seeds'])} other seeds; {scores}"
+            )
+        print(
+            f"{row['rank']:>3}  {row['trial']:<18} {scores}{sure}{passes}\n     "
+            f"{short_config(row['config'], row['space'])}"
+        )
         if against and row["rank"] == 1:
             print(f"     {against}")
 
 
 def report(
     run: Runs,
-    out: Annotated[Path | None, typer.Option(help="Where the page of several runs goes; by default comparison-….")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the page of several runs goes; by default comparison-…."),
+    ] = None,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
-    """Write leaderboard, curves, confusion matrix, how the search went, report.html and search.html; also while a search runs.
+    """Write leaderboard, curves, confusion matrix, how the search went, report.html and
+    search.html; also while a search runs.
 
     Of several runs: one page that compares them, and says if their figures cannot be compared.
     """
@@ -87,18 +106,30 @@ def report(
     else:
         folder = RunDirectory.find(run[0], runs_dir)
         files = write_report(folder, read_plan(folder.plan_file))
-    print(json.dumps([str(file) for file in files]) if json_ else "\n".join(str(file) for file in files))
+    print(
+        json.dumps([str(file) for file in files])
+        if json_
+        else "\n".join(str(file) for file in files)
+    )
 
 
 def curves(
     run: RunName,
-    trial: Annotated[list[str] | None, typer.Option(help="Network to draw, N or SPACE/N; may be given several times.")] = None,
+    trial: Annotated[
+        list[str] | None,
+        typer.Option(help="Network to draw, N or SPACE/N; may be given several times."),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, max=10, help="How many of the best to draw.")] = 3,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="By default curves.png in the run's report.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="By default curves.png in the run's report."),
+    ] = None,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
-    """Draw accuracy and loss of networks, on training and validation images, epoch by epoch; also while they train."""
+    """Draw accuracy and loss of networks, on training and validation images, epoch by epoch; also
+    while they train.
+    """
     from analysis.curves import learning_curves
     from analysis.figures import to_png
     from analysis.networks import curves_of
@@ -117,23 +148,47 @@ def curves(
 def export(
     run: RunName,
     out: Annotated[Path, typer.Option(help="Folder to make.")],
-    trial: Annotated[str | None, typer.Option(help="Trial to export, N or SPACE/N; the best by default.")] = None,
-    no_test: Annotated[bool, typer.Option("--no-test", help="Do not score the test split.")] = False,
-    epoch: Annotated[str, typer.Option(help="A network as it was after its last or its best epoch.")] = "last",
+    trial: Annotated[
+        str | None, typer.Option(help="Trial to export, N or SPACE/N; the best by default.")
+    ] = None,
+    no_test: Annotated[
+        bool, typer.Option("--no-test", help="Do not score the test split.")
+    ] = False,
+    epoch: Annotated[
+        str, typer.Option(help="A network as it was after its last or its best epoch.")
+    ] = "last",
     refit: Annotated[
-        bool, typer.Option("--refit", help="Train the network again, on all training images, those included that chose it.")
+        bool,
+        typer.Option(
+            "--refit",
+            help="Train the network again, on all training images, those included that chose it.",
+        ),
     ] = False,
     refit_epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of --refit, its schedule laid over them; as many as in the search by default.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs of --refit, its schedule laid over them; as many as in the search by "
+            "default.",
+        ),
     ] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write a network as model.onnx too, checked in onnxruntime.")] = False,
+    onnx: Annotated[
+        bool,
+        typer.Option("--onnx", help="Write a network as model.onnx too, checked in onnxruntime."),
+    ] = False,
     register: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Register the bundle in MLflow under this name, with the alias best.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Register the bundle in MLflow under this name, with the alias best.",
+        ),
     ] = None,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
-    """Export the best configuration as a bundle, checked, and scored on the test split; the run's report tells of that score."""
+    """Export the best configuration as a bundle, checked, and scored on the test split; the run's
+    report tells of that score.
+    """
     from analysis.bundle import read_facts
     from analysis.export import Wish
     from analysis.export import export as write
@@ -151,7 +206,10 @@ def export(
         raise typer.BadParameter("--refit-epochs is for --refit; add that")
     folder = RunDirectory.find(run, runs_dir)
     plan = read_plan(folder.plan_file)
-    none = f"run {folder.name} has no complete trial to export; visiontune status {run} says how it stands"
+    none = (
+        f"run {folder.name} has no complete trial to export; visiontune status {run} says "
+        "how it stands"
+    )
     record = chosen_record(folder.records(), plan.objective, trial, none)
     cache = stage_cache(folder.path.parent, plan.cache_gib)
     check_onnx(record, onnx)
@@ -159,23 +217,43 @@ def export(
     wish = Wish(not no_test, epoch, refit, refit_epochs, _say_epoch(time.monotonic()))
     done = write(source_of(folder, plan, cache), record, out, wish)
     difference = write_onnx(out) if onnx else None
-    version = registry.register(out, read_facts(out), record.key, register, max(record.steps - 1, 0)) if registry and register else None
+    version = (
+        registry.register(out, read_facts(out), record.key, register, max(record.steps - 1, 0))
+        if registry and register
+        else None
+    )
     _say_exported(done, register, version, difference, json_)
     show_in_report(done, folder, plan)
 
 
-def _say_exported(done: Exported, register: str | None, version: int | None, difference: float | None, json_: bool) -> None:
+def _say_exported(
+    done: Exported, register: str | None, version: int | None, difference: float | None, json_: bool
+) -> None:
     for line in done.notes:
         print(line, file=sys.stderr)
     if json_:
-        facts = {"bundle": str(done.bundle), "trial": done.trial, "val_accuracy": done.val_accuracy, "test_accuracy": done.test_accuracy}
+        facts = {
+            "bundle": str(done.bundle),
+            "trial": done.trial,
+            "val_accuracy": done.val_accuracy,
+            "test_accuracy": done.test_accuracy,
+        }
         facts["notes"] = done.notes
-        print(json.dumps({**facts, "onnx_difference": difference, "registered": register, "version": version}))
+        print(
+            json.dumps(
+                {**facts, "onnx_difference": difference, "registered": register, "version": version}
+            )
+        )
         return
     test = "not scored" if done.test_accuracy is None else f"{done.test_accuracy:.4f}"
-    print(f"{done.bundle}: trial {done.trial}, val_accuracy {done.val_accuracy:.4f}, test_accuracy {test}")
+    print(
+        f"{done.bundle}: trial {done.trial}, val_accuracy {done.val_accuracy:.4f}, "
+        f"test_accuracy {test}"
+    )
     if difference is not None:
-        print(f"{done.bundle / 'model.onnx'}: scores differ from torch's by at most {difference:.1e}")
+        print(
+            f"{done.bundle / 'model.onnx'}: scores differ from torch's by at most {difference:.1e}"
+        )
     if version is not None:
         print(f"registered: models:/{register}/{version}, and as models:/{register}@best")
 
@@ -188,7 +266,10 @@ def _say_epoch(began: float) -> Callable[[int, int, Mapping[str, float]], None]:
 
         gone = time.monotonic() - began
         left = f", about {clock(gone / epoch * (epochs - epoch))} left" if epoch < epochs else ""
-        line = f"refit: epoch {epoch}/{epochs}, train_accuracy {metrics['train_accuracy']:.4f}, {clock(gone)} gone{left}"
+        line = (
+            f"refit: epoch {epoch}/{epochs}, train_accuracy {metrics['train_accuracy']:.4f}, "
+            f"{clock(gone)} gone{left}"
+        )
         print(line, file=sys.stderr, flush=True)
 
     return say
@@ -234,7 +315,9 @@ def samplers(json_: Json = False) -> None:
     for kind in found.values():
         for row in kind:
             (_, name), (_, doc), *rest = row.items()
-            print(f"{name:20} {doc}\n{'':20} " + "; ".join(f"{key}: {value}" for key, value in rest))
+            print(
+                f"{name:20} {doc}\n{'':20} " + "; ".join(f"{key}: {value}" for key, value in rest)
+            )
         print()
 
 

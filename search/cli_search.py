@@ -19,7 +19,9 @@ from trainables.remote import is_uri
 if TYPE_CHECKING:
     from search.session import Summary
 
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run in the runs directory, or path of one.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="Name of a run in the runs directory, or path of one.")
+]
 
 
 def _runs_folder(place: str | Path) -> Path:
@@ -34,7 +36,11 @@ def _runs_folder(place: str | Path) -> Path:
 RunsDir = Annotated[
     Path,
     typer.Option(
-        "--runs-dir", metavar="DIR|URI", envvar="VISIONTUNE_RUNS", parser=_runs_folder, help="Directory of all runs, or s3://…, gs://…."
+        "--runs-dir",
+        metavar="DIR|URI",
+        envvar="VISIONTUNE_RUNS",
+        parser=_runs_folder,
+        help="Directory of all runs, or s3://…, gs://….",
     ),
 ]
 Address = Annotated[
@@ -47,55 +53,120 @@ Address = Annotated[
 ]
 Submit = Annotated[
     bool,
-    typer.Option("--submit", help="Do it as a job of a Ray cluster; --address is its job server, by default http://127.0.0.1:8265."),
+    typer.Option(
+        "--submit",
+        help="Do it as a job of a Ray cluster; --address is its job server, by default "
+        "http://127.0.0.1:8265.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RUNS = Path("runs")
 
 
 def run(
-    plan: Annotated[Path | None, typer.Argument(metavar="[PLAN.yaml]", help="A plan; options below override what it says.")] = None,
-    space: Annotated[list[str] | None, typer.Option(help="Space to search; may be given several times.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="SPEC of the images; see visiontune datasets.")] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PLAN.yaml]", help="A plan; options below override what it says."),
+    ] = None,
+    space: Annotated[
+        list[str] | None, typer.Option(help="Space to search; may be given several times.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="SPEC of the images; see visiontune datasets.")
+    ] = None,
     trials: Annotated[int | None, typer.Option(help="How many trials to finish.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Fix or narrow a parameter: k=5, step=4,6 or k=1..10.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Fix or narrow a parameter: k=5, step=4,6 or k=1..10.",
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     objective: Annotated[
-        list[str] | None, typer.Option(metavar="METRIC", help="What is to be best; given several times, a Pareto search.")
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC", help="What is to be best; given several times, a Pareto search."
+        ),
     ] = None,
-    sampler: Annotated[str | None, typer.Option(help="Who proposes; see visiontune samplers.")] = None,
-    pruner: Annotated[str | None, typer.Option(help="Who stops weak trials; see visiontune samplers.")] = None,
-    pruner_option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the pruner.")] = None,
-    sampler_option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the sampler.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="Who proposes; see visiontune samplers.")
+    ] = None,
+    pruner: Annotated[
+        str | None, typer.Option(help="Who stops weak trials; see visiontune samplers.")
+    ] = None,
+    pruner_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the pruner.")
+    ] = None,
+    sampler_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the sampler.")
+    ] = None,
     storage: Annotated[
-        str | None, typer.Option(metavar="URL", help="Database of the Optuna studies; a journal in the run directory by default.")
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Database of the Optuna studies; a journal in the run directory by default.",
+        ),
     ] = None,
     max_model_mb: Annotated[float | None, typer.Option(help="Largest model allowed, MiB.")] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="What else ends the search: seconds=3600, target=0.9, trial_seconds=60, …"),
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What else ends the search: seconds=3600, target=0.9, trial_seconds=60, …",
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of samplers, folds and vocabularies.")] = None,
-    validation: Annotated[str | None, typer.Option(help="auto, leave-one-out, k-fold, val or hold-out.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of samplers, folds and vocabularies.")
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="auto, leave-one-out, k-fold, val or hold-out.")
+    ] = None,
     replicate: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Run the best N again with other seeds at the end, and go by their means.")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run the best N again with other seeds at the end, and go by their means.",
+        ),
     ] = None,
     concurrency: Annotated[int | None, typer.Option(help="Trials at a time.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs that a network is trained for.")] = None,
-    init: Annotated[Path | None, typer.Option(metavar="BUNDLE", help="Exported network that every network starts from.")] = None,
-    cpus_per_trial: Annotated[int | None, typer.Option(help="Cores that a network is trained on.")] = None,
-    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs, or a share of one, that a network is trained on.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs that a network is trained for.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="BUNDLE", help="Exported network that every network starts from."),
+    ] = None,
+    cpus_per_trial: Annotated[
+        int | None, typer.Option(help="Cores that a network is trained on.")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="GPUs, or a share of one, that a network is trained on.")
+    ] = None,
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read, and count them.")
+        bool,
+        typer.Option(
+            "--skip-unreadable", help="Leave out files that cannot be read, and count them."
+        ),
     ] = False,
-    tracking_uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; by default MLFLOW_TRACKING_URI, or sqlite here.")] = None,
-    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Tell MLflow nothing.")] = False,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="MLflow tracking URI; by default MLFLOW_TRACKING_URI, or sqlite here."),
+    ] = None,
+    no_tracking: Annotated[
+        bool, typer.Option("--no-tracking", help="Tell MLflow nothing.")
+    ] = False,
     address: Address = None,
     submit: Submit = False,
     runs_dir: RunsDir = RUNS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show sampled configurations, start nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check everything, show sampled configurations, start nothing."
+        ),
+    ] = False,
     json_: Json = False,
 ) -> int:
     """Run a search, from a plan or from options."""
@@ -105,9 +176,11 @@ def run(
 
     settings: dict[str, Any] = read_plan(plan).model_dump(exclude_unset=True) if plan else {}
     given = {
-        "spaces": tuple(space) if space else None, "dataset": dataset, "trials": trials, "name": name, "sampler": sampler,
+        "spaces": tuple(space) if space else None, "dataset": dataset, "trials": trials,
+        "name": name, "sampler": sampler,
         "objective": objective, "pruner": pruner, "storage": storage, "max_model_mb": max_model_mb,
-        "seed": seed, "validation": validation, "concurrency": concurrency, "skip_unreadable": skip_unreadable or None,
+        "seed": seed, "validation": validation, "concurrency": concurrency,
+        "skip_unreadable": skip_unreadable or None,
         "gpus_per_trial": gpus_per_trial,
     }  # fmt: skip
     settings |= {key: value for key, value in given.items() if value is not None}
@@ -115,14 +188,32 @@ def run(
         settings["replicate"] = {**(settings.get("replicate") or {}), "top": replicate}
     if objective:
         settings.pop("tradeoff", None)
-    pairs = {"--set": set_, "--pruner-option": pruner_option, "--sampler-option": sampler_option, "--limit": limit}
-    keys = {"--set": "set", "--pruner-option": "pruner_options", "--sampler-option": "sampler_options", "--limit": "limits"}
+    pairs = {
+        "--set": set_,
+        "--pruner-option": pruner_option,
+        "--sampler-option": sampler_option,
+        "--limit": limit,
+    }
+    keys = {
+        "--set": "set",
+        "--pruner-option": "pruner_options",
+        "--sampler-option": "sampler_options",
+        "--limit": "limits",
+    }
     for option, texts in pairs.items():
         read = key_values(texts or [], option)
-        values = read if option == "--set" else {name: read_yaml(text, f"{option} {name}", "value") for name, text in read.items()}
+        values = (
+            read
+            if option == "--set"
+            else {name: read_yaml(text, f"{option} {name}", "value") for name, text in read.items()}
+        )
         if values:
             settings[keys[option]] = {**settings.get(keys[option], {}), **values}
-    trained = {"epochs": epochs, "start_from": str(init) if init else None, "cpus_per_trial": cpus_per_trial}
+    trained = {
+        "epochs": epochs,
+        "start_from": str(init) if init else None,
+        "cpus_per_trial": cpus_per_trial,
+    }
     if trained := {key: value for key, value in trained.items() if value is not None}:
         settings["training"] = {**settings.get("training", {}), **trained}
     if not tracking_uri and not settings.get("tracking"):
@@ -132,7 +223,9 @@ def run(
             {"uri": tracking_uri} if tracking_uri else {}
         )
     if "spaces" not in settings:
-        raise typer.BadParameter("give a PLAN.yaml or --space NAME; visiontune spaces lists the names")
+        raise typer.BadParameter(
+            "give a PLAN.yaml or --space NAME; visiontune spaces lists the names"
+        )
     made = make_plan(settings, str(plan) if plan else "run")
     if not submit:
         check_tracking(made.tracking, runs_dir)
@@ -142,7 +235,9 @@ def run(
         preview(made, json_)
         return 0
     if submit:
-        return submit_job(["run", "plan.yaml"], {"plan.yaml": made.to_yaml()}, address, runs_dir, json_)
+        return submit_job(
+            ["run", "plan.yaml"], {"plan.yaml": made.to_yaml()}, address, runs_dir, json_
+        )
     outlive_terminal()
     from search.runner import run as run_search
 
@@ -151,7 +246,12 @@ def run(
 
 def sync(
     run: RunName,
-    silence: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Give up when MLflow has not answered for so long.")] = 120.0,
+    silence: Annotated[
+        float,
+        typer.Option(
+            min=1, metavar="SECONDS", help="Give up when MLflow has not answered for so long."
+        ),
+    ] = 120.0,
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Send MLflow, and the URI of the runs directory, what they have not been told of a run."""
@@ -168,7 +268,9 @@ def sync(
     check_tracking(plan.tracking, folder.path.parent)
     lock = folder.lock()  # two senders at once would both create what neither finds
     if lock is None:
-        raise RunError(f"run {folder.name} is running and sends by itself; sync it when it has ended")
+        raise RunError(
+            f"run {folder.name} is running and sends by itself; sync it when it has ended"
+        )
     try:
         settle_identity(folder, plan)
         with mirrored(folder, print):
@@ -202,7 +304,9 @@ def key_values(pairs: list[str], option: str) -> dict[str, str]:
     return settings
 
 
-def submit_job(words: list[str], files: dict[str, str], address: str | None, runs_dir: Path, json_: bool) -> int:
+def submit_job(
+    words: list[str], files: dict[str, str], address: str | None, runs_dir: Path, json_: bool
+) -> int:
     """Do ``visiontune WORDS`` as a job of a cluster."""
     from analysis.working_copy import place_of
     from search.submit import submit
@@ -218,8 +322,17 @@ def say_ended(summary: Summary, json_: bool) -> int:
     folder, best = summary.run, summary.best
     at = "" if folder.path.parent == RUNS.absolute() else f" --runs-dir {shown(folder.path.parent)}"
     if json_:
-        found: dict[str, Any] = {"name": folder.name, "path": str(folder.path), "state": summary.state, "reason": summary.reason}
-        found |= {"trials": summary.counts, "best": best.model_dump(mode="json") if best else None, "seconds": summary.seconds}
+        found: dict[str, Any] = {
+            "name": folder.name,
+            "path": str(folder.path),
+            "state": summary.state,
+            "reason": summary.reason,
+        }
+        found |= {
+            "trials": summary.counts,
+            "best": best.model_dump(mode="json") if best else None,
+            "seconds": summary.seconds,
+        }
         print(json.dumps({**found, "tracking_error": summary.tracking_error}))
         return 0 if summary.state == "finished" else 1
     console = SearchConsole(highlight=False, soft_wrap=True)
@@ -227,14 +340,21 @@ def say_ended(summary: Summary, json_: bool) -> int:
     if best:
         from analysis.leaderboard import short_config
 
-        again = f"  (mean of {len(best.replicas)} other seeds {best.value('val_accuracy'):.4f})" if best.replicas else ""
+        again = (
+            f"  (mean of {len(best.replicas)} other seeds {best.value('val_accuracy'):.4f})"
+            if best.replicas
+            else ""
+        )
         console.print(
             f"best       {best.key}  val_accuracy {best.metrics['val_accuracy']:.4f}{again}\n"
             f"           {short_config(best.config, best.space)}",
             markup=False,
         )
     if summary.counts["FAIL"]:
-        console.print(f"failed     {summary.counts['FAIL']} trials; see visiontune report {folder.name}{at}", markup=False)
+        console.print(
+            f"failed     {summary.counts['FAIL']} trials; see visiontune report {folder.name}{at}",
+            markup=False,
+        )
     console.print(f"report     {folder.report / 'report.html'}", markup=False)
     if summary.state == "finished" and folder.data().classes:
         console.print(f"bundle     visiontune export {folder.name}{at} --out DIR", markup=False)
@@ -243,7 +363,11 @@ def say_ended(summary: Summary, json_: bool) -> int:
     if read_plan(folder.plan_file).tracking.enabled:
         console.print(f"MLflow     visiontune ui {folder.name}{at}", markup=False)
     if summary.tracking_error:
-        console.print(f"MLflow was not told everything ({summary.tracking_error}); visiontune sync {folder.name}{at}", markup=False)
+        console.print(
+            f"MLflow was not told everything ({summary.tracking_error}); visiontune sync "
+            f"{folder.name}{at}",
+            markup=False,
+        )
     return 0 if summary.state == "finished" else 1
 
 

@@ -1,4 +1,6 @@
-"""The commands that use a bundle: on a dataset whose classes are known, and on images whose are not."""
+"""The commands that use a bundle: on a dataset whose classes are known, and on images whose are
+not.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,13 @@ from spaces.errors import shown
 SHOWN = 10
 """Classes whose scores are printed of an image, the likeliest first; JSON has all."""
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by visiontune export.")]
-SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")]
-Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row an image there: FILE.csv or FILE.json.")]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write a row an image there: FILE.csv or FILE.json."),
+]
 
 
 def evaluate(
@@ -28,7 +35,9 @@ def evaluate(
     skip_unreadable: SkipUnreadable = False,
     json_: Json = False,
 ) -> None:
-    """Score a bundle on the test split of a dataset; with --out, the class that each image was given."""
+    """Score a bundle on the test split of a dataset; with --out, the class that each image was
+    given.
+    """
     from analysis.bundle import read_bundle
     from analysis.export import evaluate as score
 
@@ -39,25 +48,40 @@ def evaluate(
     for line in found.notes:
         print(line, file=sys.stderr)
     if out:
-        given = zip(found.labels.tolist(), found.predictions.tolist(), found.scores.tolist(), strict=True)
+        given = zip(
+            found.labels.tolist(), found.predictions.tolist(), found.scores.tolist(), strict=True
+        )
         rows = [
-            {"image": i, "true": classes[true], "class": classes[taken], "scores": dict(zip(classes, scores, strict=True))}
+            {
+                "image": i,
+                "true": classes[true],
+                "class": classes[taken],
+                "scores": dict(zip(classes, scores, strict=True)),
+            }
             for i, (true, taken, scores) in enumerate(given)
         ]
         _write(out, ("image", "true", "class"), classes, rows)
     if json_:
         scores = measured.model_dump(exclude={"scheme"}) | {"notes": found.notes}
-        print(json.dumps({**scores, "classes": classes, "confusion": found.confusion.tolist()}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {**scores, "classes": classes, "confusion": found.confusion.tolist()},
+                ensure_ascii=False,
+            )
+        )
         return
     print(
-        f"{found.split}: accuracy {measured.accuracy:.4f}, balanced {measured.balanced_accuracy:.4f}, "
+        f"{found.split}: accuracy {measured.accuracy:.4f}, balanced "
+        f"{measured.balanced_accuracy:.4f}, "
         f"macro F1 {measured.macro_f1:.4f}, n = {measured.n:,}"
     )
 
 
 def predict(
     bundle: Bundle,
-    image: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
+    image: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")
+    ],
     out: Out = None,
     skip_unreadable: SkipUnreadable = False,
     json_: Json = False,
@@ -72,7 +96,11 @@ def predict(
         print(f"left out: {reason}", file=sys.stderr)
     if out:
         _write(out, ("path", "class"), list(rows[0]["scores"]) if rows else [], rows)
-        print(json.dumps({"file": str(out), "images": len(rows), "skipped": len(skipped)}) if json_ else f"{out}: {len(rows):,} images")
+        print(
+            json.dumps({"file": str(out), "images": len(rows), "skipped": len(skipped)})
+            if json_
+            else f"{out}: {len(rows):,} images"
+        )
         return
     if json_:
         print(json.dumps(rows, ensure_ascii=False))
@@ -93,7 +121,9 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
     console = SearchConsole(stderr=True)
     columns = ("images", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task("images", total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
 
@@ -104,7 +134,9 @@ def _check(out: Path | None) -> None:
         raise typer.BadParameter(f"--out must end with .csv or .json, but got {out.name!r}")
 
 
-def _write(out: Path, columns: Sequence[str], classes: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+def _write(
+    out: Path, columns: Sequence[str], classes: Sequence[str], rows: Sequence[dict[str, Any]]
+) -> None:
     """A row an image; in CSV the score of each class is a column ``score NAME``."""
     from analysis.csv_text import csv_text
     from trainables.files import write_whole
@@ -113,7 +145,10 @@ def _write(out: Path, columns: Sequence[str], classes: Sequence[str], rows: Sequ
         write_whole(out, json.dumps(rows, indent=1, ensure_ascii=False))
         return
     header = [*columns, *(f"score {name}" for name in classes)]
-    write_whole(out, csv_text(header, ([*(row[c] for c in columns), *row["scores"].values()] for row in rows)))
+    write_whole(
+        out,
+        csv_text(header, ([*(row[c] for c in columns), *row["scores"].values()] for row in rows)),
+    )
 
 
 COMMANDS = (evaluate, predict)

@@ -1,4 +1,6 @@
-"""Ray for one search: started on this machine, quiet and listening on loopback only; or a cluster that is there already."""
+"""Ray for one search: started on this machine, quiet and listening on loopback only; or a cluster
+that is there already.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
-    # Ray ends idle processes after a second, and a stage waits two seconds for the next one to import what it needs.
+    # Ray ends idle processes after a second, and a stage waits two seconds for the next one to
+    # import what it needs.
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
     # Ours keep what these would: loggers cost the driver 470 MB and a write per result.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -48,13 +51,19 @@ PATIENT = {
     "RAY_gcs_server_port_wait_time_s": "300",
     "RAY_health_check_failure_threshold": "30",
 }
-"""A busy machine is slow and not broken: Ray's own processes have minutes to start and to answer."""
+"""A busy machine is slow and not broken: Ray's own processes have minutes to start and to
+answer.
+"""
 MANY_PENDING = {"TUNE_MAX_PENDING_TRIALS_PG": "100000"}
-"""On a cluster what waits for a node is what an autoscaler starts nodes for; how much waits is for ``search.cluster_capacity`` to say."""
+"""On a cluster what waits for a node is what an autoscaler starts nodes for; how much waits is for
+``search.cluster_capacity`` to say.
+"""
 HEAD = ("gcs_server", "raylet")
 """Ray's processes without which a search cannot go on."""
 OBJECT_STORE_BYTES = 6 * 1024**3
-"""Shared memory for results at most; Ray spills what is more to disk, which costs more than most results did."""
+"""Shared memory for results at most; Ray spills what is more to disk, which costs more than most
+results did.
+"""
 WORKERS_PATIENCE = 600.0
 """Seconds that the first worker has to answer."""
 LATER = ("search.tune_adapters", "sklearn.metrics", "search.reporting")
@@ -81,21 +90,25 @@ def local_cluster(
 
     Args:
         lost: told the name of a process of Ray's that died and without which nothing goes on.
-            The program ends after that, with status 1: Ray itself would keep it waiting for a minute.
+            The program ends after that, with status 1: Ray itself would keep it waiting for a
+                minute.
         resources: of our own naming, that trials ask for.
 
     Raises:
         UserError: one line, if the folder for Ray's files is not fit.
-        RayError: one line, if Ray does not start, or its processes would run other code than this program.
+        RayError: one line, if Ray does not start, or its processes would run other code than this
+            program.
     """
     if problem := ray_folder_problem():
         raise UserError(problem)
     with _loaded({**QUIET, **PATIENT, **LOOPBACK}) as (ray, namespace), _token():
         import psutil
 
-        # The variable above is read when ray is imported, which a user's own program may have done before.
+        # The variable above is read when ray is imported, which a user's own program may have done
+        # before.
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-        os.environ.pop("RAY_JOB_CONFIG_JSON_ENV_VAR", None)  # inside of a cluster's job, that cluster's: not for a Ray of our own
+        # inside of a cluster's job, that cluster's: not for a Ray of our own
+        os.environ.pop("RAY_JOB_CONFIG_JSON_ENV_VAR", None)
         memory = psutil.virtual_memory().total
         options = {
             "address": "local",
@@ -112,7 +125,9 @@ def local_cluster(
         leaving = threading.Event()
         try:
             _start(ray, options)
-            threading.Thread(target=_watch, args=(leaving, lost), name="visiontune-head", daemon=True).start()
+            threading.Thread(
+                target=_watch, args=(leaving, lost), name="visiontune-head", daemon=True
+            ).start()
             with _ray_on_stderr():
                 _check_code(ray)
                 yield ray
@@ -123,7 +138,9 @@ def local_cluster(
 
 
 def _start(ray: Any, options: Mapping[str, Any]) -> None:
-    """Start Ray's own processes, trying again once: what keeps them from it may be the moment's load."""
+    """Start Ray's own processes, trying again once: what keeps them from it may be the moment's
+    load.
+    """
     from search.ray_internals import bare_node, log_of
 
     for attempt in (1, 2):
@@ -140,8 +157,10 @@ def _start(ray: Any, options: Mapping[str, Any]) -> None:
                 if attempt == 2:
                     load, log = os.getloadavg()[0], log_of(begun)
                     raise RayError(
-                        f"Ray does not start on this machine, tried twice ({on_one_line(error)}); {load:.0f} processes want to run on its "
-                        f"{os.cpu_count()} cores; {f'its logs are in {log}' if log else 'it has written no log'}"
+                        "Ray does not start on this machine, tried twice "
+                        f"({on_one_line(error)}); {load:.0f} processes want to run on its "
+                        f"{os.cpu_count()} cores; "
+                        f"{f'its logs are in {log}' if log else 'it has written no log'}"
                     ) from error
 
 
@@ -159,26 +178,36 @@ def _check_code(ray: Any) -> None:
         RayError: if that is not the code of this program.
     """
     try:
-        wrong = difference(ray.get(ray.remote(looker()).options(num_cpus=0).remote(), timeout=WORKERS_PATIENCE))
+        wrong = difference(
+            ray.get(ray.remote(looker()).options(num_cpus=0).remote(), timeout=WORKERS_PATIENCE)
+        )
     except ray.exceptions.RayError as error:
-        raise RayError(f"Ray's workers do not run on this machine ({on_one_line(error)})") from error
+        raise RayError(
+            f"Ray's workers do not run on this machine ({on_one_line(error)})"
+        ) from error
     if wrong:
-        raise RayError(f"Ray's workers would not run this program's code: {wrong}; take that out of PYTHONPATH, or uninstall it")
+        raise RayError(
+            f"Ray's workers would not run this program's code: {wrong}; take that out of "
+            "PYTHONPATH, or uninstall it"
+        )
 
 
 @contextmanager
 def joined_cluster(address: str) -> Iterator[Any]:
-    """Ray of a cluster that this machine is a node of, for the time of the block; gives the module ``ray``.
+    """Ray of a cluster that this machine is a node of, for the time of the block; gives the module
+    ``ray``.
 
     Args:
-        address: ``HOST:PORT`` of the cluster's head, or ``auto``: what ``RAY_ADDRESS`` names, else the Ray started on this machine.
+        address: ``HOST:PORT`` of the cluster's head, or ``auto``: what ``RAY_ADDRESS`` names, else
+            the Ray started on this machine.
 
     Raises:
         ClusterError: one line, if there is no such cluster, or this machine is no node of it.
     """
     if address.startswith("ray://"):
         raise ClusterError(
-            f"--address {address}: a search's driver runs on a node of the cluster, not at the other end of Ray's client; "
+            f"--address {address}: a search's driver runs on a node of the cluster, not at the "
+            "other end of Ray's client; "
             "type the command on the head with --address auto"
         )
     named = re.fullmatch(r"\[?([^\]\s/]+?)\]?:(\d{1,5})", address)
@@ -188,14 +217,24 @@ def joined_cluster(address: str) -> Iterator[Any]:
         try:
             socket.create_connection((named[1], int(named[2])), timeout=10).close()
         except OSError as error:
-            raise ClusterError(f"--address {address}: nothing answers there ({error}); start Ray there, or check the address") from error
+            raise ClusterError(
+                f"--address {address}: nothing answers there ({error}); start Ray there, or "
+                "check the address"
+            ) from error
     with _loaded({**QUIET, **MANY_PENDING}) as (ray, namespace), _ray_on_stderr():
         try:
             try:
-                ray.init(address=address, namespace=namespace, job_config=_job(), log_to_driver=False, logging_level=logging.ERROR)
+                ray.init(
+                    address=address,
+                    namespace=namespace,
+                    job_config=_job(),
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
             except Exception as error:  # Ray raises whatever it likes
                 raise ClusterError(
-                    f"--address {address}: this machine cannot join that cluster as one of its nodes ({on_one_line(error)})"
+                    f"--address {address}: this machine cannot join that cluster as one of its "
+                    f"nodes ({on_one_line(error)})"
                 ) from error
             yield ray
         finally:
@@ -203,14 +242,18 @@ def joined_cluster(address: str) -> Iterator[Any]:
 
 
 def _ray_on_stderr() -> contextlib.AbstractContextManager[Any]:
-    """What Ray prints goes to standard error, or --json were no JSON: it tells of dead workers at any time, last while it shuts down."""
+    """What Ray prints goes to standard error, or --json were no JSON: it tells of dead workers at
+    any time, last while it shuts down.
+    """
     return contextlib.redirect_stdout(sys.stderr)
 
 
 @contextmanager
 def _loaded(environment: Mapping[str, str]) -> Iterator[tuple[Any, str]]:
-    """(the module ``ray``, told ``environment``; our namespace), while a thread imports what a search needs later: Ray waits for its
-    own processes meanwhile. That thread has ended when the block has: at the end of a program nothing can be imported any more."""
+    """(the module ``ray``, told ``environment``; our namespace), while a thread imports what a
+    search needs later: Ray waits for its own processes meanwhile. That thread has ended when the
+    block has: at the end of a program nothing can be imported any more.
+    """
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     import ray
@@ -220,7 +263,8 @@ def _loaded(environment: Mapping[str, str]) -> Iterator[tuple[Any, str]]:
     try:
         from trainables.stage_registry import NAMESPACE
 
-        # Tune's own files are disposable: that they cannot be written (a full disk) is no news to anybody.
+        # Tune's own files are disposable: that they cannot be written (a full disk) is no news to
+        # anybody.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         yield ray, NAMESPACE
     finally:
@@ -239,11 +283,14 @@ def token_file() -> Path:
 
 
 def private_token() -> None:
-    """Keep the token that Ray asks for from other users: Ray writes it for all to read, and whoever has it runs what they like."""
+    """Keep the token that Ray asks for from other users: Ray writes it for all to read, and whoever
+    has it runs what they like.
+    """
     if os.environ.get("RAY_AUTH_TOKEN"):
         return
     given, path = os.environ.get("RAY_AUTH_TOKEN_PATH"), token_file()
-    with contextlib.suppress(OSError):  # somebody else's file, or no home: Ray says what it cannot do
+    # somebody else's file, or no home: Ray says what it cannot do
+    with contextlib.suppress(OSError):
         if path.exists():
             if path.stat().st_mode & 0o077:
                 path.chmod(0o600)
@@ -260,9 +307,15 @@ def private_token() -> None:
 
 @contextmanager
 def _token() -> Iterator[None]:
-    """Ray's token, for the time of the block: where there is no home that can be written, one of this search's own in the environment."""
+    """Ray's token, for the time of the block: where there is no home that can be written, one of
+    this search's own in the environment.
+    """
     private_token()
-    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") or os.access(token_file(), os.R_OK):
+    if (
+        os.environ.get("RAY_AUTH_TOKEN")
+        or os.environ.get("RAY_AUTH_TOKEN_PATH")
+        or os.access(token_file(), os.R_OK)
+    ):
         yield
         return
     from search.ray_internals import read_token_again

@@ -25,7 +25,8 @@ class ClusterCapacity(Capacity):
 
     @property
     def concurrency(self) -> int:
-        """Trials at once: as many as the nodes hold, or may; what waits for a node makes an autoscaler start it.
+        """Trials at once: as many as the nodes hold, or may; what waits for a node makes an
+        autoscaler start it.
 
         Raises:
             PlanError: if no node could hold one.
@@ -34,9 +35,21 @@ class ClusterCapacity(Capacity):
         room = {name: sum(fits(node, self._each(name)) for node in nodes) for name in plan.spaces}
         for name, trials in room.items():
             if not trials:
-                asked = ", ".join(f"{value:g} {resource}" for resource, value in self.asks(name).items())
-                there = "; ".join(sorted({", ".join(f"{node.get(r, 0):g} {r}" for r in self.asks(name)) for node in nodes}))
-                raise PlanError(f"a trial of {name} asks for {asked}, but the nodes offer {there or 'nothing'}; lower it, or add nodes")
+                asked = ", ".join(
+                    f"{value:g} {resource}" for resource, value in self.asks(name).items()
+                )
+                there = "; ".join(
+                    sorted(
+                        {
+                            ", ".join(f"{node.get(r, 0):g} {r}" for r in self.asks(name))
+                            for node in nodes
+                        }
+                    )
+                )
+                raise PlanError(
+                    f"a trial of {name} asks for {asked}, but the nodes offer "
+                    f"{there or 'nothing'}; lower it, or add nodes"
+                )
         if plan.concurrency:
             return plan.concurrency
         networks = sum(room[name] for name in plan.spaces if get_space(name).trains)
@@ -48,7 +61,9 @@ class ClusterCapacity(Capacity):
         return self.concurrency
 
     def _each(self, space: str) -> dict[str, float]:
-        """What bounds the trials of a space on a node: those that wait for stages are at most four a core."""
+        """What bounds the trials of a space on a node: those that wait for stages are at most four
+        a core.
+        """
         asked = self.asks(space)
         return asked if get_space(space).trains else {**asked, "CPU": 1 / MOST_TRIALS_A_CORE}
 
@@ -59,5 +74,7 @@ def fits(node: Resources, asked: Resources) -> int:
     for name, each in asked.items():
         there = node.get(name, 0.0)
         whole = name == "GPU" and each <= 1
-        room.append(int(there) * math.floor(1 / each + 1e-9) if whole else math.floor(there / each + 1e-9))
+        room.append(
+            int(there) * math.floor(1 / each + 1e-9) if whole else math.floor(there / each + 1e-9)
+        )
     return min(room, default=0)

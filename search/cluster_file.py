@@ -1,4 +1,6 @@
-"""A cluster file as Ray's cluster launcher reads it: checked by Ray's own rules, then seen by node type for ours."""
+"""A cluster file as Ray's cluster launcher reads it: checked by Ray's own rules, then seen by node
+type for ours.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ class NodeType:
     def environment(self) -> dict[str, str]:
         """Variables that its container or its commands set."""
         texts = (*self.run_options, *self.commands)
-        return {name: value.strip("'\"") for text in texts for name, value in ENVIRONMENT.findall(text)}
+        return {
+            name: value.strip("'\"") for text in texts for name, value in ENVIRONMENT.findall(text)
+        }
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ class ClusterFile:
 
     @property
     def types(self) -> list[NodeType]:
-        """Every node type; where head and workers share one (machines of one's own) it is there as both."""
+        """Every node type; where head and workers share one (machines of one's own) it is there as
+        both.
+        """
         head = self.config["head_node_type"]
         found = [self._type(name, name == head) for name in self.config["available_node_types"]]
         if self.kind == "local":
@@ -87,7 +93,10 @@ class ClusterFile:
         role = "head" if head else "worker"
         docker = {**config.get("docker", {}), **settings.get("docker", {})}
         keys = ["initialization_commands", f"{role}_setup_commands", f"{role}_start_ray_commands"]
-        commands = [*_texts(config, keys), *_texts(settings, ["initialization_commands", "worker_setup_commands"])]
+        commands = [
+            *_texts(config, keys),
+            *_texts(settings, ["initialization_commands", "worker_setup_commands"]),
+        ]
         options = [*(docker.get("run_options") or []), *(docker.get(f"{role}_run_options") or [])]
         image = docker.get(f"{role}_image") or docker.get("image") or ""
         return NodeType(name, head, settings, image, tuple(options), tuple(commands))
@@ -115,7 +124,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def prepared(config: dict[str, Any]) -> tuple[ClusterFile | None, list[Finding]]:
-    """The file with Ray's defaults, and what Ray itself finds wrong; without the file if Ray cannot read it."""
+    """The file with Ray's defaults, and what Ray itself finds wrong; without the file if Ray cannot
+    read it.
+    """
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     said = io.StringIO()
@@ -123,11 +134,21 @@ def prepared(config: dict[str, Any]) -> tuple[ClusterFile | None, list[Finding]]
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             filled = prepare_config(copy.deepcopy(config))
             validate_config(filled)
-    except (Exception, SystemExit) as error:  # Ray's own aborts are SystemExit, with the reason printed
-        reason = getattr(error, "message", "") or (said.getvalue() if isinstance(error, SystemExit) else str(error)) or repr(error)
+    # Ray's own aborts are SystemExit, with the reason printed
+    except (Exception, SystemExit) as error:
+        reason = (
+            getattr(error, "message", "")
+            or (said.getvalue() if isinstance(error, SystemExit) else str(error))
+            or repr(error)
+        )
         where = ".".join(str(part) for part in getattr(error, "absolute_path", ()))
         text = " ".join(f"{where + ': ' if where else ''}{reason}".split())
-        return None, [Finding("ray-schema", f"Ray refuses the file ({text[:300]}); mend that first, the rest was not checked")]
+        return None, [
+            Finding(
+                "ray-schema",
+                f"Ray refuses the file ({text[:300]}); mend that first, the rest was not checked",
+            )
+        ]
     return ClusterFile(filled), []
 
 

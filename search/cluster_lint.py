@@ -1,4 +1,6 @@
-"""What Ray does not check in a cluster file: names, files, image, and whether trials find what they ask for."""
+"""What Ray does not check in a cluster file: names, files, image, and whether trials find what they
+ask for.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,13 @@ from search.versions import Pins
 
 GPU_MACHINE = re.compile(r"^(g\d|gr\d|p\d)")
 """AWS families with NVIDIA GPUs."""
-MOUNTPOINT = re.compile(r"(?<!! )\bmountpoint\s+(?:(?:-q|--quiet)\s+)?['\"]?([^\s;&|'\"]++)['\"]?+(?!\s*\|\|\s*(?:true|:)(?:\s|$))")
-"""A check that something is mounted; not one that is turned round, or whose failure is passed over."""
+MOUNTPOINT = re.compile(
+    r"(?<!! )\bmountpoint\s+(?:(?:-q|--quiet)\s+)?['\"]?([^\s;&|'\"]++)['\"]?+"
+    r"(?!\s*\|\|\s*(?:true|:)(?:\s|$))"
+)
+"""A check that something is mounted; not one that is turned round, or whose failure is passed
+over.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,10 @@ class Needs:
             return cls()
         if not plan.trains:
             return cls(plan.trial_gpus, 1.0)
-        return cls(1.0 if plan.gpus_per_trial is None else plan.gpus_per_trial, float(plan.training.cpus_per_trial))
+        return cls(
+            1.0 if plan.gpus_per_trial is None else plan.gpus_per_trial,
+            float(plan.training.cpus_per_trial),
+        )
 
 
 def lint(path: Path, pins: Pins, needs: Needs) -> list[Finding]:
@@ -59,7 +69,14 @@ def lint(path: Path, pins: Pins, needs: Needs) -> list[Finding]:
         ("storage", storage),
         *EXPOSURE,
     )
-    return [*findings, *(Finding(name, message) for name, rule in rules for message in dict.fromkeys(rule(cluster)))]
+    return [
+        *findings,
+        *(
+            Finding(name, message)
+            for name, rule in rules
+            for message in dict.fromkeys(rule(cluster))
+        ),
+    ]
 
 
 def unknown_keys(file: ClusterFile) -> Iterator[str]:
@@ -76,21 +93,37 @@ def unknown_keys(file: ClusterFile) -> Iterator[str]:
 def _unknown(where: str, key: str, known: frozenset[str]) -> Iterator[str]:
     if key not in known:
         close = difflib.get_close_matches(key, known, 1)
-        yield f"{where} is not a key that Ray or AWS knows{f'; did you mean {close[0]}?' if close else ''}"
+        yield (
+            f"{where} is not a key that Ray or AWS "
+            f"knows{f'; did you mean {close[0]}?' if close else ''}"
+        )
 
 
 def missing_files(file: ClusterFile) -> Iterator[str]:
     """Ray finds out when the machine is paid for."""
-    named = {f"file_mounts.{target}": source for target, source in file.config.get("file_mounts", {}).items()}
-    named |= {f"auth.{key}": file.config["auth"][key] for key in ("ssh_private_key", "ssh_public_key") if key in file.config["auth"]}
+    named = {
+        f"file_mounts.{target}": source
+        for target, source in file.config.get("file_mounts", {}).items()
+    }
+    named |= {
+        f"auth.{key}": file.config["auth"][key]
+        for key in ("ssh_private_key", "ssh_public_key")
+        if key in file.config["auth"]
+    }
     for where, source in named.items():
         if not Path(str(source)).expanduser().exists():
-            make = "; `ray get-auth-token --generate` makes it" if str(source).endswith(".ray/auth_token") else ""
+            make = (
+                "; `ray get-auth-token --generate` makes it"
+                if str(source).endswith(".ray/auth_token")
+                else ""
+            )
             yield f"{where}: there is no {source} here{make}"
 
 
 def images(file: ClusterFile, pins: Pins) -> Iterator[str]:
-    """Ray refuses nodes of another Ray or Python, and a tag that moves is another image tomorrow."""
+    """Ray refuses nodes of another Ray or Python, and a tag that moves is another image
+    tomorrow.
+    """
     want = f"ray{pins.ray}-py{pins.python}"
     for node in file.types:
         if not node.image and file.kind == "aws":
@@ -98,24 +131,40 @@ def images(file: ClusterFile, pins: Pins) -> Iterator[str]:
         elif node.image:
             tag = node.image.rpartition("/")[2].partition(":")[2].partition("@")[0]
             if tag != want and not tag.endswith(f"-{want}"):
-                yield f"{node.name} runs {node.image}, whose tag must end with {want}, the versions of constraints.txt"
+                yield (
+                    f"{node.name} runs {node.image}, whose tag must end with {want}, the "
+                    "versions of constraints.txt"
+                )
 
 
 def own_commands(file: ClusterFile) -> Iterator[str]:
     """Ray fills what is left out with commands of its own, which install another Ray than ours."""
     for node in file.types:
         for command in node.commands:
-            if re.search(r"ray-wheels/latest|pip3? install (-U |--upgrade )?['\"]?ray\b(?!\S*==)", command):
-                yield "setup_commands are Ray's defaults, which install another Ray; write `setup_commands: []`"
+            if re.search(
+                r"ray-wheels/latest|pip3? install (-U |--upgrade )?['\"]?ray\b(?!\S*==)", command
+            ):
+                yield (
+                    "setup_commands are Ray's defaults, which install another Ray; write "
+                    "`setup_commands: []`"
+                )
 
 
 def head_trials(file: ClusterFile) -> Iterator[str]:
-    """A trial on the head competes with driver, object directory and MLflow, and dies of it with all of them."""
+    """A trial on the head competes with driver, object directory and MLflow, and dies of it with
+    all of them.
+    """
     head, start = file.head, " ".join(file.head.commands)
-    zero = {name: re.search(rf"--{flag}[= ]0(?!\S)", start) for name, flag in (("CPU", "num-cpus"), ("GPU", "num-gpus"))}
+    zero = {
+        name: re.search(rf"--{flag}[= ]0(?!\S)", start)
+        for name, flag in (("CPU", "num-cpus"), ("GPU", "num-gpus"))
+    }
     cpus = head.resources.get("CPU")
     if cpus or (cpus is None and not zero["CPU"]):
-        yield f"{head.name} would run trials ({f'{cpus:g}' if cpus else 'all its'} CPUs); set its resources to {{CPU: 0}}"
+        yield (
+            f"{head.name} would run trials ({f'{cpus:g}' if cpus else 'all its'} CPUs); set "
+            "its resources to {CPU: 0}"
+        )
     gpus = head.resources.get("GPU")
     if gpus or (gpus is None and not zero["GPU"] and _has_gpus(head)):
         yield f"{head.name} would run trials on its GPUs; set its resources to {{CPU: 0, GPU: 0}}"
@@ -126,29 +175,48 @@ def head_trials(file: ClusterFile) -> Iterator[str]:
 def worker_resources(file: ClusterFile, needs: Needs) -> Iterator[str]:
     """A trial that no worker can hold waits for ever, and the autoscaler brings nothing."""
     if file.kind == "local":
-        if f'"{NETWORK_CORES}"' not in " ".join(command for node in file.workers for command in node.commands).replace("\\", ""):
-            yield f"workers offer no {NETWORK_CORES}, which networks ask for; add --resources='{{\"{NETWORK_CORES}\": N}}' to ray start"
+        if f'"{NETWORK_CORES}"' not in " ".join(
+            command for node in file.workers for command in node.commands
+        ).replace("\\", ""):
+            yield (
+                f"workers offer no {NETWORK_CORES}, which networks ask for; add "
+                f"--resources='{{\"{NETWORK_CORES}\": N}}' to ray start"
+            )
         return
     if not file.workers:
         yield "there is no worker type, so no trial could run; add one"
     for node in file.workers:
         yield from _too_little(node, needs)
     if file.workers and not any(_fits(node, needs) for node in file.workers):
-        yield f"no worker type offers what a trial asks for (GPU {needs.gpus:g}, CPU {needs.cpus:g})"
+        yield (
+            f"no worker type offers what a trial asks for (GPU {needs.gpus:g}, CPU {needs.cpus:g})"
+        )
 
 
 def _fits(node: NodeType, needs: Needs) -> bool:
-    return node.resources.get("GPU", 0) >= needs.gpus and node.resources.get("CPU", needs.cpus) >= needs.cpus
+    return (
+        node.resources.get("GPU", 0) >= needs.gpus
+        and node.resources.get("CPU", needs.cpus) >= needs.cpus
+    )
 
 
 def _too_little(node: NodeType, needs: Needs) -> Iterator[str]:
     gpus, cpus, cores = (node.resources.get(name, 0) for name in ("GPU", "CPU", NETWORK_CORES))
     if (gpus or _has_gpus(node)) and gpus < needs.gpus:
-        yield f"{node.name} offers GPU: {gpus:g}, but a trial asks for {needs.gpus:g}; offer that, or take a larger machine"
+        yield (
+            f"{node.name} offers GPU: {gpus:g}, but a trial asks for {needs.gpus:g}; offer "
+            "that, or take a larger machine"
+        )
     if "CPU" in node.resources and cpus < needs.cpus:
-        yield f"{node.name} offers CPU: {cpus:g}, but a trial asks for {needs.cpus:g}; offer that, or take a larger machine"
+        yield (
+            f"{node.name} offers CPU: {cpus:g}, but a trial asks for {needs.cpus:g}; offer "
+            "that, or take a larger machine"
+        )
     if cores < needs.cpus:
-        yield f"{node.name} offers {NETWORK_CORES}: {cores:g}, but a network asks for as many as CPUs; set it to the machine's CPUs"
+        yield (
+            f"{node.name} offers {NETWORK_CORES}: {cores:g}, but a network asks for as many "
+            "as CPUs; set it to the machine's CPUs"
+        )
 
 
 def _has_gpus(node: NodeType) -> bool:
@@ -162,31 +230,46 @@ def min_workers(file: ClusterFile) -> Iterator[str]:
         if (
             least
             and file.kind != "local"
-            and (node.resources.get("GPU") or GPU_MACHINE.match(str(node.node_config.get("InstanceType", ""))))
+            and (
+                node.resources.get("GPU")
+                or GPU_MACHINE.match(str(node.node_config.get("InstanceType", "")))
+            )
         ):
             yield f"{node.name} keeps {least} GPU machines while nothing runs; set min_workers to 0"
 
 
 def storage(file: ClusterFile) -> Iterator[str]:
-    """What one node writes another must read: checkpoints of a trial that moves, and its results."""
+    """What one node writes another must read: checkpoints of a trial that moves, and its
+    results.
+    """
     places = {node.environment.get("VISIONTUNE_RUNS", "") for node in file.types}
     if len(places) > 1:
-        yield f"nodes disagree about VISIONTUNE_RUNS ({', '.join(sorted(repr(place) for place in places))}); give all the same"
+        yield (
+            "nodes disagree about VISIONTUNE_RUNS "
+            f"({', '.join(sorted(repr(place) for place in places))}); give all the same"
+        )
     for node in file.types:
         place = node.environment.get("VISIONTUNE_RUNS", "")
         if not place:
-            yield "VISIONTUNE_RUNS is not set, so each node would have a runs directory of its own; set it to s3://… or a mounted folder"
+            yield (
+                "VISIONTUNE_RUNS is not set, so each node would have a runs directory of its "
+                "own; set it to s3://… or a mounted folder"
+            )
         elif not re.match(r"(s3|gs)://.", place) and not _mounted(place, node.commands):
             yield (
-                f"VISIONTUNE_RUNS is {place}, a folder of each node alone; use s3://…, or have initialization_commands check "
+                f"VISIONTUNE_RUNS is {place}, a folder of each node alone; use s3://…, or have "
+                "initialization_commands check "
                 "with `mountpoint -q` that a network file system is there"
             )
 
 
 def _mounted(place: str, commands: Sequence[str]) -> bool:
-    """Whether a command makes sure that something is mounted at ``place`` or above it, and fails if not."""
+    """Whether a command makes sure that something is mounted at ``place`` or above it, and fails if
+    not.
+    """
     checked = (match for command in commands for match in MOUNTPOINT.findall(command))
     points = [posixpath.normpath(point) for point in checked if point.startswith("/")]
     return place.startswith("/") and any(
-        point != "/" and posixpath.commonpath([point, posixpath.normpath(place)]) == point for point in points
+        point != "/" and posixpath.commonpath([point, posixpath.normpath(place)]) == point
+        for point in points
     )

@@ -11,11 +11,15 @@ from spaces.errors import printable
 
 
 class SearchConsole(Console):
-    """rich's console for text that is nobody's markup, whose reader may go away: rich's own would end the program then."""
+    """rich's console for text that is nobody's markup, whose reader may go away: rich's own would
+    end the program then.
+    """
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Text from outside is text: no markup, no emoji of ``:name:``, nothing that a terminal obeys."""
+        """Text from outside is text: no markup, no emoji of ``:name:``, nothing that a terminal
+        obeys.
+        """
         return super().render_str(printable(text), **{**options, "markup": False, "emoji": False})

@@ -1,8 +1,9 @@
-"""A database of studies that may be locked for a while, or restart: whoever asks waits, says so, and asks again.
+"""A database of studies that may be locked for a while, or restart: whoever asks waits, says so,
+and asks again.
 
-Nothing is lost by it: trials run on in their workers, and what they report waits with Tune. Each of Optuna's
-operations is one transaction, so what failed has not happened; one that was committed just when the connection
-broke is found done when it is asked again.
+Nothing is lost by it: trials run on in their workers, and what they report waits with Tune. Each of
+Optuna's operations is one transaction, so what failed has not happened; one that was committed just
+when the connection broke is found done when it is asked again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from spaces.errors import FailedError, on_one_line
 logger = logging.getLogger("visiontune.storage")
 PAUSE = 1.0
 LOCKED = ("database is locked", "database table is locked", "database schema is locked")
-FOR_GOOD = ("readonly database", "unable to open", "disk is full", "disk i/o error", "no such", "malformed", "not a database")
+FOR_GOOD = (
+    "readonly database",
+    "unable to open",
+    "disk is full",
+    "disk i/o error",
+    "no such",
+    "malformed",
+    "not a database",
+)
 """What sqlite says of a file that no waiting makes usable."""
 
 
@@ -40,11 +49,18 @@ class Database(RDBStorage):
 
     def __init__(self, url: str, say: Callable[[str], None], patience: float) -> None:
         self._say, self._patience = say, patience
-        # an attempt is short, or who waits would be told late: Optuna makes five of them for a new trial
-        options: dict[str, Any] = {"connect_args": {"timeout": 1}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+        # an attempt is short, or who waits would be told late: Optuna makes five of them for a new
+        # trial
+        options: dict[str, Any] = (
+            {"connect_args": {"timeout": 1}}
+            if url.startswith("sqlite")
+            else {"pool_pre_ping": True}
+        )
         self._patiently(lambda: RDBStorage.__init__(self, url, options), url, opening=True)
 
-    def _patiently(self, action: Callable[[], Any], url: str, opening: bool = False, method: str = "") -> Any:
+    def _patiently(
+        self, action: Callable[[], Any], url: str, opening: bool = False, method: str = ""
+    ) -> Any:
         """``action()``, again and again while the database is locked or away."""
         began, tries = time.monotonic(), 0
         while True:
@@ -53,7 +69,8 @@ class Database(RDBStorage):
             except UpdateFinishedTrialError:
                 if not tries or method != "set_trial_state_values":
                     raise
-                done = True  # the first try was committed, and the connection broke before it was said
+                # the first try was committed, and the connection broke before it was said
+                done = True
             except FailedError:
                 raise
             except Exception as error:
@@ -62,17 +79,25 @@ class Database(RDBStorage):
                     raise
                 tries += 1
                 if tries == 1:
-                    self._told(f"the database of studies, {url}, {cause}: waiting for it up to {self._patience:.0f} s; nothing is lost")
+                    self._told(
+                        f"the database of studies, {url}, {cause}: waiting for it up to "
+                        f"{self._patience:.0f} s; nothing is lost"
+                    )
                 if time.monotonic() - began > self._patience:
                     what = f"storage {url} {cause}, and so for {self._patience:.0f} s"
-                    raise FailedError(f"{what}; end what holds it, or start it, then go on with visiontune resume") from error
+                    raise FailedError(
+                        f"{what}; end what holds it, or start it, then go on with visiontune resume"
+                    ) from error
                 self._forget_connections()
                 time.sleep(PAUSE)
                 continue
             if tries:
-                self._told(f"the database of studies answers again after {time.monotonic() - began:.0f} s")
+                self._told(
+                    f"the database of studies answers again after {time.monotonic() - began:.0f} s"
+                )
                 if done is False and method == "set_trial_state_values":
-                    done = True  # nobody else writes here: it was our own first try that took the trial
+                    # nobody else writes here: it was our own first try that took the trial
+                    done = True
             return done
 
     def _told(self, line: str) -> None:
@@ -99,7 +124,10 @@ def away(error: BaseException, opening: bool = False) -> str:
             said = str(one.orig).lower()
             if any(words in said for words in LOCKED):
                 return "is locked by another program"
-            passing = isinstance(one, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) or one.connection_invalidated
+            passing = (
+                isinstance(one, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
+                or one.connection_invalidated
+            )
             if passing and not opening and not any(words in said for words in FOR_GOOD):
                 return f"does not answer ({on_one_line(one.orig)})"
             return ""
@@ -117,16 +145,22 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _patient(method: Any) -> Any:
     @functools.wraps(method)
     def asked(self: Database, *arguments: Any, **named: Any) -> Any:
-        return self._patiently(lambda: method(self, *arguments, **named), self.url, method=method.__name__)
+        return self._patiently(
+            lambda: method(self, *arguments, **named), self.url, method=method.__name__
+        )
 
     return asked
 
 
 OPERATIONS = (
-    "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr", "get_study_id_from_name",
-    "get_study_name_from_id", "get_study_directions", "get_study_user_attrs", "get_study_system_attrs", "get_all_studies",
-    "_create_new_trial", "_set_trial_param", "set_trial_state_values", "set_trial_intermediate_value", "set_trial_user_attr",
-    "set_trial_system_attr", "get_trial", "get_trial_id_from_study_id_trial_number", "_get_trials", "_get_best_trial_id",
+    "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
+    "get_study_id_from_name",
+    "get_study_name_from_id", "get_study_directions", "get_study_user_attrs",
+    "get_study_system_attrs", "get_all_studies",
+    "_create_new_trial", "_set_trial_param", "set_trial_state_values",
+    "set_trial_intermediate_value", "set_trial_user_attr",
+    "set_trial_system_attr", "get_trial", "get_trial_id_from_study_id_trial_number", "_get_trials",
+    "_get_best_trial_id",
 )  # fmt: skip
 """Optuna's methods that open a transaction of their own."""
 for _name in OPERATIONS:

@@ -1,4 +1,6 @@
-"""What ``make demo`` runs: real searches on the digits that ship with scikit-learn, from plan to bundle."""
+"""What ``make demo`` runs: real searches on the digits that ship with scikit-learn, from plan to
+bundle.
+"""
 
 from __future__ import annotations
 
@@ -47,16 +49,22 @@ def _demonstrate(plan: Plan, base: str, runs_dir: Path) -> bool:
     while (runs_dir / name).exists() or (runs_dir / f"{name}-bundle").exists():
         count += 1
         name = f"{base}-{count}"
-    print(f"searching {' and '.join(plan.spaces)} on {plan.dataset}, {plan.trials} trials", flush=True)
+    print(
+        f"searching {' and '.join(plan.spaces)} on {plan.dataset}, {plan.trials} trials", flush=True
+    )
     summary = run(plan.model_copy(update={"name": name}), runs_dir)
     if summary.best is None or summary.state != "finished":
-        print(f"{summary.state}: {summary.reason}; go on with .venv/bin/visiontune resume {name} --runs-dir {runs_dir}")
+        print(
+            f"{summary.state}: {summary.reason}; go on with .venv/bin/visiontune resume {name} "
+            f"--runs-dir {runs_dir}"
+        )
         return False
+    judged = "images held out" if plan.trains else "leave-one-out"
     done = export(source_of(summary.run, plan), summary.best, runs_dir / f"{name}-bundle")
     show_in_report(done, summary.run, plan)
     print(
         f"""
-best trial {done.trial}: {done.val_accuracy:.4f} by {"images held out" if plan.trains else "leave-one-out"}, which chose it
+best trial {done.trial}: {done.val_accuracy:.4f} by {judged}, which chose it
 on the test images, scored once: {done.test_accuracy:.4f}
 
   report   {summary.run.report / "report.html"}

@@ -24,25 +24,41 @@ from trainables.stage_registry import STAGE_CPUS
 SHOWN = 20
 """Configurations printed in a terminal."""
 DRAWN = 1000
-"""Configurations that ``--json`` gives at most: what a dry run costs does not grow with the number of trials."""
+"""Configurations that ``--json`` gives at most: what a dry run costs does not grow with the number
+of trials.
+"""
 
 
 def dry_run(plan: Plan, as_json: bool) -> None:
-    """Print the dataset's facts, what a trial asks for, and random configurations: as many as trials, up to a limit."""
+    """Print the dataset's facts, what a trial asks for, and random configurations: as many as
+    trials, up to a limit.
+    """
     plan = with_start(plan)
     check_combination(plan)
-    facts: dict[str, Any] = {"dataset": plan.dataset, **(_images(plan) if plan.needs_images else {})}
+    facts: dict[str, Any] = {
+        "dataset": plan.dataset,
+        **(_images(plan) if plan.needs_images else {}),
+    }
     spaces = list(plan.search_spaces().values())
     generator = random.Random(plan.seed)
     configs = [
         {"space": space.name, **space.sample(lambda _, domain: _draw(generator, domain))}
-        for space in (spaces[i % len(spaces)] for i in range(min(plan.trials, DRAWN if as_json else SHOWN)))
+        for space in (
+            spaces[i % len(spaces)] for i in range(min(plan.trials, DRAWN if as_json else SHOWN))
+        )
     ]
     cores = len(os.sched_getaffinity(0))
     cpus = {space.name: Capacity.of(plan, cores).asks(space.name)["CPU"] for space in spaces}
-    facts |= {"cores": cores, "cpus_per_trial": max(cpus.values()), "cpus_per_stage_task": STAGE_CPUS}
+    facts |= {
+        "cores": cores,
+        "cpus_per_trial": max(cpus.values()),
+        "cpus_per_stage_task": STAGE_CPUS,
+    }
     how = (facts.get("classes", 0), plan.training.image_size)
-    sizes_of = [known_before(str(config["space"]), {k: v for k, v in config.items() if k != "space"}, *how) for config in configs]
+    sizes_of = [
+        known_before(str(config["space"]), {k: v for k, v in config.items() if k != "space"}, *how)
+        for config in configs
+    ]
     for config, known in zip(configs, sizes_of, strict=True):
         config.update(known)
     if as_json:

@@ -1,4 +1,6 @@
-"""What the folders of trials hold, as the study of their space would say it: they are the truth, and the study is derived from them."""
+"""What the folders of trials hold, as the study of their space would say it: they are the truth,
+and the study is derived from them.
+"""
 
 from __future__ import annotations
 
@@ -72,17 +74,27 @@ def read_shelves(run: RunDirectory, spaces: Sequence[str]) -> dict[str, Shelf]:
 
 def excesses(plan: Plan, record: TrialRecord) -> dict[str, float]:
     """Constraint to how far a trial is out of bounds, at most 0 within them."""
-    return {name: bound.excess(record.metrics[name]) for name, bound in plan.bounds().items() if name in record.metrics}
+    return {
+        name: bound.excess(record.metrics[name])
+        for name, bound in plan.bounds().items()
+        if name in record.metrics
+    }
 
 
-def trials_of(run: RunDirectory, plan: Plan, space: Space, shelf: Shelf, were: Sequence[FrozenTrial] = ()) -> Iterator[FrozenTrial]:
+def trials_of(
+    run: RunDirectory, plan: Plan, space: Space, shelf: Shelf, were: Sequence[FrozenTrial] = ()
+) -> Iterator[FrozenTrial]:
     """Every trial of a space in the order of their numbers, as its study is to have them.
 
     Args:
-        were: as the study has them, of which what the folders do not say is kept: what is running or waits, and why it is tried.
+        were: as the study has them, of which what the folders do not say is kept: what is running
+            or waits, and why it is tried.
     """
     lost = _Grid(space) if plan.sampler == "grid" else None
-    known = [_known(run, space, number, shelf, were, lost) for number in range(max(shelf.count, len(were)))]
+    known = [
+        _known(run, space, number, shelf, were, lost)
+        for number in range(max(shelf.count, len(were)))
+    ]
     for number, facts in enumerate(known):
         record, was = shelf.records.get(number), were[number] if number < len(were) else None
         if record is not None:
@@ -92,10 +104,15 @@ def trials_of(run: RunDirectory, plan: Plan, space: Space, shelf: Shelf, were: S
         else:
             if lost and not facts.params and GRID_INDEX not in facts.attributes:
                 facts = lost.next(facts)
-            steps = {} if number in shelf.damaged or (was and was.state.is_finished()) else _reports(run, plan, space.name, number)
+            steps = (
+                {}
+                if number in shelf.damaged or (was and was.state.is_finished())
+                else _reports(run, plan, space.name, number)
+            )
             state = TrialState.RUNNING  # it was begun and has not ended, whatever was said of it
             yield create_trial(
-                state=state, params=facts.params, distributions=facts.domains, user_attrs=facts.attributes,
+                state=state, params=facts.params, distributions=facts.domains,
+                user_attrs=facts.attributes,
                 system_attrs=facts.system, intermediate_values=steps,
             )  # fmt: skip
 
@@ -103,12 +120,14 @@ def trials_of(run: RunDirectory, plan: Plan, space: Space, shelf: Shelf, were: S
 def differs(record: TrialRecord, trial: FrozenTrial, plan: Plan, space: Space) -> bool:
     """Whether the study says something else of a trial than its record does."""
     state, values = _end(record, plan)
-    if trial.state == TrialState.RUNNING:  # a driver died before it could tell; it must know what was tried
+    # a driver died before it could tell; it must know what was tried
+    if trial.state == TrialState.RUNNING:
         return _applying(space, record) - set(trial.params) != set() or _other_params(record, trial)
     if trial.state != state or _other_params(record, trial):
         return True
     return state == TrialState.COMPLETE and not all(
-        math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) for a, b in zip(values or (), trial.values or (), strict=False)
+        math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+        for a, b in zip(values or (), trial.values or (), strict=False)
     )
 
 
@@ -118,14 +137,23 @@ def _other_params(record: TrialRecord, trial: FrozenTrial) -> bool:
 
 def _applying(space: Space, record: TrialRecord) -> set[str]:
     """Parameters that were drawn for this configuration: those that apply."""
-    full = {p.name: record.config.get(p.name, p.before if p.before is not None else p.otherwise) for p in space.parameters}
+    full = {
+        p.name: record.config.get(p.name, p.before if p.before is not None else p.otherwise)
+        for p in space.parameters
+    }
     config: dict[str, Any] = {name: value for name, value in full.items() if value is not None}
-    return {p.name for p in space.parameters if p.name in record.config and set(p.when or {}) <= set(config) and p.applies(config)}
+    return {
+        p.name
+        for p in space.parameters
+        if p.name in record.config and set(p.when or {}) <= set(config) and p.applies(config)
+    }
 
 
 def _end(record: TrialRecord, plan: Plan) -> tuple[TrialState, list[float] | None]:
     """How a trial ended, as Optuna says it."""
-    if record.state == "COMPLETE" and all(math.isfinite(record.metrics.get(name, math.nan)) for name in plan.objectives):
+    if record.state == "COMPLETE" and all(
+        math.isfinite(record.metrics.get(name, math.nan)) for name in plan.objectives
+    ):
         return TrialState.COMPLETE, [record.metrics[name] for name in plan.objectives]
     return TrialState.PRUNED if record.state == "PRUNED" else TrialState.FAIL, None
 
@@ -140,13 +168,26 @@ class _Known:
     system: dict[str, Any]
 
 
-def _known(run: RunDirectory, space: Space, number: int, shelf: Shelf, were: Sequence[FrozenTrial], lost: _Grid | None) -> _Known:
-    """What was tried under a number: as its folder says, else the study, else its record and the plan."""
+def _known(
+    run: RunDirectory,
+    space: Space,
+    number: int,
+    shelf: Shelf,
+    were: Sequence[FrozenTrial],
+    lost: _Grid | None,
+) -> _Known:
+    """What was tried under a number: as its folder says, else the study, else its record and the
+    plan.
+    """
     record, was = shelf.records.get(number), were[number] if number < len(were) else None
     asked = {name: was.user_attrs[name] for name in ASKED if name in was.user_attrs} if was else {}
     system = {FIXED: was.system_attrs[FIXED]} if was and FIXED in was.system_attrs else {}
     if was and record is not None:  # samplers keep things of their own there
-        system = {name: value for name, value in was.system_attrs.items() if not name.startswith("constraints")}
+        system = {
+            name: value
+            for name, value in was.system_attrs.items()
+            if not name.startswith("constraints")
+        }
     facts = run.begun(space.name, number)
     if facts and (record is None or facts.get("config") == record.config):
         domains = {name: json_to_distribution(text) for name, text in facts["domains"].items()}
@@ -167,7 +208,9 @@ def _known(run: RunDirectory, space: Space, number: int, shelf: Shelf, were: Seq
     return known
 
 
-def _from_record(space: Space, record: TrialRecord, asked: dict[str, Any], system: dict[str, Any]) -> _Known:
+def _from_record(
+    space: Space, record: TrialRecord, asked: dict[str, Any], system: dict[str, Any]
+) -> _Known:
     params: dict[str, Any] = {}
     domains: dict[str, BaseDistribution] = {}
     for name in _applying(space, record):
@@ -182,7 +225,9 @@ def _reports(run: RunDirectory, plan: Plan, space: str, number: int) -> dict[int
     """What a pruner was shown; with several objectives nothing is."""
     if len(plan.objectives) > 1:
         return {}
-    return {row["step"]: float(row["report"]) for row in run.steps(space, number) if "report" in row}
+    return {
+        row["step"]: float(row["report"]) for row in run.steps(space, number) if "report" in row
+    }
 
 
 def _ended(run: RunDirectory, plan: Plan, record: TrialRecord, known: _Known) -> FrozenTrial:
@@ -195,7 +240,8 @@ def _ended(run: RunDirectory, plan: Plan, record: TrialRecord, known: _Known) ->
     if record.failure:
         attributes[FAILURE] = record.failure
     trial = create_trial(
-        state=state, values=values, params=known.params, distributions=known.domains, user_attrs=attributes,
+        state=state, values=values, params=known.params, distributions=known.domains,
+        user_attrs=attributes,
         system_attrs=known.system, intermediate_values=steps, constraints=excesses(plan, record),
     )  # fmt: skip
     began, ended = (_time(seconds) for seconds in (record.started, record.started + record.seconds))
@@ -216,23 +262,37 @@ class _Grid:
 
     def __init__(self, space: Space) -> None:
         self._points = list(space.grid())
-        self._places = {json.dumps(point, sort_keys=True): index for index, point in enumerate(self._points)}
+        self._places = {
+            json.dumps(point, sort_keys=True): index for index, point in enumerate(self._points)
+        }
         self._taken: set[int] = set()
 
     def seen(self, known: _Known) -> _Known:
         """Note a place as tried; found by its parameters, if nothing says it."""
         index = known.attributes.get(GRID_INDEX)
-        if index is None and known.params and RETRY_OF not in known.attributes and REQUEST not in known.attributes:
+        if (
+            index is None
+            and known.params
+            and RETRY_OF not in known.attributes
+            and REQUEST not in known.attributes
+        ):
             index = self._places.get(json.dumps(known.params, sort_keys=True))
             if index is not None and index not in self._taken:
-                known = _Known(known.params, known.domains, {**known.attributes, GRID_INDEX: index}, known.system)
+                known = _Known(
+                    known.params,
+                    known.domains,
+                    {**known.attributes, GRID_INDEX: index},
+                    known.system,
+                )
         if isinstance(index, int):
             self._taken.add(index)
         return known
 
     def next(self, known: _Known) -> _Known:
         """A trial of which nothing is left takes the first place that nobody has."""
-        index = next((index for index in range(len(self._points)) if index not in self._taken), None)
+        index = next(
+            (index for index in range(len(self._points)) if index not in self._taken), None
+        )
         if index is None:
             return known
         self._taken.add(index)

@@ -1,4 +1,6 @@
-"""Who a run is, settled by its driver: whatever still says it is asked, and it is written down where it was not or is no longer."""
+"""Who a run is, settled by its driver: whatever still says it is asked, and it is written down
+where it was not or is no longer.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ KEPT = ("data.json", LABELS)
 def make_identity(run: RunDirectory, study: str) -> None:
     """Write run.json, with digests of the files that are there."""
     paths = [run.path / name for name in KEPT]
-    write_identity(run.path, Identity(study=study, sha256s={path.name: sha256(path) for path in paths if path.is_file()}))
+    write_identity(
+        run.path,
+        Identity(
+            study=study, sha256s={path.name: sha256(path) for path in paths if path.is_file()}
+        ),
+    )
 
 
 def settle_identity(run: RunDirectory, plan: Plan) -> None:
@@ -34,13 +41,23 @@ def settle_identity(run: RunDirectory, plan: Plan) -> None:
     if not study:
         study = new_study(name_at_first(run.path))
         if any((run.path / "trials").glob("*/*/result.json")):
-            note(f"{run.path / 'run.json'}: missing, and nothing else says who this run is: MLflow is told all of it as a new one")
+            note(
+                f"{run.path / 'run.json'}: missing, and nothing else says who this run is: "
+                "MLflow is told all of it as a new one"
+            )
     make_identity(run, study)
 
 
 def _told(run: RunDirectory) -> str:
     """As MLflow was last told it."""
-    return next((fact["study"] for fact, _ in Outbox(run.outbox).read() if fact["kind"] == "run" and fact.get("study")), "")
+    return next(
+        (
+            fact["study"]
+            for fact, _ in Outbox(run.outbox).read()
+            if fact["kind"] == "run" and fact.get("study")
+        ),
+        "",
+    )
 
 
 def _in_database(run: RunDirectory, plan: Plan) -> str:

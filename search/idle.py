@@ -1,4 +1,6 @@
-"""A process that only waits until its parent has ended; a script of its own, which imports nothing that takes time."""
+"""A process that only waits until its parent has ended; a script of its own, which imports nothing
+that takes time.
+"""
 
 import os
 import time

@@ -1,4 +1,6 @@
-"""Optuna's journal file, forced to disk when a trial begins and ends instead of at every word between."""
+"""Optuna's journal file, forced to disk when a trial begins and ends instead of at every word
+between.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,16 @@ from optuna.storages.journal._storage import JournalOperation
 
 from trainables.files import append_lines
 
-FORCED = {JournalOperation.CREATE_STUDY, JournalOperation.CREATE_TRIAL, JournalOperation.SET_TRIAL_STATE_VALUES}
+FORCED = {
+    JournalOperation.CREATE_STUDY,
+    JournalOperation.CREATE_TRIAL,
+    JournalOperation.SET_TRIAL_STATE_VALUES,
+}
 
 
 class Journal(JournalFileBackend):
-    """The same file. Some fifteen lines are written for a trial, and waiting for the disk after each was a third of the driver's time.
+    """The same file. Some fifteen lines are written for a trial, and waiting for the disk after
+    each was a third of the driver's time.
 
     Optuna's lock file beside the journal, made and removed for every line, was another tenth, and
     guards nothing here: a run has one driver at a time, which holds the kernel's lock on the run,
@@ -35,4 +42,8 @@ class Journal(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        append_lines(Path(self._file_path), lines, forced=self._forced and bool(FORCED.intersection(log["op_code"] for log in logs)))
+        append_lines(
+            Path(self._file_path),
+            lines,
+            forced=self._forced and bool(FORCED.intersection(log["op_code"] for log in logs)),
+        )

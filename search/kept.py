@@ -1,4 +1,6 @@
-"""Whether a plan that was kept, and maybe changed by hand since, still fits the studies that its search began."""
+"""Whether a plan that was kept, and maybe changed by hand since, still fits the studies that its
+search began.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,14 @@ DECIDE = ("spaces", "set", "training")
 
 
 def check_files(run: RunDirectory, plan: Plan) -> None:
-    """Refuse, before anything starts or is written, a run of which something cannot be read that nothing else can replace.
+    """Refuse, before anything starts or is written, a run of which something cannot be read that
+    nothing else can replace.
 
     Raises:
         NewerError: if a newer version wrote a record.
         UnreadableError: if one may not be read.
-        RunError: if it is lost which trials were run again, or how often the test images were looked at.
+        RunError: if it is lost which trials were run again, or how often the test images were
+            looked at.
     """
     read_shelves(run, plan.spaces)
     run.replicated()
@@ -28,7 +32,8 @@ def check_files(run: RunDirectory, plan: Plan) -> None:
 
 
 def check_kept(run: RunDirectory, plan: Plan) -> None:
-    """Refuse, before anything starts, a plan whose parameters have other choices than the run's studies.
+    """Refuse, before anything starts, a plan whose parameters have other choices than the run's
+    studies.
 
     The studies are read for it only if the plan is not the one of the last session.
 

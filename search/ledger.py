@@ -96,23 +96,34 @@ class Ledger:
         self._plan = plan
         self._clock = clock
         self.trials = plan.trials
-        shelves = read_shelves(run, plan.spaces)  # first: what may not be read refuses before anything is written
+        # first: what may not be read refuses before anything is written
+        shelves = read_shelves(run, plan.spaces)
         mend()
         settle_identity(run, plan)
         spaces = plan.search_spaces()
         storage, shelves = whole_studies(run, plan, shelves, say)
         self.outbox = Outbox(run.outbox)
         self.outbox.repair()
-        self._studies = {name: SpaceStudy(storage, study_name(run, plan.storage, name), space, plan) for name, space in spaces.items()}
+        self._studies = {
+            name: SpaceStudy(storage, study_name(run, plan.storage, name), space, plan)
+            for name, space in spaces.items()
+        }
         self._bounds = plan.bounds()
         self._classes = len(run.data().classes) if plan.trains else 0
         self._exhausted: set[str] = set()
         self._running: dict[Key, Running] = {}
         self.tally = Tally(plan)
-        self._unfinished: deque[Key] = deque(recover(run, plan, self._studies, shelves, self.outbox, self.tally, self.tell))
+        self._unfinished: deque[Key] = deque(
+            recover(run, plan, self._studies, shelves, self.outbox, self.tally, self.tell)
+        )
         self.before = {name: len(study.trials()) for name, study in self._studies.items()}
         self._started = dict(self.before)
-        self._requested = {t.user_attrs[REQUEST] for s in self._studies.values() for t in s.trials() if REQUEST in t.user_attrs}
+        self._requested = {
+            t.user_attrs[REQUEST]
+            for s in self._studies.values()
+            for t in s.trials()
+            if REQUEST in t.user_attrs
+        }
         self.tally.begin_session()
         self.ending: Ending | None = None
 
@@ -124,19 +135,38 @@ class Ledger:
 
     @property
     def finished_reason(self) -> str:
-        """Why the search has come to its end; empty while trials run or are still to be proposed."""
+        """Why the search has come to its end; empty while trials run or are still to be
+        proposed.
+        """
         return "" if self.ending is None or self._running else self.ending.reason
 
     def states(self) -> dict[str, int]:
         """Trials by state, as the studies have them."""
         waiting = sum(study.waiting for study in self._studies.values())
-        return {**self.tally.counts, "RUNNING": len(self._running) + len(self._unfinished), "WAITING": waiting}
+        return {
+            **self.tally.counts,
+            "RUNNING": len(self._running) + len(self._unfinished),
+            "WAITING": waiting,
+        }
 
     def look(self) -> Ending | None:
         """Why no more trials are to be proposed as things stand now, or None."""
-        gpu_seconds = sum(time.time() - r.started for r in self._running.values() if self._steps(r.proposal.space)) * self._plan.trial_gpus
-        self.ending = ending(self._plan.limits, self.tally.standing(self.trials, self._clock(), gpu_seconds))
-        if self.ending is None and not self._unfinished and len(self._exhausted) == len(self._studies):
+        gpu_seconds = (
+            sum(
+                time.time() - r.started
+                for r in self._running.values()
+                if self._steps(r.proposal.space)
+            )
+            * self._plan.trial_gpus
+        )
+        self.ending = ending(
+            self._plan.limits, self.tally.standing(self.trials, self._clock(), gpu_seconds)
+        )
+        if (
+            self.ending is None
+            and not self._unfinished
+            and len(self._exhausted) == len(self._studies)
+        ):
             self.ending = Ending(f"there are no more than {self.tally.done} combinations")
         return self.ending
 
@@ -146,18 +176,29 @@ class Ledger:
     # --- what to try
 
     def propose(self) -> Proposal | None:
-        """The next trial to run, or None: wait, or ``finished_reason`` says why there is no more."""
+        """The next trial to run, or None: wait, or ``finished_reason`` says why there is no
+        more.
+        """
         for _ in range(REFUSED_IN_A_ROW):
             if self.look() or self.tally.done + self.running >= self.trials:
                 return None
             proposal = self._next()
             if proposal is None:
                 continue  # a space has run out of combinations
-            known = known_before(proposal.space, proposal.config, self._classes, self._plan.training.image_size)
+            known = known_before(
+                proposal.space, proposal.config, self._classes, self._plan.training.image_size
+            )
             violations = self._violations(known)
             if not violations:
                 return proposal
-            self._close(proposal.key, "PRUNED", {"metrics": known}, pruned_by="a constraint", violations=violations, infeasible=True)
+            self._close(
+                proposal.key,
+                "PRUNED",
+                {"metrics": known},
+                pruned_by="a constraint",
+                violations=violations,
+                infeasible=True,
+            )
         return None
 
     def _next(self) -> Proposal | None:
@@ -178,12 +219,20 @@ class Ledger:
     def _begin(self, space: str, number: int, config: dict[str, Value]) -> Proposal:
         proposal = Proposal(space, number, config)
         running = Running(proposal, time.time())
-        facts = {"config": config, "seed": self._plan.seed, "started": running.started, **self._studies[space].begun(number)}
+        facts = {
+            "config": config,
+            "seed": self._plan.seed,
+            "started": running.started,
+            **self._studies[space].begun(number),
+        }
         self._run.begin_trial(space, number, facts)
         rows = self._run.steps(space, number)
         if rows:
             running.started = rows[0]["time"] - rows[0]["seconds"]
-            running.last_step, running.seconds = rows[-1]["step"], sum(row["seconds"] for row in rows)
+            running.last_step, running.seconds = (
+                rows[-1]["step"],
+                sum(row["seconds"] for row in rows),
+            )
         self._running[proposal.key] = running
         return proposal
 
@@ -197,7 +246,11 @@ class Ledger:
             study = self._studies.get(request.space)
             if request.name not in self._requested:
                 if study is None or (why := study.objection(request)):
-                    requests.refuse(self._run, request.name, why if study else f"this run does not search {request.space!r}")
+                    requests.refuse(
+                        self._run,
+                        request.name,
+                        why if study else f"this run does not search {request.space!r}",
+                    )
                     continue
                 if request.kind == "enqueue":
                     study.enqueue(request.params, {REQUEST: request.name})
@@ -209,7 +262,8 @@ class Ledger:
     # --- what came out
 
     def report(self, key: Key, result: Mapping[str, Any]) -> bool:
-        """Write down what a trial says along the way; True if it has ended by that: pruned, or failed.
+        """Write down what a trial says along the way; True if it has ended by that: pruned, or
+        failed.
 
         Args:
             result: of one step: ``step`` counted from 0, the metrics, and ``report`` where
@@ -227,16 +281,25 @@ class Ledger:
         if step <= running.last_step:
             return False  # done before its worker or driver died: neither reported nor judged again
         if self._note(running, result) and not result.get("done"):
-            self._close(key, "PRUNED", result, pruned_by=f"pruner {self._plan.pruner} at step {step}")
+            self._close(
+                key, "PRUNED", result, pruned_by=f"pruner {self._plan.pruner} at step {step}"
+            )
             return True
         return False
 
     def _note(self, running: Running, result: Mapping[str, Any]) -> bool:
-        """Keep one step, in the run directory first, then the study; whether the pruner would stop the trial."""
+        """Keep one step, in the run directory first, then the study; whether the pruner would stop
+        the trial.
+        """
         proposal = running.proposal
         running.last_step, running.metrics = int(result["step"]), metrics_of(result)
         running.seconds += float(result.get("seconds", 0.0))
-        row = {"step": running.last_step, "time": time.time(), **running.metrics, "seconds": float(result.get("seconds", 0.0))}
+        row = {
+            "step": running.last_step,
+            "time": time.time(),
+            **running.metrics,
+            "seconds": float(result.get("seconds", 0.0)),
+        }
         value = float(result.get("report", result[self._plan.objective]))
         self._run.append_step(proposal.space, proposal.number, {**row, "report": value})
         return self._studies[proposal.space].report(proposal.number, running.last_step, value)
@@ -278,7 +341,9 @@ class Ledger:
         for key, running in list(self._running.items()):
             self._close(key, "PRUNED", {"metrics": running.metrics}, pruned_by=reason)
 
-    def _close(self, key: Key, state: State, result: Mapping[str, Any], **facts: Any) -> TrialRecord:
+    def _close(
+        self, key: Key, state: State, result: Mapping[str, Any], **facts: Any
+    ) -> TrialRecord:
         """Write a trial's end: record, study, outbox; then count it."""
         running = self._running[key]
         proposal, steps = running.proposal, self._steps(key[0])
@@ -286,7 +351,9 @@ class Ledger:
         seconds = running.seconds if steps else float(result.get("seconds", 0.0))
         if state == "COMPLETE":
             metrics["seconds"] = seconds
-        violations = facts.pop("violations", None) or (self._violations(metrics) if state == "COMPLETE" else ())
+        violations = facts.pop("violations", None) or (
+            self._violations(metrics) if state == "COMPLETE" else ()
+        )
         record = TrialRecord(
             space=proposal.space,
             number=proposal.number,
@@ -304,7 +371,11 @@ class Ledger:
             **facts,
         )
         predictions = result.get("predictions")
-        keep = predictions is not None and state == "COMPLETE" and self.tally.among_best(metrics[self._plan.objective])
+        keep = (
+            predictions is not None
+            and state == "COMPLETE"
+            and self.tally.among_best(metrics[self._plan.objective])
+        )
         traceback = result.get("traceback") or record.failure
         kept = np.asarray(predictions, np.uint16) if keep else None
         self._run.write_record(record, "".join(running.log), traceback, kept)
@@ -320,5 +391,9 @@ class Ledger:
         self._studies[record.space].tell(record, excesses(self._plan, record))
 
     def _violations(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
-        broken = [(name, bound) for name, bound in self._bounds.items() if name in metrics and bound.excess(metrics[name]) > 0]
+        broken = [
+            (name, bound)
+            for name, bound in self._bounds.items()
+            if name in metrics and bound.excess(metrics[name]) > 0
+        ]
         return tuple(f"{name} {metrics[name]:.4g} is not {bound}" for name, bound in broken)

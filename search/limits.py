@@ -25,7 +25,9 @@ class Bound(BaseModel):
         return self
 
     def excess(self, value: float) -> float:
-        """How far ``value`` is out of bounds; acceptable if it is at most 0, as Optuna counts it."""
+        """How far ``value`` is out of bounds; acceptable if it is at most 0, as Optuna counts
+        it.
+        """
         over = [value - self.max] if self.max is not None else []
         under = [self.min - value] if self.min is not None else []
         return max(over + under)
@@ -52,7 +54,8 @@ class Limits(BaseModel):
         gpu_hours: hours times GPUs of all trials together; trials that run then are stopped.
         target: value of the objective that is good enough.
         plateau: how long to go on without a gain.
-        max_failed: failed trials of one session; a tenth of the plan's trials, at least 10, if None.
+        max_failed: failed trials of one session; a tenth of the plan's trials, at least 10, if
+            None.
         max_failed_in_a_row: failed trials with none that succeeded between them.
         max_infeasible: trials that were not run because they break a constraint.
         trial_seconds: of one trial; it fails then, hung or not.
@@ -110,11 +113,20 @@ def ending(limits: Limits, now: Standing) -> Ending | None:
     """Why the search ends now, or None: it goes on."""
     most_failed = limits.max_failed if limits.max_failed is not None else max(10, now.trials // 10)
     if now.failed > most_failed:
-        return Ending(f"{now.failed} trials failed (limits.max_failed: {most_failed})", gave_up=True)
+        return Ending(
+            f"{now.failed} trials failed (limits.max_failed: {most_failed})", gave_up=True
+        )
     if now.failed_in_a_row >= limits.max_failed_in_a_row and now.failed:
-        return Ending(f"{now.failed_in_a_row} trials failed in a row (limits.max_failed_in_a_row)", gave_up=True)
+        return Ending(
+            f"{now.failed_in_a_row} trials failed in a row (limits.max_failed_in_a_row)",
+            gave_up=True,
+        )
     if now.infeasible > limits.max_infeasible:
-        return Ending(f"{now.infeasible} trials broke a constraint (limits.max_infeasible: {limits.max_infeasible})", gave_up=True)
+        return Ending(
+            f"{now.infeasible} trials broke a constraint (limits.max_infeasible: "
+            f"{limits.max_infeasible})",
+            gave_up=True,
+        )
     if now.done >= now.trials:
         return Ending(f"all {now.trials} trials are done")
     if limits.seconds is not None and now.seconds >= limits.seconds:
@@ -123,6 +135,13 @@ def ending(limits: Limits, now: Standing) -> Ending | None:
         return Ending(f"{limits.gpu_hours:g} GPU-hours used (limits.gpu_hours)", at_once=True)
     if limits.target is not None and now.reached:
         return Ending(f"target {limits.target:g} reached: {now.best:.4f} (limits.target)")
-    if limits.plateau is not None and now.best is not None and now.since_gain >= limits.plateau.trials:
-        return Ending(f"no gain of more than {limits.plateau.gain:g} in {now.since_gain} trials (limits.plateau)")
+    if (
+        limits.plateau is not None
+        and now.best is not None
+        and now.since_gain >= limits.plateau.trials
+    ):
+        return Ending(
+            f"no gain of more than {limits.plateau.gain:g} in {now.since_gain} trials "
+            "(limits.plateau)"
+        )
     return None

@@ -11,7 +11,9 @@ from analysis.run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class NewSteps:
-    """Rows of a running trial's steps.jsonl that were not there before; ``began`` in Unix seconds."""
+    """Rows of a running trial's steps.jsonl that were not there before; ``began`` in Unix
+    seconds.
+    """
 
     space: str
     number: int

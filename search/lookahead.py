@@ -1,4 +1,6 @@
-"""A grid says what comes next: its stages are made while cheaper trials end, so that no core waits."""
+"""A grid says what comes next: its stages are made while cheaper trials end, so that no core
+waits.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,20 @@ class Lookahead:
     """Starts the work of configurations that one space will come to.
 
     Args:
-        coming: its configurations in the order in which they will be proposed; may have no end to speak of.
+        coming: its configurations in the order in which they will be proposed; may have no end to
+            speak of.
         work: names the work that a configuration needs. Many may need the same.
         start: starts that work, and returns at once.
         depth: how many different works to be ahead.
     """
 
-    def __init__(self, coming: Iterator[Config], work: Callable[[Config], str], start: Callable[[Config], None], depth: int) -> None:
+    def __init__(
+        self,
+        coming: Iterator[Config],
+        work: Callable[[Config], str],
+        start: Callable[[Config], None],
+        depth: int,
+    ) -> None:
         self._coming = coming
         self._work = work
         self._start = start

@@ -1,9 +1,12 @@
-"""Sends a run's folder on to its URI while a driver writes it, from a thread that nothing waits for.
+"""Sends a run's folder on to its URI while a driver writes it, from a thread that nothing waits
+for.
 
-What lies at the URI is at any moment what a kill might have left on a disk, some seconds ago: ``search.recovery`` mends it.
-That is a matter of order. The driver writes a trial's record, then the study's journal, then the outbox; so these are read in
-the other order and sent in this one, and every trial that the journal calls finished has its record there by then. Records may
-be ahead of the journal: ``recovery`` tells the study what it lacks, and drops what is of trials that it does not know.
+What lies at the URI is at any moment what a kill might have left on a disk, some seconds ago:
+``search.recovery`` mends it. That is a matter of order. The driver writes a trial's record, then
+the study's journal, then the outbox; so these are read in the other order and sent in this one, and
+every trial that the journal calls finished has its record there by then. Records may be ahead of
+the journal: ``recovery`` tells the study what it lacks, and drops what is of trials that it does
+not know.
 """
 
 from __future__ import annotations
@@ -18,14 +21,24 @@ from contextlib import contextmanager
 from typing import Any
 
 from analysis.run_directory import RunDirectory
-from analysis.working_copy import LEASE_SECONDS, WEIGHTS, WorkingCopy, copy_of, read_index, sendable, write_index
+from analysis.working_copy import (
+    LEASE_SECONDS,
+    WEIGHTS,
+    WorkingCopy,
+    copy_of,
+    read_index,
+    sendable,
+    write_index,
+)
 from search.outbox import Outbox
 from trainables.files import write_whole
 from trainables.remote import AT_A_TIME, RemoteError
 
 logger = logging.getLogger("visiontune.mirror")
 PAUSE = 1.0
-"""Seconds between two rounds, and as long as the last round took three times over: it shall take a quarter of the time at most."""
+"""Seconds between two rounds, and as long as the last round took three times over: it shall take a
+quarter of the time at most.
+"""
 PATIENCE = 120.0
 """Seconds that a search that has ended waits for its URI."""
 FACTS = "outbox/facts.jsonl"
@@ -48,7 +61,9 @@ class Mirror(threading.Thread):
         super().__init__(name="visiontune-mirror", daemon=True)
         self._folder, self._copy, self._say = folder, copy, say
         self._remote = copy.remote.child(folder.name)
-        self._sent = {name: (size, written) for name, (_, size, written) in read_index(folder.path).items()}
+        self._sent = {
+            name: (size, written) for name, (_, size, written) in read_index(folder.path).items()
+        }
         self._outbox = Outbox(folder.outbox)
         self._outbox.mark_mirrored(self._sent.get(FACTS, (0, 0))[0])
         self._closing = threading.Event()
@@ -81,7 +96,10 @@ class Mirror(threading.Thread):
             self.send(last)
         except (RemoteError, OSError) as error:
             if not self.error:
-                self._say(f"warning: {error}; the search goes on, and what changes is kept in {self._folder.path}")
+                self._say(
+                    f"warning: {error}; the search goes on, and what changes is kept in "
+                    f"{self._folder.path}"
+                )
             self.error = str(error)
             return False
         if self.error and not last:
@@ -101,9 +119,17 @@ class Mirror(threading.Thread):
         self._take_requests()
         late = {name: self._read(name) for name in reversed(LATE)}
         there = sendable(self._folder.path)
-        changed = [name for name, about in there.items() if self._sent.get(name) != about and not WEIGHTS.fullmatch(name)]
+        changed = [
+            name
+            for name, about in there.items()
+            if self._sent.get(name) != about and not WEIGHTS.fullmatch(name)
+        ]
         with ThreadPoolExecutor(AT_A_TIME) as pool:
-            list(pool.map(self._send, [name for name in changed if name not in LATE and name != STATE]))
+            list(
+                pool.map(
+                    self._send, [name for name in changed if name not in LATE and name != STATE]
+                )
+            )
         for name in LATE:
             content, about = late[name]
             if about and self._sent.get(name) != about:
@@ -117,12 +143,16 @@ class Mirror(threading.Thread):
             self._remote.delete(name)
             del self._sent[name]
         if changed or last:
-            write_index(self._folder.path, {name: [0, *about] for name, about in self._sent.items()})
+            write_index(
+                self._folder.path, {name: [0, *about] for name, about in self._sent.items()}
+            )
         if last:
             self._copy.write_lease(self._folder.name, ended=True)
 
     def _read(self, name: str) -> tuple[bytes, tuple[int, int] | None]:
-        """A file's content, and its size and time from before it was read: what is added meanwhile is seen in the next round."""
+        """A file's content, and its size and time from before it was read: what is added meanwhile
+        is seen in the next round.
+        """
         path = self._folder.path / name
         try:
             about = path.stat()
@@ -137,7 +167,9 @@ class Mirror(threading.Thread):
             self._sent[name] = about
 
     def _take_requests(self) -> None:
-        """What other machines asked of the driver becomes what this one's other terminals would have asked."""
+        """What other machines asked of the driver becomes what this one's other terminals would
+        have asked.
+        """
         if self._remote.read("stop") is not None:
             self._folder.stop_file.touch()
             self._remote.delete("stop")
@@ -150,7 +182,8 @@ class Mirror(threading.Thread):
 
 @contextmanager
 def mirrored(folder: RunDirectory, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
-    """Keep a run's URI up to date for the time of the block; gives what brings it up to date at once.
+    """Keep a run's URI up to date for the time of the block; gives what brings it up to date at
+    once.
 
     Nothing is done where the run is kept in a folder alone.
     """
@@ -165,7 +198,10 @@ def mirrored(folder: RunDirectory, say: Callable[[str], None]) -> Iterator[Calla
     finally:
         error = mirror.close()
         if error:
-            say(f"warning: {copy.remote.uri} lacks the end of this run ({error}); {folder.path} has it: visiontune sync {folder.name}")
+            say(
+                f"warning: {copy.remote.uri} lacks the end of this run ({error}); {folder.path} "
+                f"has it: visiontune sync {folder.name}"
+            )
 
 
 def ask_elsewhere(folder: RunDirectory, name: str, content: dict[str, Any]) -> bool:

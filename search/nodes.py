@@ -1,4 +1,6 @@
-"""The nodes of a Ray cluster that a search has joined: which there are, that each is fit for it, and what they offer."""
+"""The nodes of a Ray cluster that a search has joined: which there are, that each is fit for it,
+and what they offer.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,12 @@ class Node:
 def alive() -> dict[str, Node]:
     """Every node that lives, by its id."""
     return {
-        node["NodeID"]: Node(node["NodeID"], node["NodeManagerAddress"], node["NodeManagerHostname"], node["Resources"])
+        node["NodeID"]: Node(
+            node["NodeID"],
+            node["NodeManagerAddress"],
+            node["NodeManagerHostname"],
+            node["Resources"],
+        )
         for node in ray.nodes()
         if node["Alive"]
     }
@@ -92,7 +99,10 @@ class Fleet:
             problems: list[str] = []
             self._look(problems, wait=False)
             if problems:
-                raise ClusterError(f"the search stops: {'; '.join(problems)}; resume it when that node is mended or gone")
+                raise ClusterError(
+                    f"the search stops: {'; '.join(problems)}; resume it when that node is "
+                    "mended or gone"
+                )
         now = [node.resources for node in self._fit.values()]
         return self._most if len(self._most) > len(now) else now
 
@@ -100,18 +110,28 @@ class Fleet:
         self._looked = time.monotonic()
         there = alive()
         for gone in set(self._there) - set(there):
-            self._say(f"node {self._there[gone]} is gone; its trials go on elsewhere, from their last checkpoints")
+            self._say(
+                f"node {self._there[gone]} is gone; its trials go on elsewhere, from their last "
+                "checkpoints"
+            )
             self._fit.pop(gone, None)
             self._asked.pop(gone, None)
         for key in set(ray._private.state.state.get_draining_nodes()) & set(there) - self._draining:
             self._draining.add(key)
-            self._say(f"node {there[key]} is to leave; it gets no more trials, and those there have a checkpoint of each step")
+            self._say(
+                f"node {there[key]} is to leave; it gets no more trials, and those there have a "
+                "checkpoint of each step"
+            )
         for key in there.keys() - self._there.keys():
             self._asked[key] = (_ask(key, self._probe), time.monotonic())
         new = bool(self._there)
         self._there = there
         for key, (asked, since) in list(self._asked.items()):
-            _, missing = ray.wait(asked, num_returns=2, timeout=max(0.0, PATIENCE - (time.monotonic() - since)) if wait else 0)
+            _, missing = ray.wait(
+                asked,
+                num_returns=2,
+                timeout=max(0.0, PATIENCE - (time.monotonic() - since)) if wait else 0,
+            )
             if missing and time.monotonic() - since < PATIENCE:
                 continue
             del self._asked[key]
@@ -137,5 +157,12 @@ class Fleet:
 
 def _ask(node: str, probe: Probe) -> list[Any]:
     """References to what code a node runs, and to what that code answers."""
-    there = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
-    return [ray.remote(looker()).options(**there).remote(), ray.remote(answer).options(**there).remote(*probe.questions(), node)]
+    there = {
+        "num_cpus": 0,
+        "max_retries": 0,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
+    }
+    return [
+        ray.remote(looker()).options(**there).remote(),
+        ray.remote(answer).options(**there).remote(*probe.questions(), node),
+    ]

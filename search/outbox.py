@@ -27,7 +27,9 @@ def trial_fact(record: TrialRecord, history: list[dict[str, Any]]) -> Fact:
 
 
 def replica_fact(record: TrialRecord, history: list[dict[str, Any]], of: int, seed: int) -> Fact:
-    """The same of trial ``of`` run again with another seed; its own number is among the replicas."""
+    """The same of trial ``of`` run again with another seed; its own number is among the
+    replicas.
+    """
     return {**trial_fact(record, history), "kind": "replica", "of": of, "seed": seed}
 
 
@@ -42,8 +44,9 @@ def _fact(line: bytes) -> Fact:
 class Outbox:
     """The facts of one run, in the order they happened.
 
-    A fact is a dict with ``kind``: ``run`` (a driver began), ``trial`` (one ended), ``replica`` (one ended that was run again),
-    ``report`` (it was written), ``end`` (the driver stopped), ``unreadable`` (the disk lost it: it is told again if it was a trial's).
+    A fact is a dict with ``kind``: ``run`` (a driver began), ``trial`` (one ended), ``replica``
+    (one ended that was run again), ``report`` (it was written), ``end`` (the driver stopped),
+    ``unreadable`` (the disk lost it: it is told again if it was a trial's).
 
     Attributes:
         seconds: that appending has taken: all that a search ever waits for MLflow.
@@ -57,11 +60,16 @@ class Outbox:
         self.seconds = 0.0
 
     def repair(self) -> None:
-        """Drop half a line that a killed driver left, and move aside what is no outbox; for the driver, before it appends."""
+        """Drop half a line that a killed driver left, and move aside what is no outbox; for the
+        driver, before it appends.
+        """
         make_folder(self._folder, self._folder.parent)
         for path in (self._facts, self._cursor):
             if path.is_symlink() or (path.exists() and not path.is_file()):
-                note(f"{path}: no file; moved to {set_aside(path)}, and MLflow is told everything again")
+                note(
+                    f"{path}: no file; moved to {set_aside(path)}, and MLflow is told "
+                    "everything again"
+                )
         cut_half_line(self._facts)
 
     def append(self, fact: Fact) -> None:
@@ -83,7 +91,9 @@ class Outbox:
                 yield _fact(line), offset
 
     def sent(self) -> int:
-        """Offset behind the last fact that MLflow has for certain; 0 if in doubt, since sending twice does no harm."""
+        """Offset behind the last fact that MLflow has for certain; 0 if in doubt, since sending
+        twice does no harm.
+        """
         try:
             offset = int(json.loads(self._cursor.read_bytes())["offset"])
             return offset if 0 <= offset <= self._facts.stat().st_size else 0
@@ -96,13 +106,19 @@ class Outbox:
         return self._mirrored.is_file()
 
     def mark_mirrored(self, offset: int) -> None:
-        """Let no more be sent than lies at the run's URI: who goes on from there must not meet in MLflow what it does not know."""
+        """Let no more be sent than lies at the run's URI: who goes on from there must not meet in
+        MLflow what it does not know.
+        """
         write_whole(self._mirrored, str(offset), within=self._folder.parent)
 
     def sendable(self, most: int) -> list[tuple[Fact, int]]:
         """The next facts for MLflow, ``most`` at a time."""
         limit = int(self._mirrored.read_text()) if self.mirrored else None
-        return [(fact, offset) for fact, offset in self.read(self.sent(), most) if limit is None or offset <= limit]
+        return [
+            (fact, offset)
+            for fact, offset in self.read(self.sent(), most)
+            if limit is None or offset <= limit
+        ]
 
     def mark_sent(self, offset: int) -> None:
         write_whole(self._cursor, json.dumps({"offset": offset}), within=self._folder.parent)

@@ -1,4 +1,6 @@
-"""Work that is done once: parts of a long command, each kept in a file of its own when it is done."""
+"""Work that is done once: parts of a long command, each kept in a file of its own when it is
+done.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ Say = Callable[[str], None]
 
 
 class Parts:
-    """The parts of one command, in ``folder``/NAME.json: typed again, it goes on with what is not there yet.
+    """The parts of one command, in ``folder``/NAME.json: typed again, it goes on with what is not
+    there yet.
 
     Args:
         say: told before and after each.
@@ -38,7 +41,9 @@ class Parts:
         """That the parts asked for so far took, whenever each was made."""
         return float(sum(part["seconds"] for part in self._made.values()))
 
-    def part(self, name: str, label: str, what: dict[str, Any], make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    def part(
+        self, name: str, label: str, what: dict[str, Any], make: Callable[[Path], dict[str, Any]]
+    ) -> dict[str, Any]:
         """The result of a part, made unless it is there; whoever asks again gets it without a word.
 
         Args:
@@ -49,10 +54,14 @@ class Parts:
             The result, with the ``seconds`` that it took.
         """
         if name not in self._made:
-            self._made[name] = self._part(name, f"{len(self._made) + 1}/{self.total} {label}", what, make)
+            self._made[name] = self._part(
+                name, f"{len(self._made) + 1}/{self.total} {label}", what, make
+            )
         return self._made[name]
 
-    def _part(self, name: str, at: str, what: dict[str, Any], make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    def _part(
+        self, name: str, at: str, what: dict[str, Any], make: Callable[[Path], dict[str, Any]]
+    ) -> dict[str, Any]:
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
         path, scratch = self._folder / f"{name}.json", self._folder / name / key[:12]
         found = self._read(path, key)
@@ -66,7 +75,12 @@ class Parts:
         began = time.monotonic()
         result = make(scratch)
         seconds = time.monotonic() - began
-        write_whole(path, json.dumps({"key": key, "result": {**result, "seconds": round(seconds, 1)}}, ensure_ascii=False))
+        write_whole(
+            path,
+            json.dumps(
+                {"key": key, "result": {**result, "seconds": round(seconds, 1)}}, ensure_ascii=False
+            ),
+        )
         shutil.rmtree(self._folder / name, ignore_errors=True)
         self._say(f"{at}: {clock(seconds)}, {clock(time.monotonic() - self._began)} in all")
         return {**result, "seconds": round(seconds, 1)}

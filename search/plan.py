@@ -29,13 +29,26 @@ STORAGES = ("sqlite:///", "postgresql://", "postgresql+psycopg2://", "mysql://",
 MOST_TOLD = 20
 """Wrong settings that one error names."""
 MAX_MODEL_MB = 80.0
-"""MiB of float32 parameters that a network may have unless the plan says otherwise: the limit of the report."""
+"""MiB of float32 parameters that a network may have unless the plan says otherwise: the limit of
+the report.
+"""
 MAX_SIDE = 512
 """Pixels that the longer side of a photograph keeps."""
 SIDES = 4
-"""Or so many times the side of a network's squares: 800 photographs of 1024 × 768 take 29 MB for squares of 32, and 472 MB at 512."""
+"""Or so many times the side of a network's squares: 800 photographs of 1024 × 768 take 29 MB for
+squares of 32, and 472 MB at 512.
+"""
 Sampler = Literal["tpe", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "random", "grid", "brute-force"]
-Pruner = Literal["none", "median", "percentile", "successive-halving", "hyperband", "threshold", "patient", "wilcoxon"]
+Pruner = Literal[
+    "none",
+    "median",
+    "percentile",
+    "successive-halving",
+    "hyperband",
+    "threshold",
+    "patient",
+    "wilcoxon",
+]
 Option = bool | int | float | str
 Setting = bool | int | float | str | list[bool | int | float | str]
 
@@ -56,30 +69,36 @@ class Plan(BaseModel):
         sampler_options: its options.
         pruner: who stops weak trials, one of ``search.pruners.PRUNERS``.
         pruner_options: its options.
-        storage: where the Optuna studies live: a database URL; by default a journal in the run directory.
+        storage: where the Optuna studies live: a database URL; by default a journal in the run
+            directory.
         seed: of samplers, folds and vocabularies.
         objective: what is to be best (``analysis.metrics`` says which way), measured on
             validation images only. Given as a list, the rest of it is ``tradeoff``.
         tradeoff: further objectives: the search then looks for the Pareto front.
         constraints: metric to the values that are acceptable. A trial known to break one
             before it runs is not run; one that turns out to break one is no candidate for the best.
-        max_model_mb: short for a constraint on ``model_mb``, MiB of float32 parameters; ``MAX_MODEL_MB`` for networks if None.
+        max_model_mb: short for a constraint on ``model_mb``, MiB of float32 parameters;
+            ``MAX_MODEL_MB`` for networks if None.
         limits: what else ends the search.
         retries: how often a failed configuration is tried again, as a new trial.
-        gpus_per_trial: GPUs, or a share of one, that a trial of a space without shared stages gets; if None, one a network
-            where there are any.
+        gpus_per_trial: GPUs, or a share of one, that a trial of a space without shared stages gets;
+            if None, one a network where there are any.
         training: how networks are trained.
-        validation: ``auto`` is the dataset's val split if it has one, else leave-one-out, or hold-out where networks are trained.
+        validation: ``auto`` is the dataset's val split if it has one, else leave-one-out, or
+            hold-out where networks are trained.
         folds: of k-fold.
         hold_out: fraction of train set aside, for validation ``hold-out``.
-        replicate: the best trials are run again with other seeds when the search has ended, and stand by their means.
+        replicate: the best trials are run again with other seeds when the search has ended, and
+            stand by their means.
         set: parameter to value, list, or "low..high"; replaces the space's own domain.
-        concurrency: trials at a time, at most four a core, or as many networks as there is room for; if None, one more than
-            the cores, or as many.
-        max_side: pictures of a folder are shrunk to this many pixels at most; if None, to 512, or to four times ``training.image_size``
-            where that is less and nothing but networks is searched.
+        concurrency: trials at a time, at most four a core, or as many networks as there is room
+            for; if None, one more than the cores, or as many.
+        max_side: pictures of a folder are shrunk to this many pixels at most; if None, to 512, or
+            to four times ``training.image_size`` where that is less and nothing but networks is
+            searched.
         skip_unreadable: leave out files that cannot be read, and count them.
-        cache_gib: size limit of the stages kept on disk in the runs directory for the next search; 0 keeps none.
+        cache_gib: size limit of the stages kept on disk in the runs directory for the next search;
+            0 keeps none.
         class_order: order in which classes are shown; changes nothing that is computed.
         abbreviations: class to its short name in confusion matrices.
         reference: named lines to compare with, drawn on curves and marked in tables.
@@ -143,11 +162,20 @@ class Plan(BaseModel):
     @classmethod
     def _known_storage(cls, url: str) -> str:
         if url and not url.startswith(STORAGES):
-            raise ValueError(f"a storage is a URL that begins with {', '.join(STORAGES)}; leave it out for a journal in the run directory")
+            raise ValueError(
+                f"a storage is a URL that begins with {', '.join(STORAGES)}; leave it out for a "
+                "journal in the run directory"
+            )
         if urlsplit(url).password is not None:
-            raise ValueError("a plan is kept and shown, so no password belongs in it: put it into PGPASSWORD or ~/.pgpass, or ~/.my.cnf")
+            raise ValueError(
+                "a plan is kept and shown, so no password belongs in it: put it into PGPASSWORD "
+                "or ~/.pgpass, or ~/.my.cnf"
+            )
         if url in ("sqlite:///", "sqlite:///:memory:"):
-            raise ValueError("a storage in memory would be gone with the search: name a file, sqlite:///studies.db")
+            raise ValueError(
+                "a storage in memory would be gone with the search: name a file, "
+                "sqlite:///studies.db"
+            )
         return absolute(url)
 
     @field_validator("spaces", mode="before")
@@ -173,7 +201,9 @@ class Plan(BaseModel):
     @classmethod
     def _plain_name(cls, name: str) -> str:
         if name and not NAME.fullmatch(name):
-            raise ValueError("a name is letters, digits, '.', '_' and '-', and begins with a letter or digit")
+            raise ValueError(
+                "a name is letters, digits, '.', '_' and '-', and begins with a letter or digit"
+            )
         return name
 
     @model_validator(mode="after")
@@ -182,7 +212,10 @@ class Plan(BaseModel):
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"an objective stands twice: {', '.join(self.objectives)}")
         if self.needs_images and self.dataset == NO_DATASET:
-            raise ValueError(f"dataset none is for spaces that need no images, but there is {', '.join(self.spaces)}")
+            raise ValueError(
+                "dataset none is for spaces that need no images, but there is "
+                f"{', '.join(self.spaces)}"
+            )
         if not self.needs_images:
             object.__setattr__(self, "dataset", NO_DATASET)
         return self
@@ -226,7 +259,9 @@ class Plan(BaseModel):
         narrowed = {}
         for name, space in spaces.items():
             own = {p.name for p in space.parameters}
-            narrowed[name] = space.narrow({key: value for key, value in self.set.items() if key in own})
+            narrowed[name] = space.narrow(
+                {key: value for key, value in self.set.items() if key in own}
+            )
         return narrowed
 
     def read_options(self) -> ReadOptions:
@@ -242,7 +277,9 @@ class Plan(BaseModel):
         )
 
     def with_side(self) -> Plan:
-        """The plan with ``max_side`` decided, so that a later release reads its images as this one does."""
+        """The plan with ``max_side`` decided, so that a later release reads its images as this one
+        does.
+        """
         return self.model_copy(update={"max_side": self._side})
 
     @property
@@ -250,7 +287,9 @@ class Plan(BaseModel):
         if self.max_side is not None:
             return self.max_side
         alone = all(get_space(name).trains for name in self.spaces if get_space(name).needs_images)
-        return min(MAX_SIDE, SIDES * self.training.image_size) if self.trains and alone else MAX_SIDE
+        return (
+            min(MAX_SIDE, SIDES * self.training.image_size) if self.trains and alone else MAX_SIDE
+        )
 
     def validation_for(self, splits: dict[str, int]) -> Validation:
         """How configurations are compared on a dataset with these splits.
@@ -265,7 +304,8 @@ class Plan(BaseModel):
             scheme = "val"
         if scheme == "val" and "val" not in splits:
             raise PlanError(
-                f"validation: val needs a val split, but {self.dataset} has {', '.join(splits)}; use leave-one-out, k-fold or hold-out"
+                f"validation: val needs a val split, but {self.dataset} has "
+                f"{', '.join(splits)}; use leave-one-out, k-fold or hold-out"
             )
         return Validation(scheme, self.folds, self.seed)
 
@@ -284,7 +324,9 @@ def make_plan(settings: dict[str, Any], where: str = "plan") -> Plan:
     except ValidationError as error:
         wrong = error.errors(include_url=False)
         more = f"; and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
-        raise PlanError(f"{where}: " + "; ".join(_complaint(item) for item in wrong[:MOST_TOLD]) + more) from None
+        raise PlanError(
+            f"{where}: " + "; ".join(_complaint(item) for item in wrong[:MOST_TOLD]) + more
+        ) from None
     except TypeError as error:
         raise PlanError(f"{where}: {error}") from None
 
@@ -293,7 +335,12 @@ def _complaint(item: Any) -> str:
     place = ".".join(str(part) for part in item["loc"])
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        models: dict[Any, type[BaseModel]] = {"tracking": Tracking, "limits": Limits, "training": Training, "replicate": Replicate}
+        models: dict[Any, type[BaseModel]] = {
+            "tracking": Tracking,
+            "limits": Limits,
+            "training": Training,
+            "replicate": Replicate,
+        }
         there = models.get(item["loc"][0], Plan).model_fields
         message = f"no such setting; there are {', '.join(there)}"
     if item["type"] == "string_unicode":
@@ -301,7 +348,11 @@ def _complaint(item: Any) -> str:
     if item["type"] == "value_error" and not place:
         return message
     got = echo(_without_secrets(item["input"]))
-    return f"{place}: {message[0].lower()}{message[1:]}, but got {got}" if item["type"] != "missing" else f"{place}: is missing"
+    return (
+        f"{place}: {message[0].lower()}{message[1:]}, but got {got}"
+        if item["type"] != "missing"
+        else f"{place}: is missing"
+    )
 
 
 def _without_secrets(given: Any) -> Any:
@@ -310,7 +361,9 @@ def _without_secrets(given: Any) -> Any:
         return re.sub(r"(//[^/@\s]*@|password=[^&'\s]*)", "…", given[:MOST_ADDRESS])
     if isinstance(given, dict):
         return {_without_secrets(key): _without_secrets(value) for key, value in given.items()}
-    return [_without_secrets(value) for value in given] if isinstance(given, list | tuple) else given
+    return (
+        [_without_secrets(value) for value in given] if isinstance(given, list | tuple) else given
+    )
 
 
 def read_plan(path: Path) -> Plan:
@@ -324,8 +377,14 @@ def read_plan(path: Path) -> Plan:
     except YamlError as error:
         raise PlanError(str(error)) from None
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
-        raise PlanError(f"{path}: a plan is a YAML mapping of settings, but got {type(settings).__name__}")
+        raise PlanError(
+            f"{path}: a plan is a YAML mapping of settings, but got {type(settings).__name__}"
+        )
     tracking = settings.get("tracking")
-    if (path.parent / "data.json").is_file() and isinstance(tracking, dict) and isinstance(tracking.get("uri"), str):
+    if (
+        (path.parent / "data.json").is_file()
+        and isinstance(tracking, dict)
+        and isinstance(tracking.get("uri"), str)
+    ):
         settings["tracking"] = {**tracking, "uri": as_begun(tracking["uri"], path.parent.parent)}
     return make_plan(settings, str(path))

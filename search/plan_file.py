@@ -1,4 +1,6 @@
-"""A run's plan, changed in its file: by one at a time, and never into one that could not be read."""
+"""A run's plan, changed in its file: by one at a time, and never into one that could not be
+read.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def change_plan(run: RunDirectory, change: Change) -> Plan:
     """
     descriptor = os.open(run.path / "plan.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # two terminals at once would both read the same number
+        # two terminals at once would both read the same number
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         plan = changed(read_plan(run.plan_file), change)
         write_whole(run.plan_file, plan.to_yaml(), within=run.path)
     finally:

@@ -1,4 +1,6 @@
-"""What is asked of every node of a cluster before a trial runs there: the same software, and the same storage."""
+"""What is asked of every node of a cluster before a trial runs there: the same software, and the
+same storage.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ TRAINING_IMPORTS = ("torch", "trainables.cnn.run")
 
 
 class Probe:
-    """The questions of one search: a file that the driver puts on the storage, and its own software.
+    """The questions of one search: a file that the driver puts on the storage, and its own
+    software.
 
     Args:
         runs: path or URI of the runs directory.
@@ -47,24 +50,36 @@ class Probe:
             same = read_file(join_place(self._place, node)) == found["wrote"].encode()
         except OSError:
             same = False
-        return "" if same else f"what it writes to {self._runs} cannot be read by the driver; {SHARED}"
+        return (
+            "" if same else f"what it writes to {self._runs} cannot be read by the driver; {SHARED}"
+        )
 
     def close(self) -> None:
         remove_place(self._place)
 
 
 def answer(place: str, word: str, imports: Sequence[str], node: str) -> dict[str, Any]:
-    """Runs on the node: imports, reads the driver's probe file and writes one of its own, named ``node``; says what it runs."""
-    found: dict[str, Any] = {"problem": "", "wrote": f"{platform.node()} {uuid.uuid4().hex}", "software": {}}
+    """Runs on the node: imports, reads the driver's probe file and writes one of its own, named
+    ``node``; says what it runs.
+    """
+    found: dict[str, Any] = {
+        "problem": "",
+        "wrote": f"{platform.node()} {uuid.uuid4().hex}",
+        "software": {},
+    }
     try:
         for name in imports:
             importlib.import_module(name)
     except Exception as error:  # a library may fail in any way when it is loaded
-        return found | {"problem": f"{name} cannot be imported ({type(error).__name__}: {on_one_line(error)})"}
+        return found | {
+            "problem": f"{name} cannot be imported ({type(error).__name__}: {on_one_line(error)})"
+        }
     try:
         if read_file(join_place(place, "driver")) != word.encode():
             raise OSError("the driver's probe file has another content there")
         write_file(join_place(place, node), found["wrote"].encode())
     except (OSError, ValueError) as error:
-        return found | {"problem": f"the runs directory cannot be used there ({on_one_line(error)}); {SHARED}"}
+        return found | {
+            "problem": f"the runs directory cannot be used there ({on_one_line(error)}); {SHARED}"
+        }
     return found | {"software": software()}

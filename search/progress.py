@@ -29,7 +29,14 @@ class Progress:
         more: says something else worth a place in the line; may be empty.
     """
 
-    def __init__(self, ledger: Ledger, objective: str, clock: Callable[[], float], console: Console, more: Callable[[], str] = str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        objective: str,
+        clock: Callable[[], float],
+        console: Console,
+        more: Callable[[], str] = str,
+    ) -> None:
         self._ledger = ledger
         self._objective = objective
         self._clock = clock
@@ -39,7 +46,11 @@ class Progress:
         self._done_before = ledger.tally.done
         self._drawn = 0.0
         self._last_line = ""
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        self._live = (
+            Live(console=console, refresh_per_second=4, transient=True)
+            if console.is_terminal
+            else None
+        )
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -47,7 +58,12 @@ class Progress:
         self.redraw()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._live:
             self._live.stop()
         self._console.print(self.line(), highlight=False, soft_wrap=True)
@@ -57,7 +73,11 @@ class Progress:
         done = self._ledger.tally.done - self._done_before
         if done <= 0:
             return None
-        return (time.monotonic() - self._began) / done * max(0, self._ledger.trials - self._ledger.tally.done)
+        return (
+            (time.monotonic() - self._began)
+            / done
+            * max(0, self._ledger.trials - self._ledger.tally.done)
+        )
 
     def redraw(self) -> None:
         """Show how things stand, if it is time to."""
@@ -76,7 +96,11 @@ class Progress:
         tally = self._ledger.tally
         parts = [f"{tally.done}/{self._ledger.trials} trials"]
         pruned = tally.counts["PRUNED"] - tally.infeasible
-        for count, word in ((pruned, "pruned"), (tally.counts["FAIL"], "failed"), (tally.infeasible, "against a constraint")):
+        for count, word in (
+            (pruned, "pruned"),
+            (tally.counts["FAIL"], "failed"),
+            (tally.infeasible, "against a constraint"),
+        ):
             if count:
                 parts.append(f"{count} {word}")
         if tally.best:
@@ -85,14 +109,18 @@ class Progress:
         if more := self._more():
             parts.append(more)
         left = self.time_left()
-        parts.append(f"{clock(self._clock())} gone" + (f", about {clock(left)} left" if left else ""))
+        parts.append(
+            f"{clock(self._clock())} gone" + (f", about {clock(left)} left" if left else "")
+        )
         return " · ".join(parts)
 
     def _table(self) -> Table:
         tally, best = self._ledger.tally, self._ledger.tally.best
         table = Table.grid(padding=(0, 1))
         table.add_row(
-            ProgressBar(total=self._ledger.trials, completed=tally.done, width=40), self.line(), f"{self._ledger.running} running"
+            ProgressBar(total=self._ledger.trials, completed=tally.done, width=40),
+            self.line(),
+            f"{self._ledger.running} running",
         )
         if best:
             table.add_row("", short_config(best.config, best.space), "")

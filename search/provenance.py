@@ -1,4 +1,6 @@
-"""What a search ran with: code, packages, plan and data of every session, and what changed since the last one."""
+"""What a search ran with: code, packages, plan and data of every session, and what changed since
+the last one.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,18 @@ from trainables.files import read_json, set_aside, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("spaces", "trainables", "analysis", "search")
-PACKAGES = ("ray", "optuna", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "cyvlfeat", "pillow", "mlflow")
+PACKAGES = (
+    "ray",
+    "optuna",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "torchvision",
+    "cyvlfeat",
+    "pillow",
+    "mlflow",
+)
 FILE = "provenance.json"
 _WANTED = {"python", "packages", "code", "plan", "data", "node", "system"}
 MAY_CHANGE = ("trials", "name")
@@ -28,7 +41,9 @@ MAY_CHANGE = ("trials", "name")
 
 
 def facts(plan: Plan, fingerprint: str) -> dict[str, Any]:
-    """What this session runs with; ``plan_sha256`` is of the plan as YAML, ``code`` has a SHA-256 a source file."""
+    """What this session runs with; ``plan_sha256`` is of the plan as YAML, ``code`` has a SHA-256 a
+    source file.
+    """
     return {
         "time": time.time(),
         "node": platform.node(),
@@ -36,7 +51,9 @@ def facts(plan: Plan, fingerprint: str) -> dict[str, Any]:
         "system": {
             "platform": platform.platform(),
             "cores": len(os.sched_getaffinity(0)),
-            "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+            "memory_gib": round(
+                os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1
+            ),
         },
         "plan_sha256": hashlib.sha256(plan.to_yaml().encode()).hexdigest(),
         "plan": plan.model_dump(mode="json", exclude={"tracking", "storage"}),
@@ -45,7 +62,9 @@ def facts(plan: Plan, fingerprint: str) -> dict[str, Any]:
 
 
 def software() -> dict[str, Any]:
-    """What this machine would run: Python, packages, and ``code`` with a SHA-256 a source file of ours."""
+    """What this machine would run: Python, packages, and ``code`` with a SHA-256 a source file of
+    ours.
+    """
     return {
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
@@ -65,16 +84,24 @@ def _version(name: str) -> str:
 
 
 def sessions(run: RunDirectory) -> list[dict[str, Any]]:
-    """What every session of a run ran with, oldest first; nothing, and noted, where that cannot be read."""
+    """What every session of a run ran with, oldest first; nothing, and noted, where that cannot be
+    read.
+    """
     path = run.path / FILE
     try:
         found = read_json(path)
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:
-        note_line(f"{path}: cannot be read ({error.strerror if isinstance(error, OSError) else on_one_line(error)}); it only informs")
+        note_line(
+            f"{path}: cannot be read "
+            f"({error.strerror if isinstance(error, OSError) else on_one_line(error)}); it only "
+            "informs"
+        )
         return []
-    if not isinstance(found, list) or not all(isinstance(item, dict) and item.keys() >= _WANTED for item in found):
+    if not isinstance(found, list) or not all(
+        isinstance(item, dict) and item.keys() >= _WANTED for item in found
+    ):
         note_line(f"{path}: not what was written (a list of sessions); it only informs")
         return []
     return found
@@ -94,9 +121,14 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     lines = software_changes(before, now, "was")
     for name in _differing(before["plan"], now["plan"]):
         if name not in MAY_CHANGE:
-            lines.append(f"the plan's {name} is {now['plan'].get(name)}, was {before['plan'].get(name)}")
+            lines.append(
+                f"the plan's {name} is {now['plan'].get(name)}, was {before['plan'].get(name)}"
+            )
     if before["data"] != now["data"]:
-        lines.append("the images have changed, though neither their number nor their classes: trials before and after saw different pixels")
+        lines.append(
+            "the images have changed, though neither their number nor their classes: trials "
+            "before and after saw different pixels"
+        )
     return lines
 
 
@@ -110,11 +142,16 @@ def software_changes(before: Mapping[str, Any], now: Mapping[str, Any], was: str
     if before["python"] != now["python"]:
         lines.append(f"Python is {now['python']}, {was} {before['python']}")
     for name in _differing(before["packages"], now["packages"]):
-        lines.append(f"package {name} is {now['packages'].get(name, 'missing')}, {was} {before['packages'].get(name, 'missing')}")
+        lines.append(
+            f"package {name} is {now['packages'].get(name, 'missing')}, {was} "
+            f"{before['packages'].get(name, 'missing')}"
+        )
     files = _differing(before["code"], now["code"])
     if files:
         more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-        lines.append(f"the code {'has changed' if was == 'was' else 'differs'}: {', '.join(files[:5])}{more}")
+        lines.append(
+            f"the code {'has changed' if was == 'was' else 'differs'}: {', '.join(files[:5])}{more}"
+        )
     return lines
 
 

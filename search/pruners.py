@@ -32,23 +32,54 @@ class PrunerKind:
 
 def _patient(*, patience: int, min_delta: float = 0.0, around: str = "") -> BasePruner:
     """``around`` names another pruner, which then only stops what has not gained either."""
-    return optuna.pruners.PatientPruner(make_pruner(around, {}) if around else None, patience, min_delta)
+    return optuna.pruners.PatientPruner(
+        make_pruner(around, {}) if around else None, patience, min_delta
+    )
 
 
-def _percentile(*, percentile: float = 25.0, n_startup_trials: int = 5, n_warmup_steps: int = 0, interval_steps: int = 1) -> BasePruner:
-    return optuna.pruners.PercentilePruner(percentile, n_startup_trials, n_warmup_steps, interval_steps)
+def _percentile(
+    *,
+    percentile: float = 25.0,
+    n_startup_trials: int = 5,
+    n_warmup_steps: int = 0,
+    interval_steps: int = 1,
+) -> BasePruner:
+    return optuna.pruners.PercentilePruner(
+        percentile, n_startup_trials, n_warmup_steps, interval_steps
+    )
 
 
 PRUNERS: dict[str, PrunerKind] = {
-    "none": PrunerKind("every trial runs to its end; the default", optuna.pruners.NopPruner, ("nothing", "epoch", "fold")),
-    "median": PrunerKind("stops what is below the median of earlier trials at the same step", optuna.pruners.MedianPruner),
-    "percentile": PrunerKind("the same with another percentile (25 keeps the best quarter)", _percentile),
-    "successive-halving": PrunerKind("asynchronous successive halving (ASHA)", optuna.pruners.SuccessiveHalvingPruner),
-    "hyperband": PrunerKind("successive halving with several brackets", optuna.pruners.HyperbandPruner),
-    "threshold": PrunerKind("stops what is below lower or above upper", optuna.pruners.ThresholdPruner, ("epoch", "fold")),
-    "patient": PrunerKind("stops what has not gained for patience steps", _patient, needs=("patience",)),
+    "none": PrunerKind(
+        "every trial runs to its end; the default",
+        optuna.pruners.NopPruner,
+        ("nothing", "epoch", "fold"),
+    ),
+    "median": PrunerKind(
+        "stops what is below the median of earlier trials at the same step",
+        optuna.pruners.MedianPruner,
+    ),
+    "percentile": PrunerKind(
+        "the same with another percentile (25 keeps the best quarter)", _percentile
+    ),
+    "successive-halving": PrunerKind(
+        "asynchronous successive halving (ASHA)", optuna.pruners.SuccessiveHalvingPruner
+    ),
+    "hyperband": PrunerKind(
+        "successive halving with several brackets", optuna.pruners.HyperbandPruner
+    ),
+    "threshold": PrunerKind(
+        "stops what is below lower or above upper",
+        optuna.pruners.ThresholdPruner,
+        ("epoch", "fold"),
+    ),
+    "patient": PrunerKind(
+        "stops what has not gained for patience steps", _patient, needs=("patience",)
+    ),
     "wilcoxon": PrunerKind(
-        "stops what a signed-rank test finds worse than the best, fold by fold or seed by seed", optuna.pruners.WilcoxonPruner, ("fold",)
+        "stops what a signed-rank test finds worse than the best, fold by fold or seed by seed",
+        optuna.pruners.WilcoxonPruner,
+        ("fold",),
     ),
 }
 
@@ -57,7 +88,8 @@ def make_pruner(name: str, options: Mapping[str, Any]) -> BasePruner:
     """The pruner called ``name``.
 
     Raises:
-        ValueError: for an unknown or missing option or a value it refuses; names the options there are.
+        ValueError: for an unknown or missing option or a value it refuses; names the options there
+            are.
     """
     if name not in PRUNERS:
         raise ValueError(f"pruner must be one of {', '.join(PRUNERS)}, but got {echo(name)}")

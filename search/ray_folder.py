@@ -1,4 +1,6 @@
-"""The folder of Ray's sockets and logs, looked at before Ray is started: Ray needs a minute to find out, or never says."""
+"""The folder of Ray's sockets and logs, looked at before Ray is started: Ray needs a minute to find
+out, or never says.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +27,27 @@ def ray_folder() -> Path:
 
 
 def ray_folder_problem() -> str:
-    """Why Ray could not start in its folder, in one line that says what to set; empty if it could. Leaves nothing behind."""
+    """Why Ray could not start in its folder, in one line that says what to set; empty if it could.
+    Leaves nothing behind.
+    """
     folder, name = ray_folder(), _setting()
     place = folder.parent
     most = SOCKET_BYTES - len(BELOW)
     if (length := len(os.fsencode(place))) > most:
         return (
-            f"Ray keeps its sockets below {name} {place}, whose {length} bytes are too many for them; "
+            f"Ray keeps its sockets below {name} {place}, whose {length} bytes are too many for "
+            "them; "
             f"set RAY_TMPDIR to a folder whose path has at most {most}, such as RAY_TMPDIR=/tmp"
         )
     try:
-        with tempfile.TemporaryFile(dir=next(there for there in (folder, *folder.parents) if there.exists())) as probe:
+        with tempfile.TemporaryFile(
+            dir=next(there for there in (folder, *folder.parents) if there.exists())
+        ) as probe:
             os.posix_fallocate(probe.fileno(), 0, NEEDED)
     except OSError as error:
         return (
-            f"Ray keeps its sockets and logs in {folder}, where a file of {NEEDED // 2**20} MiB cannot be written ({error.strerror}); "
+            f"Ray keeps its sockets and logs in {folder}, where a file of {NEEDED // 2**20} MiB "
+            f"cannot be written ({error.strerror}); "
             "set RAY_TMPDIR to a folder with room, such as RAY_TMPDIR=/var/tmp"
         )
     return ""

@@ -1,6 +1,8 @@
-"""What we ask of Ray beyond what it promises, all in one place: how its own node is started, and what its workers import.
+"""What we ask of Ray beyond what it promises, all in one place: how its own node is started, and
+what its workers import.
 
-Import this only where Ray may be imported: ``search.cluster`` sets the variables that Ray reads then.
+Import this only where Ray may be imported: ``search.cluster`` sets the variables that Ray reads
+then.
 """
 
 from __future__ import annotations
@@ -24,10 +26,14 @@ from ray._raylet import (  # type: ignore[attr-defined]  # compiled
 from ray.job_config import JobConfig
 
 BYSTANDERS = ("start_monitor", "start_log_monitor", "start_api_server")
-"""By which a node of Ray starts its autoscaler, what forwards workers' output, and the dashboard's server: Python processes that a
-search on one machine asks nothing of, and that start when it waits for its first workers."""
+"""By which a node of Ray starts its autoscaler, what forwards workers' output, and the dashboard's
+server: Python processes that a search on one machine asks nothing of, and that start when it waits
+for its first workers.
+"""
 AGENT = "--dashboard_agent_command="
-"""By which the raylet of a node is told to start one more of them, for figures and logs, without which it ends."""
+"""By which the raylet of a node is told to start one more of them, for figures and logs, without
+which it ends.
+"""
 PORTS = (METRICS_AGENT_PORT_NAME, METRICS_EXPORT_PORT_NAME, DASHBOARD_AGENT_LISTEN_PORT_NAME)
 """What that agent would listen at: the raylet waits until it is told."""
 NO_PORT = -1
@@ -42,7 +48,8 @@ class NotStartedError(Exception):
 
 
 class OwnPathJob(JobConfig):
-    """A job whose workers look for modules in given folders first, and in the driver's working directory not at all.
+    """A job whose workers look for modules in given folders first, and in the driver's working
+    directory not at all.
 
     Ray itself would have them look there, and where the driver's script lies, before anything else.
     """
@@ -51,15 +58,19 @@ class OwnPathJob(JobConfig):
         super().__init__(_py_driver_sys_path=folders)
 
     def _runtime_env_has_working_dir(self) -> bool:
-        """What Ray asks before it adds these two: a job that brings its own directory needs neither."""
+        """What Ray asks before it adds these two: a job that brings its own directory needs
+        neither.
+        """
         return True
 
 
 @contextlib.contextmanager
 def bare_node() -> Iterator[list[Any]]:
-    """While a node is started in this block, it starts nothing that a search does not need, and is waited for with patience.
+    """While a node is started in this block, it starts nothing that a search does not need, and is
+    waited for with patience.
 
-    Gives the nodes that were begun: when one fails to start, what it had started by then goes on running.
+    Gives the nodes that were begun: when one fails to start, what it had started by then goes on
+    running.
     """
     begun: list[Any] = []
     make, start_raylet = node.Node.__init__, node.Node.start_raylet
@@ -67,7 +78,8 @@ def bare_node() -> Iterator[list[Any]]:
 
     def begin(self: Any, ray_params: Any, *args: Any, **options: Any) -> None:
         begun.append(self)
-        # A raylet waits 15 s for an agent that chooses its port itself, and minutes for one that is told.
+        # A raylet waits 15 s for an agent that chooses its port itself, and minutes for one that is
+        # told.
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             ray_params.runtime_env_agent_port = probe.getsockname()[1]
@@ -86,14 +98,27 @@ def bare_node() -> Iterator[list[Any]]:
         while True:
             try:
                 found = look(address, node_id)
-                socket.create_connection(("127.0.0.1", found["runtime_env_agent_port"]), timeout=10).close()
-                return found  # had its agent failed, the raylet would have ended by now, and the driver that joins it too
+                socket.create_connection(
+                    ("127.0.0.1", found["runtime_env_agent_port"]), timeout=10
+                ).close()
+                # had its agent failed, the raylet would have ended by now, and the driver that
+                # joins it too
+                return found
             except (RuntimeError, OSError):  # one of the two is not there yet
                 _wait(begun[-1], end)
 
     with (
-        _replaced(node.Node, {"__init__": begin, "start_raylet": start_raylet_alone, **dict.fromkeys(BYSTANDERS, _nothing)}),
-        _replaced(services, {"start_ray_process": start_process_without_agent, "get_node": look_patiently}),
+        _replaced(
+            node.Node,
+            {
+                "__init__": begin,
+                "start_raylet": start_raylet_alone,
+                **dict.fromkeys(BYSTANDERS, _nothing),
+            },
+        ),
+        _replaced(
+            services, {"start_ray_process": start_process_without_agent, "get_node": look_patiently}
+        ),
     ):
         yield begun
 
@@ -109,7 +134,9 @@ def _wait(node: Any, end: float) -> None:
 
 @contextlib.contextmanager
 def uncounted_callbacks() -> Iterator[None]:
-    """To count Tune's callbacks for its usage statistics, which are off, Ray would first import all of MLflow: here it does not."""
+    """To count Tune's callbacks for its usage statistics, which are off, Ray would first import all
+    of MLflow: here it does not.
+    """
     from ray.air._internal import usage
 
     with _replaced(usage, {"tag_callbacks": _nothing}):
@@ -123,13 +150,21 @@ def log_of(begun: list[Any]) -> Path | None:
 
 
 def read_token_again() -> None:
-    """Ray looks for its token once in a process: have it look again, as the environment has another."""
+    """Ray looks for its token once in a process: have it look again, as the environment has
+    another.
+    """
     authentication_token_setup.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _idle(word: str) -> str:
-    """A word of the raylet's command line, with a process that does nothing in place of the agent."""
-    return AGENT + services.subprocess.list2cmdline([sys.executable, "-I", "-S", str(IDLE)]) if word.startswith(AGENT) else word
+    """A word of the raylet's command line, with a process that does nothing in place of the
+    agent.
+    """
+    return (
+        AGENT + services.subprocess.list2cmdline([sys.executable, "-I", "-S", str(IDLE)])
+        if word.startswith(AGENT)
+        else word
+    )
 
 
 def _nothing(*args: Any, **options: Any) -> None:

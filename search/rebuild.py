@@ -1,4 +1,6 @@
-"""Opens the studies of a run, and builds them again from the trials' folders where they are missing, short, or say otherwise."""
+"""Opens the studies of a run, and builds them again from the trials' folders where they are
+missing, short, or say otherwise.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,13 @@ from trainables.files import set_aside, temporary_name
 Shelves = dict[str, Shelf]
 
 
-def whole_studies(run: RunDirectory, plan: Plan, shelves: Shelves, say: Callable[[str], None]) -> tuple[BaseStorage, Shelves]:
+def whole_studies(
+    run: RunDirectory, plan: Plan, shelves: Shelves, say: Callable[[str], None]
+) -> tuple[BaseStorage, Shelves]:
     """The storage of a run's studies, which agree with its trials' folders, and what these hold.
 
-    Trials whose record is lost or damaged are unfinished in it: they are run again under their numbers, and that is noted.
+    Trials whose record is lost or damaged are unfinished in it: they are run again under their
+    numbers, and that is noted.
 
     Raises:
         RunError: if the storage cannot be reached.
@@ -40,14 +45,25 @@ def whole_studies(run: RunDirectory, plan: Plan, shelves: Shelves, say: Callable
     finished = sum(len(shelf.records) for shelf in shelves.values())
     again = {name: _run_again(there.get(name, ()), shelf) for name, shelf in shelves.items()}
     why = broken or next(
-        (found for name, space in spaces.items() if (found := _disagreement(there.get(name), shelves[name], plan, space))), ""
+        (
+            found
+            for name, space in spaces.items()
+            if (found := _disagreement(there.get(name), shelves[name], plan, space))
+        ),
+        "",
     )
     if not why and storage is not None:
         return storage, shelves
-    trials = {name: list(trials_of(run, plan, space, shelves[name], there.get(name, ()))) for name, space in spaces.items()}
+    trials = {
+        name: list(trials_of(run, plan, space, shelves[name], there.get(name, ())))
+        for name, space in spaces.items()
+    }
     if why and (finished or broken or any(there.values())):
         kept = f"{finished} finished trials" if finished != 1 else "1 finished trial"
-        note(f"the study in {plan.storage or run.journal} {why}; it is built again from the folders of the trials: {kept}")
+        note(
+            f"the study in {plan.storage or run.journal} {why}; it is built again from the "
+            f"folders of the trials: {kept}"
+        )
     for name, numbers in again.items():
         for number, reason in numbers.items():
             note(f"{reason}; trial {name}/{number} is run again under its number")
@@ -55,7 +71,8 @@ def whole_studies(run: RunDirectory, plan: Plan, shelves: Shelves, say: Callable
             shelves[name].damaged.pop(number, None)
             shelves[name].others.add(number)
         for number in shelves[name].others - numbers.keys():
-            if not trials[name][number].params:  # nobody knows any more what its steps and checkpoints are of
+            # nobody knows any more what its steps and checkpoints are of
+            if not trials[name][number].params:
                 _begin_anew(run, name, number)
     if plan.storage:
         assert storage is not None
@@ -74,20 +91,30 @@ def _begin_anew(run: RunDirectory, space: str, number: int) -> None:
     drop_checkpoints(run, space, number)
 
 
-def _open(run: RunDirectory, plan: Plan, say: Callable[[str], None]) -> tuple[BaseStorage | None, dict[str, list[FrozenTrial]], str]:
+def _open(
+    run: RunDirectory, plan: Plan, say: Callable[[str], None]
+) -> tuple[BaseStorage | None, dict[str, list[FrozenTrial]], str]:
     """The storage, its trials by space, and what is wrong with all of it."""
     try:
         storage = open_storage(run, plan.storage, say)
         there = trials_in(storage, run, plan.storage)
-        wrong = [name for name in there if directions_of(storage, run, plan, name) != _directions(plan)]
+        wrong = [
+            name for name in there if directions_of(storage, run, plan, name) != _directions(plan)
+        ]
         return storage, there, f"is of other objectives ({', '.join(wrong)})" if wrong else ""
     except UserError:
         raise
     except PermissionError as error:
-        raise RunError(f"{run.journal}: cannot be read ({error.strerror}); make it readable and writable for this user") from None
+        raise RunError(
+            f"{run.journal}: cannot be read ({error.strerror}); make it readable and writable "
+            "for this user"
+        ) from None
     except Exception as error:  # what a damaged journal says can make Optuna raise anything
         if plan.storage:
-            raise RunError(f"storage {plan.storage} cannot be read ({on_one_line(error)}); put the database back") from error
+            raise RunError(
+                f"storage {plan.storage} cannot be read ({on_one_line(error)}); put the "
+                "database back"
+            ) from error
         return None, {}, f"cannot be read ({on_one_line(error)[:120] or type(error).__name__})"
 
 
@@ -98,18 +125,24 @@ def _directions(plan: Plan) -> list[str]:
 
 
 def _drop_ahead(run: RunDirectory, there: Mapping[str, Sequence[FrozenTrial]]) -> bool:
-    """At a URI records may be ahead of the journal, which is sent after them; not so where the journal has lost what the note counts."""
+    """At a URI records may be ahead of the journal, which is sent after them; not so where the
+    journal has lost what the note counts.
+    """
     if remote_of(run.path) is None:
         return False
     noted = run.state().trials
-    if sum(trial.state.is_finished() for trials in there.values() for trial in trials) < sum(noted.get(name, 0) for name in ENDED):
+    if sum(trial.state.is_finished() for trials in there.values() for trial in trials) < sum(
+        noted.get(name, 0) for name in ENDED
+    ):
         return False
     for name, trials in there.items():
         drop_unknown(run, name, len(trials))
     return True
 
 
-def _disagreement(trials: Sequence[FrozenTrial] | None, shelf: Shelf, plan: Plan, space: Space) -> str:
+def _disagreement(
+    trials: Sequence[FrozenTrial] | None, shelf: Shelf, plan: Plan, space: Space
+) -> str:
     """What is wrong with the study of one space; empty if nothing is."""
     if trials is None:
         return f"is missing ({space.name})" if shelf.count else ""
@@ -118,17 +151,27 @@ def _disagreement(trials: Sequence[FrozenTrial] | None, shelf: Shelf, plan: Plan
             return f"lacks trial {record.key}"
         if differs(record, trials[number], plan, space):
             return f"says otherwise of trial {record.key} than its record"
-    return next((f"calls trial {space.name}/{number} finished" for number in _run_again(trials, shelf)), "")
+    return next(
+        (f"calls trial {space.name}/{number} finished" for number in _run_again(trials, shelf)), ""
+    )
 
 
 def _run_again(trials: Sequence[FrozenTrial], shelf: Shelf) -> dict[int, str]:
     """Trials that have ended, and whose record is gone: number to why."""
-    gone = {t.number: "its result.json is missing" for t in trials if t.state.is_finished() and t.number not in shelf.records}
+    gone = {
+        t.number: "its result.json is missing"
+        for t in trials
+        if t.state.is_finished() and t.number not in shelf.records
+    }
     return {**gone, **shelf.damaged}
 
 
-def _rewrite(storage: BaseStorage, run: RunDirectory, plan: Plan, trials: Mapping[str, Sequence[FrozenTrial]]) -> None:
-    """In a database: in place of the studies that are there. Killed in between, it is done again: the folders are the truth."""
+def _rewrite(
+    storage: BaseStorage, run: RunDirectory, plan: Plan, trials: Mapping[str, Sequence[FrozenTrial]]
+) -> None:
+    """In a database: in place of the studies that are there. Killed in between, it is done again:
+    the folders are the truth.
+    """
     names = {study.study_name: study._study_id for study in storage.get_all_studies()}
     for space, found in trials.items():
         name = study_name(run, plan.storage, space)
@@ -137,7 +180,9 @@ def _rewrite(storage: BaseStorage, run: RunDirectory, plan: Plan, trials: Mappin
         open_study(storage, name, plan).add_trials(found)
 
 
-def _replace_journal(run: RunDirectory, plan: Plan, trials: Mapping[str, Sequence[FrozenTrial]]) -> BaseStorage:
+def _replace_journal(
+    run: RunDirectory, plan: Plan, trials: Mapping[str, Sequence[FrozenTrial]]
+) -> BaseStorage:
     """A new journal, whole, in place of the one that is there, which is kept beside it."""
     temporary = temporary_name(run.journal)
     try:

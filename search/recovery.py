@@ -26,7 +26,8 @@ def recover(
     tally: Tally,
     tell: Callable[[TrialRecord], None],
 ) -> list[Key]:
-    """Count what is finished, tell what was written but not told; returns the trials that were begun and did not end.
+    """Count what is finished, tell what was written but not told; returns the trials that were
+    begun and did not end.
 
     Args:
         shelves: what the folders of the trials hold; the studies agree with them.

@@ -1,4 +1,6 @@
-"""A bundle in MLflow's registry: logged as a model of the trial it comes from, registered under a name, found by an alias."""
+"""A bundle in MLflow's registry: logged as a model of the trial it comes from, registered under a
+name, found by an alias.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ NEEDS = ("mlflow", "pandas")
 
 
 class Registry:
-    """Where bundles of a run are registered: its own MLflow. Opened before an export, so that a server that is away is met first.
+    """Where bundles of a run are registered: its own MLflow. Opened before an export, so that a
+    server that is away is met first.
 
     Raises:
         RunError: if MLflow cannot be reached.
@@ -42,7 +45,10 @@ class Registry:
     def __init__(self, run: RunDirectory, plan: Plan) -> None:
         self._run, self._uri = run, tracking_uri(plan.tracking, run.path.parent)
         self._sender, say = Sender(run, plan.tracking), partial(print, file=sys.stderr)
-        with _one_line(f"MLflow at {self._uri} cannot be used", f"start it, or export run {run.name} without --register"):
+        with _one_line(
+            f"MLflow at {self._uri} cannot be used",
+            f"start it, or export run {run.name} without --register",
+        ):
             lock = run.lock()
             if lock is not None:  # no driver sends at the moment
                 try:
@@ -52,7 +58,8 @@ class Registry:
             self._runs = in_time(self._sender, self._sender.runs, say)
 
     def register(self, bundle: Path, facts: BundleFacts, trial: str, name: str, step: int) -> int:
-        """Log the bundle as a model of its trial's run, register it and give it the alias ``best``; returns its version.
+        """Log the bundle as a model of its trial's run, register it and give it the alias ``best``;
+        returns its version.
 
         Args:
             trial: SPACE/N.
@@ -64,9 +71,12 @@ class Registry:
         sent = self._runs.get(trial)
         if sent is None:
             raise RunError(
-                f"{bundle} is written, but MLflow does not know trial {trial} yet; visiontune sync {self._run.name}, when it has ended"
+                f"{bundle} is written, but MLflow does not know trial {trial} yet; visiontune "
+                f"sync {self._run.name}, when it has ended"
             )
-        with _one_line(f"{bundle} is written, but was not registered as {name!r}", "remove it and export again"):
+        with _one_line(
+            f"{bundle} is written, but was not registered as {name!r}", "remove it and export again"
+        ):
             return self._register(sent, bundle, facts, name, step)
 
     def _register(self, sent: Sent, bundle: Path, facts: BundleFacts, name: str, step: int) -> int:
@@ -79,7 +89,9 @@ class Registry:
         mlflow.set_experiment(experiment_id=self._runs.experiment)
         signature = ModelSignature(
             inputs=Schema([ColSpec(DataType.binary, "image")]),
-            outputs=Schema([ColSpec(DataType.string, "class"), ColSpec(Map(DataType.double), "scores")]),
+            outputs=Schema(
+                [ColSpec(DataType.string, "class"), ColSpec(Map(DataType.double), "scores")]
+            ),
         )
         made = Model.log(
             None,
@@ -99,7 +111,10 @@ class Registry:
         )
         version = made.registered_model_version
         client = self._runs.client
-        about = f"{facts.space} from trial {facts.trial}: accuracy {facts.val.accuracy:.4f} on {facts.val.n:,} {facts.val.split} images"
+        about = (
+            f"{facts.space} from trial {facts.trial}: accuracy {facts.val.accuracy:.4f} on "
+            f"{facts.val.n:,} {facts.val.split} images"
+        )
         test = f", {facts.test.accuracy:.4f} on {facts.test.n:,} test images" if facts.test else ""
         client.update_model_version(name, version, f"{about}{test}.")
         client.set_registered_model_alias(name, ALIAS, version)
@@ -107,9 +122,16 @@ class Registry:
 
 
 def requirements(facts: BundleFacts) -> list[str]:
-    """Pinned packages that a server of the bundle needs: the versions that made it, and those installed here."""
+    """Pinned packages that a server of the bundle needs: the versions that made it, and those
+    installed here.
+    """
     needs = {name: version for name, version in facts.versions.items() if name != "python"}
-    return [f"{name}=={version}" for name, version in ({name: importlib.metadata.version(name) for name in NEEDS} | needs).items()]
+    return [
+        f"{name}=={version}"
+        for name, version in (
+            {name: importlib.metadata.version(name) for name in NEEDS} | needs
+        ).items()
+    ]
 
 
 def _example() -> Any:
@@ -126,7 +148,9 @@ def _example() -> Any:
 
 @contextlib.contextmanager
 def _one_line(what: str, then: str) -> Iterator[None]:
-    """Any error of MLflow's as one line: what failed, why, what to do. What it says beside that is not for the user."""
+    """Any error of MLflow's as one line: what failed, why, what to do. What it says beside that is
+    not for the user.
+    """
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")

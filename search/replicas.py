@@ -1,6 +1,7 @@
 """The best trials once more with other seeds, on validation images alone, before a winner is named.
 
-The best of many trials was lucky on its seed. A trial that was run again stands by the mean of the others.
+The best of many trials was lucky on its seed. A trial that was run again stands by the mean of the
+others.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from trainables.remote import join_place
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to be run again with one seed; its place in jobs.json is its number among the replicas."""
+    """One trial to be run again with one seed; its place in jobs.json is its number among the
+    replicas.
+    """
 
     space: str
     trial: int
@@ -68,20 +71,39 @@ class Replicas:
         ending: why no more are begun, once all were.
     """
 
-    def __init__(self, run: RunDirectory, wish: Replicate, objective: str, seed: int, outbox: Outbox, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        wish: Replicate,
+        objective: str,
+        seed: int,
+        outbox: Outbox,
+        say: Callable[[str], None],
+    ) -> None:
         self._run, self._objective, self._outbox, self._say = run.replicas, objective, outbox, say
-        order = ranked((record.model_copy(update={"replicas": {}}) for record in run.records()), objective)[: wish.top]
+        order = ranked(
+            (record.model_copy(update={"replicas": {}}) for record in run.records()), objective
+        )[: wish.top]
         jobs_file = self._run.path / "jobs.json"
         self._jobs = [Job(**job) for job in self._run.jobs()]
-        wanted = [Job(record.space, record.number, seed + 1 + i) for record in order for i in range(wish.seeds)]
+        wanted = [
+            Job(record.space, record.number, seed + 1 + i)
+            for record in order
+            for i in range(wish.seeds)
+        ]
         self._jobs += [job for job in wanted if job not in self._jobs]
         if self._jobs:
             write_whole(jobs_file, json.dumps([asdict(job) for job in self._jobs]), within=run.path)
-        self._configs = {(record.space, record.number): dict(record.config) for record in run.records()}
-        self._left = deque(number for number, job in enumerate(self._jobs) if not self._done(number, job))
+        self._configs = {
+            (record.space, record.number): dict(record.config) for record in run.records()
+        }
+        self._left = deque(
+            number for number, job in enumerate(self._jobs) if not self._done(number, job)
+        )
         told = {fact["number"] for fact, _ in outbox.read() if fact["kind"] == "replica"}
         for number, job in enumerate(self._jobs):
-            if number not in told and self._done(number, job):  # a killed driver wrote it down and did not say so
+            # a killed driver wrote it down and did not say so
+            if number not in told and self._done(number, job):
                 self._tell(number)
         self._last: dict[tuple[str, int], int] = {}
         self._began: dict[tuple[str, int], float] = {}
@@ -109,21 +131,33 @@ class Replicas:
         """Why it has come to its end; empty while one runs or is to be begun."""
         return "" if self._left or self._began else "all replicas are done"
 
-    def tune_config(self, shared: Mapping[str, Any]) -> Callable[[str, int, dict[str, Any]], dict[str, Any]]:
+    def tune_config(
+        self, shared: Mapping[str, Any]
+    ) -> Callable[[str, int, dict[str, Any]], dict[str, Any]]:
         """Makes Tune's config for a job, from what the search's own trials share."""
 
         def config_of(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
             stepwise = get_space(space).reports != "nothing"
-            own = {"space": space, "number": number, "config": config, "checkpoints": stepwise, "seed": self._jobs[number].seed}
+            own = {
+                "space": space,
+                "number": number,
+                "config": config,
+                "checkpoints": stepwise,
+                "seed": self._jobs[number].seed,
+            }
             if "how" in shared:
-                own["how"] = replace(shared["how"], trials=join_place(place_of(self._run.path), "trials", "cnn"))
+                own["how"] = replace(
+                    shared["how"], trials=join_place(place_of(self._run.path), "trials", "cnn")
+                )
             return {**shared, "gate": None, **own, "restore": self.checkpoints(space, number)}
 
         return config_of
 
     def checkpoints(self, space: str, number: int) -> list[str]:
         """That a job has left."""
-        return checkpoints(self._run, space, number) if get_space(space).reports != "nothing" else []
+        return (
+            checkpoints(self._run, space, number) if get_space(space).reports != "nothing" else []
+        )
 
     def propose(self) -> Rerun | None:
         """The next to run; None where there is none."""
@@ -145,7 +179,12 @@ class Replicas:
         step = int(result.get("step", 0))
         if key in self._last and step > self._last[key]:
             self._last[key] = step
-            row = {"step": step, "time": time.time(), **metrics_of(result), "seconds": float(result.get("seconds", 0.0))}
+            row = {
+                "step": step,
+                "time": time.time(),
+                **metrics_of(result),
+                "seconds": float(result.get("seconds", 0.0)),
+            }
             self._run.append_step(*key, row)
         return False
 
@@ -164,21 +203,32 @@ class Replicas:
         began, rows = self._began.pop(key), self._run.steps(*key)
         metrics = {} if failure else metrics_of(result)
         record = TrialRecord(
-            space=space, number=number, state="FAIL" if failure else "COMPLETE", config=self._configs[space, job.trial],
-            metrics=metrics, started=began, seconds=sum(row["seconds"] for row in rows) if rows else float(result.get("seconds", 0.0)),
+            space=space, number=number, state="FAIL" if failure else "COMPLETE",
+            config=self._configs[space, job.trial],
+            metrics=metrics, started=began,
+            seconds=sum(row["seconds"] for row in rows) if rows else float(result.get("seconds",
+            0.0)),
             node=str(result.get("node", "")), failure=failure, steps=len(rows),
         )  # fmt: skip
-        self._drop(f"trials/{space}/{number:05d}/weights")  # the trial's own are those that are exported
+        # the trial's own are those that are exported
+        self._drop(f"trials/{space}/{number:05d}/weights")
         self._run.write_record(record, str(result.get("log", "")), result.get("traceback"), None)
         self._tell(number)
-        found = f"failed: {failure}" if failure else f"{self._objective} {metrics[self._objective]:.4f}"
+        found = (
+            f"failed: {failure}" if failure else f"{self._objective} {metrics[self._objective]:.4f}"
+        )
         done = sum(self._done(n, j) for n, j in enumerate(self._jobs))
-        self._say(f"{done}/{len(self._jobs)} again with other seeds: {space}/{job.trial}, seed {job.seed}: {found}")
+        self._say(
+            f"{done}/{len(self._jobs)} again with other seeds: {space}/{job.trial}, seed "
+            f"{job.seed}: {found}"
+        )
 
     def _tell(self, number: int) -> None:
         job = self._jobs[number]
         if record := self._run.record(job.space, number):
-            self._outbox.append(replica_fact(record, self._run.steps(job.space, number), job.trial, job.seed))
+            self._outbox.append(
+                replica_fact(record, self._run.steps(job.space, number), job.trial, job.seed)
+            )
 
     def clear(self) -> None:
         """Delete checkpoints, once nothing is left to go on from them."""

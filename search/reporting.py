@@ -37,11 +37,20 @@ def _pictures(run: RunDirectory, plan: Plan, rows: Sequence[int]) -> dict[int, b
     labels, data = run.validation_labels(), run.data()
     if labels is None or plan.dataset == NO_DATASET:
         return {}
-    return thumbnails(data.spec, options_of(plan, data), data.skipped, plan.validation_for(data.sizes).split, labels, rows)
+    return thumbnails(
+        data.spec,
+        options_of(plan, data),
+        data.skipped,
+        plan.validation_for(data.sizes).split,
+        labels,
+        rows,
+    )
 
 
 def _importances(run: RunDirectory, plan: Plan) -> list[Importance]:
-    """Which parameters mattered; nothing where the study's database cannot be reached, since a report needs none."""
+    """Which parameters mattered; nothing where the study's database cannot be reached, since a
+    report needs none.
+    """
     from search.importance import importances
 
     try:

@@ -19,7 +19,15 @@ import yaml
 
 from search.parts import Parts, Say
 from search.plan import PlanError
-from search.reproduce_knn import PLANS, Found, Scenes, accuracy_table, confusion_table, needed, tiny_ladder
+from search.reproduce_knn import (
+    PLANS,
+    Found,
+    Scenes,
+    accuracy_table,
+    confusion_table,
+    needed,
+    tiny_ladder,
+)
 from trainables.stages import NO_CACHE, Cache
 
 if TYPE_CHECKING:
@@ -60,18 +68,39 @@ class Wish:
         """
         unknown = [number for number in self.tables if number not in AVAILABLE]
         if unknown:
-            raise PlanError(f"--tables must name tables among {', '.join(AVAILABLE)}, but got {', '.join(unknown)}")
-        there = {**dict.fromkeys(OF_SCENES, self.scenes), **dict.fromkeys(OF_NETWORKS, self.cifar), "ladder": self.scenes or self.cifar}
-        chosen = self.tables or tuple(number for number in AVAILABLE if there.get(number, self.scenes or self.cifar))
+            raise PlanError(
+                f"--tables must name tables among {', '.join(AVAILABLE)}, but got "
+                f"{', '.join(unknown)}"
+            )
+        there = {
+            **dict.fromkeys(OF_SCENES, self.scenes),
+            **dict.fromkeys(OF_NETWORKS, self.cifar),
+            "ladder": self.scenes or self.cifar,
+        }
+        chosen = self.tables or tuple(
+            number for number in AVAILABLE if there.get(number, self.scenes or self.cifar)
+        )
         for number in chosen:
             if number in OF_SCENES and self.scenes is None:
-                raise PlanError(f"table {number} needs the 15 scenes: give --scenes DIR with train/CLASS/*.jpg and test/CLASS/*.jpg")
+                raise PlanError(
+                    f"table {number} needs the 15 scenes: give --scenes DIR with "
+                    "train/CLASS/*.jpg and test/CLASS/*.jpg"
+                )
             if number in OF_NETWORKS and self.cifar is None:
-                raise PlanError(f"table {number} needs CIFAR-10: give --cifar DIR with train/CLASS/*.jpg and val/CLASS/*.jpg")
+                raise PlanError(
+                    f"table {number} needs CIFAR-10: give --cifar DIR with train/CLASS/*.jpg "
+                    "and val/CLASS/*.jpg"
+                )
             if number == "ladder" and there["ladder"] is None:
-                raise PlanError("the ladder needs --scenes DIR, the 15 scenes, or --cifar DIR, CIFAR-10, or both")
+                raise PlanError(
+                    "the ladder needs --scenes DIR, the 15 scenes, or --cifar DIR, CIFAR-10, or "
+                    "both"
+                )
         if not chosen:
-            raise PlanError("give --scenes DIR (the 15 scenes, tables 1 to 4), --cifar DIR (CIFAR-10, tables 5 to 7), or both")
+            raise PlanError(
+                "give --scenes DIR (the 15 scenes, tables 1 to 4), --cifar DIR (CIFAR-10, "
+                "tables 5 to 7), or both"
+            )
         return tuple(number for number in AVAILABLE if number in chosen)
 
 
@@ -80,10 +109,11 @@ class Reproduced:
     """What was made again.
 
     Attributes:
-        tables: ``table1`` to ``table7``, ``architecture`` and ``ladder``, each with its ``title`` and what
-            ``analysis.reproduced`` shows of it. Tables 2 to 4 are {title, split, n, report, ours}, with ``k`` or ``step``
-            as the label of their columns. Where vocabularies are drawn, ``ours`` is the mean over the seeds, ``spread`` the
-            standard deviation of several, and ``by_seed`` has each.
+        tables: ``table1`` to ``table7``, ``architecture`` and ``ladder``, each with its ``title``
+            and what ``analysis.reproduced`` shows of it. Tables 2 to 4 are {title, split, n,
+            report, ours}, with ``k`` or ``step`` as the label of their columns. Where vocabularies
+            are drawn, ``ours`` is the mean over the seeds, ``spread`` the standard deviation of
+            several, and ``by_seed`` has each.
         seconds: that its parts took together, whenever each was made.
     """
 
@@ -91,7 +121,9 @@ class Reproduced:
     seconds: float
 
 
-def reproduce(wish: Wish, out: Path, cache: Cache = NO_CACHE, say: Say = lambda line: None) -> Reproduced:
+def reproduce(
+    wish: Wish, out: Path, cache: Cache = NO_CACHE, say: Say = lambda line: None
+) -> Reproduced:
     """The tables asked for; what is finished in ``out`` is not made again.
 
     Args:
@@ -109,7 +141,8 @@ def reproduce(wish: Wish, out: Path, cache: Cache = NO_CACHE, say: Say = lambda 
     if wish.scenes and (configs := needed(wanted, wish.seeds)):
         scenes = Scenes(wish.scenes, parts, cache)
     if wish.cifar and (names := _networks_of(wanted, theirs)):
-        from search.reproduce_networks import Networks  # torch takes seconds, and tables 1 to 4 need none
+        # torch takes seconds, and tables 1 to 4 need none
+        from search.reproduce_networks import Networks
 
         networks = Networks(wish.cifar, parts, say, wish.full)
     parts.total = len(configs) + len(names)
@@ -128,11 +161,21 @@ def _networks_of(wanted: tuple[str, ...], theirs: Mapping[str, Any]) -> list[str
     """The networks to train, in order."""
     names = [*theirs["table5"]["networks"]] if "5" in wanted else []
     names += [theirs[f"table{number}"]["network"] for number in ("6", "7") if number in wanted]
-    names += [step["network"] for step in theirs["ladder"]["steps"] if "network" in step] if "ladder" in wanted else []
+    names += (
+        [step["network"] for step in theirs["ladder"]["steps"] if "network" in step]
+        if "ladder" in wanted
+        else []
+    )
     return list(dict.fromkeys(names))
 
 
-def _table(number: str, theirs: Mapping[str, Any], scenes: Scenes | None, networks: Networks | None, seeds: int) -> Found:
+def _table(
+    number: str,
+    theirs: Mapping[str, Any],
+    scenes: Scenes | None,
+    networks: Networks | None,
+    seeds: int,
+) -> Found:
     if number == "architecture":
         return _architectures(theirs)
     if number == "ladder":
@@ -140,35 +183,70 @@ def _table(number: str, theirs: Mapping[str, Any], scenes: Scenes | None, networ
     if number in OF_NETWORKS:
         assert networks is not None  # seen by Wish.wanted
         if number == "5":
-            trained = {name: {**networks.trained(name), "report": figures} for name, figures in theirs["networks"].items()}
+            trained = {
+                name: {**networks.trained(name), "report": figures}
+                for name, figures in theirs["networks"].items()
+            }
             return {"title": theirs["title"], "networks": trained}
-        return {"title": theirs["title"], "network": theirs["network"], **networks.trained(theirs["network"])}
+        return {
+            "title": theirs["title"],
+            "network": theirs["network"],
+            **networks.trained(theirs["network"]),
+        }
     assert scenes is not None
-    return confusion_table(theirs, scenes) if number == "1" else accuracy_table(number, theirs, scenes, seeds)
+    return (
+        confusion_table(theirs, scenes)
+        if number == "1"
+        else accuracy_table(number, theirs, scenes, seeds)
+    )
 
 
 def _ladder(theirs: Mapping[str, Any], scenes: Scenes | None, networks: Networks | None) -> Found:
-    """Every step with the accuracy that it has here; those whose images are not given are left out."""
+    """Every step with the accuracy that it has here; those whose images are not given are left
+    out.
+    """
     tiny = tiny_ladder(scenes) if scenes else {}
     steps = []
     for step in theirs["steps"]:
-        facts = {name: step[name] for name in ("what", "accuracy", "above", "below") if name in step}
+        facts = {
+            name: step[name] for name in ("what", "accuracy", "above", "below") if name in step
+        }
         if "tiny" in step and scenes:
             found = tiny[step["tiny"]["metric"], step["tiny"]["norm"]]
-            steps.append({**facts, "ours": found["accuracy"], "n": len(found["labels"]), "split": "test", "cut": ""})
+            steps.append(
+                {
+                    **facts,
+                    "ours": found["accuracy"],
+                    "n": len(found["labels"]),
+                    "split": "test",
+                    "cut": "",
+                }
+            )
         if "network" in step and networks:
             found = networks.trained(step["network"])
             metric = step.get("metric", "val_accuracy")
-            cut = found["cut"] if metric == "val_accuracy" else ""  # a size is the same however long it is trained
-            facts |= {"ours": found["metrics"][metric], "metric": metric, "n": found["n"], "split": "validation", "cut": cut}
+            # a size is the same however long it is trained
+            cut = found["cut"] if metric == "val_accuracy" else ""
+            facts |= {
+                "ours": found["metrics"][metric],
+                "metric": metric,
+                "n": found["n"],
+                "split": "validation",
+                "cut": cut,
+            }
             if "below_network" in step:
-                facts |= {"below": networks.trained(step["below_network"])["metrics"][metric], "other": step["below_network"]}
+                facts |= {
+                    "below": networks.trained(step["below_network"])["metrics"][metric],
+                    "other": step["below_network"],
+                }
             steps.append(facts)
     return {"title": theirs["title"], "steps": steps}
 
 
 def _architectures(theirs: Mapping[str, Any]) -> Found:
-    """Both networks as PyTorch and torchsummary print them, row by row beside the report's tables."""
+    """Both networks as PyTorch and torchsummary print them, row by row beside the report's
+    tables.
+    """
     import torch
 
     from trainables.cnn.layers import architecture, layer_table
@@ -182,10 +260,14 @@ def _architectures(theirs: Mapping[str, Any]) -> Found:
         table = layer_table(net, 32)
         ours = [[layer.name, list(layer.output_shape), layer.parameters] for layer in table.layers]
         printed = str(table)
-        sizes = {key: float(re.findall(rf"{re.escape(line)}: ([0-9.]+)", printed)[0]) for key, line in PRINTED_SIZES.items()}
+        sizes = {
+            key: float(re.findall(rf"{re.escape(line)}: ([0-9.]+)", printed)[0])
+            for key, line in PRINTED_SIZES.items()
+        }
         same = sum(a == b for a, b in zip(ours, rows[name], strict=False))
         networks[name] = {
-            "report": report, "ours": {"layers": len(ours), "parameters": table.total_parameters, **sizes}, "same_rows": same,
+            "report": report, "ours": {"layers": len(ours), "parameters": table.total_parameters,
+            **sizes}, "same_rows": same,
             "architecture": architecture(net), "layers": printed,
         }  # fmt: skip
     return {"title": theirs["title"], "networks": networks}
@@ -193,4 +275,7 @@ def _architectures(theirs: Mapping[str, Any]) -> Found:
 
 def machine() -> str:
     """Where it ran, in words."""
-    return f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}"
+    return (
+        f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python "
+        f"{platform.python_version()}"
+    )

@@ -1,4 +1,6 @@
-"""Part 1 of the report again: tiny images and bags of SIFT on the 15 scenes, judged on the test images as it did."""
+"""Part 1 of the report again: tiny images and bags of SIFT on the 15 scenes, judged on the test
+images as it did.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,12 @@ def listing(folder: Path) -> list[tuple[str, int]]:
         DatasetError: if it is no folder of images.
     """
     splits = list_folder(f"folder:{folder}", folder).splits.values()
-    return [(str(path.relative_to(folder)), path.stat().st_size) for split in splits for paths in split.files.values() for path in paths]
+    return [
+        (str(path.relative_to(folder)), path.stat().st_size)
+        for split in splits
+        for paths in split.files.values()
+        for path in paths
+    ]
 
 
 class Scenes:
@@ -77,19 +84,37 @@ class Scenes:
         return read_dataset(f"folder:{self._folder}", self._options)
 
     def judged(self, config: KnnConfig, seed: int) -> Found:
-        """``accuracy_by_k``, ``accuracy`` at the configuration's own k, and the (n,) ``predictions`` there, with labels and classes."""
+        """``accuracy_by_k``, ``accuracy`` at the configuration's own k, and the (n,)
+        ``predictions`` there, with labels and classes.
+        """
         drawn = not isinstance(config, TinyImageConfig)
         space = "bag-of-sift" if drawn else "tiny-image"
-        what = {"space": space, "config": asdict(config), "seed": seed, "images": self._listing, "code": code_version()}
-        name = f"bags-step-{config.step}-seed-{seed}" if drawn else f"tiny-{config.metric}-{config.norm}"  # type: ignore[union-attr]
-        return self._parts.part(name, label_of(config, seed), what, lambda _: self._judge(config, seed))
+        what = {
+            "space": space,
+            "config": asdict(config),
+            "seed": seed,
+            "images": self._listing,
+            "code": code_version(),
+        }
+        name = (
+            f"bags-step-{config.step}-seed-{seed}"
+            if drawn
+            else f"tiny-{config.metric}-{config.norm}"
+        )  # type: ignore[union-attr]
+        return self._parts.part(
+            name, label_of(config, seed), what, lambda _: self._judge(config, seed)
+        )
 
     def _judge(self, config: KnnConfig, seed: int) -> Found:
         dataset = self._dataset
         assert dataset.test is not None  # seen at the beginning
         data = data_source(dataset, self._options)
-        neighbours = compute(_neighbours(config, data, seed), {data.stage.digest: dataset}, cache=self._cache)
-        found = evaluate(config, neighbours, dataset.train.labels, dataset.test.labels, len(dataset.classes))
+        neighbours = compute(
+            _neighbours(config, data, seed), {data.stage.digest: dataset}, cache=self._cache
+        )
+        found = evaluate(
+            config, neighbours, dataset.train.labels, dataset.test.labels, len(dataset.classes)
+        )
         return {
             "accuracy": found.scores.accuracy,
             "accuracy_by_k": list(found.accuracy_by_k),
@@ -107,13 +132,19 @@ def _neighbours(config: KnnConfig, data: DataSource, seed: int) -> Stage:
     for split in ("train", "test"):
         words, amount = words_stage(config, data, seed), (data.sizes[split], data.pixels[split])
         counts = counts_stage(config, data.images(split), words, *amount)
-        features[split] = Stage(normalised, {"norm": config.norm}, (Stage(stretched_histograms, {}, (counts,)),))
+        features[split] = Stage(
+            normalised, {"norm": config.norm}, (Stage(stretched_histograms, {}, (counts,)),)
+        )
     inputs = (features["test"], features["train"])
-    return Stage(nearest_neighbours, {"metric": config.metric, "most": MAX_K}, inputs, data.sizes["test"])
+    return Stage(
+        nearest_neighbours, {"metric": config.metric, "most": MAX_K}, inputs, data.sizes["test"]
+    )
 
 
 def needed(tables: Collection[str], seeds: int) -> list[tuple[KnnConfig, int]]:
-    """The configurations that tables of the report ask for, each with the seed of its vocabulary."""
+    """The configurations that tables of the report ask for, each with the seed of its
+    vocabulary.
+    """
     pairs: list[tuple[KnnConfig, int]] = []
     for number, plan_file, count in (
         ("1", "2", 1),
@@ -125,7 +156,11 @@ def needed(tables: Collection[str], seeds: int) -> list[tuple[KnnConfig, int]]:
     ):
         if number in tables:
             plan = read_plan(_plan_file(plan_file))
-            pairs += [(config, plan.seed + seed) for seed in range(count) for config in fixed_configs(plan)]
+            pairs += [
+                (config, plan.seed + seed)
+                for seed in range(count)
+                for config in fixed_configs(plan)
+            ]
     return list(dict.fromkeys(pairs))
 
 
@@ -142,10 +177,25 @@ def accuracy_table(number: str, theirs: Mapping[str, Any], scenes: Scenes, seeds
     by_seed: list[list[float]] = []
     for seed in range(seeds if drawn else 1):
         found = [scenes.judged(config, plan.seed + seed) for config in configs]
-        row = found[0]["accuracy_by_k"][: len(report)] if len(found) == 1 else [one["accuracy"] for one in found]
-        by_seed.append([*row, *[float("nan")] * (len(report) - len(row))])  # fewer training images than the report's k
-    label = {"step": list(theirs["step"])} if "step" in theirs else {"k": list(range(1, len(report) + 1))}
-    facts: Found = {"title": theirs["title"], "split": "test", "n": len(found[0]["labels"]), **label, "report": report}
+        row = (
+            found[0]["accuracy_by_k"][: len(report)]
+            if len(found) == 1
+            else [one["accuracy"] for one in found]
+        )
+        # fewer training images than the report's k
+        by_seed.append([*row, *[float("nan")] * (len(report) - len(row))])
+    label = (
+        {"step": list(theirs["step"])}
+        if "step" in theirs
+        else {"k": list(range(1, len(report) + 1))}
+    )
+    facts: Found = {
+        "title": theirs["title"],
+        "split": "test",
+        "n": len(found[0]["labels"]),
+        **label,
+        "report": report,
+    }
     facts["ours"] = _rounded(np.mean(by_seed, axis=0))
     if drawn:
         if seeds > 1:
@@ -166,24 +216,36 @@ def label_of(config: KnnConfig, seed: int) -> str:
 
 
 def confusion_table(theirs: Mapping[str, Any], scenes: Scenes) -> Found:
-    """Table 1: both confusion matrices, with how one-sided they are; of the bags that of the first vocabulary."""
+    """Table 1: both confusion matrices, with how one-sided they are; of the bags that of the first
+    vocabulary.
+    """
     sides = {}
     for space, number in (("tiny-image", "2"), ("bag-of-sift", "3")):
         plan = read_plan(_plan_file(number))
         (config,) = fixed_configs(plan)
         sides[space] = _side(space, plan, scenes.judged(config, plan.seed), theirs)
-    return {"title": theirs["title"], "split": "test", "n": sides["tiny-image"]["n"], "sides": sides}
+    return {
+        "title": theirs["title"],
+        "split": "test",
+        "n": sides["tiny-image"]["n"],
+        "sides": sides,
+    }
 
 
 def _side(space: str, plan: Plan, found: Found, theirs: Mapping[str, Any]) -> Found:
     classes = tuple(found["classes"])
-    order = [name for name in plan.class_order if name in classes] + [name for name in classes if name not in plan.class_order]
+    order = [name for name in plan.class_order if name in classes] + [
+        name for name in classes if name not in plan.class_order
+    ]
     short = {name: text for name, text in plan.abbreviations.items() if name in classes}
     labels, given = np.array(found["labels"], np.int64), np.array(found["predictions"], np.int64)
     matrix: Confusion = confusion_between(space, labels, given, classes, order, short)
     drawn_to = [name for name in theirs["drawn_to"] if name in classes]
     rows = matrix.by_class()
-    share = {key: sum(row[key] for row in rows if row["class"] in drawn_to) / matrix.n for key in ("predicted", "images")}
+    share = {
+        key: sum(row[key] for row in rows if row["class"] in drawn_to) / matrix.n
+        for key in ("predicted", "images")
+    }
     return {
         **matrix.facts(),
         "order": list(matrix.classes),

@@ -1,4 +1,6 @@
-"""Part 2 of the report again: its networks, trained in full on a CUDA GPU, and shortened without one."""
+"""Part 2 of the report again: its networks, trained in full on a CUDA GPU, and shortened without
+one.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ class Shortened:
 
 
 class Networks:
-    """The networks of ``plans/report/networks.yaml``, trained one after the other and kept as parts.
+    """The networks of ``plans/report/networks.yaml``, trained one after the other and kept as
+    parts.
 
     Args:
         folder: CIFAR-10 as image files with train and val, or as torchvision keeps it.
@@ -53,12 +56,19 @@ class Networks:
         self._spec = f"folder:{folder}" if (folder / "train").is_dir() else f"cifar10:{folder}"
         self._listing = listing(folder) if self._spec.startswith("folder:") else [(self._spec, 0)]
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._shortened = None if full or self._device == "cuda" else Shortened(**settings["shortened"])
-        self._plans = {name: self._plan(settings["plan"], name, own) for name, own in settings["networks"].items()}
+        self._shortened = (
+            None if full or self._device == "cuda" else Shortened(**settings["shortened"])
+        )
+        self._plans = {
+            name: self._plan(settings["plan"], name, own)
+            for name, own in settings["networks"].items()
+        }
 
     @staticmethod
     def _plan(shared: Mapping[str, Any], name: str, own: Mapping[str, Any]) -> Plan:
-        return make_plan({**shared, "set": {**shared["set"], **own}}, f"{PLANS / 'networks.yaml'}, {name}")
+        return make_plan(
+            {**shared, "set": {**shared["set"], **own}}, f"{PLANS / 'networks.yaml'}, {name}"
+        )
 
     @cached_property
     def _dataset(self) -> Dataset:
@@ -71,13 +81,27 @@ class Networks:
         return CnnConfig(**space.check(point))  # type: ignore[arg-type]
 
     def trained(self, name: str) -> Found:
-        """A network's ``history`` (metrics by epoch), final ``metrics``, sizes, and what was shortened."""
+        """A network's ``history`` (metrics by epoch), final ``metrics``, sizes, and what was
+        shortened.
+        """
         plan, cut = self._plans[name], self._shortened
-        how = {"epochs": cut.epochs if cut else plan.training.epochs, "size": plan.training.image_size, "seed": plan.seed}
-        what = {"config": asdict(self.config(name)), **how, "cut": asdict(cut) if cut else None, "device": self._device}
+        how = {
+            "epochs": cut.epochs if cut else plan.training.epochs,
+            "size": plan.training.image_size,
+            "seed": plan.seed,
+        }
+        what = {
+            "config": asdict(self.config(name)),
+            **how,
+            "cut": asdict(cut) if cut else None,
+            "device": self._device,
+        }
         label = f"{name}, {how['epochs']} epochs" + (" (shortened)" if cut else "")
         return self._parts.part(
-            f"network-{name}", label, {**what, "images": self._listing, "code": code_version()}, lambda kept: self._train(name, how, kept)
+            f"network-{name}",
+            label,
+            {**what, "images": self._listing, "code": code_version()},
+            lambda kept: self._train(name, how, kept),
         )
 
     def _train(self, name: str, how: Mapping[str, int], kept: Path) -> Found:
@@ -90,10 +114,16 @@ class Networks:
         dataset, cut = self._dataset, self._shortened
         whole = (dataset.train, dataset.val or dataset.test)
         assert whole[1] is not None  # a folder without it is no CIFAR-10
-        parts = [_some(part, most, how["seed"]) for part, most in zip(whole, (cut.images, cut.validation) if cut else (0, 0), strict=True)]
+        parts = [
+            _some(part, most, how["seed"])
+            for part, most in zip(
+                whole, (cut.images, cut.validation) if cut else (0, 0), strict=True
+            )
+        ]
         train, val = ((stack(part.images, how["size"]), part.labels) for part in parts)
         run = CnnRun(
-            self.config(name), CnnData(*train, *val), classes=len(dataset.classes), epochs=how["epochs"], seed=how["seed"],
+            self.config(name), CnnData(*train, *val), classes=len(dataset.classes),
+            epochs=how["epochs"], seed=how["seed"],
             device=self._device, threads=len(os.sched_getaffinity(0)),
         )  # fmt: skip
         if (kept / STATE).is_file():
@@ -106,12 +136,18 @@ class Networks:
                 f"val_accuracy {found['val_accuracy']:.4f}, {clock(found['seconds'])}"
             )
             run.save(kept)
-        sizes = {"train": [len(p) for p in (parts[0], whole[0])], "validation": [len(p) for p in (parts[1], whole[1]) if p is not None]}
+        sizes = {
+            "train": [len(p) for p in (parts[0], whole[0])],
+            "validation": [len(p) for p in (parts[1], whole[1]) if p is not None],
+        }
         epochs = [run.epochs, self._plans[name].training.epochs]
         return {
             "config": asdict(run.config),
             "history": run.history,
-            "metrics": {**run.history[-1], "model_mb": sum(p.numel() for p in run.net.parameters()) * 4 / MIB},
+            "metrics": {
+                **run.history[-1],
+                "model_mb": sum(p.numel() for p in run.net.parameters()) * 4 / MIB,
+            },
             "n": len(parts[1]),
             "device": self._device,
             "shortened": bool(cut),
@@ -125,7 +161,9 @@ def _some(part: Split | None, most: int, seed: int) -> Split:
     if not most:
         return part
     order = np.random.default_rng(seed).permutation(len(part))
-    rows = np.concatenate([order[part.labels[order] == label][:most] for label in np.unique(part.labels)])
+    rows = np.concatenate(
+        [order[part.labels[order] == label][:most] for label in np.unique(part.labels)]
+    )
     return part.take(np.sort(rows))
 
 

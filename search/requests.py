@@ -1,4 +1,5 @@
-"""What another terminal asks of a run: one small file a request, taken up by the driver that runs or by the next one.
+"""What another terminal asks of a run: one small file a request, taken up by the driver that runs
+or by the next one.
 
 A request stays until the study has it, and the study remembers its name: a driver killed
 in between takes up the same request again and finds it done.
@@ -41,7 +42,13 @@ class Request:
     number: int = -1
 
 
-def ask(run: RunDirectory, kind: Literal["enqueue", "retry"], space: str, params: dict[str, Any], number: int = -1) -> None:
+def ask(
+    run: RunDirectory,
+    kind: Literal["enqueue", "retry"],
+    space: str,
+    params: dict[str, Any],
+    number: int = -1,
+) -> None:
     """Leave a request for the driver."""
     name = f"{kind}-{uuid.uuid4().hex[:12]}"
     content = {"kind": kind, "space": space, "params": params, "number": number}
@@ -70,7 +77,10 @@ def take(run: RunDirectory) -> Iterator[Request]:
 def refuse(run: RunDirectory, name: str, why: str) -> None:
     """Move a request aside that cannot be done, and note why."""
     aside = set_aside(run.requests / f"{name}.json")
-    note(f"a request cannot be done and was moved to {aside}: {why}; visiontune enqueue and retry ask again")
+    note(
+        f"a request cannot be done and was moved to {aside}: {why}; visiontune enqueue and "
+        "retry ask again"
+    )
 
 
 def _paths(run: RunDirectory) -> list[Path]:
@@ -91,8 +101,16 @@ def _read(path: Path) -> Request:
     """
     facts = unsealed(read_bytes(path), path)
     params, number = facts.get("params"), facts.get("number", -1)
-    fits = facts.get("kind") in ("enqueue", "retry") and isinstance(facts.get("space"), str) and type(number) is int
-    if not fits or not isinstance(params, dict) or not all(isinstance(value, bool | int | float | str) for value in params.values()):
+    fits = (
+        facts.get("kind") in ("enqueue", "retry")
+        and isinstance(facts.get("space"), str)
+        and type(number) is int
+    )
+    if (
+        not fits
+        or not isinstance(params, dict)
+        or not all(isinstance(value, bool | int | float | str) for value in params.values())
+    ):
         raise DamagedError(f"{path}: no request, which has kind, space, params and number")
     return Request(path.stem, facts["kind"], facts["space"], params, number)
 

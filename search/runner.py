@@ -25,7 +25,14 @@ from analysis.trial_files import LABELS
 from analysis.working_copy import copy_of, place_of
 from search import provenance
 from search.addresses import check_tracking
-from search.beginning import check_writable, clear_ghost, clear_left_behind, create, named, take_lock
+from search.beginning import (
+    check_writable,
+    clear_ghost,
+    clear_left_behind,
+    create,
+    named,
+    take_lock,
+)
 from search.capacity import NETWORK_CORES, Capacity
 from search.cluster import joined_cluster, local_cluster
 from search.combinations import check_combination
@@ -44,16 +51,27 @@ from search.stage_counts import StageCounts
 from spaces.errors import UserError
 from trainables.data.spec import check_place
 from trainables.files import set_aside
-from trainables.knn.pipeline import CONFIG_TYPES, DataSource, Validation, check_folds, data_source, split_labels, validation_stage
+from trainables.knn.pipeline import (
+    CONFIG_TYPES,
+    DataSource,
+    Validation,
+    check_folds,
+    data_source,
+    split_labels,
+    validation_stage,
+)
 from trainables.stages import Stage
 
 
-def run(plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = None, address: str = "") -> Summary:
+def run(
+    plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = None, address: str = ""
+) -> Summary:
     """Run a new search to its end.
 
     Args:
         runs_dir: a folder; for a URI, its ``analysis.working_copy``.
-        address: of a Ray cluster that this machine is a node of (``search.cluster.joined_cluster``); this machine alone if empty.
+        address: of a Ray cluster that this machine is a node of
+            (``search.cluster.joined_cluster``); this machine alone if empty.
 
     Raises:
         PlanError: if a run of that name is there already, or the plan does not fit the data.
@@ -67,10 +85,17 @@ def run(plan: Plan, runs_dir: Path = Path("runs"), console: Console | None = Non
     if plan.needs_images:
         check_place(plan.dataset)
     check_writable(runs_dir)
-    return _search(plan, RunDirectory((runs_dir / plan.name).absolute()), console, address, new=True)
+    return _search(
+        plan, RunDirectory((runs_dir / plan.name).absolute()), console, address, new=True
+    )
 
 
-def resume(folder: RunDirectory, console: Console | None = None, address: str = "", change: Change | None = None) -> Summary:
+def resume(
+    folder: RunDirectory,
+    console: Console | None = None,
+    address: str = "",
+    change: Change | None = None,
+) -> Summary:
     """Go on with a search that stopped, was stopped or was killed.
 
     Args:
@@ -79,22 +104,44 @@ def resume(folder: RunDirectory, console: Console | None = None, address: str = 
 
     Raises:
         BusyError: if another driver works on it.
-        RunError: if its images have changed, or a file of it is missing or damaged that nothing else can replace.
+        RunError: if its images have changed, or a file of it is missing or damaged that nothing
+            else can replace.
         PlanError: if the plan cannot be read, or may not be changed so.
         DatasetError: if the images can no longer be read.
     """
     plan = read_plan(folder.plan_file)
-    return _search(changed(plan, change) if change else plan, folder, console, address, new=False, change=change)
+    return _search(
+        changed(plan, change) if change else plan,
+        folder,
+        console,
+        address,
+        new=False,
+        change=change,
+    )
 
 
-def _search(plan: Plan, folder: RunDirectory, console: Console | None, address: str, new: bool, change: Change | None = None) -> Summary:
+def _search(
+    plan: Plan,
+    folder: RunDirectory,
+    console: Console | None,
+    address: str,
+    new: bool,
+    change: Change | None = None,
+) -> Summary:
     try:
         return _searched(plan, folder, console, address, new, change)
     finally:
         clear_ghost(folder)
 
 
-def _searched(plan: Plan, folder: RunDirectory, console: Console | None, address: str, new: bool, change: Change | None) -> Summary:
+def _searched(
+    plan: Plan,
+    folder: RunDirectory,
+    console: Console | None,
+    address: str,
+    new: bool,
+    change: Change | None,
+) -> Summary:
     console = console or SearchConsole(stderr=True)
     room = Capacity.of(plan, len(os.sched_getaffinity(0)))
     if not new:
@@ -107,17 +154,23 @@ def _searched(plan: Plan, folder: RunDirectory, console: Console | None, address
     lock = None if new else take_lock(folder)
     clear_left_behind(folder)
     with contextlib.suppress(OSError):
-        folder.stop_file.unlink(missing_ok=True)  # an old request; one made from now on is meant for us
+        # an old request; one made from now on is meant for us
+        folder.stop_file.unlink(missing_ok=True)
     try:
         reading = f", reading {plan.dataset}" if plan.needs_images else ""
-        _say(console, f"{f'joining Ray at {address}' if address else f'starting Ray on {room.cores} cores'}{reading}")
+        ray = f"joining Ray at {address}" if address else f"starting Ray on {room.cores} cores"
+        _say(console, f"{ray}{reading}")
         say = partial(_say_stopping, console, folder)
         own = {NETWORK_CORES: room.network_cores}
         with ExitStack() as ending:
             stop = ending.enter_context(stop_signals(say))
             if not new:  # from now on other machines know that somebody works on it
                 keep = ending.enter_context(mirrored(folder, partial(_say, console)))
-            start = joined_cluster(address) if address else local_cluster(room.cores, partial(_say_lost, console, folder), own)
+            start = (
+                joined_cluster(address)
+                if address
+                else local_cluster(room.cores, partial(_say_lost, console, folder), own)
+            )
             ray = ending.enter_context(start)
             stop.listen()  # again: Ray has a handler of its own
             if address:
@@ -127,11 +180,18 @@ def _searched(plan: Plan, folder: RunDirectory, console: Console | None, address
                 plan = on_this_machine(plan, gpus)
                 room = replace(room, plan=plan, gpus=gpus)
             _ = room.concurrency  # refuses what there is no room for
-            images = _Images(ray, plan, None if new else _began(folder)) if plan.needs_images else None
-            now = images.facts() if images else DataFacts(spec=NO_DATASET, classes=(), sizes={}, fingerprint="")
+            images = (
+                _Images(ray, plan, None if new else _began(folder)) if plan.needs_images else None
+            )
+            now = (
+                images.facts()
+                if images
+                else DataFacts(spec=NO_DATASET, classes=(), sizes={}, fingerprint="")
+            )
             labels = images.validation_labels() if images else None
             mend: Callable[[], None] = _nothing
-            stop.at_once, stop.never = False, True  # from here on there is something to leave in order, and soon somebody who does
+            # from here on there is something to leave in order, and soon somebody who does
+            stop.at_once, stop.never = False, True
             if lock is None:
                 lock = create(folder, plan, now, labels)
             else:
@@ -161,7 +221,9 @@ def _searched(plan: Plan, folder: RunDirectory, console: Console | None, address
             os.close(lock)
 
 
-def _on_cluster(plan: Plan, folder: RunDirectory, say: Callable[[str], None], ending: ExitStack) -> tuple[Plan, Capacity]:
+def _on_cluster(
+    plan: Plan, folder: RunDirectory, say: Callable[[str], None], ending: ExitStack
+) -> tuple[Plan, Capacity]:
     """The plan and its room on the nodes of a cluster, each asked whether it is fit."""
     from search.cluster_capacity import ClusterCapacity
     from search.nodes import Fleet
@@ -172,13 +234,18 @@ def _on_cluster(plan: Plan, folder: RunDirectory, say: Callable[[str], None], en
     fleet.board()
     there = fleet.resources()
     cores, gpus = (sum(node.get(name, 0.0) for node in there) for name in ("CPU", "GPU"))
-    say(f"{len(there)} nodes, {cores:g} CPU and {gpus:g} GPU in all; each has the same software and the same storage")
+    say(
+        f"{len(there)} nodes, {cores:g} CPU and {gpus:g} GPU in all; each has the same software "
+        "and the same storage"
+    )
     plan = on_this_machine(plan, gpus)
     return plan, ClusterCapacity(plan, max(1, int(cores)), gpus, fleet.resources)
 
 
 class _Images:
-    """The dataset on Ray: read by a task, so that Ray can read it again, and the registry of stages made from it."""
+    """The dataset on Ray: read by a task, so that Ray can read it again, and the registry of stages
+    made from it.
+    """
 
     def __init__(self, ray: Any, plan: Plan, began: DataFacts | None) -> None:
         from trainables.data import read_dataset
@@ -192,7 +259,11 @@ class _Images:
         except ray.exceptions.RayTaskError as error:
             raise (error.cause if isinstance(error.cause, ValueError) else error) from None
         labels = ray.remote(split_labels)  # of all splits at once, while no core is busy yet
-        self._labels = {split: labels.remote(self._ref, split=split) for split in self._source.sizes if split != "test"}
+        self._labels = {
+            split: labels.remote(self._ref, split=split)
+            for split in self._source.sizes
+            if split != "test"
+        }
         self._spec = plan.dataset
         self._validation: Validation = plan.validation_for(self._source.sizes)
         check_folds(self._validation, self._source.largest_class, plan.dataset)
@@ -217,19 +288,29 @@ class _Images:
         return labels
 
     def shared(self, folder: RunDirectory, plan: Plan, cores: int, joined: bool) -> dict[str, Any]:
-        """What every trial's config holds; makes the registry of stages that it names, on the driver's own node."""
+        """What every trial's config holds; makes the registry of stages that it names, on the
+        driver's own node.
+        """
         from trainables.stage_cache import stage_cache
         from trainables.stage_registry import LARGE_SHARE, NAMESPACE, PARTS_A_CORE, StageRegistry
 
-        alone = joined and copy_of(folder.path.parent)  # a working copy is of this machine, and stages are made on all of them
-        name, cache = f"stages-{folder.identity()}", stage_cache(folder.path.parent, 0.0 if alone else plan.cache_gib)
+        # a working copy is of this machine, and stages are made on all of them
+        alone = joined and copy_of(folder.path.parent)
+        name, cache = (
+            f"stages-{folder.identity()}",
+            stage_cache(folder.path.parent, 0.0 if alone else plan.cache_gib),
+        )
         here = self._ray.get_runtime_context().get_node_id()
-        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
+        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            here, soft=True
+        )
         options = {"name": name, "namespace": NAMESPACE, "scheduling_strategy": strategy}
         large_bytes = LARGE_SHARE * self._ray.cluster_resources()["object_store_memory"]
         registry = StageRegistry.options(**options).remote(PARTS_A_CORE * cores, cache, large_bytes)  # type: ignore[attr-defined]
         self.counts = StageCounts(self._ray, registry)
-        known = {self._source.stage: self._ref} | {self._source.labels(split): ref for split, ref in self._labels.items()}
+        known = {self._source.stage: self._ref} | {
+            self._source.labels(split): ref for split, ref in self._labels.items()
+        }
         self._ray.get([registry.adopt.remote(stage, [ref]) for stage, ref in known.items()])
         self._registry, self._seed = registry, plan.seed
         shared = {"registry": name, "data": self._source, "validation": self._validation}
@@ -242,9 +323,16 @@ class _Images:
         """What makes the stages of coming configurations; not before ``shared``."""
 
         def stage(config: dict[str, Any]) -> Stage:
-            return validation_stage(CONFIG_TYPES[space](**config), self._source, self._validation, self._seed)
+            return validation_stage(
+                CONFIG_TYPES[space](**config), self._source, self._validation, self._seed
+            )
 
-        return Lookahead(coming, lambda config: stage(config).digest, lambda config: self._registry.prepare.remote(stage(config)), depth)
+        return Lookahead(
+            coming,
+            lambda config: stage(config).digest,
+            lambda config: self._registry.prepare.remote(stage(config)),
+            depth,
+        )
 
 
 def _say(console: Console, line: str) -> None:
@@ -252,7 +340,11 @@ def _say(console: Console, line: str) -> None:
 
 
 def _say_lost(console: Console, folder: RunDirectory, what: str) -> None:
-    _say(console, f"visiontune: {what} died, and the search cannot go on without it; go on with visiontune resume {folder.name}")
+    _say(
+        console,
+        f"visiontune: {what} died, and the search cannot go on without it; go on with "
+        f"visiontune resume {folder.name}",
+    )
 
 
 def _say_stopping(console: Console, folder: RunDirectory, name: str) -> None:
@@ -264,14 +356,17 @@ def _nothing() -> None:
 
 
 def _began(folder: RunDirectory) -> DataFacts | None:
-    """What was known of the images when the run began; None where that is lost, of which ``_data_before`` speaks."""
+    """What was known of the images when the run began; None where that is lost, of which
+    ``_data_before`` speaks.
+    """
     with contextlib.suppress(RunError):
         return folder.data()
     return None
 
 
 def _data_before(folder: RunDirectory, now: DataFacts) -> DataFacts:
-    """What was known of the images when the run began; where that is lost, what is known now, if they are the same.
+    """What was known of the images when the run began; where that is lost, what is known now, if
+    they are the same.
 
     Raises:
         RunError: if nobody can tell whether they are.
@@ -281,14 +376,23 @@ def _data_before(folder: RunDirectory, now: DataFacts) -> DataFacts:
     except RunError as error:
         known, last = read_identity(folder.path), provenance.sessions(folder)[-1:]
         written = hashlib.sha256(now.model_dump_json(indent=1).encode()).hexdigest()
-        if (known and known.sha256s.get("data.json") == written) or (last and last[0]["data"] == now.fingerprint):
+        if (known and known.sha256s.get("data.json") == written) or (
+            last and last[0]["data"] == now.fingerprint
+        ):
             note(f"{error}; it is written again from the images, which are as they were")
             return now
-        raise RunError(f"{error}; they are not, or nothing says it, so what was found could not be compared: start a new run") from None
+        raise RunError(
+            f"{error}; they are not, or nothing says it, so what was found could not be "
+            "compared: start a new run"
+        ) from None
 
 
-def _mend_data(folder: RunDirectory, before: DataFacts, now: DataFacts, labels: npt.NDArray[np.int64] | None) -> None:
-    """Write data.json and val_labels.npy again where they are missing or damaged, from images that are as they were."""
+def _mend_data(
+    folder: RunDirectory, before: DataFacts, now: DataFacts, labels: npt.NDArray[np.int64] | None
+) -> None:
+    """Write data.json and val_labels.npy again where they are missing or damaged, from images that
+    are as they were.
+    """
     if before.fingerprint != now.fingerprint:
         return
     path = folder.path / "data.json"
@@ -306,11 +410,15 @@ def _mend_data(folder: RunDirectory, before: DataFacts, now: DataFacts, labels: 
 
 
 def _check_comparable(before: DataFacts, now: DataFacts, name: str) -> None:
-    """Refuse images whose results could not stand beside the earlier ones: other classes, or another number of them."""
+    """Refuse images whose results could not stand beside the earlier ones: other classes, or
+    another number of them.
+    """
     if (before.classes, before.sizes) != (now.classes, now.sizes):
         raise RunError(
-            f"{before.spec} is not what it was when run {name} began ({len(before.classes)} classes, {before.sizes} images then, "
-            f"{len(now.classes)} classes, {now.sizes} now), so results could not be compared; put the images back, or start a new run"
+            f"{before.spec} is not what it was when run {name} began ({len(before.classes)} "
+            f"classes, {before.sizes} images then, "
+            f"{len(now.classes)} classes, {now.sizes} now), so results could not be compared; "
+            "put the images back, or start a new run"
         )
 
 
@@ -320,6 +428,10 @@ def _say_data(console: Console, facts: DataFacts) -> None:
     sizes = ", ".join(f"{size:,} {name}" for name, size in facts.sizes.items())
     console.print(f"{len(facts.classes)} classes; images: {sizes}", highlight=False)
     if facts.skipped:
-        _say(console, f"skipped {len(facts.skipped)} unreadable files, first {facts.skipped[0]}; all are in data.json")
+        _say(
+            console,
+            f"skipped {len(facts.skipped)} unreadable files, first {facts.skipped[0]}; all are "
+            "in data.json",
+        )
     for line in facts.notes:
         _say(console, line)

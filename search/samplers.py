@@ -47,7 +47,13 @@ class _BruteForce(optuna.samplers.BruteForceSampler):
     def __init__(self, seed: int | None = None) -> None:
         super().__init__(seed)
 
-    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
         """Nothing to do: Optuna's would stop a loop that is not there."""
 
 
@@ -58,7 +64,9 @@ SAMPLERS: dict[str, SamplerKind] = {
         constraints=True,
         learns_from="COMPLETE and PRUNED, broken constraints included",
     ),
-    "gp": SamplerKind("Gaussian process", optuna.samplers.GPSampler, constraints=True, learns_from="COMPLETE"),
+    "gp": SamplerKind(
+        "Gaussian process", optuna.samplers.GPSampler, constraints=True, learns_from="COMPLETE"
+    ),
     "cmaes": SamplerKind(
         "CMA-ES; parameters that are no numbers or do not always apply are drawn at random",
         optuna.samplers.CmaEsSampler,
@@ -66,13 +74,20 @@ SAMPLERS: dict[str, SamplerKind] = {
         needs="numeric",
         learns_from="COMPLETE, with consider_pruned_trials PRUNED too",
     ),
-    "nsgaii": SamplerKind("NSGA-II, genetic", optuna.samplers.NSGAIISampler, constraints=True, learns_from="COMPLETE"),
+    "nsgaii": SamplerKind(
+        "NSGA-II, genetic", optuna.samplers.NSGAIISampler, constraints=True, learns_from="COMPLETE"
+    ),
     "nsgaiii": SamplerKind(
-        "NSGA-III, genetic, for many objectives", optuna.samplers.NSGAIIISampler, constraints=True, learns_from="COMPLETE"
+        "NSGA-III, genetic, for many objectives",
+        optuna.samplers.NSGAIIISampler,
+        constraints=True,
+        learns_from="COMPLETE",
     ),
     "qmc": SamplerKind("quasi-Monte Carlo (Sobol, scrambled)", optuna.samplers.QMCSampler),
     "random": SamplerKind("uniform", optuna.samplers.RandomSampler),
-    "grid": SamplerKind("every combination, in the space's own order", _random_in_order, needs="finite"),
+    "grid": SamplerKind(
+        "every combination, in the space's own order", _random_in_order, needs="finite"
+    ),
     "brute-force": SamplerKind("every combination, in random order", _BruteForce, needs="finite"),
 }
 EXHAUSTIVE = ("grid", "brute-force")
@@ -95,7 +110,8 @@ def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> BaseSample
     settings = {**_DEFAULTS.get(name, {}), **options}
     if name == "tpe" and not settings["multivariate"]:
         settings["group"] = False
-    if plain_arguments(kind.make).get("warn_independent_sampling") == "bool":  # TPE's own is deprecated
+    # TPE's own is deprecated
+    if plain_arguments(kind.make).get("warn_independent_sampling") == "bool":
         settings.setdefault("warn_independent_sampling", False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -103,18 +119,26 @@ def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> BaseSample
 
 
 def plain_arguments(make: Callable[..., Any]) -> dict[str, str]:
-    """Argument names of ``make`` that a plan can give as plain values, with their types as written."""
+    """Argument names of ``make`` that a plan can give as plain values, with their types as
+    written.
+    """
     found = {}
     for name, parameter in inspect.signature(make).parameters.items():
         kind = str(parameter.annotation)
         if kind == "bool | None":  # Optuna's deprecated ones
             continue
-        if any(plain in kind for plain in ("bool", "int", "float", "str")) and "Callable" not in kind and "Sequence" not in kind:
+        if (
+            any(plain in kind for plain in ("bool", "int", "float", "str"))
+            and "Callable" not in kind
+            and "Sequence" not in kind
+        ):
             found[name] = kind
     return found
 
 
-def check_options(name: str, make: Callable[..., Any], options: Mapping[str, Any], fixed: tuple[str, ...] = ()) -> None:
+def check_options(
+    name: str, make: Callable[..., Any], options: Mapping[str, Any], fixed: tuple[str, ...] = ()
+) -> None:
     """Refuse options that ``make`` does not take.
 
     Raises:
@@ -124,10 +148,15 @@ def check_options(name: str, make: Callable[..., Any], options: Mapping[str, Any
     for option, value in options.items():
         if option not in kinds or not _fits(value, kinds[option]):
             there = ", ".join(f"{known} ({kind})" for known, kind in kinds.items()) or "none"
-            raise ValueError(f"{name} has no option {echo(option)} with value {echo(value)}; its options are {there}")
+            raise ValueError(
+                f"{name} has no option {echo(option)} with value {echo(value)}; its options are "
+                f"{there}"
+            )
 
 
 def _fits(value: Any, kind: str) -> bool:
-    """Whether a plain value is of a type as written in a signature; a whole number is a float too."""
+    """Whether a plain value is of a type as written in a signature; a whole number is a float
+    too.
+    """
     words = set(kind.replace("|", " ").replace("'", " ").split())
     return type(value).__name__ in words or (type(value) is int and "float" in words)

@@ -1,7 +1,9 @@
-"""What leaves for a terminal: names of files and classes, and what a server answers, may hold characters that a terminal obeys.
+"""What leaves for a terminal: names of files and classes, and what a server answers, may hold
+characters that a terminal obeys.
 
-Everything that is printed goes through one of two places: the streams that ``main`` puts before standard output and
-standard error, and ``search.console`` for what rich draws. JSON means the same before and after.
+Everything that is printed goes through one of two places: the streams that ``main`` puts before
+standard output and standard error, and ``search.console`` for what rich draws. JSON means the same
+before and after.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ class Shown:
     """A text stream that shows what is written to it and lets a terminal obey none of it.
 
     Attributes:
-        rich_proxied_file: the stream itself: rich looks for this name, and writes there what it has drawn.
+        rich_proxied_file: the stream itself: rich looks for this name, and writes there what it has
+            drawn.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -1,4 +1,6 @@
-"""What is said of several runs together, for the commands ``leaderboard``, ``best`` and ``report``."""
+"""What is said of several runs together, for the commands ``leaderboard``, ``best`` and
+``report``.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,12 @@ def best_of_several(run: Sequence[str], top: int, runs_dir: Path, json_: bool) -
     """``visiontune best`` of several runs: the best trials of all."""
     found = side_by_side(run, runs_dir)
     if json_:
-        print(json.dumps([{**row, "comparable": not found.differences} for row in found.rows[:top]], ensure_ascii=False))
+        print(
+            json.dumps(
+                [{**row, "comparable": not found.differences} for row in found.rows[:top]],
+                ensure_ascii=False,
+            )
+        )
         return
     warn(found)
     for row in found.rows[:top]:
@@ -42,7 +49,11 @@ def side_by_side(run: Sequence[str], runs_dir: Path) -> Together:
     for name in run:
         folder = RunDirectory.find(name, runs_dir)
         plan = read_plan(folder.plan_file)
-        scheme = "no images" if plan.dataset == NO_DATASET else plan.validation_for(folder.data().sizes).scheme
+        scheme = (
+            "no images"
+            if plan.dataset == NO_DATASET
+            else plan.validation_for(folder.data().sizes).scheme
+        )
         judged.append(Judged(folder, plan.objective, scheme, plan.reference))
     return together(judged)
 
@@ -57,6 +68,15 @@ def say_row(run: str, row: dict[str, Any], objective: str) -> None:
     """Print one trial."""
     digits = METRICS[objective].digits
     again = row.get("replicas")
-    mean = f"  mean {again['mean']:.{digits}f} ± {again['spread']:.{digits}f} of {len(again['seeds'])} other seeds" if again else ""
-    print(f"{row['rank']:>3}  {run}: {row['trial']:<18} {objective} {row[objective]:.{digits}f}{mean}")
+    mean = (
+        (
+            f"  mean {again['mean']:.{digits}f} ± {again['spread']:.{digits}f} of "
+            f"{len(again['seeds'])} other seeds"
+        )
+        if again
+        else ""
+    )
+    print(
+        f"{row['rank']:>3}  {run}: {row['trial']:<18} {objective} {row[objective]:.{digits}f}{mean}"
+    )
     print(f"     {short_config(row['config'], row['space'])}")

@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 AGAIN_AFTER = 10.0
-"""Seconds after an interruption in which further signals change nothing: what is put in order then must not be interrupted too."""
+"""Seconds after an interruption in which further signals change nothing: what is put in order then
+must not be interrupted too.
+"""
 
 
 class StopSignals:
@@ -49,7 +51,8 @@ class StopSignals:
             StopSignals.interrupted = time.monotonic()
             raise KeyboardInterrupt
         self.asked.append(signal.Signals(number).name)
-        # In a thread: this one may be in the midst of printing, which cannot be begun again inside of itself.
+        # In a thread: this one may be in the midst of printing, which cannot be begun again inside
+        # of itself.
         threading.Thread(target=self._say, args=(self.asked[0],), name="visiontune-signal").start()
 
 
@@ -69,6 +72,8 @@ def stop_signals(say: Callable[[str], None]) -> Iterator[StopSignals]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let the first signal end the block at once, with ``KeyboardInterrupt``: nothing is lost by it there."""
+    """Let the first signal end the block at once, with ``KeyboardInterrupt``: nothing is lost by it
+    there.
+    """
     with stop_signals(lambda name: None):
         yield

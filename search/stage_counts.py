@@ -40,4 +40,10 @@ class StageCounts:
                     self._counts = self._ray.get(ready[0])
                 except self._ray.exceptions.RayError:
                     return ""  # it died; the next one counts from nothing
-        return "stages: {computed} computed, {shared} shared, {read} read from disk".format(**self._counts) if self._counts else ""
+        return (
+            "stages: {computed} computed, {shared} shared, {read} read from disk".format(
+                **self._counts
+            )
+            if self._counts
+            else ""
+        )

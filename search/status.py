@@ -34,7 +34,9 @@ def read_status(run: RunDirectory) -> dict[str, Any]:
     died = state.state == "running" and not alive
     counts, best, infeasible = state.trials, state.best, state.infeasible
     if not alive or not counts:
-        counts, best, infeasible = _since(run, state, plan) or _count(run, plan.storage, plan.objective)
+        counts, best, infeasible = _since(run, state, plan) or _count(
+            run, plan.storage, plan.objective
+        )
     waiting = counts.get("WAITING", 0) + sum(1 for _ in requests.pending(run))
     return {
         "name": run.name,
@@ -45,35 +47,54 @@ def read_status(run: RunDirectory) -> dict[str, Any]:
         "budget": plan.trials,
         "best": best,
         "seconds": state.seconds,
-        "tracking": {"waiting": Outbox(run.outbox).waiting() if plan.tracking.enabled else 0, "error": state.tracking_error},
+        "tracking": {
+            "waiting": Outbox(run.outbox).waiting() if plan.tracking.enabled else 0,
+            "error": state.tracking_error,
+        },
         "path": str(run.path),
     }
 
 
 def _ended(run: RunDirectory, objective: str) -> Standing:
-    """Finished trials by state, the best of them, and how many are infeasible: what their records say, and nothing else."""
+    """Finished trials by state, the best of them, and how many are infeasible: what their records
+    say, and nothing else.
+    """
     records = run.records()
     counts = dict.fromkeys(ENDED, 0)
     for record in records:
         counts[record.state] += 1
-    return counts, best_of(next(iter(ranked(records, objective)), None)), sum(record.infeasible for record in records)
+    return (
+        counts,
+        best_of(next(iter(ranked(records, objective)), None)),
+        sum(record.infeasible for record in records),
+    )
 
 
 def _count(run: RunDirectory, storage: str, objective: str) -> Standing:
-    """How things stand, from the records of what has ended and the study of what has not, however many there are."""
+    """How things stand, from the records of what has ended and the study of what has not, however
+    many there are.
+    """
     from search.storage import read_trials
 
     counts, best, infeasible = _ended(run, objective)
     try:
-        states = [trial.state.name for trials in read_trials(run, storage).values() for trial in trials]
+        states = [
+            trial.state.name for trials in read_trials(run, storage).values() for trial in trials
+        ]
     except RunError as error:
         note(str(error))
         states = ["RUNNING"] * len(run.trial_files.all())
-    return {**counts, **_others(states.count("WAITING"), len(states), sum(counts.values()))}, best, infeasible
+    return (
+        {**counts, **_others(states.count("WAITING"), len(states), sum(counts.values()))},
+        best,
+        infeasible,
+    )
 
 
 def _since(run: RunDirectory, state: DriverState, plan: Plan) -> Standing | None:
-    """The same without reading the study, from the driver's last note; None if that cannot be told."""
+    """The same without reading the study, from the driver's last note; None if that cannot be
+    told.
+    """
     if plan.storage or not state.trials:
         return None
     counts, best, infeasible = _ended(run, plan.objective)
@@ -92,6 +113,7 @@ def _others(waiting: int, there: int, ended: int) -> dict[str, int]:
 def _created(run: RunDirectory) -> int:
     """How many trials the studies in the journal have, however they stand: counted, not read."""
     try:
-        return run.journal.read_bytes().count(b'"op_code":4,')  # within a string of JSON its quotes would be escaped
+        # within a string of JSON its quotes would be escaped
+        return run.journal.read_bytes().count(b'"op_code":4,')
     except OSError:
         return 0

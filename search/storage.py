@@ -71,11 +71,16 @@ def _database(url: str, say: Callable[[str], None], patience: float) -> RDBStora
         return Database(url, say, patience)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         cause = on_one_line(getattr(error, "orig", None) or error)
-        raise RunError(f"storage {url} cannot be opened ({cause}); check that the database is there and may be written") from error
+        raise RunError(
+            f"storage {url} cannot be opened ({cause}); check that the database is there and "
+            "may be written"
+        ) from error
 
 
 def study_name(run: RunDirectory, url: str, space: str) -> str:
-    """The name of a space's study: the space in the run's own journal; run and space in a database that others use too."""
+    """The name of a space's study: the space in the run's own journal; run and space in a database
+    that others use too.
+    """
     return f"visiontune/{run.identity()}/{space}" if url else space
 
 
@@ -83,7 +88,9 @@ def trials_in(storage: BaseStorage, run: RunDirectory, url: str) -> dict[str, li
     """Every trial of a run by space, as Optuna has them."""
     prefix = study_name(run, url, "")
     return {
-        study.study_name.removeprefix(prefix): storage.get_all_trials(study._study_id, deepcopy=False)
+        study.study_name.removeprefix(prefix): storage.get_all_trials(
+            study._study_id, deepcopy=False
+        )
         for study in storage.get_all_studies()
         if study.study_name.startswith(prefix)
     }
@@ -104,7 +111,11 @@ def read_trials(run: RunDirectory, url: str = "") -> dict[str, list[FrozenTrial]
     if not url and not run.journal.is_file():
         return {}
     try:
-        storage = _to_read(url) if url else JournalStorage(JournalFileBackend(str(run.journal.absolute())))
+        storage = (
+            _to_read(url)
+            if url
+            else JournalStorage(JournalFileBackend(str(run.journal.absolute())))
+        )
         try:
             return trials_in(storage, run, url)
         finally:
@@ -113,7 +124,10 @@ def read_trials(run: RunDirectory, url: str = "") -> dict[str, list[FrozenTrial]
         raise
     except Exception as error:  # what a damaged journal says can make Optuna raise anything
         where = f"storage {url}" if url else run.journal
-        raise RunError(f"{where}: no readable study ({on_one_line(error)}); visiontune resume builds it again from the trials") from error
+        raise RunError(
+            f"{where}: no readable study ({on_one_line(error)}); visiontune resume builds it "
+            "again from the trials"
+        ) from error
 
 
 def runs_in(url: str, name: str, space: str) -> list[str]:
@@ -123,7 +137,11 @@ def runs_in(url: str, name: str, space: str) -> list[str]:
         names = [study.study_name for study in storage.get_all_studies()]
     finally:
         close(storage)
-    found = [one.removeprefix("visiontune/").removesuffix(f"/{space}") for one in names if one.endswith(f"/{space}")]
+    found = [
+        one.removeprefix("visiontune/").removesuffix(f"/{space}")
+        for one in names
+        if one.endswith(f"/{space}")
+    ]
     return [one for one in found if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{8,32}}", one)]
 
 

@@ -43,7 +43,9 @@ REQUEST = "visiontune:request"
 def open_study(storage: BaseStorage, name: str, plan: Plan) -> optuna.Study:
     """The study called ``name``; made there if it is not."""
     directions = [METRICS[objective].direction for objective in plan.objectives]
-    study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
+    study = optuna.create_study(
+        study_name=name, storage=storage, directions=directions, load_if_exists=True
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(list(plan.objectives))
@@ -57,7 +59,8 @@ class SpaceStudy:
         storage: where it lives; created there or continued.
         name: of the study there.
         space: as narrowed by the plan.
-        plan: names sampler, pruner, objectives and seed. A continued study draws other numbers than it drew before.
+        plan: names sampler, pruner, objectives and seed. A continued study draws other numbers than
+            it drew before.
     """
 
     def __init__(self, storage: BaseStorage, name: str, space: Space, plan: Plan) -> None:
@@ -66,16 +69,22 @@ class SpaceStudy:
         self._study = open_study(storage, name, plan)
         trials = self.trials()
         check_choices(space, trials)
-        self._study.sampler = make_sampler(plan.sampler, plan.sampler_options, plan.seed + len(trials))
+        self._study.sampler = make_sampler(
+            plan.sampler, plan.sampler_options, plan.seed + len(trials)
+        )
         self._study.pruner = make_pruner(plan.pruner, plan.pruner_options)
         self._prunes = plan.pruner != "none"
         self._live: dict[int, Trial] = {}
         self.waiting = sum(trial.state == TrialState.WAITING for trial in trials)
         self._grid = enumerate(space.grid()) if plan.sampler == "grid" else None
-        self._tried = {trial.user_attrs[GRID_INDEX] for trial in trials if GRID_INDEX in trial.user_attrs}
+        self._tried = {
+            trial.user_attrs[GRID_INDEX] for trial in trials if GRID_INDEX in trial.user_attrs
+        }
         self._left = math.inf
         if plan.sampler in EXHAUSTIVE and self._grid is None:
-            self._left = sum(1 for _ in space.grid()) - sum(RETRY_OF not in trial.user_attrs for trial in trials)
+            self._left = sum(1 for _ in space.grid()) - sum(
+                RETRY_OF not in trial.user_attrs for trial in trials
+            )
 
     def trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
@@ -87,7 +96,10 @@ class SpaceStudy:
         if self.waiting:
             self.waiting -= 1  # Optuna hands out waiting trials first
         elif self._grid is not None:
-            index, point = next(((index, point) for index, point in self._grid if index not in self._tried), (-1, None))
+            index, point = next(
+                ((index, point) for index, point in self._grid if index not in self._tried),
+                (-1, None),
+            )
             if point is None:
                 return None
             self._study.enqueue_trial(point, user_attrs={GRID_INDEX: index})
@@ -102,7 +114,11 @@ class SpaceStudy:
         """The complete configs that will be proposed, as far as that is known: those of a grid."""
         if self._grid is not None:
             tried = set(self._tried)
-            yield from (self.space.check(point) for index, point in enumerate(self.space.grid()) if index not in tried)
+            yield from (
+                self.space.check(point)
+                for index, point in enumerate(self.space.grid())
+                if index not in tried
+            )
 
     def enqueue(self, params: Mapping[str, Value], attributes: Mapping[str, Any]) -> None:
         """Try these parameters next; what they leave open is drawn."""
@@ -119,17 +135,31 @@ class SpaceStudy:
         """Why what another terminal asked for cannot be tried; empty if it can."""
         if request.kind == "retry":
             ended = [trial.number for trial in self.trials() if trial.state.is_finished()]
-            return "" if request.number in ended else f"there is no finished trial {self.space.name}/{request.number}"
+            return (
+                ""
+                if request.number in ended
+                else f"there is no finished trial {self.space.name}/{request.number}"
+            )
         known = {parameter.name: parameter for parameter in self.space.parameters}
         for name, value in request.params.items():
             if name not in known or value not in known[name].domain:
-                allowed = known[name].domain if name in known else f"one of the parameters {', '.join(known)}"
-                return f"{self.space.name}.{name} must be {allowed}, but it asks for {value!r}"[:300]
+                allowed = (
+                    known[name].domain
+                    if name in known
+                    else f"one of the parameters {', '.join(known)}"
+                )
+                return f"{self.space.name}.{name} must be {allowed}, but it asks for {value!r}"[
+                    :300
+                ]
         return ""
 
     def retry_failed(self, record: TrialRecord, retries: int) -> None:
         """Try a failed trial again, unless it has been tried ``retries`` times over."""
-        if retries and record.state == "FAIL" and self.trials()[record.number].user_attrs.get(ATTEMPT, 0) < retries:
+        if (
+            retries
+            and record.state == "FAIL"
+            and self.trials()[record.number].user_attrs.get(ATTEMPT, 0) < retries
+        ):
             self.retry(record.number, {})
 
     def retry_all_failed(self, retries: int) -> None:
@@ -139,7 +169,11 @@ class SpaceStudy:
         trials = self.trials()
         retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
         for trial in trials:
-            if trial.state == TrialState.FAIL and trial.number not in retried and trial.user_attrs.get(ATTEMPT, 0) < retries:
+            if (
+                trial.state == TrialState.FAIL
+                and trial.number not in retried
+                and trial.user_attrs.get(ATTEMPT, 0) < retries
+            ):
                 self.retry(trial.number, {})
 
     def continue_trial(self, number: int) -> tuple[int, dict[str, Value]]:
@@ -147,10 +181,14 @@ class SpaceStudy:
         return self._begin(Trial(self._study, self.trials()[number]._trial_id))
 
     def begun(self, number: int) -> dict[str, Any]:
-        """What the study knows of a trial that has begun, as its folder keeps it: parameters with their domains, attributes."""
+        """What the study knows of a trial that has begun, as its folder keeps it: parameters with
+        their domains, attributes.
+        """
         trial = self._live[number]
         attributes = {name: value for name, value in trial.user_attrs.items() if name != CONFIG}
-        domains = {name: distribution_to_json(domain) for name, domain in trial.distributions.items()}
+        domains = {
+            name: distribution_to_json(domain) for name, domain in trial.distributions.items()
+        }
         return {"params": dict(trial.params), "domains": domains, "attributes": attributes}
 
     def _begin(self, trial: Trial) -> tuple[int, dict[str, Value]]:
@@ -165,7 +203,8 @@ class SpaceStudy:
     # --- what came out
 
     def report(self, number: int, step: int, value: float) -> bool:
-        """Tell what a running trial has come to at ``step``, counted from 0; True if the pruner would stop it.
+        """Tell what a running trial has come to at ``step``, counted from 0; True if the pruner
+        would stop it.
 
         With several objectives nothing is told: Optuna's pruners judge one.
         """
@@ -181,12 +220,15 @@ class SpaceStudy:
             Trial(self._study, self.trials()[number]._trial_id).report(value, step)
 
     def tell(self, record: TrialRecord, excesses: Mapping[str, float]) -> None:
-        """Tell how a trial ended; its metrics, cause and constraints are kept as Optuna keeps such things.
+        """Tell how a trial ended; its metrics, cause and constraints are kept as Optuna keeps such
+        things.
 
         Args:
             excesses: constraint to how far the trial is out of bounds, at most 0 within them.
         """
-        trial = self._live.pop(record.number, None) or Trial(self._study, self.trials()[record.number]._trial_id)
+        trial = self._live.pop(record.number, None) or Trial(
+            self._study, self.trials()[record.number]._trial_id
+        )
         for name, value in record.metrics.items():
             trial.set_user_attr(name, value)
         if record.failure:
@@ -197,7 +239,9 @@ class SpaceStudy:
         if record.state == "COMPLETE":
             self._study.tell(trial, [record.metrics[objective] for objective in self._objectives])
         else:
-            self._study.tell(trial, state=TrialState.PRUNED if record.state == "PRUNED" else TrialState.FAIL)
+            self._study.tell(
+                trial, state=TrialState.PRUNED if record.state == "PRUNED" else TrialState.FAIL
+            )
 
 
 def check_choices(space: Space, trials: Iterable[FrozenTrial]) -> None:
@@ -217,9 +261,14 @@ def check_choices(space: Space, trials: Iterable[FrozenTrial]) -> None:
         try:
             check_distribution_compatibility(before, now)
         except ValueError:
-            was = f"one of {', '.join(map(str, before.choices))}" if isinstance(before, CategoricalDistribution) else before
+            was = (
+                f"one of {', '.join(map(str, before.choices))}"
+                if isinstance(before, CategoricalDistribution)
+                else before
+            )
             raise PlanError(
-                f"{space.name}.{parameter.name} was {was} when the search began, and is {parameter.domain} now, which its study cannot "
+                f"{space.name}.{parameter.name} was {was} when the search began, and is "
+                f"{parameter.domain} now, which its study cannot "
                 f"take up: put set.{parameter.name} back in the run's plan.yaml, or start a new run"
             ) from None
 

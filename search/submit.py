@@ -1,7 +1,8 @@
 """``--submit``: a command of ours as a job of a Ray cluster, through Ray's job API.
 
-What is sent is this program's own source and a plan, and nothing else: no images, and no word of this machine's environment.
-On the cluster the job is the same command with ``--address auto``, so its driver runs on the head.
+What is sent is this program's own source and a plan, and nothing else: no images, and no word of
+this machine's environment. On the cluster the job is the same command with ``--address auto``, so
+its driver runs on the head.
 """
 
 from __future__ import annotations
@@ -22,11 +23,19 @@ from search.provenance import LAYERS, ROOT
 from spaces.errors import on_one_line
 
 JOBS = "http://127.0.0.1:8265"
-"""Where Ray's job server is, unless the user says otherwise: on the head itself, or forwarded from it."""
+"""Where Ray's job server is, unless the user says otherwise: on the head itself, or forwarded from
+it.
+"""
 WITHOUT = ("__pycache__", "*.pyc")
 
 
-def submit(words: Sequence[str], files: Mapping[str, str], address: str | None, runs: str, json_: bool = False) -> int:
+def submit(
+    words: Sequence[str],
+    files: Mapping[str, str],
+    address: str | None,
+    runs: str,
+    json_: bool = False,
+) -> int:
     """Send a command, and follow what it prints until it ends or the user has seen enough.
 
     Args:
@@ -43,19 +52,28 @@ def submit(words: Sequence[str], files: Mapping[str, str], address: str | None, 
         ClusterError: if there is no job server at that address, or it refuses the job.
     """
     if not (runs.startswith("/") or "://" in runs):
-        raise ClusterError(f"--submit wants a --runs-dir that the cluster finds too, a URI or an absolute path, but got {runs!r}")
+        raise ClusterError(
+            "--submit wants a --runs-dir that the cluster finds too, a URI or an absolute "
+            f"path, but got {runs!r}"
+        )
     server = _server(address)
     client = _client(server)
     command = ["python", "-m", "search", *words, "--runs-dir", runs, "--address", "auto"]
     with tempfile.TemporaryDirectory(prefix="visiontune-job-") as folder:
         for layer in LAYERS:
-            shutil.copytree(ROOT / layer, Path(folder, layer), ignore=shutil.ignore_patterns(*WITHOUT))
+            shutil.copytree(
+                ROOT / layer, Path(folder, layer), ignore=shutil.ignore_patterns(*WITHOUT)
+            )
         for name, content in files.items():
             Path(folder, name).write_text(content, encoding="utf-8")
         try:
-            job = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": folder})
+            job = client.submit_job(
+                entrypoint=shlex.join(command), runtime_env={"working_dir": folder}
+            )
         except RuntimeError as error:
-            raise ClusterError(f"--address {server}: the job was refused ({on_one_line(error)})") from error
+            raise ClusterError(
+                f"--address {server}: the job was refused ({on_one_line(error)})"
+            ) from error
     if json_:
         print(json.dumps({"job": job, "address": server}))
         return 0
@@ -68,14 +86,23 @@ def submit(words: Sequence[str], files: Mapping[str, str], address: str | None, 
         print(f"job {job} goes on without being followed", file=sys.stderr)
         return 0
     except (RuntimeError, OSError) as error:
-        raise ClusterError(f"job {job} can no longer be followed ({on_one_line(error)}); it may go on: ray job status {job}") from error
+        raise ClusterError(
+            f"job {job} can no longer be followed ({on_one_line(error)}); it may go on: ray job "
+            f"status {job}"
+        ) from error
     return 0 if client.get_job_status(job) == "SUCCEEDED" else 1
 
 
 def _server(address: str | None) -> str:
-    server = os.environ.get("RAY_API_SERVER_ADDRESS", JOBS) if address in (None, "", "auto") else str(address)
+    server = (
+        os.environ.get("RAY_API_SERVER_ADDRESS", JOBS)
+        if address in (None, "", "auto")
+        else str(address)
+    )
     if not server.startswith(("http://", "https://")):
-        raise ClusterError(f"--submit wants --address http://HOST:8265, Ray's job server, but got {server!r}")
+        raise ClusterError(
+            f"--submit wants --address http://HOST:8265, Ray's job server, but got {server!r}"
+        )
     return server.rstrip("/")
 
 
@@ -89,7 +116,8 @@ def _client(server: str) -> Any:
         return JobSubmissionClient(server)
     except Exception as error:  # Ray raises whatever it likes, and some of it is not public
         raise ClusterError(
-            f"--address {server}: no Ray job server answers there ({on_one_line(error)}); start Ray there with ray[default], "
+            f"--address {server}: no Ray job server answers there ({on_one_line(error)}); start "
+            "Ray there with ray[default], "
             "or forward its port: ray dashboard cluster.yaml"
         ) from error
 

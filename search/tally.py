@@ -71,7 +71,9 @@ class Tally:
         return value + gain if self._metric.direction == "maximize" else value - gain
 
     def among_best(self, value: float) -> bool:
-        """Whether a value of the objective is among the best so far, which from now on includes it."""
+        """Whether a value of the objective is among the best so far, which from now on includes
+        it.
+        """
         score = value if self._metric.direction == "maximize" else -value
         if len(self._top) < KEPT_PREDICTIONS:
             heapq.heappush(self._top, score)
@@ -87,7 +89,11 @@ class Tally:
             gpu_seconds: of trials that run now.
         """
         best = self.best.metrics[self._objective] if self.best else None
-        reached = best is not None and self._target is not None and not self._metric.better(self._target, best)
+        reached = (
+            best is not None
+            and self._target is not None
+            and not self._metric.better(self._target, best)
+        )
         return Standing(
             trials=trials,
             done=self.done,

@@ -31,7 +31,9 @@ class _Lasting(io.FileIO):
 
 
 def outlive_terminal() -> None:
-    """From now on neither a closed terminal nor a closed pipe ends this program, or those that it starts: Ray's among them."""
+    """From now on neither a closed terminal nor a closed pipe ends this program, or those that it
+    starts: Ray's among them.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -42,7 +44,9 @@ def outlive_terminal() -> None:
 
 
 def _lasting(stream: TextIO, told: bool) -> TextIO:
-    """A stream to the same place. What is only told (standard error) may be lost on a full disk too, a result (standard output) may not."""
+    """A stream to the same place. What is only told (standard error) may be lost on a full disk
+    too, a result (standard output) may not.
+    """
     try:
         number = stream.fileno()
     except (OSError, ValueError):
@@ -50,4 +54,6 @@ def _lasting(stream: TextIO, told: bool) -> TextIO:
     stream.flush()
     raw = _Lasting(number, "w", closefd=False)
     raw.dropped = GONE + FULL if told else GONE
-    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=raw.isatty() or told)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=raw.isatty() or told
+    )

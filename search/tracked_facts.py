@@ -14,7 +14,8 @@ from search.provenance import sessions
 
 
 def run_fact(run: RunDirectory, plan: Plan, fingerprint: str, gpus: float) -> Fact:
-    """Plan and dataset as params, system and code versions as tags. Where it is tracked and stored is nobody's business.
+    """Plan and dataset as params, system and code versions as tags. Where it is tracked and stored
+    is nobody's business.
 
     Args:
         fingerprint: of the images, as they are now.
@@ -24,15 +25,24 @@ def run_fact(run: RunDirectory, plan: Plan, fingerprint: str, gpus: float) -> Fa
     data = run.data()
     params = {name: value for name, value in plain.items() if value not in ({}, [], "", None)}
     if data.spec != NO_DATASET:
-        params |= {"classes": len(data.classes), **{f"images_{split}": size for split, size in data.sizes.items()}}
+        params |= {
+            "classes": len(data.classes),
+            **{f"images_{split}": size for split, size in data.sizes.items()},
+        }
     return {
         "kind": "run",
         "study": run.identity(),
         "time": time.time(),
         "note": f"visiontune search of {', '.join(plan.spaces)} on {plan.dataset}",
         "params": params,
-        "data": None if data.spec == NO_DATASET else data.model_dump(mode="json", include={"spec", "classes", "sizes", "fingerprint"}),
-        "tags": {"visiontune.fingerprint": fingerprint, "visiontune.gpus": f"{gpus:g}", **_versions(run)},
+        "data": None
+        if data.spec == NO_DATASET
+        else data.model_dump(mode="json", include={"spec", "classes", "sizes", "fingerprint"}),
+        "tags": {
+            "visiontune.fingerprint": fingerprint,
+            "visiontune.gpus": f"{gpus:g}",
+            **_versions(run),
+        },
     }
 
 
@@ -43,7 +53,13 @@ def _versions(run: RunDirectory) -> dict[str, str]:
         return {}
     now = found[0]
     code = hashlib.sha256(json.dumps(now["code"], sort_keys=True).encode()).hexdigest()[:16]
-    tags = {"session": len(sessions(run)), "node": now["node"], "python": now["python"], "code": code, **now["system"]}
+    tags = {
+        "session": len(sessions(run)),
+        "node": now["node"],
+        "python": now["python"],
+        "code": code,
+        **now["system"],
+    }
     return {f"visiontune.{name}": str(value) for name, value in tags.items()} | {
         f"visiontune.package.{name}": version for name, version in now["packages"].items()
     }

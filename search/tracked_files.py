@@ -32,17 +32,29 @@ def leaderboard(run: RunDirectory) -> list[dict[str, Any]]:
     except (OSError, ValueError, RecursionError):
         return []
     wanted = {"space", "number", "trial", "config", "passes"}
-    return [row for row in found if isinstance(row, dict) and wanted <= row.keys()] if isinstance(found, list) else []
+    return (
+        [row for row in found if isinstance(row, dict) and wanted <= row.keys()]
+        if isinstance(found, list)
+        else []
+    )
 
 
 def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the leaderboard without anything nested, and nothing said twice, as a table shows them."""
+    """Rows of the leaderboard without anything nested, and nothing said twice, as a table shows
+    them.
+    """
     flat = [{**row, **row["config"], "passes": ", ".join(row["passes"])} for row in rows]
-    return [{name: value for name, value in row.items() if name not in ("config", "space", "number")} for row in flat]
+    return [
+        {name: value for name, value in row.items() if name not in ("config", "space", "number")}
+        for row in flat
+    ]
 
 
-def best_files(run: RunDirectory, plan: Plan, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Files]]:
-    """(trial, files) of the best and of each space's best: curves, confusion matrix, and the weights of a space's best.
+def best_files(
+    run: RunDirectory, plan: Plan, rows: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, Files]]:
+    """(trial, files) of the best and of each space's best: curves, confusion matrix, and the
+    weights of a space's best.
 
     Args:
         rows: of the leaderboard, best first.
@@ -56,7 +68,9 @@ def best_files(run: RunDirectory, plan: Plan, rows: Sequence[Mapping[str, Any]])
         files = _pictures(run, plan, record)
         if first:
             weights = run.weights(record.space, record.number)
-            files |= {f"weights/{path.name}": path for path in sorted(weights.glob("*.safetensors"))}
+            files |= {
+                f"weights/{path.name}": path for path in sorted(weights.glob("*.safetensors"))
+            }
         if files:
             yield record.key, files
 
@@ -75,10 +89,18 @@ def _pictures(run: RunDirectory, plan: Plan, record: TrialRecord) -> Files:
 
     files: Files = {}
     if steps := run.steps(record.space, record.number):
-        files["learning-curves.png"] = figures.to_png(learning_curves({record.key: steps}, plan.reference))
+        files["learning-curves.png"] = figures.to_png(
+            learning_curves({record.key: steps}, plan.reference)
+        )
     if record.accuracy_by_k:
-        curve = figures.accuracy_by_k({record.key: record.accuracy_by_k}, {record.key: int(record.config["k"])}, plan.reference)
+        curve = figures.accuracy_by_k(
+            {record.key: record.accuracy_by_k},
+            {record.key: int(record.config["k"])},
+            plan.reference,
+        )
         files["accuracy-by-k.png"] = figures.to_png(curve)
     if found := confusion_of(run, record, plan.class_order, plan.abbreviations):
-        files["confusion.png"] = figures.to_png(figures.confusion(found.counts, found.names, found.title))
+        files["confusion.png"] = figures.to_png(
+            figures.confusion(found.counts, found.names, found.title)
+        )
     return files

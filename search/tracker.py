@@ -1,4 +1,6 @@
-"""The threads that send MLflow what waits: beside a search, and for ``sync``. Whoever waits for one is told what for, and not for ever."""
+"""The threads that send MLflow what waits: beside a search, and for ``sync``. Whoever waits for one
+is told what for, and not for ever.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ Answer = TypeVar("Answer")
 MOMENT = 1.5
 """Seconds after which whoever waits for MLflow is told what for."""
 SILENCE = 120.0
-"""Seconds without a word from MLflow after which ``sync`` gives up; a server that answers a byte at a time ends no request."""
+"""Seconds without a word from MLflow after which ``sync`` gives up; a server that answers a byte at
+a time ends no request.
+"""
 
 
 class Tracker(threading.Thread):
@@ -53,13 +57,20 @@ class Tracker(threading.Thread):
                 self.error, pause = "", 1.0
             except Exception as error:
                 if not self.error and not closing:
-                    self._say(f"MLflow at {self._sender.place} cannot be told for now ({told(error)}); the search goes on")
+                    self._say(
+                        f"MLflow at {self._sender.place} cannot be told for now "
+                        f"({told(error)}); the search goes on"
+                    )
                 self.error = told(error)
-                logger.warning("MLflow could not be told, trying again in %.0f s: %s", pause, self.error)
+                logger.warning(
+                    "MLflow could not be told, trying again in %.0f s: %s", pause, self.error
+                )
                 self._sender.reset()
                 pause = min(pause * 2, 60.0)
                 last_tries += closing
-            if closing and (not self.error or last_tries >= LAST_TRIES or time.monotonic() >= self._deadline):
+            if closing and (
+                not self.error or last_tries >= LAST_TRIES or time.monotonic() >= self._deadline
+            ):
                 return
             if closing:
                 time.sleep(1.0)
@@ -67,7 +78,8 @@ class Tracker(threading.Thread):
                 self._closing.wait(pause)
 
     def close(self, patience: float, waits: Callable[[str], None] = lambda place: None) -> str:
-        """Send the rest, for at most ``patience`` seconds; returns why not all was sent, or nothing.
+        """Send the rest, for at most ``patience`` seconds; returns why not all was sent, or
+        nothing.
 
         Args:
             waits: told where MLflow is, once, if that takes longer than a moment.
@@ -81,10 +93,16 @@ class Tracker(threading.Thread):
         if patience and self.is_alive():
             waits(self._sender.place)
             self.join(max(0.0, self._deadline - time.monotonic()))
-        return self.error if not self.is_alive() else self.error or f"still sending after {patience:.0f} s"
+        return (
+            self.error
+            if not self.is_alive()
+            else self.error or f"still sending after {patience:.0f} s"
+        )
 
 
-def in_time(sender: Sender, ask: Callable[[], Answer], say: Callable[[str], None], silence: float = SILENCE) -> Answer:
+def in_time(
+    sender: Sender, ask: Callable[[], Answer], say: Callable[[str], None], silence: float = SILENCE
+) -> Answer:
     """What ``ask`` hears from MLflow, asked in a thread that may hang without the program hanging.
 
     Args:
@@ -115,10 +133,15 @@ def in_time(sender: Sender, ask: Callable[[], Answer], say: Callable[[str], None
     while thread.is_alive():
         thread.join(0.2)
         if time.monotonic() - max(began, sender.heard) > silence:
-            raise FailedError(f"MLflow at {sender.place} has not answered for {silence:g} s, and lacks {sender.waiting} facts; {then}")
+            raise FailedError(
+                f"MLflow at {sender.place} has not answered for {silence:g} s, and lacks "
+                f"{sender.waiting} facts; {then}"
+            )
     (found,) = outcome
     if isinstance(found, UserError):
         raise found
     if isinstance(found, Exception):
-        raise FailedError(f"MLflow at {sender.place} cannot be told ({told(found)}); {then}") from found
+        raise FailedError(
+            f"MLflow at {sender.place} cannot be told ({told(found)}); {then}"
+        ) from found
     return found

@@ -34,7 +34,14 @@ BATCH = 100
 """Facts sent between two notes of how far we came."""
 THREADS = 4
 """Trials sent at a time to a server; a database that is written to directly takes one."""
-STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED", "finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+STATUS = {
+    "COMPLETE": "FINISHED",
+    "PRUNED": "KILLED",
+    "FAIL": "FAILED",
+    "finished": "FINISHED",
+    "stopped": "KILLED",
+    "failed": "FAILED",
+}
 
 
 def tracking_uri(tracking: Tracking, runs_dir: Path) -> str:
@@ -57,7 +64,8 @@ class Sender:
         self._study = run.identity()
         if not self._study:
             raise RunError(
-                f"{run.path / 'run.json'}: missing, and nothing else says who this run is; visiontune resume {run.name} settles it"
+                f"{run.path / 'run.json'}: missing, and nothing else says who this run is; "
+                f"visiontune resume {run.name} settles it"
             )
         self._runs: MlflowRuns | None = None
         self._failed = False
@@ -87,7 +95,9 @@ class Sender:
         runs = self.runs()
         sent = 0
         while facts := self._outbox.sendable(BATCH):
-            for trials, group in itertools.groupby((fact for fact, _ in facts), key=lambda fact: fact["kind"] == "trial"):
+            for trials, group in itertools.groupby(
+                (fact for fact, _ in facts), key=lambda fact: fact["kind"] == "trial"
+            ):
                 if trials:
                     self._send_trials(runs, list(group))
                 else:
@@ -98,7 +108,8 @@ class Sender:
         return sent
 
     def send_live(self) -> None:
-        """Send the steps so far of trials that still run; they are sent again with the rest when a trial ends.
+        """Send the steps so far of trials that still run; they are sent again with the rest when a
+        trial ends.
 
         At a URI nothing is: MLflow must not be told what the URI may not have yet.
 
@@ -112,7 +123,12 @@ class Sender:
             about = {"space": trial.space, "number": trial.number, "started": trial.began}
             run = self._child(runs, self._parent(runs), about)
             points = {name for row in trial.rows for name in metrics_of(row)} - {"seconds"}
-            runs.log(run, _points(trial.rows, points), {"space": trial.space}, {"visiontune.state": "RUNNING"})
+            runs.log(
+                run,
+                _points(trial.rows, points),
+                {"space": trial.space},
+                {"visiontune.state": "RUNNING"},
+            )
 
     def runs(self) -> MlflowRuns:
         """What MLflow has of this run; connects if need be.
@@ -121,7 +137,9 @@ class Sender:
             Exception: whatever MLflow raises.
         """
         if self._runs is None:
-            self._runs = MlflowRuns(self.place, self._run.path.parent, self._tracking.experiment, self._study)
+            self._runs = MlflowRuns(
+                self.place, self._run.path.parent, self._tracking.experiment, self._study
+            )
             if self._runs.get(PARENT) is None:
                 self._outbox.mark_sent(0)  # another database, or an emptied one
         return self._runs
@@ -154,27 +172,57 @@ class Sender:
             if self._failed:
                 runs.tidy()  # a server in trouble may have made a run after all
             parent, at = self._parent(runs), milliseconds(fact["time"])
-            runs.log(parent, {name: [(value, at, 0)] for name, value in fact["metrics"].items()}, {})
+            runs.log(
+                parent, {name: [(value, at, 0)] for name, value in fact["metrics"].items()}, {}
+            )
             runs.client.set_terminated(parent.id, STATUS[fact["state"]], at)
 
     def _send_run(self, runs: MlflowRuns, fact: Fact) -> None:
-        """The beginning of a session; what its plan says otherwise than the first becomes tags, as params are for ever."""
-        tags = {"visiontune.study": self._study, "mlflow.note.content": fact["note"], **fact["tags"]}
+        """The beginning of a session; what its plan says otherwise than the first becomes tags, as
+        params are for ever.
+        """
+        tags = {
+            "visiontune.study": self._study,
+            "mlflow.note.content": fact["note"],
+            **fact["tags"],
+        }
         parent = runs.make(PARENT, self._run.name, tags, fact["time"])
         before = runs.params(parent)
         now = {name: str(value) for name, value in fact["params"].items()}
-        changed = {f"visiontune.now.{name}": value for name, value in now.items() if before.get(name, value) != value}
-        runs.log(parent, {}, {name: value for name, value in now.items() if name not in before}, {**tags, **changed})
+        changed = {
+            f"visiontune.now.{name}": value
+            for name, value in now.items()
+            if before.get(name, value) != value
+        }
+        runs.log(
+            parent,
+            {},
+            {name: value for name, value in now.items() if name not in before},
+            {**tags, **changed},
+        )
         if data := fact.get("data"):
             runs.note_dataset(
-                parent, data["spec"], data["fingerprint"], data["spec"], {"classes": data["classes"], "images": data["sizes"]}
+                parent,
+                data["spec"],
+                data["fingerprint"],
+                data["spec"],
+                {"classes": data["classes"], "images": data["sizes"]},
             )
-        files = {path.name: path for path in (self._run.plan_file, self._run.path / "provenance.json", self._run.path / "data.json")}
+        files = {
+            path.name: path
+            for path in (
+                self._run.plan_file,
+                self._run.path / "provenance.json",
+                self._run.path / "data.json",
+            )
+        }
         runs.attach(parent, {name: path for name, path in files.items() if path.is_file()})
         runs.client.update_run(parent.id, status="RUNNING")
 
     def _send_report(self, runs: MlflowRuns, fact: Fact) -> None:
-        """The report's files and the leaderboard on the parent; pictures, and the best's weights, on the best trials."""
+        """The report's files and the leaderboard on the parent; pictures, and the best's weights,
+        on the best trials.
+        """
         parent, plan = self._parent(runs), read_plan(self._run.plan_file)
         paths = [self._run.path / name for name in fact["files"]]
         runs.attach(parent, {f"report/{path.name}": path for path in paths if path.is_file()})
@@ -186,7 +234,15 @@ class Sender:
             if trial := runs.get(key):
                 runs.attach(trial, files)
         best = runs.get(table[0]["trial"])
-        runs.log(parent, {}, {}, {"visiontune.best": table[0]["trial"], **({"visiontune.best_run_id": best.id} if best else {})})
+        runs.log(
+            parent,
+            {},
+            {},
+            {
+                "visiontune.best": table[0]["trial"],
+                **({"visiontune.best_run_id": best.id} if best else {}),
+            },
+        )
 
     def _send_trials(self, runs: MlflowRuns, facts: list[Fact]) -> None:
         parent = self._parent(runs)
@@ -195,7 +251,8 @@ class Sender:
             for fact in once:
                 self._send_trial(runs, parent, fact)
             return
-        with ThreadPool(min(THREADS, len(once))) as pool:  # its threads are daemons: an end of the driver waits for none
+        # its threads are daemons: an end of the driver waits for none
+        with ThreadPool(min(THREADS, len(once))) as pool:
             pool.map(lambda fact: self._send_trial(runs, parent, fact), once, chunksize=1)
 
     def _as_recorded(self, fact: Fact) -> Fact:
@@ -214,7 +271,11 @@ class Sender:
         self._send_ended(runs, run, fact)
 
     def _send_ended(self, runs: MlflowRuns, run: Sent, fact: Fact) -> None:
-        optional = {"failure": fact["failure"], "pruned_by": fact["pruned_by"], "violations": "; ".join(fact["violations"])}
+        optional = {
+            "failure": fact["failure"],
+            "pruned_by": fact["pruned_by"],
+            "violations": "; ".join(fact["violations"]),
+        }
         tags = {
             "visiontune.state": fact["state"],
             "visiontune.node": fact["node"],
@@ -226,7 +287,10 @@ class Sender:
 
     def _child(self, runs: MlflowRuns, parent: Sent, fact: Mapping[str, Any]) -> Sent:
         name = f"{fact['space']}/{fact['number']}"
-        tags = {"visiontune.study": f"{self._study}/{fact['space']}", "visiontune.trial": str(fact["number"])}
+        tags = {
+            "visiontune.study": f"{self._study}/{fact['space']}",
+            "visiontune.trial": str(fact["number"]),
+        }
         return runs.make(name, name, {**tags, "mlflow.parentRunId": parent.id}, fact["started"])
 
 
@@ -235,7 +299,9 @@ def _points(rows: Iterable[Mapping[str, Any]], metrics: AbstractSet[str]) -> Ser
     series: Series = {}
     for row in rows:
         for metric in row.keys() & metrics:
-            series.setdefault(metric, []).append((row[metric], milliseconds(row["time"]), row["step"]))
+            series.setdefault(metric, []).append(
+                (row[metric], milliseconds(row["time"]), row["step"])
+            )
     return series
 
 
@@ -246,5 +312,7 @@ def _series(fact: Mapping[str, Any], end: int) -> Series:
         if metric not in series or metric == "seconds":
             series[metric] = [(value, end, 0)]
     if fact["accuracy_by_k"]:
-        series["accuracy_by_k"] = [(value, end, k) for k, value in enumerate(fact["accuracy_by_k"], 1)]
+        series["accuracy_by_k"] = [
+            (value, end, k) for k, value in enumerate(fact["accuracy_by_k"], 1)
+        ]
     return series

@@ -18,9 +18,12 @@ class Training(BaseModel):
         epochs: passes over the training images, each a step that a pruner may judge.
         image_size: side that images are resized to, pixels.
         cpus_per_trial: cores, and so threads, that a trial gets.
-        compile: use ``torch.compile``: half a minute of compiling a trial for faster steps on a GPU.
-        deterministic: let CUDA use slower kernels that give the same bits each time, where a layer has such.
-        start_from: an exported bundle whose network every trial starts from, instead of random weights.
+        compile: use ``torch.compile``: half a minute of compiling a trial for faster steps on a
+            GPU.
+        deterministic: let CUDA use slower kernels that give the same bits each time, where a layer
+            has such.
+        start_from: an exported bundle whose network every trial starts from, instead of random
+            weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,4 +1,5 @@
-"""The ledger as Ray Tune wants it: a searcher that asks it, a scheduler and a callback that tell it.
+"""The ledger as Ray Tune wants it: a searcher that asks it, a scheduler and a callback that tell
+it.
 
 None of them may raise: Tune ends the whole search over any exception in them. What goes wrong
 inside (a full disk, say) is kept, and the search is stopped with that as its reason.
@@ -27,12 +28,15 @@ from search.replicas import Replicas
 from trainables.remote import Remote, is_uri
 
 LOST_NODES = 4
-"""Times that a trial goes on from its checkpoint after its worker or node was lost, on a cluster; on one machine, once."""
+"""Times that a trial goes on from its checkpoint after its worker or node was lost, on a cluster;
+on one machine, once.
+"""
 logger = logging.getLogger("visiontune.search")
 
 
 class Bridge:
-    """Ties Tune's trials to the ledger's. Tune pickles whatever holds one into its snapshots: it goes in empty.
+    """Ties Tune's trials to the ledger's. Tune pickles whatever holds one into its snapshots: it
+    goes in empty.
 
     Args:
         ledger: asked and told.
@@ -73,7 +77,11 @@ class Bridge:
 
     def stopping(self) -> bool:
         """Whether trials that run are to be stopped."""
-        return self.error is not None or self._stop_asked() or (self._ledger.ending is not None and self._ledger.ending.at_once)
+        return (
+            self.error is not None
+            or self._stop_asked()
+            or (self._ledger.ending is not None and self._ledger.ending.at_once)
+        )
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.stopping():
@@ -97,7 +105,8 @@ class Bridge:
         key = self._keys.pop(trial_id, None)
         self._begun.pop(trial_id, None)
         if result.get("failure") and self._stop_asked():
-            return  # whoever stops us may have killed the workers first: resume runs the trial again
+            # whoever stops us may have killed the workers first: resume runs the trial again
+            return
         if key is not None:
             self._ledger.end(key, result)
 
@@ -111,23 +120,34 @@ class Bridge:
         cause = _last_error(trial)
         failure = f"its worker died: {' '.join(cause.split()) or 'Ray gives no cause'}"[:2000]
         if trial.trial_id in self._overdue:
-            failure = f"not done after {self._trial_seconds:g} s (limits.trial_seconds); its worker was killed"
+            failure = (
+                f"not done after {self._trial_seconds:g} s (limits.trial_seconds); its "
+                "worker was killed"
+            )
         self.end(trial.trial_id, {"failure": failure})
 
     def failed_while_waiting(self, trial_id: str) -> None:
-        """Tune gives such a trial up, however often it may fail: it goes on as another trial of Tune's."""
+        """Tune gives such a trial up, however often it may fail: it goes on as another trial of
+        Tune's.
+        """
         self._waited.add(trial_id)
 
     def kill_overdue(self, trials: list[Trial]) -> None:
-        """Kill the worker of every trial that has run for too long: it may hang where nothing else reaches it."""
+        """Kill the worker of every trial that has run for too long: it may hang where nothing else
+        reaches it.
+        """
         if self._trial_seconds is None:
             return
         now = time.monotonic()
         for trial in trials:
             if trial.status != Trial.RUNNING or trial.trial_id not in self._keys:
-                self._begun.pop(trial.trial_id, None)  # its worker is still starting, or starts again
+                # its worker is still starting, or starts again
+                self._begun.pop(trial.trial_id, None)
                 continue
-            if now - self._begun.setdefault(trial.trial_id, now) > self._trial_seconds and trial.trial_id not in self._overdue:
+            if (
+                now - self._begun.setdefault(trial.trial_id, now) > self._trial_seconds
+                and trial.trial_id not in self._overdue
+            ):
                 self._overdue.add(trial.trial_id)
                 trial.max_failures = 0  # or Tune would start it again
                 ray.kill(trial.temporary_state.ray_actor)
@@ -157,7 +177,9 @@ def _last_error(trial: Trial) -> str:
 
 
 class StudySearcher(Searcher):
-    """Tune's searcher: proposes what the ledger proposes. Its state is the study, never a pickle."""
+    """Tune's searcher: proposes what the ledger proposes. Its state is the study, never a
+    pickle.
+    """
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__()
@@ -167,8 +189,12 @@ class StudySearcher(Searcher):
         suggestion = self._bridge.guarded(lambda: self._bridge.suggest(trial_id))
         return Searcher.FINISHED if self._bridge.error else suggestion
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Ends are told by ``StudyCallback``, which sees the whole result and the cause of an error."""
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Ends are told by ``StudyCallback``, which sees the whole result and the cause of an
+        error.
+        """
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study is on disk."""
@@ -200,11 +226,15 @@ class StudyScheduler(FIFOScheduler):
         self._pool = 0
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
-        """Once a lost worker's first task has failed its trial waits to go on; then the second fails, or that of the next worker."""
+        """Once a lost worker's first task has failed its trial waits to go on; then the second
+        fails, or that of the next worker.
+        """
         if trial.status == Trial.PENDING:
             self._bridge.failed_while_waiting(trial.trial_id)
 
-    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
+    ) -> str:
         stop = self._bridge.guarded(lambda: self._bridge.report(trial.trial_id, result))
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
@@ -217,22 +247,32 @@ class StudyCallback(tune.Callback):
         self._redraw = redraw
 
     def __getstate__(self) -> dict[str, Any]:
-        """For Tune's snapshot, which nothing is ever restored from: the display holds a terminal."""
+        """For Tune's snapshot, which nothing is ever restored from: the display holds a
+        terminal.
+        """
         return {"_bridge": self._bridge}
 
-    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
         if result.get("done"):
             self._bridge.guarded(lambda: self._bridge.end(trial.trial_id, dict(result)))
             for bulky in ("predictions", "log", "traceback", "accuracy_by_k"):
                 result.pop(bulky, None)  # Tune would keep them for as long as the search lasts
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Let go of what Tune would keep of each result, 30 KB a trial: nothing reads it any more."""
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Let go of what Tune would keep of each result, 30 KB a trial: nothing reads it any
+        more.
+        """
         kept = trial.run_metadata
         kept.metric_analysis, kept.metric_n_steps = {}, {}
         kept.last_result = {"done": True}  # were it empty, Tune would ask the worker
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
         self._bridge.guarded(lambda: self._bridge.fail(trial))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -271,14 +311,18 @@ def run_tune(
         resources: what a trial with this Tune config asks for.
         alike: whether all trials ask for the same: only then are idle workers kept, which
             would otherwise hold what the others wait for.
-        joined: on a cluster, which may grow: how many run at once is for ``bridge`` alone to say, and nodes may be lost.
-        place: path or URI of the run; Tune's own directory is ``tune`` in it, a trial's checkpoints below SPACE-NUMBER there.
+        joined: on a cluster, which may grow: how many run at once is for ``bridge`` alone to say,
+            and nodes may be lost.
+        place: path or URI of the run; Tune's own directory is ``tune`` in it, a trial's checkpoints
+            below SPACE-NUMBER there.
         session: of the run: a trial that goes on does so in another folder than before.
     """
     remote = Remote(place) if is_uri(place) else None
     with uncounted_callbacks():
         tune.run(
-            tune.with_resources(trainable, lambda config: tune.PlacementGroupFactory([resources(config)])),
+            tune.with_resources(
+                trainable, lambda config: tune.PlacementGroupFactory([resources(config)])
+            ),
             name="tune",
             storage_path=remote.base if remote else place,
             storage_filesystem=remote.filesystem if remote else None,
@@ -293,5 +337,8 @@ def run_tune(
             max_failures=LOST_NODES if joined else 1,
             raise_on_failed_trial=False,
             verbose=0,
-            trial_dirname_creator=lambda trial: f"{trial.config['space']}-{trial.config['number']:05d}.session-{session}" + _attempt(trial),
+            trial_dirname_creator=lambda trial: (
+                f"{trial.config['space']}-{trial.config['number']:05d}.session-{session}"
+                + _attempt(trial)
+            ),
         )

@@ -51,7 +51,9 @@ def serve(run: str | None, port: int, runs_dir: Path) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise RunError(f"port {port} on 127.0.0.1 cannot be used ({error.strerror}); give another --port") from None
+            raise RunError(
+                f"port {port} on 127.0.0.1 cannot be used ({error.strerror}); give another --port"
+            ) from None
     connect(uri, root)  # brings an older database up to date before the server opens it
     base = f"http://127.0.0.1:{port}"
     print(f"MLflow UI: {_page(folder, tracking, base)}  (Ctrl-C ends it)", flush=True)
@@ -69,14 +71,16 @@ def serve(run: str | None, port: int, runs_dir: Path) -> None:
         "--workers",
         "1",
         "--uvicorn-opts",
-        f"--app-dir {shlex.quote(str(ROOT))}",  # where modules are looked for first, instead of the working directory
+        # where modules are looked for first, instead of the working directory
+        f"--app-dir {shlex.quote(str(ROOT))}",
     ]
     _run(command)
 
 
 def _run(command: list[str]) -> None:
     """Until Ctrl-C or SIGTERM; whatever was started has ended then."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a program inherits: interrupted while it loads, MLflow would print a traceback
+    # which a program inherits: interrupted while it loads, MLflow would print a traceback
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = subprocess.Popen(command, env={**os.environ, **QUIET})
     with stop_signals(lambda name: None):
         try:
@@ -92,7 +96,9 @@ def _run(command: list[str]) -> None:
                     process.kill()
             server.wait()
             return
-    raise RunError(f"MLflow's server ended by itself, with status {status}; what it said stands above")
+    raise RunError(
+        f"MLflow's server ended by itself, with status {status}; what it said stands above"
+    )
 
 
 def _page(folder: RunDirectory | None, tracking: Tracking, base: str) -> str:

@@ -30,7 +30,10 @@ class Pins:
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}); visiontune is run from its folder or its image") from error
+            raise UserError(
+                f"{path} cannot be read ({error.strerror}); visiontune is run from its folder "
+                "or its image"
+            ) from error
         python = re.search(r"^# python (\d+\.\d+\.\d+)", text, re.MULTILINE)
         packages = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE))
         if not python or "ray" not in packages:

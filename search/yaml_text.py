@@ -1,4 +1,6 @@
-"""YAML that somebody else wrote, read as plain data within limits: a few lines of it can stand for more than memory holds."""
+"""YAML that somebody else wrote, read as plain data within limits: a few lines of it can stand for
+more than memory holds.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,13 @@ def read_yaml(text: bytes | str, where: str, what: str = "file") -> Any:
         where, what: what it is called in an error, and what it is.
 
     Raises:
-        YamlError: one line, if it is no YAML, or is larger, deeper or more than the limits above once its aliases are written out.
+        YamlError: one line, if it is no YAML, or is larger, deeper or more than the limits above
+            once its aliases are written out.
     """
     if len(text) > MOST_BYTES:
-        raise YamlError(f"{where}: at most {MOST_BYTES:,} bytes of YAML are read, but got {len(text):,}")
+        raise YamlError(
+            f"{where}: at most {MOST_BYTES:,} bytes of YAML are read, but got {len(text):,}"
+        )
     try:
         _check_extent(text, where)
         return yaml.load(text, LOADER)
@@ -54,7 +59,11 @@ def read_yaml_file(path: Path, what: str) -> Any:
     try:
         with open(path, "rb") as file:
             content = file.read(MOST_BYTES + 1)
-            size = len(content) if len(content) <= MOST_BYTES else max(path.stat().st_size, len(content))
+            size = (
+                len(content)
+                if len(content) <= MOST_BYTES
+                else max(path.stat().st_size, len(content))
+            )
     except FileNotFoundError:
         raise YamlError(f"{path}: no such {what} file") from None
     except OSError as error:
@@ -67,13 +76,17 @@ def read_yaml_file(path: Path, what: str) -> Any:
 def _check_extent(text: bytes | str, where: str) -> None:
     """Count what the text stands for, from the parser's events alone, before anything is built."""
     extents: dict[str, int] = {}
-    inside: list[tuple[str | None, int]] = []  # (anchor, values so far) of the lists and mappings that are open
+    # (anchor, values so far) of the lists and mappings that are open
+    inside: list[tuple[str | None, int]] = []
     total = 0
     for event in yaml.parse(text, LOADER):
         if isinstance(event, yaml.CollectionStartEvent):
             inside.append((event.anchor, total))
             if len(inside) > MOST_DEPTH:
-                raise YamlError(f"{where}: lists and mappings stand at most {MOST_DEPTH} deep in each other, but got more")
+                raise YamlError(
+                    f"{where}: lists and mappings stand at most {MOST_DEPTH} deep in each "
+                    "other, but got more"
+                )
             total += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = inside.pop()
@@ -85,9 +98,15 @@ def _check_extent(text: bytes | str, where: str) -> None:
             total += extents.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             if len(event.value) > MOST_CHARACTERS:
-                raise YamlError(f"{where}: one value has at most {MOST_CHARACTERS:,} characters, but got {len(event.value):,}")
+                raise YamlError(
+                    f"{where}: one value has at most {MOST_CHARACTERS:,} characters, but got "
+                    f"{len(event.value):,}"
+                )
             total += 1
             if event.anchor:
                 extents[event.anchor] = 1
         if total > MOST_VALUES:
-            raise YamlError(f"{where}: at most {MOST_VALUES:,} values are read, but with its aliases written out it has more")
+            raise YamlError(
+                f"{where}: at most {MOST_VALUES:,} values are read, but with its aliases "
+                "written out it has more"
+            )

@@ -9,9 +9,20 @@ from spaces.errors import echo
 from spaces.tiny_image import TINY_IMAGE, TinyImageConfig
 from spaces.toy import TOY, TOY_FOLDS, ToyConfig
 
-SPACES: dict[str, Space] = {space.name: space for space in (TINY_IMAGE, BAG_OF_SIFT, CNN, TOY, TOY_FOLDS)}
+SPACES: dict[str, Space] = {
+    space.name: space for space in (TINY_IMAGE, BAG_OF_SIFT, CNN, TOY, TOY_FOLDS)
+}
 
-__all__ = ["SPACES", "BagOfSiftConfig", "CnnConfig", "Space", "SpaceError", "TinyImageConfig", "ToyConfig", "get_space"]
+__all__ = [
+    "SPACES",
+    "BagOfSiftConfig",
+    "CnnConfig",
+    "Space",
+    "SpaceError",
+    "TinyImageConfig",
+    "ToyConfig",
+    "get_space",
+]
 
 
 def get_space(name: str) -> Space:

@@ -33,22 +33,41 @@ BAG_OF_SIFT = Space(
     "bag-of-sift",
     "kNN on histograms of dense SIFT descriptors quantised to a vocabulary of visual words",
     (
-        Parameter("step", Choice((4, 6, 8)), "distance between descriptors, pixels", allowed=Integer(1, 32)),
-        Parameter("bin_size", Choice((4, 8)), "side of one of a descriptor's 4 × 4 bins, pixels", allowed=Integer(2, 16)),
+        Parameter(
+            "step",
+            Choice((4, 6, 8)),
+            "distance between descriptors, pixels",
+            allowed=Integer(1, 32),
+        ),
+        Parameter(
+            "bin_size",
+            Choice((4, 8)),
+            "side of one of a descriptor's 4 × 4 bins, pixels",
+            allowed=Integer(2, 16),
+        ),
         Parameter(
             "fast",
             Choice((True,)),
             "flat instead of Gaussian window: about the same descriptors, 10 to 20 times sooner",
             allowed=Choice((True, False)),
         ),
-        Parameter("transform", Choice(("raw", "root")), "descriptors as they are, or RootSIFT (Arandjelović & Zisserman, 2012)"),
+        Parameter(
+            "transform",
+            Choice(("raw", "root")),
+            "descriptors as they are, or RootSIFT (Arandjelović & Zisserman, 2012)",
+        ),
         Parameter(
             "vocabulary_step",
             Choice((8, 16)),
             "distance between the descriptors the vocabulary is made from, pixels",
             allowed=Integer(1, 64),
         ),
-        Parameter("vocabulary_size", Choice((100, 200, 400)), "visual words in the vocabulary", allowed=Integer(2, 4096)),
+        Parameter(
+            "vocabulary_size",
+            Choice((100, 200, 400)),
+            "visual words in the vocabulary",
+            allowed=Integer(2, 4096),
+        ),
         METRIC,
         norm(("none", "l1", "l2")),
         K,
@@ -56,24 +75,32 @@ BAG_OF_SIFT = Space(
         Parameter(
             "scales",
             Choice((1, 3)),
-            "bin sizes used together: bin_size, twice that, three times that and so on (Bosch et al., 2007)",
+            "bin sizes used together: bin_size, twice that, three times that and so on (Bosch "
+            "et al., 2007)",
             allowed=Integer(1, 4),
             before=1,
         ),
         Parameter(
             "assignment",
             Choice(("hard",)),
-            "a descriptor counts for its nearest word, or is shared out among all by their distance (van Gemert et al., 2010)",
+            "a descriptor counts for its nearest word, or is shared out among all by their "
+            "distance (van Gemert et al., 2010)",
             allowed=Choice(("hard", "soft")),
             before="hard",
         ),
         Parameter(
             "regions",
             Choice(("none", "2x2", "pyramid")),
-            "words of the whole image, of its quarters, or of both and its 4 × 4 cells (Lazebnik et al., 2006)",
+            "words of the whole image, of its quarters, or of both and its 4 × 4 cells "
+            "(Lazebnik et al., 2006)",
             before="none",
         ),
-        Parameter("idf", Choice((False, True)), "weigh words by how few training images have them (Sivic & Zisserman, 2003)", before=False),
+        Parameter(
+            "idf",
+            Choice((False, True)),
+            "weigh words by how few training images have them (Sivic & Zisserman, 2003)",
+            before=False,
+        ),
         MIRRORED,
     ),
 )

@@ -6,14 +6,26 @@ from dataclasses import asdict, dataclass
 
 from spaces.domain import Choice, Float, Integer, Parameter, Space, Value
 
-MODELS = ("fastnet", "resnet18", "mynet", "googlenet", "densenet", "vgg16", "vgg19", "alexnet", "lenet")
+MODELS = (
+    "fastnet",
+    "resnet18",
+    "mynet",
+    "googlenet",
+    "densenet",
+    "vgg16",
+    "vgg19",
+    "alexnet",
+    "lenet",
+)
 STEMMED = ("resnet18", "mynet", "googlenet", "densenet")
 INCEPTION = ("mynet", "googlenet")
 
 
 @dataclass(frozen=True)
 class CnnConfig:
-    """One configuration of the space ``cnn``; the fields are its parameters, the defaults a recipe to start from."""
+    """One configuration of the space ``cnn``; the fields are its parameters, the defaults a recipe
+    to start from.
+    """
 
     model: str = "fastnet"
     width: float = 1.0
@@ -53,7 +65,11 @@ class CnnConfig:
     def tweaks(self) -> dict[str, Value]:
         """The architecture parameters that apply, as ``trainables.cnn.models.build`` takes them."""
         config: dict[str, Value] = asdict(self)
-        return {parameter.name: config[parameter.name] for parameter in ARCHITECTURE[1:] if parameter.applies(config)}
+        return {
+            parameter.name: config[parameter.name]
+            for parameter in ARCHITECTURE[1:]
+            if parameter.applies(config)
+        }
 
 
 ARCHITECTURE = (
@@ -71,7 +87,13 @@ ARCHITECTURE = (
         when={"model": tuple(model for model in MODELS if model != "densenet")},
         otherwise=1.0,
     ),
-    Parameter("fastnet_convolutions", Choice((2, 3)), "convolutions in each of three blocks", when={"model": ("fastnet",)}, otherwise=2),
+    Parameter(
+        "fastnet_convolutions",
+        Choice((2, 3)),
+        "convolutions in each of three blocks",
+        when={"model": ("fastnet",)},
+        otherwise=2,
+    ),
     Parameter(
         "whiten",
         Choice((True,)),
@@ -83,7 +105,8 @@ ARCHITECTURE = (
     Parameter(
         "stem",
         Choice(("3x3", "7x7")),
-        "first convolution: 3 × 3 with stride 1 and no pooling, or 7 × 7 with stride 2 and max-pooling",
+        "first convolution: 3 × 3 with stride 1 and no pooling, or 7 × 7 with stride 2 and "
+        "max-pooling",
         when={"model": STEMMED},
         otherwise="3x3",
     ),
@@ -95,10 +118,34 @@ ARCHITECTURE = (
         when={"model": STEMMED, "stem": ("3x3",)},
         otherwise=1,
     ),
-    Parameter("stem_convolutions", Choice((1, 3)), "convolutions before the first Inception", when={"model": INCEPTION}, otherwise=1),
-    Parameter("branch3_extra", Choice((False, True)), "one more convolution in branch 3", when={"model": INCEPTION}, otherwise=True),
-    Parameter("branch3_kernel", Choice((3, 5)), "kernel of branch 3's convolutions, pixels", when={"model": INCEPTION}, otherwise=3),
-    Parameter("vgg_first", Choice((64, 96)), "channels of the first two convolutions", when={"model": ("vgg16", "vgg19")}, otherwise=64),
+    Parameter(
+        "stem_convolutions",
+        Choice((1, 3)),
+        "convolutions before the first Inception",
+        when={"model": INCEPTION},
+        otherwise=1,
+    ),
+    Parameter(
+        "branch3_extra",
+        Choice((False, True)),
+        "one more convolution in branch 3",
+        when={"model": INCEPTION},
+        otherwise=True,
+    ),
+    Parameter(
+        "branch3_kernel",
+        Choice((3, 5)),
+        "kernel of branch 3's convolutions, pixels",
+        when={"model": INCEPTION},
+        otherwise=3,
+    ),
+    Parameter(
+        "vgg_first",
+        Choice((64, 96)),
+        "channels of the first two convolutions",
+        when={"model": ("vgg16", "vgg19")},
+        otherwise=64,
+    ),
     Parameter(
         "densenet_depth",
         Choice((53, 89, 121)),
@@ -132,15 +179,48 @@ ARCHITECTURE = (
 """What decides the network."""
 
 AUGMENTATION = (
-    Parameter("flip", Choice((0.5,)), "share of the epochs in which an image is mirrored", allowed=Float(0.0, 1.0)),
-    Parameter("rotation", Float(0.0, 20.0), "turned by up to this many degrees either way", allowed=Float(0.0, 180.0)),
-    Parameter("crop", Integer(0, 4), "shifted by up to this many pixels on each axis", allowed=Integer(0, 32)),
-    Parameter("cutout", Choice((0, 8, 12, 16)), "side of a square set to the mean, pixels", allowed=Integer(0, 64)),
     Parameter(
-        "jitter", Float(0.0, 0.4), "brightness, contrast and saturation, each changed by up to this fraction", allowed=Float(0.0, 1.0)
+        "flip",
+        Choice((0.5,)),
+        "share of the epochs in which an image is mirrored",
+        allowed=Float(0.0, 1.0),
     ),
-    Parameter("mixup", Choice((0.0, 0.2)), "alpha of the Beta distribution that mixes two images", allowed=Float(0.0, 4.0)),
-    Parameter("cutmix", Choice((0.0, 0.5)), "chance that a batch's images get a box of another image", allowed=Float(0.0, 1.0)),
+    Parameter(
+        "rotation",
+        Float(0.0, 20.0),
+        "turned by up to this many degrees either way",
+        allowed=Float(0.0, 180.0),
+    ),
+    Parameter(
+        "crop",
+        Integer(0, 4),
+        "shifted by up to this many pixels on each axis",
+        allowed=Integer(0, 32),
+    ),
+    Parameter(
+        "cutout",
+        Choice((0, 8, 12, 16)),
+        "side of a square set to the mean, pixels",
+        allowed=Integer(0, 64),
+    ),
+    Parameter(
+        "jitter",
+        Float(0.0, 0.4),
+        "brightness, contrast and saturation, each changed by up to this fraction",
+        allowed=Float(0.0, 1.0),
+    ),
+    Parameter(
+        "mixup",
+        Choice((0.0, 0.2)),
+        "alpha of the Beta distribution that mixes two images",
+        allowed=Float(0.0, 4.0),
+    ),
+    Parameter(
+        "cutmix",
+        Choice((0.0, 0.5)),
+        "chance that a batch's images get a box of another image",
+        allowed=Float(0.0, 1.0),
+    ),
     Parameter(
         "first_side",
         Choice((0.75,)),
@@ -162,7 +242,14 @@ OPTIMISATION = (
         when={"optimizer": ("sgd",)},
         otherwise=0.3,
     ),
-    Parameter("momentum", Float(0.8, 0.95), "of SGD", allowed=Float(0.0, 0.999), when={"optimizer": ("sgd",)}, otherwise=0.9),
+    Parameter(
+        "momentum",
+        Float(0.8, 0.95),
+        "of SGD",
+        allowed=Float(0.0, 0.999),
+        when={"optimizer": ("sgd",)},
+        otherwise=0.9,
+    ),
     Parameter(
         "weight_decay",
         Float(1e-4, 2e-3, log=True),
@@ -193,12 +280,30 @@ OPTIMISATION = (
         Choice(("one-cycle", "cosine", "triangular")),
         "learning rate: warm-up then cosine, cosine from the start, or straight up and down",
     ),
-    Parameter("label_smoothing", Float(0.0, 0.2), "probability spread over all classes", allowed=Float(0.0, 0.9)),
     Parameter(
-        "ema", Choice((0.0, 0.99, 0.995)), "decay a step of the averaged weights that are judged; 0: none", allowed=Float(0.0, 0.99999)
+        "label_smoothing",
+        Float(0.0, 0.2),
+        "probability spread over all classes",
+        allowed=Float(0.0, 0.9),
     ),
-    Parameter("test_flip", Choice((True,)), "judge the mean over an image and its mirror image", allowed=Choice((True, False))),
-    Parameter("test_shift", Choice((0,)), "judge it moved by so many pixels both ways too, at thrice the cost", allowed=Integer(0, 8)),
+    Parameter(
+        "ema",
+        Choice((0.0, 0.99, 0.995)),
+        "decay a step of the averaged weights that are judged; 0: none",
+        allowed=Float(0.0, 0.99999),
+    ),
+    Parameter(
+        "test_flip",
+        Choice((True,)),
+        "judge the mean over an image and its mirror image",
+        allowed=Choice((True, False)),
+    ),
+    Parameter(
+        "test_shift",
+        Choice((0,)),
+        "judge it moved by so many pixels both ways too, at thrice the cost",
+        allowed=Integer(0, 8),
+    ),
 )
 """How the network is trained, and judged."""
 

@@ -27,7 +27,11 @@ class Integer:
     log: bool = False
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+        return (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high
+        )
 
     def values(self) -> tuple[Value, ...]:
         return tuple(range(self.low, self.high + 1))
@@ -45,10 +49,17 @@ class Float:
     log: bool = False
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+        return (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high
+        )
 
     def values(self) -> tuple[Value, ...]:
-        raise SpaceError(f"a grid needs a list of values, but got {self}: narrow it, for instance --set name={self.low},{self.high}")
+        raise SpaceError(
+            f"a grid needs a list of values, but got {self}: narrow it, for instance --set "
+            f"name={self.low},{self.high}"
+        )
 
     def __str__(self) -> str:
         return f"a number in {self.low}..{self.high}"
@@ -119,7 +130,8 @@ class Space:
             time (each a sample of the same accuracy), or ``nothing`` before its end.
         metrics: what a finished trial says of itself beside accuracy, by name.
         needs_images: whether a dataset is read for it.
-        trains: whether a trial trains a network: it takes whole cores, wants images in colour, and some held out to be judged on.
+        trains: whether a trial trains a network: it takes whole cores, wants images in colour, and
+            some held out to be judged on.
     """
 
     name: str
@@ -135,9 +147,15 @@ class Space:
         for parameter in self.parameters:
             missing = set(parameter.when or {}) - seen
             if missing or parameter.name in seen:
-                raise SpaceError(f"{self.name}: parameter {parameter.name} is repeated or stands before {missing}")
+                raise SpaceError(
+                    f"{self.name}: parameter {parameter.name} is repeated or stands before "
+                    f"{missing}"
+                )
             if parameter.when and parameter.otherwise is None:
-                raise SpaceError(f"{self.name}: conditional parameter {parameter.name} needs a value for otherwise")
+                raise SpaceError(
+                    f"{self.name}: conditional parameter {parameter.name} needs a value for "
+                    "otherwise"
+                )
             seen.add(parameter.name)
 
     @property
@@ -167,7 +185,9 @@ class Space:
         """Every combination that differs, as the parameters that apply, in a fixed order."""
         yield from self._grid(0, {}, {})
 
-    def _grid(self, index: int, config: dict[str, Value], active: dict[str, Value]) -> Iterator[dict[str, Value]]:
+    def _grid(
+        self, index: int, config: dict[str, Value], active: dict[str, Value]
+    ) -> Iterator[dict[str, Value]]:
         if index == len(self.parameters):
             yield dict(active)
             return
@@ -195,7 +215,9 @@ class Space:
         for name, setting in settings.items():
             try:
                 parameter = self[name]
-                parameters[name] = replace(parameter, domain=_read_setting(self.name, parameter, setting))
+                parameters[name] = replace(
+                    parameter, domain=_read_setting(self.name, parameter, setting)
+                )
             except SpaceError as error:
                 problems.append(str(error))
         if problems:
@@ -213,7 +235,10 @@ class Space:
             parameter = self[name]
             values[name] = _read_value(text, parameter)
             if values[name] not in parameter.domain:
-                raise SpaceError(f"{self.name}.{name} must be {parameter.domain} in this search, but got {echo(text)}")
+                raise SpaceError(
+                    f"{self.name}.{name} must be {parameter.domain} in this search, but got "
+                    f"{echo(text)}"
+                )
         return values
 
     def check(self, config: Mapping[str, Any]) -> dict[str, Value]:
@@ -222,7 +247,10 @@ class Space:
         Raises:
             SpaceError: for an unknown parameter, a missing one, or a value not allowed.
         """
-        problems = [f"space {self.name} has no parameter {echo(name)}" for name in set(config) - {p.name for p in self.parameters}]
+        problems = [
+            f"space {self.name} has no parameter {echo(name)}"
+            for name in set(config) - {p.name for p in self.parameters}
+        ]
         full: dict[str, Value] = {}
         for parameter in self.parameters:
             if not parameter.applies(full):
@@ -231,7 +259,10 @@ class Space:
                 continue
             value = config.get(parameter.name, parameter.before)
             if value is None or value not in parameter.limits:
-                problems.append(f"{self.name}.{parameter.name} must be {parameter.limits}, but got {echo(value)}")
+                problems.append(
+                    f"{self.name}.{parameter.name} must be {parameter.limits}, but got "
+                    f"{echo(value)}"
+                )
                 break
             full[parameter.name] = value
         if problems:
@@ -241,20 +272,36 @@ class Space:
 
 def _read_setting(space: str, parameter: Parameter, setting: Any) -> Domain:
     """The domain that ``setting`` (``5``, ``"3,5,8"``, ``"1..10"``, ``[3, 5]``) asks for."""
-    refusal = SpaceError(f"{space}.{parameter.name} must be {parameter.limits}, but got {_shown(setting)}")
+    refusal = SpaceError(
+        f"{space}.{parameter.name} must be {parameter.limits}, but got {_shown(setting)}"
+    )
     if isinstance(setting, str) and ".." in setting:
         ends = [_read_value(end, parameter) for end in setting.split("..")]
         if len(ends) != 2 or any(end not in parameter.limits for end in ends):
             raise refusal
         low, high = ends
-        if isinstance(parameter.limits, Choice) or isinstance(low, bool | str) or isinstance(high, bool | str) or low > high:
+        if (
+            isinstance(parameter.limits, Choice)
+            or isinstance(low, bool | str)
+            or isinstance(high, bool | str)
+            or low > high
+        ):
             raise refusal
         if isinstance(parameter.limits, Integer):
             return Integer(int(low), int(high))
         return Float(float(low), float(high), log=parameter.limits.log)
-    items: Sequence[Any] = setting.split(",") if isinstance(setting, str) else setting if isinstance(setting, list | tuple) else [setting]
+    items: Sequence[Any] = (
+        setting.split(",")
+        if isinstance(setting, str)
+        else setting
+        if isinstance(setting, list | tuple)
+        else [setting]
+    )
     if len(items) > MOST_VALUES:
-        raise SpaceError(f"{space}.{parameter.name} may be narrowed to {MOST_VALUES:,} values at most, but got {len(items):,}")
+        raise SpaceError(
+            f"{space}.{parameter.name} may be narrowed to {MOST_VALUES:,} values at most, but "
+            f"got {len(items):,}"
+        )
     values = tuple(dict.fromkeys(_read_value(item, parameter) for item in items))
     if not values or any(value not in parameter.limits for value in values):
         raise refusal
@@ -264,7 +311,11 @@ def _read_setting(space: str, parameter: Parameter, setting: Any) -> Domain:
 def _read_value(text: Any, parameter: Parameter) -> Value:
     """``text`` as the type ``parameter`` has; unchanged where it is of no such type."""
     if not isinstance(text, str):
-        if isinstance(parameter.limits, Float) and isinstance(text, int) and not isinstance(text, bool):
+        if (
+            isinstance(parameter.limits, Float)
+            and isinstance(text, int)
+            and not isinstance(text, bool)
+        ):
             try:
                 return float(text)
             except OverflowError:
@@ -286,7 +337,9 @@ def _read_value(text: Any, parameter: Parameter) -> Value:
 
 def _shown(setting: Any) -> str:
     """What somebody set, in an error."""
-    writable = isinstance(setting, bool | float | str) or (isinstance(setting, int) and abs(setting) < 10**18)
+    writable = isinstance(setting, bool | float | str) or (
+        isinstance(setting, int) and abs(setting) < 10**18
+    )
     return echo(_word(setting)) if writable else repr(echo(setting))
 
 

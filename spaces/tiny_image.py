@@ -27,7 +27,12 @@ TINY_IMAGE = Space(
     "kNN on images shrunk to size × size grey pixels",
     (
         METRIC,
-        Parameter("size", Choice((8, 12, 16, 20, 24, 32)), "side of the tiny image, pixels", allowed=Integer(2, 64)),
+        Parameter(
+            "size",
+            Choice((8, 12, 16, 20, 24, 32)),
+            "side of the tiny image, pixels",
+            allowed=Integer(2, 64),
+        ),
         Parameter(
             "resampling",
             Choice(("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")),

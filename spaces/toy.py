@@ -1,4 +1,6 @@
-"""The spaces ``toy`` and ``toy-folds``: seconds instead of hours, for a first look and for tests of the search itself."""
+"""The spaces ``toy`` and ``toy-folds``: seconds instead of hours, for a first look and for tests of
+the search itself.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,17 @@ class ToyConfig:
 
 TOY = Space(
     "toy",
-    "a made-up learner whose accuracy rises over a few steps: no images, no training; for a first look, and to try a sampler or pruner",
+    "a made-up learner whose accuracy rises over a few steps: no images, no training; for a "
+    "first look, and to try a sampler or pruner",
     (
         Parameter("quality", Float(0.0, 1.0), "accuracy that it comes to in the end"),
         Parameter("optimiser", Choice(("sgd", "adam")), "sgd takes the momentum into account"),
-        Parameter("rate", Float(0.1, 2.0, log=True), "how fast it learns, per step", allowed=Float(0.01, 10.0, log=True)),
+        Parameter(
+            "rate",
+            Float(0.1, 2.0, log=True),
+            "how fast it learns, per step",
+            allowed=Float(0.01, 10.0, log=True),
+        ),
         Parameter(
             "momentum",
             Float(0.0, 0.9),
@@ -40,10 +48,16 @@ TOY = Space(
             when={"optimiser": ("sgd",)},
             otherwise=0.0,
         ),
-        Parameter("width", Integer(1, 64), "size: model_mb is width² / 40, and each 16 add a millisecond of latency"),
+        Parameter(
+            "width",
+            Integer(1, 64),
+            "size: model_mb is width² / 40, and each 16 add a millisecond of latency",
+        ),
         Parameter("steps", Choice((8,)), "steps, each with a report", allowed=Integer(1, 1000)),
         Parameter("pause", Choice((0.0,)), "sleep in each step, seconds", allowed=Float(0.0, 60.0)),
-        Parameter("fault", Choice(("none",)), "what it is told to do wrong", allowed=Choice(FAULTS)),
+        Parameter(
+            "fault", Choice(("none",)), "what it is told to do wrong", allowed=Choice(FAULTS)
+        ),
         Parameter(
             "fault_step",
             Choice((2,)),
@@ -61,6 +75,7 @@ TOY = Space(
 TOY_FOLDS = replace(
     TOY,
     name="toy-folds",
-    doc="the toy with folds instead of steps: each report is the accuracy on one fold, and the mean of all is the trial's",
+    doc="the toy with folds instead of steps: each report is the accuracy on one fold, and the "
+    "mean of all is the trial's",
     reports="fold",
 )

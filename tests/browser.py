@@ -1,4 +1,6 @@
-"""A headless Chromium driven over a pipe by the DevTools protocol: what a page logs, asks for and shows."""
+"""A headless Chromium driven over a pipe by the DevTools protocol: what a page logs, asks for and
+shows.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,21 @@ from typing import Any
 
 from program import PATIENCE
 
-NAMES = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome", "google-chrome-stable")
+NAMES = (
+    "chromium",
+    "chromium-browser",
+    "chromium-headless-shell",
+    "google-chrome",
+    "google-chrome-stable",
+)
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 MISSING = "Chromium is not installed (Debian: apt-get install chromium-headless-shell)"
 
 
 class Browser:
-    """One tab. ``problems`` has console errors and exceptions, ``requests`` every address it asked for."""
+    """One tab. ``problems`` has console errors and exceptions, ``requests`` every address it asked
+    for.
+    """
 
     def __init__(self, read: int, write: int) -> None:
         self._read, self._write, self._rest = read, write, b""
@@ -32,14 +42,18 @@ class Browser:
         self.problems: list[str] = []
         self.requests: list[str] = []
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.ask(f"{domain}.enable")
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """The answer to one command; what happens meanwhile is noted."""
         number = next(self._numbers)
-        message = {"id": number, "method": method, "params": params} | ({"sessionId": self._session} if self._session else {})
+        message = {"id": number, "method": method, "params": params} | (
+            {"sessionId": self._session} if self._session else {}
+        )
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
             found = self._next()
@@ -49,7 +63,13 @@ class Browser:
 
     def open(self, page: Path, width: int) -> None:
         """Show ``page`` in a window of this width, pixels, and wait until it is loaded."""
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         self._loaded = False
         self.ask("Page.navigate", url=page.as_uri())
         while not self._loaded:
@@ -57,7 +77,9 @@ class Browser:
 
     def value(self, script: str) -> Any:
         """What a JavaScript expression is."""
-        return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+        return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get(
+            "value"
+        )
 
     def until(self, script: str, patience: float = PATIENCE) -> Any:
         """Its value once it is true."""
@@ -100,7 +122,8 @@ def browser(profile: Path) -> Iterator[Browser]:
     to_read, to_write = os.pipe(), os.pipe()
     # Chromium reads commands from descriptor 3 and writes answers to 4.
     script = f'exec 3<&{to_read[0]} 4>&{to_write[1]}; exec "$0" "$@"'
-    # Without a GPU plotly's parallel coordinates are drawn by the processor, which Chromium wants to be told.
+    # Without a GPU plotly's parallel coordinates are drawn by the processor, which Chromium wants
+    # to be told.
     arguments = [
         "--headless",
         "--enable-unsafe-swiftshader",
@@ -110,7 +133,11 @@ def browser(profile: Path) -> Iterator[Browser]:
         f"--user-data-dir={profile}",
     ]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(["bash", "-c", script, str(CHROMIUM), *arguments], pass_fds=(to_read[0], to_write[1]), **quiet)  # type: ignore[call-overload]
+    process = subprocess.Popen(
+        ["bash", "-c", script, str(CHROMIUM), *arguments],
+        pass_fds=(to_read[0], to_write[1]),
+        **quiet,
+    )  # type: ignore[call-overload]
     os.close(to_read[0])
     os.close(to_write[1])
     try:

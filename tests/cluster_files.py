@@ -23,7 +23,11 @@ IMAGE = yaml.safe_load(OURS.read_text())["docker"]["image"]
 
 def rule(address: str) -> dict[str, Any]:
     """A security group's rule that lets ``address`` in."""
-    ranges = {"Ipv6Ranges": [{"CidrIpv6": address}]} if ":" in address else {"IpRanges": [{"CidrIp": address}]}
+    ranges = (
+        {"Ipv6Ranges": [{"CidrIpv6": address}]}
+        if ":" in address
+        else {"IpRanges": [{"CidrIp": address}]}
+    )
     return {"FromPort": 8265, "ToPort": 8265, "IpProtocol": "tcp", **ranges}
 
 
@@ -40,7 +44,9 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def findings(change: Change, folder: Path, source: Path = OURS, needs: Needs | None = None) -> list[Finding]:
+def findings(
+    change: Change, folder: Path, source: Path = OURS, needs: Needs | None = None
+) -> list[Finding]:
     """What is found in a file of ours after a change."""
     config = copy.deepcopy(yaml.safe_load(source.read_text()))
     change(config)

@@ -1,4 +1,5 @@
-"""A small training for tests; as a program it saves every epoch and goes on from what is saved, until it is killed or done.
+"""A small training for tests; as a program it saves every epoch and goes on from what is saved,
+until it is killed or done.
 
 python tests/cnn_run.py FOLDER
 """
@@ -33,7 +34,9 @@ EVERYTHING = CnnConfig(
 )
 """Every part that draws random numbers or keeps a state."""
 VGG16 = 138_365_992 - 4096 * (25_088 - 512) - 4097 * 990
-"""Parameters of VGG-16 with batch norm: those published for 224 pixels and 1000 classes, less what 32 pixels and 10 classes save."""
+"""Parameters of VGG-16 with batch norm: those published for 224 pixels and 1000 classes, less what
+32 pixels and 10 classes save.
+"""
 
 
 @cache
@@ -52,18 +55,44 @@ def few() -> CnnData:
     whole = digits()
     assert whole.val_images is not None
     assert whole.val_labels is not None
-    return CnnData(whole.train_images[::4], whole.train_labels[::4], whole.val_images[::3], whole.val_labels[::3])
+    return CnnData(
+        whole.train_images[::4],
+        whole.train_labels[::4],
+        whole.val_images[::3],
+        whole.val_labels[::3],
+    )
 
 
-def small_run(epochs: int = 3, *, data: CnnData | None = None, seed: int = 1, device: str = "cpu", **changes: Any) -> CnnRun:
+def small_run(
+    epochs: int = 3,
+    *,
+    data: CnnData | None = None,
+    seed: int = 1,
+    device: str = "cpu",
+    **changes: Any,
+) -> CnnRun:
     """A run of ``EVERYTHING`` with ``changes``, on ``few`` images unless there are others."""
-    options = {name: changes.pop(name) for name in ("max_model_mb", "compile", "dtype", "threads") if name in changes}
+    options = {
+        name: changes.pop(name)
+        for name in ("max_model_mb", "compile", "dtype", "threads")
+        if name in changes
+    }
     config = replace(EVERYTHING, **changes)
-    return CnnRun(config, data or few(), classes=10, epochs=epochs, seed=seed, device=device, **({"threads": 1} | options))
+    return CnnRun(
+        config,
+        data or few(),
+        classes=10,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        **({"threads": 1} | options),
+    )
 
 
 def program_run() -> CnnRun:
-    """What the program trains; its number format is fixed, or each process would measure which to take."""
+    """What the program trains; its number format is fixed, or each process would measure which to
+    take.
+    """
     return small_run(6, dtype="float32")
 
 

@@ -19,9 +19,28 @@ SMALL = {
 
 
 def arguments(
-    runs: Path, name: str, trials: int, epochs: int, *more: object, dataset: str = "digits", **settings: object
+    runs: Path,
+    name: str,
+    trials: int,
+    epochs: int,
+    *more: object,
+    dataset: str = "digits",
+    **settings: object,
 ) -> tuple[object, ...]:
     """What to type after ``visiontune`` for a search."""
-    words = [word for key, value in {**SMALL, **settings}.items() for word in ("--set", f"{key}={value}")]
-    plan = ("run", "--space", "cnn", "--dataset", dataset, "--trials", trials, "--epochs", epochs, "--no-tracking")
+    words = [
+        word for key, value in {**SMALL, **settings}.items() for word in ("--set", f"{key}={value}")
+    ]
+    plan = (
+        "run",
+        "--space",
+        "cnn",
+        "--dataset",
+        dataset,
+        "--trials",
+        trials,
+        "--epochs",
+        epochs,
+        "--no-tracking",
+    )
     return (*plan, "--name", name, "--runs-dir", runs, *words, *more)

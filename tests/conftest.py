@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 from program import environment_kept, output, visiontune
 
-# Threads of torch that wait for one another would spin, and keep from its core the one that they wait for where the machine is busy.
+# Threads of torch that wait for one another would spin, and keep from its core the one that they
+# wait for where the machine is busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 MakeFolder = Callable[[Path, Mapping[str, Mapping[str, int]]], Path]
 Held = dict[str, tuple[int, int]]
@@ -24,13 +25,21 @@ SHARED: dict[str, tuple[Path, Held]] = {}
 
 
 def held(folder: Path) -> Held:
-    """Size and time of every file below ``folder`` but those of the cache of stages, which whoever reads it touches."""
+    """Size and time of every file below ``folder`` but those of the cache of stages, which whoever
+    reads it touches.
+    """
     files = {path.relative_to(folder): path.stat() for path in folder.rglob("*") if path.is_file()}
-    return {name.as_posix(): (found.st_size, found.st_mtime_ns) for name, found in files.items() if ".cache" not in name.parts}
+    return {
+        name.as_posix(): (found.st_size, found.st_mtime_ns)
+        for name, found in files.items()
+        if ".cache" not in name.parts
+    }
 
 
 def for_reading(request: pytest.FixtureRequest, folder: Path) -> Path:
-    """``folder``, which no test that uses this fixture may change: the one that does fails, and is told what it changed."""
+    """``folder``, which no test that uses this fixture may change: the one that does fails, and is
+    told what it changed.
+    """
     assert request.fixturename is not None
     SHARED[request.fixturename] = (folder, held(folder))
     return folder
@@ -38,7 +47,9 @@ def for_reading(request: pytest.FixtureRequest, folder: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _process_stays_as_it_is() -> Iterator[None]:
-    """A command typed in this process may set variables and switches, which later tests and what they start must not find."""
+    """A command typed in this process may set variables and switches, which later tests and what
+    they start must not find.
+    """
     with environment_kept():
         yield
     if torch := sys.modules.get("torch"):
@@ -53,8 +64,12 @@ def _shared_folders_stay_as_they_are(request: pytest.FixtureRequest) -> Iterator
         folder, before = SHARED[name]
         after = held(folder)
         SHARED[name] = (folder, after)  # one test is told, not all that come after it
-        changed = sorted(file for file in before.keys() | after.keys() if before.get(file) != after.get(file))
-        assert changed == [], f"{name} is for reading, but this test changed files of it: it wants a copy of its own"
+        changed = sorted(
+            file for file in before.keys() | after.keys() if before.get(file) != after.get(file)
+        )
+        assert changed == [], (
+            f"{name} is for reading, but this test changed files of it: it wants a copy of its own"
+        )
 
 
 def copied(runs: Path, folder: Path) -> Path:
@@ -62,15 +77,22 @@ def copied(runs: Path, folder: Path) -> Path:
     shutil.copytree(runs, folder, ignore=shutil.ignore_patterns(".cache"))
     if (runs / ".cache").exists():
         (folder / ".cache").symlink_to(runs / ".cache")
-    if (folder / "mlflow.db").exists():  # which holds whole paths: the copy would keep its files beside the first
+    # which holds whole paths: the copy would keep its files beside the first
+    if (folder / "mlflow.db").exists():
         with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
             for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
-                database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (runs.as_uri(), folder.as_uri()))
+                database.execute(
+                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)",
+                    (runs.as_uri(), folder.as_uri()),
+                )
     return folder
 
 
-def write_folder(root: Path, splits: Mapping[str, Mapping[str, int]], *, side: int = 24, seed: int = 0) -> Path:
-    """A tree of small random grey images, ``{split: {class: images}}``; the split ``""`` puts classes right under ``root``.
+def write_folder(
+    root: Path, splits: Mapping[str, Mapping[str, int]], *, side: int = 24, seed: int = 0
+) -> Path:
+    """A tree of small random grey images, ``{split: {class: images}}``; the split ``""`` puts
+    classes right under ``root``.
 
     PNG and JPEG files alternate.
     """
@@ -81,7 +103,9 @@ def write_folder(root: Path, splits: Mapping[str, Mapping[str, int]], *, side: i
             folder.mkdir(parents=True, exist_ok=True)
             for number in range(count):
                 pixels = generator.integers(0, 256, (side, side), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"{number:03d}.{'jpg' if number % 2 else 'png'}")
+                Image.fromarray(pixels).save(
+                    folder / f"{number:03d}.{'jpg' if number % 2 else 'png'}"
+                )
     return root
 
 
@@ -93,9 +117,23 @@ def make_folder() -> MakeFolder:
 
 @pytest.fixture(scope="session")
 def digits_runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A runs directory that holds one finished search of both spaces on digits, called ``first``; for reading."""
+    """A runs directory that holds one finished search of both spaces on digits, called ``first``;
+    for reading.
+    """
     runs = tmp_path_factory.mktemp("runs")
-    done = visiontune("run", "--space", "tiny-image", "--space", "bag-of-sift", "--trials", 12, "--name", "first", "--runs-dir", runs)
+    done = visiontune(
+        "run",
+        "--space",
+        "tiny-image",
+        "--space",
+        "bag-of-sift",
+        "--trials",
+        12,
+        "--name",
+        "first",
+        "--runs-dir",
+        runs,
+    )
     assert done.returncode == 0, done.stderr
     return for_reading(request, runs)
 
@@ -107,10 +145,21 @@ def own_runs(digits_runs: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported_runs(request: pytest.FixtureRequest, digits_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of ``digits_runs`` from which the best trial was exported to ``bundle`` beside it; for reading."""
+def exported_runs(
+    request: pytest.FixtureRequest, digits_runs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A copy of ``digits_runs`` from which the best trial was exported to ``bundle`` beside it; for
+    reading.
+    """
     folder = tmp_path_factory.mktemp("exported")
-    output("export", "first", "--runs-dir", copied(digits_runs, folder / "runs"), "--out", folder / "bundle")
+    output(
+        "export",
+        "first",
+        "--runs-dir",
+        copied(digits_runs, folder / "runs"),
+        "--out",
+        folder / "bundle",
+    )
     return for_reading(request, folder) / "runs"
 
 

@@ -1,4 +1,6 @@
-"""A task on which more training does worse: the labels of its validation and test images are those of another class."""
+"""A task on which more training does worse: the labels of its validation and test images are those
+of another class.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,17 @@ from typing import Any
 import numpy as np
 
 SETTINGS: dict[str, Any] = {
-    "model": "fastnet", "width": 0.125, "fastnet_convolutions": 2, "whiten": False, "dropout_place": "none", "flip": 0.0, "rotation": 0.0,
-    "crop": 0, "cutout": 0, "jitter": 0.0, "mixup": 0.0, "cutmix": 0.0, "first_side": 1.0, "batch_size": 10, "optimizer": "sgd",
-    "learning_rate": 0.03, "momentum": 0.8, "weight_decay": 0.0005, "schedule": "one-cycle", "ema": 0.9, "test_flip": False,
+    "model": "fastnet", "width": 0.125, "fastnet_convolutions": 2, "whiten": False,
+    "dropout_place": "none", "flip": 0.0, "rotation": 0.0,
+    "crop": 0, "cutout": 0, "jitter": 0.0, "mixup": 0.0, "cutmix": 0.0, "first_side": 1.0,
+    "batch_size": 10, "optimizer": "sgd",
+    "learning_rate": 0.03, "momentum": 0.8, "weight_decay": 0.0005, "schedule": "one-cycle",
+    "ema": 0.9, "test_flip": False,
     "test_shift": 0, "label_smoothing": 0.0,
 }  # fmt: skip
-"""Of a network that learns slowly enough for its epochs to differ, and whose averaged weights are not its own."""
+"""Of a network that learns slowly enough for its epochs to differ, and whose averaged weights are
+not its own.
+"""
 CLASSES = ("left", "middle", "right")
 
 
@@ -28,7 +35,9 @@ class Part:
 
 
 def part(count: int, seed: int, *, wrong: bool) -> Part:
-    """Bars on noise, on the left, in the middle or on the right; labelled as the next class if ``wrong``."""
+    """Bars on noise, on the left, in the middle or on the right; labelled as the next class if
+    ``wrong``.
+    """
     draw = np.random.default_rng(seed)
     shown = np.arange(count) % len(CLASSES)
     images = draw.integers(0, 160, (count, 32, 32, 3), dtype=np.uint8)
@@ -39,13 +48,24 @@ def part(count: int, seed: int, *, wrong: bool) -> Part:
 
 def words() -> list[str]:
     """``SETTINGS`` as they are typed."""
-    return [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={json.dumps(value).strip(chr(34))}")]
+    return [
+        word
+        for name, value in SETTINGS.items()
+        for word in ("--set", f"{name}={json.dumps(value).strip(chr(34))}")
+    ]
 
 
 def write(path: Path, counts: tuple[int, int, int] = (120, 90, 60)) -> str:
     """Write it as an npz file; what ``--dataset`` takes."""
     names = ("train", "val", "test")
-    parts = {name: part(count, seed, wrong=name != "train") for seed, (name, count) in enumerate(zip(names, counts, strict=True))}
-    arrays = {f"{letter}_{name}": array for name, one in parts.items() for letter, array in (("x", one.images), ("y", one.labels))}
+    parts = {
+        name: part(count, seed, wrong=name != "train")
+        for seed, (name, count) in enumerate(zip(names, counts, strict=True))
+    }
+    arrays = {
+        f"{letter}_{name}": array
+        for name, one in parts.items()
+        for letter, array in (("x", one.images), ("y", one.labels))
+    }
     np.savez(path, classes=np.array(CLASSES), **arrays)
     return f"npz:{path}"

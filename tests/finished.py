@@ -1,4 +1,6 @@
-"""A finished search of kNN spaces, made in this process without Ray, for tests of what is done with its results."""
+"""A finished search of kNN spaces, made in this process without Ray, for tests of what is done with
+its results.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +20,38 @@ from trainables.knn.pipeline import CONFIG_TYPES, data_source, evaluate, validat
 from trainables.stages import compute
 
 TINY: dict[str, Any] = {
-    "metric": "cityblock", "size": 8, "resampling": "box", "centring": False, "norm": "l1", "k": 3, "vote": "distance", "mirrored": True,
+    "metric": "cityblock", "size": 8, "resampling": "box", "centring": False, "norm": "l1", "k": 3,
+    "vote": "distance", "mirrored": True,
 }  # fmt: skip
 BAG: dict[str, Any] = {
-    "step": 8, "bin_size": 4, "fast": True, "transform": "root", "vocabulary_step": 8, "vocabulary_size": 12, "metric": "cityblock",
-    "norm": "l1", "k": 3, "vote": "distance", "scales": 2, "assignment": "soft", "regions": "pyramid", "idf": True, "mirrored": True,
+    "step": 8, "bin_size": 4, "fast": True, "transform": "root", "vocabulary_step": 8,
+    "vocabulary_size": 12, "metric": "cityblock",
+    "norm": "l1", "k": 3, "vote": "distance", "scales": 2, "assignment": "soft",
+    "regions": "pyramid", "idf": True, "mirrored": True,
 }  # fmt: skip
 """A configuration of each kNN space in which every part has its say."""
 HARD = BAG | {"assignment": "hard"}
-"""Soft words are a little in every image, so that idf weighs them all alike; whether idf is right shows with hard ones."""
+"""Soft words are a little in every image, so that idf weighs them all alike; whether idf is right
+shows with hard ones.
+"""
 
 
-def finished(runs: Path, spec: str, trials: Sequence[tuple[str, dict[str, Any]]], name: str = "made", **settings: Any) -> RunDirectory:
-    """A run ``name`` below ``runs`` whose trials (space, configuration) were scored as a search scores them."""
-    plan = Plan(spaces=tuple(dict.fromkeys(space for space, _ in trials)), dataset=spec, name=name, **settings)
+def finished(
+    runs: Path,
+    spec: str,
+    trials: Sequence[tuple[str, dict[str, Any]]],
+    name: str = "made",
+    **settings: Any,
+) -> RunDirectory:
+    """A run ``name`` below ``runs`` whose trials (space, configuration) were scored as a search
+    scores them.
+    """
+    plan = Plan(
+        spaces=tuple(dict.fromkeys(space for space, _ in trials)),
+        dataset=spec,
+        name=name,
+        **settings,
+    )
     options = plan.read_options()
     dataset = read_dataset(spec, options)
     data = data_source(dataset, options)
@@ -40,7 +60,11 @@ def finished(runs: Path, spec: str, trials: Sequence[tuple[str, dict[str, Any]]]
     folder.path.mkdir(parents=True)
     folder.plan_file.write_text(plan.to_yaml())
     folder.write_state(DriverState(id="0", state="finished"))
-    folder.write_data(DataFacts(spec=dataset.spec, classes=data.classes, sizes=data.sizes, fingerprint=data.fingerprint))
+    folder.write_data(
+        DataFacts(
+            spec=dataset.spec, classes=data.classes, sizes=data.sizes, fingerprint=data.fingerprint
+        )
+    )
     labels = dataset.splits()[validation.split].labels
     folder.write_validation_labels(labels)
     memo = {data.stage.digest: dataset}
@@ -53,6 +77,12 @@ def finished(runs: Path, spec: str, trials: Sequence[tuple[str, dict[str, Any]]]
             "balanced_accuracy": found.scores.balanced_accuracy,
             "macro_f1": found.scores.macro_f1,
         }
-        item = record(number, space=space, config=vars(config), metrics=scores, accuracy_by_k=found.accuracy_by_k)
+        item = record(
+            number,
+            space=space,
+            config=vars(config),
+            metrics=scores,
+            accuracy_by_k=found.accuracy_by_k,
+        )
         folder.write_record(item, "", None, found.predictions.astype(np.uint16))
     return folder

@@ -1,9 +1,10 @@
-"""Inputs made from good ones by a seeded generator, each given to the program; as a program it prints what went wrong, a line each.
+"""Inputs made from good ones by a seeded generator, each given to the program; as a program it
+prints what went wrong, a line each.
 
 python tests/fuzz_inputs.py KIND SEED COUNT FOLDER
 
-A good answer is exit status 0, or 2 with one line of at most 500 characters, within five seconds of this process; a bundle
-that is accepted gives scores that are numbers.
+A good answer is exit status 0, or 2 with one line of at most 500 characters, within five seconds of
+this process; a bundle that is accepted gives scores that are numbers.
 """
 
 from __future__ import annotations
@@ -28,18 +29,26 @@ from PIL import Image
 from program import typed
 
 PLAN = {
-    "spaces": ["tiny-image"], "trials": 3, "seed": 1, "sampler": "tpe", "sampler_options": {"n_startup_trials": 2}, "name": "x",
-    "pruner": "none", "objective": "val_accuracy", "constraints": {"seconds": {"max": 3.0}}, "max_side": 100, "gpus_per_trial": 0.5,
-    "limits": {"seconds": 10, "target": 0.9, "plateau": {"trials": 3, "gain": 0.1}}, "retries": 1, "validation": "k-fold", "folds": 3,
-    "training": {"epochs": 2, "image_size": 32}, "set": {"k": [1, 3], "size": "8..16", "metric": "cosine"}, "concurrency": 2,
-    "class_order": ["dog", "cat"], "abbreviations": {"cat": "c"}, "reference": {"floor": 0.1}, "replicate": {"top": 1, "seeds": 2},
+    "spaces": ["tiny-image"], "trials": 3, "seed": 1, "sampler": "tpe",
+    "sampler_options": {"n_startup_trials": 2}, "name": "x",
+    "pruner": "none", "objective": "val_accuracy", "constraints": {"seconds": {"max": 3.0}},
+    "max_side": 100, "gpus_per_trial": 0.5,
+    "limits": {"seconds": 10, "target": 0.9, "plateau": {"trials": 3, "gain": 0.1}}, "retries": 1,
+    "validation": "k-fold", "folds": 3,
+    "training": {"epochs": 2, "image_size": 32}, "set": {"k": [1, 3], "size": "8..16",
+    "metric": "cosine"}, "concurrency": 2,
+    "class_order": ["dog", "cat"], "abbreviations": {"cat": "c"}, "reference": {"floor": 0.1},
+    "replicate": {"top": 1, "seeds": 2},
     "tracking": {"enabled": True, "uri": "sqlite:///x.db"}, "cache_gib": 1.0,
 }  # fmt: skip
 STRANGE: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**30, -(10**30), 10**400, 0.0, -0.0, 1e308, 1e-308, math.inf, -math.inf, math.nan,
+    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**30, -(10**30), 10**400, 0.0, -0.0, 1e308,
+    1e-308, math.inf, -math.inf, math.nan,
     "",
-    " ", "x", "no", "null", "~", "1e3", "0x10", "..", "1..", "..1", "1..2..3", "a\nb", "\x1b[31m", "\x00", "é" * 300, "%s{}$(x)`", "[bold]",
-    "../..", "/", "x" * 10_000, [], [[]], [None] * 3, [1, "a", True], {}, {"a": {}}, {"": ""}, [{}], {"min": 1, "max": 0}, "val_accuracy",
+    " ", "x", "no", "null", "~", "1e3", "0x10", "..", "1..", "..1", "1..2..3", "a\nb", "\x1b[31m",
+    "\x00", "é" * 300, "%s{}$(x)`", "[bold]",
+    "../..", "/", "x" * 10_000, [], [[]], [None] * 3, [1, "a", True], {}, {"a": {}}, {"": ""}, [{}],
+    {"min": 1, "max": 0}, "val_accuracy",
 )  # fmt: skip
 
 
@@ -57,12 +66,18 @@ def changed(generator: random.Random, value: Any) -> Any:
         if action < 0.3:
             return {
                 **value,
-                generator.choice(["x", "run", "é", "__class__", key + "s" if isinstance(key, str) else "k"]): strange(generator),
+                generator.choice(
+                    ["x", "run", "é", "__class__", key + "s" if isinstance(key, str) else "k"]
+                ): strange(generator),
             }
         return {**value, key: changed(generator, value[key])}
     if isinstance(value, list) and value and generator.random() < 0.7:
         place = generator.randrange(len(value))
-        return [*value[:place], changed(generator, value[place]), *value[place + generator.randrange(2) :]]
+        return [
+            *value[:place],
+            changed(generator, value[place]),
+            *value[place + generator.randrange(2) :],
+        ]
     return strange(generator)
 
 
@@ -79,7 +94,15 @@ def turned(generator: random.Random, content: bytes) -> bytes:
             found[place:place] = found[place : place + 40] * generator.choice((1, 3, 100))
         else:
             found[place:place] = generator.choice(
-                (b"\x00", b"\xff\xfe", b"[" * 500, b"{", b"9" * 5000, b"!!python/name:os.system ", b"&a *a ")
+                (
+                    b"\x00",
+                    b"\xff\xfe",
+                    b"[" * 500,
+                    b"{",
+                    b"9" * 5000,
+                    b"!!python/name:os.system ",
+                    b"&a *a ",
+                )
             )
     return bytes(found)
 
@@ -95,35 +118,68 @@ def plan(generator: random.Random, folder: Path) -> tuple[object, ...]:
     if generator.random() < 0.3:
         text = turned(generator, text)
     (folder / "plan.yaml").write_bytes(text)
-    return "run", folder / "plan.yaml", "--dataset", f"npz:{folder / 'good.npz'}", "--dry-run", "--runs-dir", folder / "runs"
+    return (
+        "run",
+        folder / "plan.yaml",
+        "--dataset",
+        f"npz:{folder / 'good.npz'}",
+        "--dry-run",
+        "--runs-dir",
+        folder / "runs",
+    )
 
 
 OPTIONS = (
-    "--set", "--limit", "--sampler-option", "--pruner-option", "--trials", "--seed", "--sampler", "--pruner", "--objective", "--name",
-    "--epochs", "--storage", "--validation", "--concurrency", "--max-model-mb", "--cpus-per-trial", "--gpus-per-trial", "--tracking-uri",
+    "--set", "--limit", "--sampler-option", "--pruner-option", "--trials", "--seed", "--sampler",
+    "--pruner", "--objective", "--name",
+    "--epochs", "--storage", "--validation", "--concurrency", "--max-model-mb", "--cpus-per-trial",
+    "--gpus-per-trial", "--tracking-uri",
     "--replicate",
 )  # fmt: skip
 
 
 def options(generator: random.Random, folder: Path) -> tuple[object, ...]:
-    words: list[object] = ["run", "--space", generator.choice(("toy", "tiny-image", "bag-of-sift", "cnn", str(strange(generator))[:300]))]
+    words: list[object] = [
+        "run",
+        "--space",
+        generator.choice(
+            ("toy", "tiny-image", "bag-of-sift", "cnn", str(strange(generator))[:300])
+        ),
+    ]
     for _ in range(generator.choice((1, 2, 3))):
         option = generator.choice(OPTIONS)
         try:
             text = str(strange(generator))
         except ValueError:
             text = "9" * 5000
-        key = generator.choice(("k", "size", "learning_rate", "seconds", "n_startup_trials", "x", ""))
-        words += [option, f"{key}={text}" if option in ("--set", "--limit", "--sampler-option", "--pruner-option") else text]
-    words = [word.replace("\x00", "") if isinstance(word, str) else word for word in words]  # no system passes a NUL
-    return *words, "--dataset", f"npz:{folder / 'good.npz'}", "--dry-run", "--runs-dir", folder / "runs"
+        key = generator.choice(
+            ("k", "size", "learning_rate", "seconds", "n_startup_trials", "x", "")
+        )
+        words += [
+            option,
+            f"{key}={text}"
+            if option in ("--set", "--limit", "--sampler-option", "--pruner-option")
+            else text,
+        ]
+    # no system passes a NUL
+    words = [word.replace("\x00", "") if isinstance(word, str) else word for word in words]
+    return (
+        *words,
+        "--dataset",
+        f"npz:{folder / 'good.npz'}",
+        "--dry-run",
+        "--runs-dir",
+        folder / "runs",
+    )
 
 
 def arrays() -> dict[str, Any]:
     generator = np.random.default_rng(0)
     return {
-        "x_train": generator.integers(0, 256, (8, 6, 6), dtype=np.uint8), "y_train": np.arange(8) % 2,
-        "x_test": generator.integers(0, 256, (4, 6, 6), dtype=np.uint8), "y_test": np.arange(4) % 2, "classes": np.array(["cat", "dog"]),
+        "x_train": generator.integers(0, 256, (8, 6, 6), dtype=np.uint8),
+        "y_train": np.arange(8) % 2,
+        "x_test": generator.integers(0, 256, (4, 6, 6), dtype=np.uint8), "y_test": np.arange(4) % 2,
+        "classes": np.array(["cat", "dog"]),
     }  # fmt: skip
 
 
@@ -169,7 +225,16 @@ def npz(generator: random.Random, folder: Path) -> tuple[object, ...]:
                     packed.writestr(f"{name}.npy", turned(generator, array.getvalue()))
             content = path.read_bytes()
     path.write_bytes(content)
-    return "run", "--space", "tiny-image", "--dataset", f"npz:{path}", "--dry-run", "--runs-dir", folder / "runs"
+    return (
+        "run",
+        "--space",
+        "tiny-image",
+        "--dataset",
+        f"npz:{path}",
+        "--dry-run",
+        "--runs-dir",
+        folder / "runs",
+    )
 
 
 def bundle(make: Callable[[Path], Path]) -> Callable[[random.Random, Path], tuple[object, ...]]:
@@ -180,7 +245,10 @@ def bundle(make: Callable[[Path], Path]) -> Callable[[random.Random, Path], tupl
         shutil.rmtree(folder / "bundle", ignore_errors=True)
         spoilt_one = Path(shutil.copytree(source, folder / "bundle"))
         action = generator.random()
-        manifest, model = spoilt_one / "bundle.json", (spoilt_one / "model.safetensors").read_bytes()
+        manifest, model = (
+            spoilt_one / "bundle.json",
+            (spoilt_one / "model.safetensors").read_bytes(),
+        )
         if action < 0.25:
             manifest.write_bytes(turned(generator, manifest.read_bytes()))
         elif action < 0.6:
@@ -227,7 +295,11 @@ def wrong(words: tuple[object, ...]) -> str:
             if not all(math.isfinite(score) for score in scores):
                 return "scores that are no numbers"
         return ""
-    if done.returncode != 2 or len(done.stderr.splitlines()) != 1 or not done.stderr.startswith("visiontune: "):
+    if (
+        done.returncode != 2
+        or len(done.stderr.splitlines()) != 1
+        or not done.stderr.startswith("visiontune: ")
+    ):
         return f"status {done.returncode}: {done.stderr[:300]!r}"
     return "" if done.stderr.rstrip("\n").isprintable() else f"unprintable: {done.stderr[:200]!r}"
 
@@ -235,7 +307,9 @@ def wrong(words: tuple[object, ...]) -> str:
 def put_good(folder: Path) -> None:
     """What the kinds need beside what they spoil."""
     np.savez(folder / "good.npz", **arrays())
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / "picture.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
+        folder / "picture.png"
+    )
 
 
 def megabytes() -> int:
@@ -246,7 +320,8 @@ def megabytes() -> int:
 def main() -> None:
     kind, seed, count, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
     put_good(folder)
-    typed("run", "--space", "cnn", "--dataset", f"npz:{folder / 'good.npz'}", "--dry-run")  # which imports what is needed
+    # which imports what is needed
+    typed("run", "--space", "cnn", "--dataset", f"npz:{folder / 'good.npz'}", "--dry-run")
     before = megabytes()
     for number in range(seed, seed + count):
         words = KINDS[kind](random.Random(number), folder)

@@ -32,13 +32,19 @@ TINY = {
     "mirrored": False,
 }
 CLASSES = ("cat", "dog", "owl")
-SCORES = Measured(split="train", n=6, scheme="leave-one-out", accuracy=0.5, balanced_accuracy=0.5, macro_f1=0.5)
+SCORES = Measured(
+    split="train", n=6, scheme="leave-one-out", accuracy=0.5, balanced_accuracy=0.5, macro_f1=0.5
+)
 
 
-def facts_of(kind: str, space: str, config: dict[str, Any], preprocessing: Preprocessing) -> BundleFacts:
+def facts_of(
+    kind: str, space: str, config: dict[str, Any], preprocessing: Preprocessing
+) -> BundleFacts:
     return BundleFacts(
-        format=1, kind=kind, space=space, config=config, classes=CLASSES, preprocessing=preprocessing, val=SCORES, test=None,
-        test_evaluations=0, seed=0, versions={}, dataset="folder:/x", fingerprint="f" * 64, test_fingerprint=None,
+        format=1, kind=kind, space=space, config=config, classes=CLASSES,
+        preprocessing=preprocessing, val=SCORES, test=None,
+        test_evaluations=0, seed=0, versions={}, dataset="folder:/x", fingerprint="f" * 64,
+        test_fingerprint=None,
         trial=f"{space}/0", model_sha256="",
     )  # type: ignore[arg-type]  # fmt: skip
 
@@ -57,15 +63,31 @@ def cnn_bundle(folder: Path) -> Path:
     config = CnnConfig(model="fastnet", width=0.125, test_flip=False)
     torch.manual_seed(0)
     net = build(config.model, len(CLASSES), 32, config.tweaks()).eval()
-    use = Use(size=32, classes=3, mean=(120.0, 120.0, 120.0), std=(60.0, 60.0, 60.0), dtype="float32", device="cpu", threads=1, epoch=1)
-    facts = facts_of("cnn", "cnn", vars(config), Preprocessing(color="rgb", max_side=512, size=32, mean=use.mean, std=use.std))
+    use = Use(
+        size=32,
+        classes=3,
+        mean=(120.0, 120.0, 120.0),
+        std=(60.0, 60.0, 60.0),
+        dtype="float32",
+        device="cpu",
+        threads=1,
+        epoch=1,
+    )
+    facts = facts_of(
+        "cnn",
+        "cnn",
+        vars(config),
+        Preprocessing(color="rgb", max_side=512, size=32, mean=use.mean, std=use.std),
+    )
     folder.mkdir()
     write_bundle(folder, CnnModel(facts, weights.pack(net.state_dict(), use), net, use))
     return folder
 
 
 def with_facts(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change bundle.json as somebody would who also leaves out its digest, as earlier versions did."""
+    """Change bundle.json as somebody would who also leaves out its digest, as earlier versions
+    did.
+    """
     found = json.loads((bundle / "bundle.json").read_bytes())
     found.pop("facts_sha256", None)
     change(found)

@@ -2,8 +2,9 @@
 
     python tests/killed_at.py ACTION FOLDER [EVERY]
 
-FOLDER gets a copy of a run for each N; each process is a fork that kills itself with SIGKILL. What is left is opened again and gone on
-with; one line a trouble is printed, and nothing where all is well.
+FOLDER gets a copy of a run for each N; each process is a fork that kills itself with SIGKILL. What
+is left is opened again and gone on with; one line a trouble is printed, and nothing where all is
+well.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ FACTS = DataFacts(spec="none", classes=(), sizes={}, fingerprint="")
 
 
 def die_at(count: int, root: Path) -> None:
-    """Have this process kill itself just before the N-th write, rename, force, removal or opening for writing below ``root``."""
+    """Have this process kill itself just before the N-th write, rename, force, removal or opening
+    for writing below ``root``.
+    """
     left = [count]
 
     def before(path: Any) -> None:
@@ -64,7 +67,13 @@ def die_at(count: int, root: Path) -> None:
 
 
 def plan() -> Plan:
-    settings = {"spaces": ["toy"], "trials": 4, "name": "k", "retries": 1, "tracking": {"enabled": False}}
+    settings = {
+        "spaces": ["toy"],
+        "trials": 4,
+        "name": "k",
+        "retries": 1,
+        "tracking": {"enabled": False},
+    }
     return make_plan(settings)
 
 
@@ -74,7 +83,14 @@ def run_all(ledger: Ledger) -> None:
     while (proposal := ledger.propose()) is not None:
         for step in (0, 1):
             value = round(float(proposal.config["quality"]), 3)
-            row = {"val_accuracy": value, "val_loss": 0.1, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 0.1, "step": step}
+            row = {
+                "val_accuracy": value,
+                "val_loss": 0.1,
+                "model_mb": 1.0,
+                "latency_ms": 1.0,
+                "seconds": 0.1,
+                "step": step,
+            }
             if proposal.number == 1:
                 ledger.end(proposal.key, {"failure": "boom"})
                 break
@@ -123,7 +139,8 @@ def sync(runs: Path) -> None:
 
 
 ACTIONS: dict[str, Callable[[Path], None]] = {
-    "run": run, "resume": resume, "rebuild": resume_without_study, "extend": extend, "report": report, "sync": sync,
+    "run": run, "resume": resume, "rebuild": resume_without_study, "extend": extend,
+    "report": report, "sync": sync,
 }  # fmt: skip
 
 
@@ -139,7 +156,17 @@ def prepared(action: str, runs: Path) -> None:
     first, second = ledger.propose(), ledger.propose()
     assert first is not None
     assert second is not None
-    ledger.report(first.key, {"val_accuracy": 0.5, "val_loss": 0.1, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 0.1, "step": 0})
+    ledger.report(
+        first.key,
+        {
+            "val_accuracy": 0.5,
+            "val_loss": 0.1,
+            "model_mb": 1.0,
+            "latency_ms": 1.0,
+            "seconds": 0.1,
+            "step": 0,
+        },
+    )
 
 
 def troubles(action: str, runs: Path, before: dict[str, bytes]) -> Iterator[str]:
@@ -176,11 +203,18 @@ def troubles(action: str, runs: Path, before: dict[str, bytes]) -> Iterator[str]
 
 
 def records(runs: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(runs)): path.read_bytes() for path in runs.glob("k/trials/*/*/result.json")}
+    return {
+        str(path.relative_to(runs)): path.read_bytes()
+        for path in runs.glob("k/trials/*/*/result.json")
+    }
 
 
 def main() -> None:
-    action, place, every = sys.argv[1], Path(sys.argv[2]).absolute(), int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    action, place, every = (
+        sys.argv[1],
+        Path(sys.argv[2]).absolute(),
+        int(sys.argv[3]) if len(sys.argv) > 3 else 1,
+    )
     pristine, runs, count, ended = place / "pristine", place / "runs", 0, False
     prepared(action, pristine)
     while not ended:

@@ -33,7 +33,13 @@ QUOTES = {
     "at": b"@file",
     "tilde": b"~",
 }
-SPACES = {"leading dash": b"-rf", "two dashes": b"--help", "spaces": b" a  b ", "trailing dot": b"a.", "hidden": b".hidden"}
+SPACES = {
+    "leading dash": b"-rf",
+    "two dashes": b"--help",
+    "spaces": b" a  b ",
+    "trailing dot": b"a.",
+    "hidden": b".hidden",
+}
 LETTERS = {
     "accents": "é".encode(),
     "composed apart": "e\u0301".encode(),
@@ -51,9 +57,12 @@ NO_UTF8 = {"latin-1": b"caf\xe9", "one byte": b"\xff", "cut character": b"a\xe7\
 YAML = {
     name: name.encode()
     for name in (
-        "no", "yes", "on", "off", "y", "n", "null", "Null", "true", "False", "1e3", "0x10", "0o17", "017", "1_000", "12:30:00", "1.0",
-        "2026-11-28", "2026-11-28 12:30:00", ".nan", ".inf", "-.inf", "*a", "&a", "!!python", "!!str", "? a", "- a", "| a", "> a",
-        "a: b", "{a: b}", "[a, b]", "%YAML", "---", "...", "<<", "=", "'a", '"a', "#a", "a #b", "0", "-1", "+1", "007",
+        "no", "yes", "on", "off", "y", "n", "null", "Null", "true", "False", "1e3", "0x10", "0o17",
+        "017", "1_000", "12:30:00", "1.0",
+        "2026-11-28", "2026-11-28 12:30:00", ".nan", ".inf", "-.inf", "*a", "&a", "!!python",
+        "!!str", "? a", "- a", "| a", "> a",
+        "a: b", "{a: b}", "[a, b]", "%YAML", "---", "...", "<<", "=", "'a", '"a', "#a", "a #b", "0",
+        "-1", "+1", "007",
     )
 }  # fmt: skip
 """What YAML takes for something else than text."""

@@ -32,13 +32,17 @@ def with_needs(names):
     return found
 
 class OnlyNamed:
-    owners = {top: {plain(owner) for owner in owners} for top, owners in metadata.packages_distributions().items()}
+    owners = {
+        top: {plain(owner) for owner in owners}
+        for top, owners in metadata.packages_distributions().items()
+    }
     named = with_needs(json.loads(sys.argv[1])) | {"visiontune"}
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
         owners = cls.owners.get(name.partition(".")[0])
-        return None if owners and not owners & cls.named else PathFinder.find_spec(name, path, target)
+        unnamed = owners and not owners & cls.named
+        return None if unnamed else PathFinder.find_spec(name, path, target)
 
 sys.meta_path[:] = [OnlyNamed if finder is PathFinder else finder for finder in sys.meta_path]
 for name in [name for name in sys.modules if name.partition(".")[0] in OnlyNamed.owners]:
@@ -50,10 +54,28 @@ main()
 
 
 def evaluated(bundle: Path, dataset: str) -> dict[str, Any]:
-    """What ``evaluate --json`` says of ``bundle`` in a process that can import its named packages, and what these need, alone."""
-    names = [name for name in json.loads((bundle / "bundle.json").read_text())["versions"] if name != "python"]
-    command = [sys.executable, "-c", CODE, json.dumps(names), "evaluate", str(bundle), "--dataset", dataset, "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    """What ``evaluate --json`` says of ``bundle`` in a process that can import its named packages,
+    and what these need, alone.
+    """
+    names = [
+        name
+        for name in json.loads((bundle / "bundle.json").read_text())["versions"]
+        if name != "python"
+    ]
+    command = [
+        sys.executable,
+        "-c",
+        CODE,
+        json.dumps(names),
+        "evaluate",
+        str(bundle),
+        "--dataset",
+        dataset,
+        "--json",
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -33,14 +33,27 @@ class PostgresServer:
         data, port = folder / "data", free_port()
         make = [programs / "initdb", "-D", data, "-U", "tester", "-A", "trust", "--no-sync"]
         subprocess.run(make, check=True, capture_output=True, cwd=folder, **self._user)
-        self._serve = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"]
+        self._serve = [
+            programs / "postgres",
+            "-D",
+            data,
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "-k",
+            folder,
+            "-F",
+        ]
         self._folder = folder
         self.url = f"postgresql://tester@127.0.0.1:{port}"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         quiet = subprocess.DEVNULL
-        self._server = subprocess.Popen(self._serve, cwd=self._folder, stdout=quiet, stderr=quiet, **self._user)
+        self._server = subprocess.Popen(
+            self._serve, cwd=self._folder, stdout=quiet, stderr=quiet, **self._user
+        )
         end = time.monotonic() + PATIENCE
         while True:
             try:

@@ -21,12 +21,18 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 600.0
-"""Seconds that anything a test waits for may take: far more than it needs, for the machine may be busy with other things."""
+"""Seconds that anything a test waits for may take: far more than it needs, for the machine may be
+busy with other things.
+"""
 
 
-def visiontune(*arguments: object, cwd: Path | None = None, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+def visiontune(
+    *arguments: object, cwd: Path | None = None, timeout: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
     """Run ``visiontune ARGUMENTS`` to its end."""
-    return subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(
+        command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
+    )
 
 
 def command(*arguments: object) -> list[str]:
@@ -60,15 +66,33 @@ def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(sys.argv, status, out.getvalue(), err.getvalue())
 
 
-WITHOUT_RAY = {"best", "cache", "confusion", "curves", "datasets", "describe", "evaluate", "export", "predict", "spaces", "status"}
+WITHOUT_RAY = {
+    "best",
+    "cache",
+    "confusion",
+    "curves",
+    "datasets",
+    "describe",
+    "evaluate",
+    "export",
+    "predict",
+    "spaces",
+    "status",
+}
 
 
 def _run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    return typed(*arguments) if arguments[0] in WITHOUT_RAY and not options else visiontune(*arguments, **options)
+    return (
+        typed(*arguments)
+        if arguments[0] in WITHOUT_RAY and not options
+        else visiontune(*arguments, **options)
+    )
 
 
 def output(*arguments: object, **options: Any) -> Any:
-    """What ``visiontune ARGUMENTS --json`` prints, which must succeed; of a command that starts no Ray, in this process."""
+    """What ``visiontune ARGUMENTS --json`` prints, which must succeed; of a command that starts no
+    Ray, in this process.
+    """
     done = _run(*arguments, "--json", **options)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -88,7 +112,11 @@ def refused(*arguments: object) -> str:
 
 def _only_line(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
-    lines = [line for line in done.stderr.splitlines() if not line.startswith(("starting Ray", "joining Ray"))]
+    lines = [
+        line
+        for line in done.stderr.splitlines()
+        if not line.startswith(("starting Ray", "joining Ray"))
+    ]
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("visiontune: ")
     return lines[0]
@@ -96,7 +124,9 @@ def _only_line(done: subprocess.CompletedProcess[str]) -> str:
 
 @dataclass(frozen=True)
 class Tracked:
-    """What MLflow holds of one run: its parents, and its trials by name with every val_accuracy point."""
+    """What MLflow holds of one run: its parents, and its trials by name with every val_accuracy
+    point.
+    """
 
     parents: int
     names: list[str]
@@ -113,9 +143,14 @@ def tracked(runs: Path) -> Tracked:
         experiment = client.get_experiment_by_name("visiontune")
         found = client.search_runs([experiment.experiment_id], max_results=1000)
         children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
-        points = {run.info.run_name: client.get_metric_history(run.info.run_id, "val_accuracy") for run in children}
+        points = {
+            run.info.run_name: client.get_metric_history(run.info.run_id, "val_accuracy")
+            for run in children
+        }
     values = {name: [point.value for point in history] for name, history in points.items()}
-    return Tracked(len(found) - len(children), sorted(run.info.run_name for run in children), values)
+    return Tracked(
+        len(found) - len(children), sorted(run.info.run_name for run in children), values
+    )
 
 
 class Driver:
@@ -124,7 +159,9 @@ class Driver:
     def __init__(self, *arguments: object, log: Path) -> None:
         self._log = log
         with open(log, "wb") as file:
-            self.process = subprocess.Popen(command(*arguments), stdout=file, stderr=file, cwd=ROOT, start_new_session=True)
+            self.process = subprocess.Popen(
+                command(*arguments), stdout=file, stderr=file, cwd=ROOT, start_new_session=True
+            )
 
     @property
     def log(self) -> str:
@@ -143,7 +180,9 @@ class Driver:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def kill_all(self) -> None:
-        """SIGKILL to the driver and every Ray process at once; the driver is stopped while they are looked up."""
+        """SIGKILL to the driver and every Ray process at once; the driver is stopped while they are
+        looked up.
+        """
         os.kill(self.process.pid, signal.SIGSTOP)
         victims = self.ray_processes()
         os.kill(self.process.pid, signal.SIGKILL)
@@ -159,7 +198,9 @@ class Driver:
 
 @contextlib.contextmanager
 def environment_kept() -> Iterator[None]:
-    """The variables of this process are after the block what they were before: Ray, started within it, sets a dozen."""
+    """The variables of this process are after the block what they were before: Ray, started within
+    it, sets a dozen.
+    """
     before = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     try:
         yield

@@ -18,9 +18,21 @@ BUCKET = "bucket"
 
 @contextlib.contextmanager
 def s3_server(host: str = "127.0.0.1", port: int = 0) -> Iterator[dict[str, str]]:
-    """An S3 server with an empty bucket ``BUCKET``; gives the environment in which S3 is found there."""
+    """An S3 server with an empty bucket ``BUCKET``; gives the environment in which S3 is found
+    there.
+    """
     port = port or free_port(host)
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "--host", host, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "moto.server",
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
     url = f"http://{host}:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
@@ -42,7 +54,9 @@ def s3_server(host: str = "127.0.0.1", port: int = 0) -> Iterator[dict[str, str]
 
 @contextlib.contextmanager
 def s3_here() -> Iterator[str]:
-    """The URI of the bucket of an S3 server that this process and its children find; gone for later tests."""
+    """The URI of the bucket of an S3 server that this process and its children find; gone for later
+    tests.
+    """
     with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)

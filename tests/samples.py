@@ -11,12 +11,15 @@ from analysis.records import DataFacts, DriverState, TrialRecord
 from analysis.run_directory import RunDirectory
 
 CONFIG = {
-    "metric": "cityblock", "size": 16, "resampling": "nearest", "centring": False, "norm": "l1", "k": 1, "vote": "uniform",
+    "metric": "cityblock", "size": 16, "resampling": "nearest", "centring": False, "norm": "l1",
+    "k": 1, "vote": "uniform",
 }  # fmt: skip
 
 
 def record(number: int, **changes: Any) -> TrialRecord:
-    """Trial ``number`` of tiny-image, begun at 1000 + 10 × number seconds, with accuracy number / 10."""
+    """Trial ``number`` of tiny-image, begun at 1000 + 10 × number seconds, with accuracy number /
+    10.
+    """
     value = number / 10
     facts: dict[str, Any] = {
         "space": "tiny-image",
@@ -35,17 +38,36 @@ def record(number: int, **changes: Any) -> TrialRecord:
 LABELS = [0] * 4 + [1] * 4 + [2] * 2
 
 
-def run_with(tmp_path: Path, predictions: dict[int, list[int]], others: tuple[TrialRecord, ...] = (), plan: str = "") -> RunDirectory:
-    """A run ``made`` of tiny-image on four cats, four dogs and two owls, whose trials predicted this."""
+def run_with(
+    tmp_path: Path,
+    predictions: dict[int, list[int]],
+    others: tuple[TrialRecord, ...] = (),
+    plan: str = "",
+) -> RunDirectory:
+    """A run ``made`` of tiny-image on four cats, four dogs and two owls, whose trials predicted
+    this.
+    """
     folder = RunDirectory(tmp_path / "made")
     folder.path.mkdir()
     folder.write_state(DriverState(id="0", state="finished", seconds=75))
-    folder.write_data(DataFacts(spec="folder:/x", classes=("cat", "dog", "owl"), sizes={"train": 10}, fingerprint="f" * 64))
+    folder.write_data(
+        DataFacts(
+            spec="folder:/x",
+            classes=("cat", "dog", "owl"),
+            sizes={"train": 10},
+            fingerprint="f" * 64,
+        )
+    )
     folder.write_validation_labels(np.array(LABELS))
     folder.plan_file.write_text(f"spaces: [tiny-image]\n{plan}")
     for number, given in predictions.items():
         accuracy = float(np.mean(np.array(given) == LABELS))
-        folder.write_record(record(number, metrics={"val_accuracy": accuracy}), "log", None, np.array(given, dtype=np.uint16))
+        folder.write_record(
+            record(number, metrics={"val_accuracy": accuracy}),
+            "log",
+            None,
+            np.array(given, dtype=np.uint16),
+        )
     for item in others:
         folder.write_record(item, "log", None, None)
     return folder

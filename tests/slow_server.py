@@ -10,14 +10,19 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def slow_server(pause: float | None = 0.05) -> Iterator[str]:
-    """URI of a server that sends a byte of its answer every ``pause`` seconds, and would for hours; if None, nothing at all."""
+    """URI of a server that sends a byte of its answer every ``pause`` seconds, and would for hours;
+    if None, nothing at all.
+    """
     done = threading.Event()
     threads: list[threading.Thread] = []
 
     def answer(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n")
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+                b"1000000\r\n\r\n"
+            )
             while not done.wait(pause or 0.05):
                 if pause is not None:
                     connection.sendall(b" ")

@@ -1,4 +1,6 @@
-"""Stage functions that fail, die or count how often they run, for tests; workers import them by name."""
+"""Stage functions that fail, die or count how often they run, for tests; workers import them by
+name.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def tripled(rows: npt.NDArray[np.int64], *, start: int = 0) -> npt.NDArray[np.in
     return rows * 3 + 0 * start
 
 
-def tripled_and_counted(rows: npt.NDArray[np.int64], *, place: str, start: int = 0) -> npt.NDArray[np.int64]:
+def tripled_and_counted(
+    rows: npt.NDArray[np.int64], *, place: str, start: int = 0
+) -> npt.NDArray[np.int64]:
     """Maps over rows, leaving a file for every run of them."""
     counted(place=place, value=start)
     return rows * 3

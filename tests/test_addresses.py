@@ -1,4 +1,6 @@
-"""Where MLflow and the studies are is decided once, when a search begins, and what can never work is refused then."""
+"""Where MLflow and the studies are is decided once, when a search begins, and what can never work
+is refused then.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's own, of i
 TOY = ("run", "--space", "toy", "--trials", 2)
 
 
-@pytest.mark.parametrize("given", ["sqlite:///rel.db", "sqlite:///sub/rel.db?timeout=3", "sqlite:///~/rel.db", "sqlite:////abs/rel.db"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "sqlite:///rel.db",
+        "sqlite:///sub/rel.db?timeout=3",
+        "sqlite:///~/rel.db",
+        "sqlite:////abs/rel.db",
+    ],
+)
 @pytest.mark.parametrize("setting", ["tracking", "storage"])
 def test_a_relative_database_is_that_of_the_directory_where_the_search_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, setting: str
@@ -38,7 +48,17 @@ def test_a_relative_database_is_that_of_the_directory_where_the_search_begins(
     assert read_plan(again) == plan
 
 
-@pytest.mark.parametrize("uri", [None, "http://host:5000", "postgresql://host/db", "databricks", "sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        None,
+        "http://host:5000",
+        "postgresql://host/db",
+        "databricks",
+        "sqlite://",
+        "sqlite:///:memory:",
+    ],
+)
 def test_what_is_no_file_stays_as_it_is(uri: str | None) -> None:
     """Only a path has a directory that it is relative to."""
     assert Tracking(uri=uri).uri == uri
@@ -52,8 +72,12 @@ def waiting(folder: Path, plan: str) -> None:
 
 
 @pytest.mark.parametrize("there", ["begun", "here"])
-def test_a_relative_database_that_an_earlier_version_kept_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str) -> None:
-    """It was that of the directory in which the search began: the one that holds the runs directory, or else the one where it is."""
+def test_a_relative_database_that_an_earlier_version_kept_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    """It was that of the directory in which the search began: the one that holds the runs
+    directory, or else the one where it is.
+    """
     waiting(tmp_path / "project" / "runs", "tracking: {uri: 'sqlite:///rel.db'}\n")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -117,14 +141,19 @@ def test_a_file_that_is_no_database_or_cannot_be_written_is_refused(tmp_path: Pa
             check_tracking(Tracking(), tmp_path)
 
 
-@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "https://mlflow.example.org/sub", "http://[::1]:5000", "databricks"])
+@pytest.mark.parametrize(
+    "uri",
+    ["http://127.0.0.1:9", "https://mlflow.example.org/sub", "http://[::1]:5000", "databricks"],
+)
 def test_a_server_that_may_be_away_is_not_refused(tmp_path: Path, uri: str) -> None:
     """A search never waits for MLflow: it is told when it is back."""
     check_tracking(Tracking(uri=uri), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_deleted_experiment_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deleted_experiment_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """MLflow itself says of every run that it "must be in the active state"."""
     monkeypatch.chdir(tmp_path)
     waiting(tmp_path / "runs", "")
@@ -143,12 +172,16 @@ def test_a_deleted_experiment_is_named_with_what_to_do(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("words", [("--no-tracking",), ()], ids=["untracked", "tracked"])
-def test_the_ui_is_named_only_where_it_has_something_to_show(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_the_ui_is_named_only_where_it_has_something_to_show(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
     """A search that told MLflow nothing has no page there."""
     from search.cli_search import say_ended
     from search.session import Summary
 
-    run = run_with(tmp_path, {1: [0] * 5 + [1] * 5}, plan="tracking: {enabled: false}\n" if words else "")
+    run = run_with(
+        tmp_path, {1: [0] * 5 + [1] * 5}, plan="tracking: {enabled: false}\n" if words else ""
+    )
     summary = Summary(run, "finished", "", {"COMPLETE": 1, "FAIL": 0}, None, 1.0, "")
     import contextlib
     import io

@@ -1,4 +1,6 @@
-"""Augmentation: each does what it says, to each image on its own, and draws from nothing but its generator."""
+"""Augmentation: each does what it says, to each image on its own, and draws from nothing but its
+generator.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def images() -> Tensor:
 
 @pytest.fixture
 def resident(images: Tensor) -> Resident:
-    return Resident.on(CnnData(images.numpy(), np.zeros(len(images), np.int64)), torch.device("cpu"))
+    return Resident.on(
+        CnnData(images.numpy(), np.zeros(len(images), np.int64)), torch.device("cpu")
+    )
 
 
 def test_without_any_augmentation_pixels_stay_exactly_as_they_are(images: Tensor) -> None:
@@ -56,10 +60,14 @@ def test_a_flip_is_a_mirror_image_of_those_that_are_to_be_mirrored(images: Tenso
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
 def test_every_image_is_mirrored_in_its_share_of_the_epochs(share: float) -> None:
-    """Chance alone would show half of the images twice the same way in two epochs, and teach less."""
+    """Chance alone would show half of the images twice the same way in two epochs, and teach
+    less.
+    """
     epochs = torch.stack([A.mirrored_in(epoch, 1000, share, seed=1) for epoch in range(8)])
     assert torch.equal(epochs.sum(0), torch.full((1000,), round(8 * share)))
-    assert (epochs.double().mean(1) - share).abs().max() < 0.05, "an epoch has its share of mirror images too"
+    assert (epochs.double().mean(1) - share).abs().max() < 0.05, (
+        "an epoch has its share of mirror images too"
+    )
 
 
 def test_which_images_are_mirrored_first_is_a_matter_of_the_seed() -> None:
@@ -72,15 +80,24 @@ def test_a_crop_shifts_each_image_by_whole_pixels_and_mirrors_the_edge(images: T
     """The same as padding by reflection and cutting out, which is what the literature does."""
     padded = torch.nn.functional.pad(images.float(), (3, 3, 3, 3), mode="reflect").to(torch.uint8)
     places = set()
-    for image, around in zip(A.shift_flip(images, 3, nobody(images), generator()), padded, strict=True):
-        found = [(y, x) for y in range(7) for x in range(7) if torch.equal(image, around[:, y : y + SIZE, x : x + SIZE])]
+    for image, around in zip(
+        A.shift_flip(images, 3, nobody(images), generator()), padded, strict=True
+    ):
+        found = [
+            (y, x)
+            for y in range(7)
+            for x in range(7)
+            if torch.equal(image, around[:, y : y + SIZE, x : x + SIZE])
+        ]
         assert len(found) == 1
         places.add(found[0])
     assert len(places) > 8
 
 
 def test_a_rotation_turns_about_the_centre_by_no_more_than_asked() -> None:
-    """A point far from the centre must lie within the angle, on its circle, and differ among images."""
+    """A point far from the centre must lie within the angle, on its circle, and differ among
+    images.
+    """
     dots = torch.zeros(64, 3, 33, 33)
     dots[:, :, 16, 24:27] = 255.0
     out = A.rotate_shift_flip(dots, 30.0, 0, nobody(dots), generator())
@@ -133,12 +150,18 @@ def test_jitter_changes_each_image_within_its_strength(images: Tensor) -> None:
     assert torch.equal(A.jitter(before, 0.0, generator()), before)
 
 
-def test_jitter_is_brightness_then_contrast_then_saturation_of_each_image_alone(images: Tensor) -> None:
-    """Worked out by hand: contrast about the image's own mean, saturation about the pixel's own grey, each image by its own draws."""
+def test_jitter_is_brightness_then_contrast_then_saturation_of_each_image_alone(
+    images: Tensor,
+) -> None:
+    """Worked out by hand: contrast about the image's own mean, saturation about the pixel's own
+    grey, each image by its own draws.
+    """
     before = images.double()
     out = A.jitter(images.float(), 0.4, generator(5))
     factors = (torch.rand(3 * 16, generator=generator(5)) * 0.8 + 0.6).double().view(3, 16)
-    for image, (brightness, contrast, saturation), found in zip(before, factors.T.tolist(), out.double(), strict=True):
+    for image, (brightness, contrast, saturation), found in zip(
+        before, factors.T.tolist(), out.double(), strict=True
+    ):
         expected = image * brightness
         expected = expected.mean() + contrast * (expected - expected.mean())
         grey = (expected[0] + expected[1] + expected[2]) / 3
@@ -146,24 +169,36 @@ def test_jitter_is_brightness_then_contrast_then_saturation_of_each_image_alone(
         assert torch.allclose(found, expected, atol=1e-3)
 
 
-def test_colours_change_before_and_squares_are_cut_after_pixels_are_normalised(images: Tensor, resident: Resident) -> None:
-    """A factor on normalised pixels would mean something else, and a square that is cut before would be black, not of the mean."""
+def test_colours_change_before_and_squares_are_cut_after_pixels_are_normalised(
+    images: Tensor, resident: Resident
+) -> None:
+    """A factor on normalised pixels would mean something else, and a square that is cut before
+    would be black, not of the mean.
+    """
     plain = CnnConfig(crop=0, cutout=0)
-    out = A.augment(images, nobody(images), replace(plain, jitter=0.3), resident, generator(2), SIZE)
+    out = A.augment(
+        images, nobody(images), replace(plain, jitter=0.3), resident, generator(2), SIZE
+    )
     draws = generator(2)
     torch.randint(0, 1, (2, 16, 1), generator=draws)  # how far they are shifted: by none
     assert torch.allclose(out, resident.normalise(A.jitter(images.float(), 0.3, draws)), atol=1e-5)
     cut = A.augment(images, nobody(images), replace(plain, cutout=8), resident, generator(2), SIZE)
     empty = (cut == 0).all(1)
-    assert torch.equal(cut.movedim(1, -1)[~empty], resident.normalise(images).movedim(1, -1)[~empty])
+    assert torch.equal(
+        cut.movedim(1, -1)[~empty], resident.normalise(images).movedim(1, -1)[~empty]
+    )
     assert int(empty.flatten(1).sum(1).max()) == 64
 
 
 def test_augmented_images_are_shrunk_last(images: Tensor, resident: Resident) -> None:
-    """What is cut out or shifted is meant in pixels of the whole image, and the mean stays what it was."""
+    """What is cut out or shifted is meant in pixels of the whole image, and the mean stays what it
+    was.
+    """
     config = CnnConfig(crop=2, cutout=8)
     whole = A.augment(images, everybody(images), config, resident, generator(2), SIZE)
-    assert torch.equal(A.augment(images, everybody(images), config, resident, generator(2), 16), shrink(whole, 16))
+    assert torch.equal(
+        A.augment(images, everybody(images), config, resident, generator(2), 16), shrink(whole, 16)
+    )
 
 
 def test_mixup_is_the_weighted_mean_of_two_images(images: Tensor) -> None:
@@ -182,7 +217,9 @@ def test_mixup_is_the_weighted_mean_of_two_images(images: Tensor) -> None:
 
 
 def test_cutmix_takes_a_box_of_another_image_and_says_how_much(images: Tensor) -> None:
-    """What is said of the labels must be the share of the pixels, also where the edge cuts the box."""
+    """What is said of the labels must be the share of the pixels, also where the edge cuts the
+    box.
+    """
     labels, draws = torch.arange(16), generator()
     before = labels[:, None, None, None].float().expand(16, 3, 32, 32).contiguous()
     shares = []
@@ -192,7 +229,9 @@ def test_cutmix_takes_a_box_of_another_image_and_says_how_much(images: Tensor) -
         moved = others != labels
         kept = (out == before).float().mean(dim=(1, 2, 3))
         assert torch.allclose(kept[moved], torch.full_like(kept[moved], share))
-        assert torch.equal(out.sort(dim=1).values, out), "all channels of a pixel come from one image"
+        assert torch.equal(out.sort(dim=1).values, out), (
+            "all channels of a pixel come from one image"
+        )
         assert torch.equal(torch.where(out == before, before, before[others]), out)
     assert min(shares) < 0.4, "the edge cuts most large boxes"
     assert max(shares) > 0.95
@@ -200,7 +239,9 @@ def test_cutmix_takes_a_box_of_another_image_and_says_how_much(images: Tensor) -
 
 @pytest.mark.parametrize("chance", [0.1, 0.5, 0.9])
 def test_a_batch_is_mixed_as_often_as_asked(images: Tensor, chance: float) -> None:
-    """Half of the batches whole is what a chance of one half means; what gets no box is mixed as a whole, where that is asked for too."""
+    """Half of the batches whole is what a chance of one half means; what gets no box is mixed as a
+    whole, where that is asked for too.
+    """
     draws, config, labels = generator(), CnnConfig(cutmix=chance), torch.arange(16)
     boxed = [A.mixed(images.float(), labels, config, draws)[2] < 1.0 for _ in range(200)]
     assert abs(sum(boxed) / 200 - chance) < 0.1
@@ -209,7 +250,11 @@ def test_a_batch_is_mixed_as_often_as_asked(images: Tensor, chance: float) -> No
     assert abs(1 - len(whole) / 60 - chance) < 0.2
     assert sum(share == 1.0 for _, _, share in both) < 4
     out, others, share = A.mixed(images.float(), labels, CnnConfig(), draws)
-    assert (torch.equal(out, images.float()), torch.equal(others, labels), share) == (True, True, 1.0)
+    assert (torch.equal(out, images.float()), torch.equal(others, labels), share) == (
+        True,
+        True,
+        1.0,
+    )
 
 
 CHANGES: list[Callable[[CnnConfig], CnnConfig]] = [
@@ -223,7 +268,9 @@ CHANGES: list[Callable[[CnnConfig], CnnConfig]] = [
 def test_the_same_generator_gives_the_same_batch_and_the_images_stay(
     images: Tensor, resident: Resident, change: Callable[[CnnConfig], CnnConfig]
 ) -> None:
-    """Resuming relies on it; and the images stay on the device for every epoch, so no one may write into them."""
+    """Resuming relies on it; and the images stay on the device for every epoch, so no one may write
+    into them.
+    """
     config, before = change(EVERYTHING), images.clone()
     mirrored = A.mirrored_in(0, len(images), config.flip, seed=1)
     torch.manual_seed(1)
@@ -236,7 +283,9 @@ def test_the_same_generator_gives_the_same_batch_and_the_images_stay(
     assert first.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_normalised_training_images_have_mean_0_and_variance_1(images: Tensor, resident: Resident) -> None:
+def test_normalised_training_images_have_mean_0_and_variance_1(
+    images: Tensor, resident: Resident
+) -> None:
     """Learning rates are meant for inputs of that size."""
     out = resident.normalise(images)
     assert torch.allclose(out.mean((0, 2, 3)), torch.zeros(3), atol=1e-4)

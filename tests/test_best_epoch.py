@@ -1,4 +1,6 @@
-"""Networks whose best epoch is not their last, and whose seeds are not 0: what is kept, exported and told of them."""
+"""Networks whose best epoch is not their last, and whose seeds are not 0: what is kept, exported
+and told of them.
+"""
 
 from __future__ import annotations
 
@@ -80,21 +82,39 @@ def judged(place: Path, dataset: Dataset) -> tuple[int, float, float]:
         torch.tensor(data.val_images), mean, std, DTYPES[use.dtype], False, 0,
     )  # fmt: skip
     labels = torch.tensor(data.val_labels)
-    return use.epoch, F.cross_entropy(scores, labels).item(), float((scores.argmax(1) == labels).float().mean())
+    return (
+        use.epoch,
+        F.cross_entropy(scores, labels).item(),
+        float((scores.argmax(1) == labels).float().mean()),
+    )
 
 
-@pytest.mark.parametrize(("objective", "maximize"), [("val_accuracy", True), ("macro_f1", True), ("val_loss", False)])
+@pytest.mark.parametrize(
+    ("objective", "maximize"), [("val_accuracy", True), ("macro_f1", True), ("val_loss", False)]
+)
 def test_the_network_kept_as_best_is_that_of_the_best_epoch(
     shared: dict[str, Any], dataset: Dataset, tmp_path: Path, objective: str, maximize: bool
 ) -> None:
-    """Whoever exports the best epoch wants its weights, those that were judged, whichever metric judged them."""
-    trial = {**shared, "config": fading.SETTINGS, "number": 7, "seed": 5, "how": how(tmp_path, objective=objective, maximize=maximize)}
+    """Whoever exports the best epoch wants its weights, those that were judged, whichever metric
+    judged them.
+    """
+    trial = {
+        **shared,
+        "config": fading.SETTINGS,
+        "number": 7,
+        "seed": 5,
+        "how": how(tmp_path, objective=objective, maximize=maximize),
+    }
     rows = trained(CnnTrial(trial))
     values = [row[objective] for row in rows]
-    best = max(range(EPOCHS), key=lambda epoch: (values[epoch] if maximize else -values[epoch], epoch))
+    best = max(
+        range(EPOCHS), key=lambda epoch: (values[epoch] if maximize else -values[epoch], epoch)
+    )
     assert best < EPOCHS - 1, f"the task is meant to get worse, but {objective} was {values}"
     for name, row in (("best", best), ("last", EPOCHS - 1)):
-        epoch, loss, accuracy = judged(tmp_path / "00007" / "weights" / f"{name}.safetensors", dataset)
+        epoch, loss, accuracy = judged(
+            tmp_path / "00007" / "weights" / f"{name}.safetensors", dataset
+        )
         assert (epoch, loss, accuracy) == (
             row + 1,
             pytest.approx(rows[row]["val_loss"], rel=1e-5),
@@ -102,24 +122,62 @@ def test_the_network_kept_as_best_is_that_of_the_best_epoch(
         )
 
 
-def test_a_network_that_gets_better_keeps_its_last_epoch_as_its_best(shared: dict[str, Any], tmp_path: Path) -> None:
+def test_a_network_that_gets_better_keeps_its_last_epoch_as_its_best(
+    shared: dict[str, Any], tmp_path: Path
+) -> None:
     """The other way round: a training loss falls, and of what falls the last is the best."""
-    trial = {**shared, "config": fading.SETTINGS, "number": 0, "seed": 5, "how": how(tmp_path, objective="train_loss", maximize=False)}
+    trial = {
+        **shared,
+        "config": fading.SETTINGS,
+        "number": 0,
+        "seed": 5,
+        "how": how(tmp_path, objective="train_loss", maximize=False),
+    }
     rows = trained(CnnTrial(trial))
-    assert [row["train_loss"] for row in rows] == sorted((row["train_loss"] for row in rows), reverse=True)
-    best, last = ((tmp_path / "00000" / "weights" / f"{name}.safetensors").read_bytes() for name in ("best", "last"))
+    assert [row["train_loss"] for row in rows] == sorted(
+        (row["train_loss"] for row in rows), reverse=True
+    )
+    best, last = (
+        (tmp_path / "00000" / "weights" / f"{name}.safetensors").read_bytes()
+        for name in ("best", "last")
+    )
     assert best == last
 
 
-def test_a_trial_is_the_training_of_its_configuration_with_its_own_seed(shared: dict[str, Any], dataset: Dataset, tmp_path: Path) -> None:
-    """A search's seed and a replica's are there to be different: networks of one seed are one network."""
+def test_a_trial_is_the_training_of_its_configuration_with_its_own_seed(
+    shared: dict[str, Any], dataset: Dataset, tmp_path: Path
+) -> None:
+    """A search's seed and a replica's are there to be different: networks of one seed are one
+    network.
+    """
     found = {}
     for seed in (0, 6):
-        rows = trained(CnnTrial({**shared, "config": fading.SETTINGS, "number": seed, "seed": seed, "how": how(tmp_path)}))
+        rows = trained(
+            CnnTrial(
+                {
+                    **shared,
+                    "config": fading.SETTINGS,
+                    "number": seed,
+                    "seed": seed,
+                    "how": how(tmp_path),
+                }
+            )
+        )
         _, use = weights.read(tmp_path / f"{seed:05d}" / "weights" / "last.safetensors")
         data = CnnData.from_dataset(dataset)
-        run = CnnRun(CONFIG, data, classes=3, epochs=EPOCHS, seed=seed, device="cpu", threads=1, dtype=use.dtype)
-        assert [run.step()["train_loss"] for _ in range(EPOCHS)] == [row["train_loss"] for row in rows]
+        run = CnnRun(
+            CONFIG,
+            data,
+            classes=3,
+            epochs=EPOCHS,
+            seed=seed,
+            device="cpu",
+            threads=1,
+            dtype=use.dtype,
+        )
+        assert [run.step()["train_loss"] for _ in range(EPOCHS)] == [
+            row["train_loss"] for row in rows
+        ]
         assert rows[0]["model_mb"] == sum(p.numel() for p in run.net.parameters()) * 4 / 2**20
         assert [row["step"] for row in rows] == [0, 1, 2, 3]
         assert rows[-1]["predictions"].tolist() == run.predictions().tolist()
@@ -129,64 +187,120 @@ def test_a_trial_is_the_training_of_its_configuration_with_its_own_seed(shared: 
 
 @pytest.fixture(scope="module")
 def runs(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A runs directory with a search called ``fading``, whose one trial was run again with three other seeds; for reading."""
+    """A runs directory with a search called ``fading``, whose one trial was run again with three
+    other seeds; for reading.
+    """
     runs = tmp_path_factory.mktemp("runs")
     settings = ("--trials", 1, "--epochs", EPOCHS, "--seed", 5, "--replicate", 1, "--no-tracking")
-    done = visiontune("run", "--space", "cnn", "--dataset", images, "--name", "fading", "--runs-dir", runs, *settings, *fading.words())
+    done = visiontune(
+        "run",
+        "--space",
+        "cnn",
+        "--dataset",
+        images,
+        "--name",
+        "fading",
+        "--runs-dir",
+        runs,
+        *settings,
+        *fading.words(),
+    )
     assert done.returncode == 0, done.stderr
     return runs
 
 
-def test_networks_run_again_with_other_seeds_are_other_networks(runs: Path, dataset: Dataset) -> None:
-    """A mean over replicas says something only if each was trained from its own seed; the search's own is not 0 either."""
+def test_networks_run_again_with_other_seeds_are_other_networks(
+    runs: Path, dataset: Dataset
+) -> None:
+    """A mean over replicas says something only if each was trained from its own seed; the search's
+    own is not 0 either.
+    """
     folder = RunDirectory(runs / "fading")
     _, use = weights.read(folder.weights("cnn", 0) / "last.safetensors")
     losses = {5: [row["train_loss"] for row in folder.steps("cnn", 0)]}
     jobs = json.loads((folder.replicas.path / "jobs.json").read_text())
-    losses |= {job["seed"]: [row["train_loss"] for row in folder.replicas.steps("cnn", number)] for number, job in enumerate(jobs)}
+    losses |= {
+        job["seed"]: [row["train_loss"] for row in folder.replicas.steps("cnn", number)]
+        for number, job in enumerate(jobs)
+    }
     assert sorted(losses) == [5, 6, 7, 8]
     assert CnnConfig(**folder.records()[0].config) == CONFIG  # type: ignore[arg-type]
     for seed, rows in losses.items():
         data = CnnData.from_dataset(dataset)
-        run = CnnRun(CONFIG, data, classes=3, epochs=EPOCHS, seed=seed, device="cpu", threads=1, dtype=use.dtype)
-        assert [run.step()["train_loss"] for _ in range(EPOCHS)] == pytest.approx(rows, rel=1e-6), f"seed {seed}"
+        run = CnnRun(
+            CONFIG,
+            data,
+            classes=3,
+            epochs=EPOCHS,
+            seed=seed,
+            device="cpu",
+            threads=1,
+            dtype=use.dtype,
+        )
+        assert [run.step()["train_loss"] for _ in range(EPOCHS)] == pytest.approx(rows, rel=1e-6), (
+            f"seed {seed}"
+        )
     assert len({rows[-1] for rows in losses.values()}) == 4
 
 
-def test_the_epoch_that_is_asked_for_is_exported_and_evaluated(runs: Path, images: str, tmp_path: Path) -> None:
-    """Best and last are two networks here, and each must carry its own weights and its own figures."""
+def test_the_epoch_that_is_asked_for_is_exported_and_evaluated(
+    runs: Path, images: str, tmp_path: Path
+) -> None:
+    """Best and last are two networks here, and each must carry its own weights and its own
+    figures.
+    """
     rows = RunDirectory(runs / "fading").steps("cnn", 0)
     values = [row["val_accuracy"] for row in rows]
     best = max(range(EPOCHS), key=lambda epoch: (values[epoch], epoch))
     assert values[best] > values[-1]
     tested, files = {}, {}
     for name, row in (("best", rows[best]), ("last", rows[-1])):
-        exported = output("export", "fading", "--epoch", name, "--out", tmp_path / name, "--runs-dir", runs)
+        exported = output(
+            "export", "fading", "--epoch", name, "--out", tmp_path / name, "--runs-dir", runs
+        )
         facts = json.loads((tmp_path / name / "bundle.json").read_text())
-        figures = {metric: row[metric] for metric in ("val_accuracy", "balanced_accuracy", "macro_f1")}
-        assert {metric: facts["val"][metric.removeprefix("val_")] for metric in figures} == pytest.approx(figures)
+        figures = {
+            metric: row[metric] for metric in ("val_accuracy", "balanced_accuracy", "macro_f1")
+        }
+        assert {
+            metric: facts["val"][metric.removeprefix("val_")] for metric in figures
+        } == pytest.approx(figures)
         assert exported["val_accuracy"] == row["val_accuracy"]
         assert facts["val"]["scheme"] == f"held out, epoch {row['step'] + 1}"
-        assert [epoch["val_loss"] for epoch in facts["history"]] == [epoch["val_loss"] for epoch in rows]
+        assert [epoch["val_loss"] for epoch in facts["history"]] == [
+            epoch["val_loss"] for epoch in rows
+        ]
         tested[name] = output("evaluate", tmp_path / name, "--dataset", images)["accuracy"]
         assert tested[name] == facts["test"]["accuracy"] == exported["test_accuracy"]
         files[name] = (tmp_path / name / "model.safetensors").read_bytes()
-    assert tested["best"] > tested["last"], "the test images are labelled as the validation images are"
+    assert tested["best"] > tested["last"], (
+        "the test images are labelled as the validation images are"
+    )
     kept = RunDirectory(runs / "fading").weights("cnn", 0)
     assert files == {name: (kept / f"{name}.safetensors").read_bytes() for name in ("best", "last")}
-    default = output("export", "fading", "--no-test", "--out", tmp_path / "default", "--runs-dir", runs)
+    default = output(
+        "export", "fading", "--no-test", "--out", tmp_path / "default", "--runs-dir", runs
+    )
     assert default["val_accuracy"] == values[-1]
 
 
-def test_a_bundle_of_a_network_that_does_not_give_the_recorded_value_is_not_made(runs: Path, tmp_path: Path) -> None:
-    """On the device that judged it nothing may differ; and an epoch of which nothing is recorded has no figure to hold."""
+def test_a_bundle_of_a_network_that_does_not_give_the_recorded_value_is_not_made(
+    runs: Path, tmp_path: Path
+) -> None:
+    """On the device that judged it nothing may differ; and an epoch of which nothing is recorded
+    has no figure to hold.
+    """
     copy = Path(shutil.copytree(runs, tmp_path / "runs"))
     steps = RunDirectory(copy / "fading").trial("cnn", 0) / "steps.jsonl"
     rows = [json.loads(line) for line in steps.read_text().splitlines()]
     rows[-1]["val_accuracy"] += 0.001
     steps.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert "the bundle gives validation accuracy" in refusal("export", "fading", "--out", tmp_path / "a", "--runs-dir", copy)
+    assert "the bundle gives validation accuracy" in refusal(
+        "export", "fading", "--out", tmp_path / "a", "--runs-dir", copy
+    )
     steps.write_text("".join(json.dumps(row) + "\n" for row in rows[-1:]))
-    said = refusal("export", "fading", "--epoch", "best", "--out", tmp_path / "a", "--runs-dir", copy)
+    said = refusal(
+        "export", "fading", "--epoch", "best", "--out", tmp_path / "a", "--runs-dir", copy
+    )
     assert "has no record; use --epoch last" in said
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]

@@ -1,4 +1,6 @@
-"""What Tune is told of the search and the search of Tune's trials: no trial too many, none lost, none told twice."""
+"""What Tune is told of the search and the search of Tune's trials: no trial too many, none lost,
+none told twice.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,23 @@ from search.plan import make_plan
 from search.storage import read_trials
 from search.tune_adapters import Bridge, StopRequest, StudyCallback, StudyScheduler, StudySearcher
 
-TOY = {"step": 0, "val_accuracy": 0.5, "val_loss": 0.7, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 2.0}
+TOY = {
+    "step": 0,
+    "val_accuracy": 0.5,
+    "val_loss": 0.7,
+    "model_mb": 1.0,
+    "latency_ms": 1.0,
+    "seconds": 2.0,
+}
 
 
 def ledger_of(tmp_path: Path, **settings: Any) -> tuple[RunDirectory, Ledger]:
     folder = RunDirectory(tmp_path / "run")
     if not folder.path.is_dir():
         folder.write_state(DriverState(id="0123abcd"))
-    plan = make_plan({"spaces": "toy", "trials": 9, "sampler": "random", "set": {"width": 4}, **settings})
+    plan = make_plan(
+        {"spaces": "toy", "trials": 9, "sampler": "random", "set": {"width": 4}, **settings}
+    )
     return folder, Ledger(folder, plan)
 
 
@@ -41,7 +52,9 @@ def bridge_of(ledger: Any, **settings: Any) -> Bridge:
     return Bridge(ledger, config_of, **facts)
 
 
-def tune_trial(name: str, suggestion: Any, tmp_path: Path, status: str = Trial.RUNNING, max_failures: int = 1) -> Trial:
+def tune_trial(
+    name: str, suggestion: Any, tmp_path: Path, status: str = Trial.RUNNING, max_failures: int = 1
+) -> Trial:
     """Tune's own trial of a suggestion."""
     trial = Trial("none", stub=True, config=suggestion, trial_id=name, max_failures=max_failures)
     trial.storage = SimpleNamespace(trial_driver_staging_path=str(tmp_path))  # type: ignore[assignment]
@@ -80,7 +93,9 @@ def test_the_search_is_over_when_the_last_trial_has_ended(tmp_path: Path) -> Non
 
 
 def test_who_asks_the_search_to_stop_stops_what_runs(tmp_path: Path) -> None:
-    """And what failed meanwhile is left for resume: its worker may have been killed before we were told."""
+    """And what failed meanwhile is left for resume: its worker may have been killed before we were
+    told.
+    """
     folder, ledger = ledger_of(tmp_path)
     asked = False
     bridge = bridge_of(ledger, stop_asked=lambda: asked)
@@ -93,8 +108,12 @@ def test_who_asks_the_search_to_stop_stops_what_runs(tmp_path: Path) -> None:
     assert [trial.state.name for trial in read_trials(folder)["toy"]] == ["RUNNING"]
 
 
-@pytest.mark.parametrize(("limits", "stops"), [({"gpu_hours": 0.0001}, True), ({"target": 0.4}, False)])
-def test_a_limit_on_time_stops_what_runs_and_no_other_does(tmp_path: Path, limits: dict[str, float], stops: bool) -> None:
+@pytest.mark.parametrize(
+    ("limits", "stops"), [({"gpu_hours": 0.0001}, True), ({"target": 0.4}, False)]
+)
+def test_a_limit_on_time_stops_what_runs_and_no_other_does(
+    tmp_path: Path, limits: dict[str, float], stops: bool
+) -> None:
     """A target that was reached lets the others end; a budget that is spent does not."""
     _, ledger = ledger_of(tmp_path, limits=limits, gpus_per_trial=1.0)
     bridge = bridge_of(ledger)
@@ -133,7 +152,10 @@ def test_the_pruner_s_word_reaches_tune(tmp_path: Path) -> None:
     said = {"strong": {**TOY, "val_accuracy": 0.7}, "weak": {**TOY, "val_accuracy": 0.5}}
     assert scheduler.on_trial_result(None, strong, said["strong"]) == TrialScheduler.CONTINUE  # type: ignore[arg-type]
     assert scheduler.on_trial_result(None, weak, said["weak"]) == TrialScheduler.STOP  # type: ignore[arg-type]
-    assert scheduler.on_trial_result(None, tune_trial("unknown", {}, tmp_path), said["strong"]) == TrialScheduler.STOP  # type: ignore[arg-type]
+    assert (
+        scheduler.on_trial_result(None, tune_trial("unknown", {}, tmp_path), said["strong"])
+        == TrialScheduler.STOP
+    )  # type: ignore[arg-type]
     assert [record.number for record in folder.records()] == [1]
 
 
@@ -146,16 +168,24 @@ def test_the_end_of_a_trial_is_told_with_all_that_it_left_and_then_let_go(tmp_pa
     result = {**TOY, "log": "it went well\n", "node": "here"}
     callback.on_trial_result(1, [trial], trial, result)
     assert folder.records() == [], "it has not ended"
-    callback.on_trial_result(1, [trial], trial, last := {**result, "step": 1, "done": True, "predictions": [1]})
+    callback.on_trial_result(
+        1, [trial], trial, last := {**result, "step": 1, "done": True, "predictions": [1]}
+    )
     (record,) = folder.records()
     assert (record.state, record.node, record.steps) == ("COMPLETE", "here", 2)
     assert folder.text("toy", 0, "log.txt") == "it went well\n"
     assert not {"log", "predictions"} & set(last)
 
 
-@pytest.mark.parametrize(("limit", "waited", "killed"), [(10.0, 9.0, False), (10.0, 11.0, True), (None, 1e6, False)])
+@pytest.mark.parametrize(
+    ("limit", "waited", "killed"), [(10.0, 9.0, False), (10.0, 11.0, True), (None, 1e6, False)]
+)
 def test_a_trial_that_takes_too_long_is_killed_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float | None, waited: float, killed: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: float | None,
+    waited: float,
+    killed: bool,
 ) -> None:
     """Its own time counts from when it runs: a worker that still starts has not begun."""
     folder, ledger = ledger_of(tmp_path)
@@ -177,7 +207,9 @@ def test_a_trial_that_takes_too_long_is_killed_and_says_so(
     if killed:
         assert trial.max_failures == 0, "Tune does not start it again"
         bridge.fail(trial)
-        assert [record.failure for record in folder.records()] == ["not done after 10 s (limits.trial_seconds); its worker was killed"]
+        assert [record.failure for record in folder.records()] == [
+            "not done after 10 s (limits.trial_seconds); its worker was killed"
+        ]
 
 
 def test_a_lost_worker_is_said_with_ray_s_own_cause(tmp_path: Path) -> None:
@@ -186,7 +218,9 @@ def test_a_lost_worker_is_said_with_ray_s_own_cause(tmp_path: Path) -> None:
     bridge = bridge_of(ledger)
     trial = tune_trial("a", bridge.suggest("a"), tmp_path)
     causes = tmp_path / "error.txt"
-    causes.write_text("Failure # 1 (at 12:00)\nthe first cause\nFailure # 2 (at 12:01)\nthe second\n cause\n")
+    causes.write_text(
+        "Failure # 1 (at 12:00)\nthe first cause\nFailure # 2 (at 12:01)\nthe second\n cause\n"
+    )
     trial.run_metadata.error_filename = "error.txt"
     assert Path(str(trial.error_file)) == causes
     bridge.fail(trial)
@@ -196,15 +230,21 @@ def test_a_lost_worker_is_said_with_ray_s_own_cause(tmp_path: Path) -> None:
 
 
 def test_what_goes_into_tune_s_snapshots_is_empty(tmp_path: Path) -> None:
-    """Tune pickles its searcher and scheduler again and again; the study holds open files and thousands of trials."""
+    """Tune pickles its searcher and scheduler again and again; the study holds open files and
+    thousands of trials.
+    """
     _, ledger = ledger_of(tmp_path)
     bridge = bridge_of(ledger)
     again = pickle.loads(pickle.dumps(StudySearcher(bridge)))
     assert vars(again._bridge) == {}
 
 
-def test_a_failed_trial_is_tried_again_as_often_as_the_plan_says_also_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One retry too few loses a configuration to a passing fault, one too many runs what always fails."""
+def test_a_failed_trial_is_tried_again_as_often_as_the_plan_says_also_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One retry too few loses a configuration to a passing fault, one too many runs what always
+    fails.
+    """
     from search.study import SpaceStudy
 
     folder, ledger = ledger_of(tmp_path, trials=1, retries=1, limits={"max_failed_in_a_row": 20})

@@ -14,7 +14,14 @@ from samples import record
 
 from analysis.run_directory import RunDirectory
 
-IMAGE_FILES = {"bundle.json", "model.safetensors", "confusion.png", "confusion-test.png", "curves.png", "README.md"}
+IMAGE_FILES = {
+    "bundle.json",
+    "model.safetensors",
+    "confusion.png",
+    "confusion-test.png",
+    "curves.png",
+    "README.md",
+}
 
 
 def facts(bundle: Path) -> dict[str, object]:
@@ -36,8 +43,12 @@ def test_a_bundle_says_what_it_is_and_how_good(digits_bundle: Path, digits_runs:
     assert "optimistic" in card
 
 
-def test_evaluate_gives_the_test_accuracy_of_the_export_and_counts_the_look(own_bundle: Path) -> None:
-    """The same files on the same images give the same figure; and looking twice at test images is on record."""
+def test_evaluate_gives_the_test_accuracy_of_the_export_and_counts_the_look(
+    own_bundle: Path,
+) -> None:
+    """The same files on the same images give the same figure; and looking twice at test images is
+    on record.
+    """
     before = facts(own_bundle)
     found = output("evaluate", own_bundle, "--dataset", "digits")
     assert found["accuracy"] == before["test"]["accuracy"]  # type: ignore[index]
@@ -46,8 +57,12 @@ def test_evaluate_gives_the_test_accuracy_of_the_export_and_counts_the_look(own_
     assert facts(own_bundle)["test_evaluations"] == int(before["test_evaluations"]) + 1  # type: ignore[call-overload]
 
 
-def test_the_run_s_report_tells_the_test_accuracy_of_an_export(digits_bundle: Path, digits_runs: Path, exported_runs: Path) -> None:
-    """The report was written before: whoever opens it afterwards must find the figure that counts."""
+def test_the_run_s_report_tells_the_test_accuracy_of_an_export(
+    digits_bundle: Path, digits_runs: Path, exported_runs: Path
+) -> None:
+    """The report was written before: whoever opens it afterwards must find the figure that
+    counts.
+    """
     said = f"Test accuracy {facts(digits_bundle)['test']['accuracy']:.4f}"  # type: ignore[index]
     assert said not in (RunDirectory(digits_runs / "first").report / "report.html").read_text()
     assert said in (RunDirectory(exported_runs / "first").report / "report.html").read_text()
@@ -56,7 +71,9 @@ def test_the_run_s_report_tells_the_test_accuracy_of_an_export(digits_bundle: Pa
 def test_a_bundle_names_every_package_that_it_needs(own_runs: Path, tmp_path: Path) -> None:
     """Whoever is given it installs what it names, and has the same accuracy."""
     out = tmp_path / "bundle"
-    exported = output("export", "first", "--trial", "bag-of-sift/0", "--out", out, "--runs-dir", own_runs)
+    exported = output(
+        "export", "first", "--trial", "bag-of-sift/0", "--out", out, "--runs-dir", own_runs
+    )
     assert evaluated(out, "digits")["accuracy"] == exported["test_accuracy"]
 
 
@@ -64,27 +81,52 @@ def test_a_bundle_names_every_package_that_it_needs(own_runs: Path, tmp_path: Pa
 def test_any_complete_trial_can_be_exported(own_runs: Path, tmp_path: Path, trial: str) -> None:
     """Export re-evaluates what it wrote and refuses unless it gives the recorded value exactly."""
     out = tmp_path / "bundle"
-    exported = output("export", "first", "--trial", trial, "--no-test", "--out", out, "--runs-dir", own_runs)
+    exported = output(
+        "export", "first", "--trial", trial, "--no-test", "--out", out, "--runs-dir", own_runs
+    )
     assert exported["trial"] == trial
     assert exported["test_accuracy"] is None
     assert ("vocabulary" in load_file(out / "model.safetensors")) == trial.startswith("bag-of-sift")
     assert "exists already" in refusal("export", "first", "--out", out, "--runs-dir", own_runs)
 
 
-def test_a_bundle_says_how_its_configuration_did_under_other_seeds(own_runs: Path, tmp_path: Path) -> None:
+def test_a_bundle_says_how_its_configuration_did_under_other_seeds(
+    own_runs: Path, tmp_path: Path
+) -> None:
     """The value that chose it was lucky; the mean of other seeds is what its user may expect."""
     folder = RunDirectory(own_runs / "first").replicas
     folder.path.mkdir()
-    (folder.path / "jobs.json").write_text(json.dumps([{"space": "tiny-image", "trial": 0, "seed": seed} for seed in (7, 8)]))
+    (folder.path / "jobs.json").write_text(
+        json.dumps([{"space": "tiny-image", "trial": 0, "seed": seed} for seed in (7, 8)])
+    )
     for number, value in enumerate((0.5, 0.7)):
         folder.write_record(record(number, metrics={"val_accuracy": value}), "", None, None)
-    output("export", "first", "--trial", "tiny-image/0", "--no-test", "--out", tmp_path / "out", "--runs-dir", own_runs)
+    output(
+        "export",
+        "first",
+        "--trial",
+        "tiny-image/0",
+        "--no-test",
+        "--out",
+        tmp_path / "out",
+        "--runs-dir",
+        own_runs,
+    )
     again = facts(tmp_path / "out")["replicas"]
-    assert again == {"seeds": [7, 8], "mean": pytest.approx(0.6), "spread": pytest.approx(0.02**0.5)}
-    assert "2 other seed(s): mean validation accuracy 0.6000, standard deviation 0.1414" in (tmp_path / "out" / "README.md").read_text()
+    assert again == {
+        "seeds": [7, 8],
+        "mean": pytest.approx(0.6),
+        "spread": pytest.approx(0.02**0.5),
+    }
+    assert (
+        "2 other seed(s): mean validation accuracy 0.6000, standard deviation 0.1414"
+        in (tmp_path / "out" / "README.md").read_text()
+    )
 
 
-def test_a_bundle_that_does_not_give_the_recorded_value_is_not_made(tmp_path: Path, make_folder) -> None:  # type: ignore[no-untyped-def]
+def test_a_bundle_that_does_not_give_the_recorded_value_is_not_made(
+    tmp_path: Path, make_folder
+) -> None:  # type: ignore[no-untyped-def]
     """A bundle whose figure cannot be had again must not leave the house."""
     runs, images = tmp_path / "runs", make_folder(tmp_path / "images", {"train": {"a": 6, "b": 6}})
     folder = finished(runs, f"folder:{images}", [("tiny-image", TINY)])
@@ -93,10 +135,14 @@ def test_a_bundle_that_does_not_give_the_recorded_value_is_not_made(tmp_path: Pa
     changed = item.model_copy(update={"metrics": item.metrics | {"val_accuracy": 0.123}})
     folder.write_record(changed, "", None, folder.predictions(item))
     assert "recorded" in refusal("export", "made", "--out", tmp_path / "out", "--runs-dir", runs)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "runs"], "nothing half-made is left"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "runs"], (
+        "nothing half-made is left"
+    )
 
 
-def test_predict_gives_a_class_and_a_score_for_every_class(digits_bundle: Path, tmp_path: Path) -> None:
+def test_predict_gives_a_class_and_a_score_for_every_class(
+    digits_bundle: Path, tmp_path: Path
+) -> None:
     """One JPEG in, one answer out."""
     from PIL import Image
 
@@ -114,7 +160,9 @@ def test_predict_gives_a_class_and_a_score_for_every_class(digits_bundle: Path, 
         assert set(row["scores"]) == set("0123456789")
         assert sum(row["scores"].values()) == pytest.approx(1)
         assert row["scores"][row["class"]] == max(row["scores"].values())
-    assert sum(int(row["class"]) == label for row, label in zip(rows, test.labels, strict=False)) >= 4
+    assert (
+        sum(int(row["class"]) == label for row, label in zip(rows, test.labels, strict=False)) >= 4
+    )
 
 
 def test_predict_refuses_a_text_file_in_one_line(digits_bundle: Path, tmp_path: Path) -> None:
@@ -159,26 +207,45 @@ def change(**changes: object):  # type: ignore[no-untyped-def]
         (change(classes=["0"] * 10), "names a class twice"),
     ],
 )
-def test_a_damaged_or_changed_bundle_is_refused_with_the_reason(own_bundle: Path, spoil, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_or_changed_bundle_is_refused_with_the_reason(
+    own_bundle: Path, spoil, said: str
+) -> None:  # type: ignore[no-untyped-def]
     """A wrong answer from a damaged file is worse than none."""
     spoil(own_bundle)
     assert said in refusal("evaluate", own_bundle, "--dataset", "digits")
 
 
-def test_classes_that_the_bundle_does_not_know_are_named(digits_bundle: Path, tmp_path: Path, make_folder) -> None:  # type: ignore[no-untyped-def]
+def test_classes_that_the_bundle_does_not_know_are_named(
+    digits_bundle: Path, tmp_path: Path, make_folder
+) -> None:  # type: ignore[no-untyped-def]
     """An accuracy over classes that can never be predicted would be nonsense."""
     root = make_folder(tmp_path / "other", {"train": {"cat": 2, "dog": 2}})
     assert "cat, dog" in refusal("evaluate", digits_bundle, "--dataset", f"folder:{root}")
 
 
 def test_changed_images_are_noticed_before_an_export(tmp_path: Path, make_folder) -> None:  # type: ignore[no-untyped-def]
-    """A bundle made of other images than the search saw would carry figures that are not its own."""
+    """A bundle made of other images than the search saw would carry figures that are not its
+    own.
+    """
     root = make_folder(tmp_path / "images", {"train": {"a": 6, "b": 6}})
     runs = tmp_path / "runs"
     run = visiontune(
-        "run", "--space", "tiny-image", "--trials", 1, "--dataset", f"folder:{root}", "--name", "r", "--runs-dir", runs, "--no-tracking"
+        "run",
+        "--space",
+        "tiny-image",
+        "--trials",
+        1,
+        "--dataset",
+        f"folder:{root}",
+        "--name",
+        "r",
+        "--runs-dir",
+        runs,
+        "--no-tracking",
     )
     assert run.returncode == 0, run.stderr
     next((root / "train" / "a").iterdir()).unlink()
-    assert "is not what it was" in refusal("export", "r", "--out", tmp_path / "b", "--runs-dir", runs)
+    assert "is not what it was" in refusal(
+        "export", "r", "--out", tmp_path / "b", "--runs-dir", runs
+    )
     assert "is not what it was" in refusal("resume", "r", "--runs-dir", runs)

@@ -26,14 +26,26 @@ from trainables.cnn.training import CnnRun
 
 
 def plain(run: CnnRun) -> list[dict[str, float]]:
-    return [{name: value for name, value in metrics.items() if name != "seconds"} for metrics in run.history]
+    return [
+        {name: value for name, value in metrics.items() if name != "seconds"}
+        for metrics in run.history
+    ]
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimizer": "adamw", "ema": 0.0}, {"model": "densenet", "densenet_depth": 53, "densenet_growth": 4}]
+    "changes",
+    [
+        {},
+        {"optimizer": "adamw", "ema": 0.0},
+        {"model": "densenet", "densenet_depth": 53, "densenet_growth": 4},
+    ],
 )
-def test_saved_and_loaded_after_each_epoch_gives_the_same_bits(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """Optimiser, schedule, averages, order, augmentation and dropout: one forgotten, and the bits differ."""
+def test_saved_and_loaded_after_each_epoch_gives_the_same_bits(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """Optimiser, schedule, averages, order, augmentation and dropout: one forgotten, and the bits
+    differ.
+    """
     changes = {"batch_size": 128, **changes}
     whole = small_run(3, **changes)
     while not whole.done:
@@ -46,7 +58,9 @@ def test_saved_and_loaded_after_each_epoch_gives_the_same_bits(tmp_path: Path, c
         part.step()
         part.save(tmp_path / "part")
     assert plain(part) == plain(whole)
-    one, other = (next((tmp_path / name).glob("*.safetensors")).read_bytes() for name in ("whole", "part"))
+    one, other = (
+        next((tmp_path / name).glob("*.safetensors")).read_bytes() for name in ("whole", "part")
+    )
     assert one == other
     loaded = small_run(3, **changes)
     loaded.load(tmp_path / "part")
@@ -60,8 +74,13 @@ def test_a_checkpoint_holds_tensors_and_json_and_only_the_last(tmp_path: Path) -
     run.save(tmp_path)
     run.step()
     run.save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["state.json", "tensors-000002.safetensors"]
-    assert {key.partition("/")[0] for key in load_file(tmp_path / "tensors-000002.safetensors")} == {"model", "ema", "optimizer", "rng"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "state.json",
+        "tensors-000002.safetensors",
+    ]
+    assert {
+        key.partition("/")[0] for key in load_file(tmp_path / "tensors-000002.safetensors")
+    } == {"model", "ema", "optimizer", "rng"}
     facts = json.loads((tmp_path / "state.json").read_text())
     assert facts["epoch"] == len(facts["history"]) == 2
 
@@ -101,13 +120,24 @@ def damage(folder: Path, how: str) -> None:
         tensors.write_bytes(content)
     elif how in ("tensors elsewhere", "tensors at a path"):
         tensors.rename(folder.parent / "elsewhere.safetensors")
-        place = "../elsewhere.safetensors" if how == "tensors elsewhere" else str(folder.parent / "elsewhere.safetensors")
+        place = (
+            "../elsewhere.safetensors"
+            if how == "tensors elsewhere"
+            else str(folder.parent / "elsewhere.safetensors")
+        )
         state.write_text(json.dumps({**json.loads(state.read_text()), "tensors": place}))
     elif how == "another format":
         state.write_text(json.dumps({**json.loads(state.read_text()), "format": 99}))
     elif how == "no optimiser":
         save_file({k: v for k, v in load_file(tensors).items() if k.startswith("rng")}, tensors)
-        state.write_text(json.dumps({**json.loads(state.read_text()), "sha256": hashlib.sha256(tensors.read_bytes()).hexdigest()}))
+        state.write_text(
+            json.dumps(
+                {
+                    **json.loads(state.read_text()),
+                    "sha256": hashlib.sha256(tensors.read_bytes()).hexdigest(),
+                }
+            )
+        )
 
 
 @pytest.mark.parametrize(
@@ -117,7 +147,11 @@ def damage(folder: Path, how: str) -> None:
         ("no tensors", "no checkpoint here (tensors-000001.safetensors is missing)"),
         ("half a state", "damaged checkpoint"),
         ("half the tensors", "damaged checkpoint"),
-        ("a byte turned", "damaged checkpoint: the SHA-256 of tensors-000001.safetensors is not the one that was written"),
+        (
+            "a byte turned",
+            "damaged checkpoint: the SHA-256 of tensors-000001.safetensors is not the one that "
+            "was written",
+        ),
         ("tensors elsewhere", "no checkpoint here (elsewhere.safetensors is missing)"),
         ("tensors at a path", "no checkpoint here (elsewhere.safetensors is missing)"),
         ("another format", "not a checkpoint of format 1"),
@@ -157,8 +191,12 @@ def test_a_checkpoint_of_a_version_that_wrote_no_digest_is_still_read(tmp_path: 
     assert resumed.epoch == 1
 
 
-def test_a_run_that_goes_on_has_the_number_format_and_the_judgement_of_the_one_before(tmp_path: Path) -> None:
-    """Whoever measures otherwise on another machine must not change it in the middle; nor may what was judged before the load stay."""
+def test_a_run_that_goes_on_has_the_number_format_and_the_judgement_of_the_one_before(
+    tmp_path: Path,
+) -> None:
+    """Whoever measures otherwise on another machine must not change it in the middle; nor may what
+    was judged before the load stay.
+    """
     run = small_run(2, dtype="bfloat16")
     run.step()
     run.save(tmp_path)
@@ -170,19 +208,27 @@ def test_a_run_that_goes_on_has_the_number_format_and_the_judgement_of_the_one_b
     assert torch.equal(other._val_scores(), run._val_scores())
 
 
-def test_random_numbers_of_another_kind_of_device_begin_anew_from_seed_and_epoch(tmp_path: Path) -> None:
-    """What a GPU drew means nothing here; from the seed alone, the epochs before would be drawn again."""
+def test_random_numbers_of_another_kind_of_device_begin_anew_from_seed_and_epoch(
+    tmp_path: Path,
+) -> None:
+    """What a GPU drew means nothing here; from the seed alone, the epochs before would be drawn
+    again.
+    """
     run = small_run(2)
     run.step()
     run.save(tmp_path)
     (tensors,) = tmp_path.glob("*.safetensors")
     save_file(load_file(tensors) | {"rng/cuda": torch.zeros(16, dtype=torch.uint8)}, tensors)
     state = json.loads((tmp_path / "state.json").read_text())
-    (tmp_path / "state.json").write_text(json.dumps(state | {"sha256": hashlib.sha256(tensors.read_bytes()).hexdigest()}))
+    (tmp_path / "state.json").write_text(
+        json.dumps(state | {"sha256": hashlib.sha256(tensors.read_bytes()).hexdigest()})
+    )
     resumed = small_run(2)
     resumed.load(tmp_path)
     expected = RandomState(1 + 1, torch.device("cpu")).state()
-    assert {name: value.tolist() for name, value in resumed.random.state().items()} == {name: v.tolist() for name, v in expected.items()}
+    assert {name: value.tolist() for name, value in resumed.random.state().items()} == {
+        name: v.tolist() for name, v in expected.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -193,7 +239,9 @@ def test_random_numbers_of_another_kind_of_device_begin_anew_from_seed_and_epoch
         (2, {"momentum": 0.5}, "config is"),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, epochs: int, changes: dict[str, Any], said: str) -> None:
+def test_a_checkpoint_of_another_run_is_refused(
+    tmp_path: Path, epochs: int, changes: dict[str, Any], said: str
+) -> None:
     """A schedule laid over other epochs, or another seed, is another run."""
     small_run(2).save(tmp_path)
     with pytest.raises(CheckpointError, match=said):
@@ -202,16 +250,26 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, epochs: int, cha
 
 def program(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cnn_run", str(folder)], cwd=ROOT / "tests", stdout=subprocess.PIPE, text=True, env=_env()
+        [sys.executable, "-m", "cnn_run", str(folder)],
+        cwd=ROOT / "tests",
+        stdout=subprocess.PIPE,
+        text=True,
+        env=_env(),
     )
 
 
 def _env() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def killed(folder: Path, delay: float) -> None:
-    """Run the program until it has trained for so many seconds, or for an epoch if that is sooner, then kill it."""
+    """Run the program until it has trained for so many seconds, or for an epoch if that is sooner,
+    then kill it.
+    """
     with program(folder) as victim:
         assert victim.stdout is not None
         assert victim.stdout.readline() == "ready\n"
@@ -220,9 +278,16 @@ def killed(folder: Path, delay: float) -> None:
         assert victim.wait(PATIENCE) == -signal.SIGKILL
 
 
-@pytest.mark.parametrize(("kills", "seed"), [(2, 0), *(pytest.param(5, seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
-def test_killed_at_random_moments_is_the_same_as_never_killed(tmp_path: Path, kills: int, seed: int) -> None:
-    """Power goes and spot machines vanish at any moment, also while a checkpoint is being written."""
+@pytest.mark.parametrize(
+    ("kills", "seed"),
+    [(2, 0), *(pytest.param(5, seed, marks=pytest.mark.slow) for seed in (1, 2, 3))],
+)
+def test_killed_at_random_moments_is_the_same_as_never_killed(
+    tmp_path: Path, kills: int, seed: int
+) -> None:
+    """Power goes and spot machines vanish at any moment, also while a checkpoint is being
+    written.
+    """
     whole = program_run()
     while not whole.done:
         whole.step()
@@ -241,6 +306,13 @@ def test_killed_at_random_moments_is_the_same_as_never_killed(tmp_path: Path, ki
         runs.append(run)
     assert plain(runs[0]) == plain(runs[1])
     assert runs[1].epoch == 6
-    assert all(torch.equal(a, b) for a, b in zip(runs[0].net.state_dict().values(), runs[1].net.state_dict().values(), strict=True))
-    one, other = (next((tmp_path / name).glob("*.safetensors")).read_bytes() for name in ("whole", "killed"))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            runs[0].net.state_dict().values(), runs[1].net.state_dict().values(), strict=True
+        )
+    )
+    one, other = (
+        next((tmp_path / name).glob("*.safetensors")).read_bytes() for name in ("whole", "killed")
+    )
     assert one == other

@@ -1,4 +1,6 @@
-"""The command line: what is wrong is said in one line with status 2, and what is documented exists."""
+"""The command line: what is wrong is said in one line with status 2, and what is documented
+exists.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,17 @@ TINY = ("run", "--space", "tiny-image")
 
 
 def documented() -> set[str]:
-    return set(re.findall(r"^\| `visiontune ([a-z]+)`", (ROOT / "README.md").read_text(), re.MULTILINE))
+    return set(
+        re.findall(r"^\| `visiontune ([a-z]+)`", (ROOT / "README.md").read_text(), re.MULTILINE)
+    )
 
 
 def commands() -> set[str]:
-    return set(re.findall(r"^  ([a-z]+)  ", visiontune("--help").stdout.split("Commands:")[1], re.MULTILINE))
+    return set(
+        re.findall(
+            r"^  ([a-z]+)  ", visiontune("--help").stdout.split("Commands:")[1], re.MULTILINE
+        )
+    )
 
 
 def test_readme_and_help_name_the_same_commands() -> None:
@@ -41,11 +49,20 @@ def test_every_command_has_help(name: str) -> None:
     [
         (("fly",), "No such command"),
         (("run",), "--space"),
-        ((*TINY, "--space", "huge-image"), "unknown space 'huge-image'; the spaces are tiny-image, bag-of-sift"),
-        ((*TINY, "--trials", "-3"), "trials: input should be greater than or equal to 1, but got -3"),
+        (
+            (*TINY, "--space", "huge-image"),
+            "unknown space 'huge-image'; the spaces are tiny-image, bag-of-sift",
+        ),
+        (
+            (*TINY, "--trials", "-3"),
+            "trials: input should be greater than or equal to 1, but got -3",
+        ),
         ((*TINY, "--trials", "many"), "--trials"),
         ((*TINY, "--set", "size"), "KEY=VALUE"),
-        ((*TINY, "--set", "size=1000"), "tiny-image.size must be a whole number in 2..64, but got '1000'"),
+        (
+            (*TINY, "--set", "size=1000"),
+            "tiny-image.size must be a whole number in 2..64, but got '1000'",
+        ),
         ((*TINY, "--set", "sizes=16"), "has no parameter 'sizes'; it has metric, size"),
         ((*TINY, "--sampler", "oracle"), "'tpe', 'gp'"),
         ((*TINY, "--name", "../up"), "a name is letters"),
@@ -66,8 +83,15 @@ def test_every_command_has_help(name: str) -> None:
         (("ui",), "nothing was tracked in"),
         (("predict", "/nowhere", "x.jpg"), "no bundle here"),
         (("evaluate", "/nowhere", "--dataset", "digits"), "no bundle here"),
-        (("reproduce", "--tables", "9"), "--tables must name tables among 1, 2, 3, 4, 5, 6, 7, architecture, ladder, but got 9"),
-        (("reproduce",), "give --scenes DIR (the 15 scenes, tables 1 to 4), --cifar DIR (CIFAR-10, tables 5 to 7), or both"),
+        (
+            ("reproduce", "--tables", "9"),
+            "--tables must name tables among 1, 2, 3, 4, 5, 6, 7, architecture, ladder, but got 9",
+        ),
+        (
+            ("reproduce",),
+            "give --scenes DIR (the 15 scenes, tables 1 to 4), --cifar DIR (CIFAR-10, tables 5 "
+            "to 7), or both",
+        ),
         (("reproduce", "--tables", "2"), "--scenes"),
         (("reproduce", "--tables", "5", "--scenes", "."), "--cifar"),
         (("reproduce", "--tables", "2", "--scenes", "/nowhere"), "no such folder"),
@@ -76,13 +100,17 @@ def test_every_command_has_help(name: str) -> None:
 def test_what_is_asked_wrongly_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
 ) -> None:
-    """A user reads one line, not a traceback, and a script sees status 2; nothing is left behind."""
+    """A user reads one line, not a traceback, and a script sees status 2; nothing is left
+    behind.
+    """
     monkeypatch.chdir(tmp_path)
     assert said in refused(*arguments)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_mistake_in_a_plan_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_mistake_in_a_plan_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fixing a plan one message at a time is a waste of a person."""
     monkeypatch.chdir(tmp_path)
     plan = tmp_path / "plan.yaml"
@@ -104,16 +132,22 @@ def test_bad_images_are_refused_when_the_search_has_read_them(tmp_path: Path, ma
     """A damaged file is found by name before any trial, and no half-made run is left."""
     root = make_folder(tmp_path / "images", {"train": {"a": 4, "b": 4}, "test": {"a": 2, "b": 2}})
     (root / "train" / "a" / "note.jpg").write_text("not an image")
-    line = refusal(*TINY, "--dataset", f"folder:{root}", "--trials", 2, "--runs-dir", tmp_path / "runs")
+    line = refusal(
+        *TINY, "--dataset", f"folder:{root}", "--trials", 2, "--runs-dir", tmp_path / "runs"
+    )
     assert "note.jpg: not an image" in line
     assert "--skip-unreadable" in line
     assert list((tmp_path / "runs").iterdir()) == []
-    preview = output(*TINY, "--dataset", f"folder:{root}", "--trials", 2, "--dry-run", "--skip-unreadable")
+    preview = output(
+        *TINY, "--dataset", f"folder:{root}", "--trials", 2, "--dry-run", "--skip-unreadable"
+    )
     assert preview["skipped"] == 1
     assert preview["images"] == {"train": 8, "test": 4}
 
 
-def test_a_dry_run_shows_as_many_configurations_as_trials_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_shows_as_many_configurations_as_trials_and_writes_nothing(
+    tmp_path: Path,
+) -> None:
     """It is for looking before hours of work."""
     found = output(*TINY, "--space", "bag-of-sift", "--trials", 7, "--dry-run", cwd=tmp_path)
     assert len(found["configs"]) == 7
@@ -141,15 +175,26 @@ def test_spaces_and_datasets_are_listed(tmp_path: Path) -> None:
     spaces = {space["name"]: space for space in output("spaces")}
     assert set(spaces) == {"tiny-image", "bag-of-sift", "cnn", "toy", "toy-folds"}
     assert "step" in {p["name"] for p in spaces["bag-of-sift"]["parameters"]}
-    assert [d["spec"] for d in output("datasets")] == ["digits", "fashion-mnist[:DIR]", "cifar10[:DIR]", "folder:DIR", "npz:FILE"]
+    assert [d["spec"] for d in output("datasets")] == [
+        "digits",
+        "fashion-mnist[:DIR]",
+        "cifar10[:DIR]",
+        "folder:DIR",
+        "npz:FILE",
+    ]
 
 
 def test_packages_of_the_same_name_from_elsewhere_are_named(tmp_path: Path) -> None:
     """The four generic names may be someone else's: mixing the two would fail in odd places."""
     (tmp_path / "analysis").mkdir()
     (tmp_path / "analysis" / "__init__.py").write_text("")
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = ['visiontune', 'spaces']; import search.cli as c; c.main()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = ['visiontune', "
+        "'spaces']; import search.cli as c; c.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert str(tmp_path) in done.stderr
     assert str(ROOT) in done.stderr

@@ -15,7 +15,9 @@ from analysis.run_directory import RunDirectory
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: the CUDA path was not tested"),
+    pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="no CUDA device here: the CUDA path was not tested"
+    ),
 ]
 
 
@@ -31,7 +33,9 @@ def test_images_stay_on_the_device_and_products_are_in_bfloat16() -> None:
     assert torch.equal(run.data.train_images.cpu(), expected.train_images)
     assert expected.val_labels is not None
     assert len(run.predictions()) == len(expected.val_labels)
-    assert found["val_accuracy"] == pytest.approx((run.predictions() == expected.val_labels.numpy()).mean())
+    assert found["val_accuracy"] == pytest.approx(
+        (run.predictions() == expected.val_labels.numpy()).mean()
+    )
 
 
 def test_it_learns_as_on_the_cpu() -> None:
@@ -56,7 +60,9 @@ def test_it_learns_as_on_the_cpu() -> None:
 
 
 def test_a_resumed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    """Kernels on CUDA may add in another order, so within a tolerance unless told to be deterministic."""
+    """Kernels on CUDA may add in another order, so within a tolerance unless told to be
+    deterministic.
+    """
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         whole = small_run(2, device="cuda", rotation=0.0)
@@ -68,11 +74,15 @@ def test_a_resumed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
         part.step()
     finally:
         torch.use_deterministic_algorithms(False)
-    assert part.history[-1]["train_loss"] == pytest.approx(whole.history[-1]["train_loss"], rel=1e-3)
+    assert part.history[-1]["train_loss"] == pytest.approx(
+        whole.history[-1]["train_loss"], rel=1e-3
+    )
 
 
 def test_a_checkpoint_goes_on_on_another_device(tmp_path: Path) -> None:
-    """A trial may be resumed where there is no GPU; its random numbers then begin anew from its seed."""
+    """A trial may be resumed where there is no GPU; its random numbers then begin anew from its
+    seed.
+    """
     run = small_run(2, device="cuda")
     run.step()
     run.save(tmp_path)
@@ -100,19 +110,27 @@ def test_out_of_memory_names_the_device() -> None:
 
 def test_two_networks_share_a_gpu(tmp_path: Path) -> None:
     """Small networks leave most of a GPU idle: by halves, two are trained at once, on the GPU."""
-    done = visiontune(*arguments(tmp_path, "half", 4, 3, "--gpus-per-trial", 0.5, "--concurrency", 2))
+    done = visiontune(
+        *arguments(tmp_path, "half", 4, 3, "--gpus-per-trial", 0.5, "--concurrency", 2)
+    )
     assert done.returncode == 0, done.stderr
     folder = RunDirectory(tmp_path / "half")
     records = sorted(folder.records(), key=lambda record: record.started)
     assert [record.state for record in records] == ["COMPLETE"] * 4
     assert all("on cuda in" in folder.text("cnn", record.number, "log.txt") for record in records)
-    assert any(after.started < before.started + before.seconds for before, after in pairwise(records))
+    assert any(
+        after.started < before.started + before.seconds for before, after in pairwise(records)
+    )
     assert all(record.gpu_seconds == pytest.approx(record.seconds / 2) for record in records)
     output("export", "half", "--out", tmp_path / "bundle", "--runs-dir", tmp_path)
 
 
-def test_a_deterministic_run_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ResNet-18 has no layer without a deterministic kernel; its result must not depend on having been interrupted."""
+def test_a_deterministic_run_resumes_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ResNet-18 has no layer without a deterministic kernel; its result must not depend on having
+    been interrupted.
+    """
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     try:
@@ -124,4 +142,7 @@ def test_a_deterministic_run_resumes_to_the_same_bits(tmp_path: Path, monkeypatc
         assert whole.step()["train_loss"] == part.step()["train_loss"]
     finally:
         torch.use_deterministic_algorithms(False)
-    assert all(torch.equal(tensor, part.net.state_dict()[name]) for name, tensor in whole.net.state_dict().items())
+    assert all(
+        torch.equal(tensor, part.net.state_dict()[name])
+        for name, tensor in whole.net.state_dict().items()
+    )

@@ -30,8 +30,12 @@ EPOCHS = 12
 """So many that a kill after the second comes before the last, however quick the machine."""
 
 
-def test_a_network_killed_with_everything_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A power cut costs an epoch: no epoch is reported twice, and figures and weights are those of a run never killed."""
+def test_a_network_killed_with_everything_goes_on_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut costs an epoch: no epoch is reported twice, and figures and weights are those of
+    a run never killed.
+    """
     settings = {"crop": 2, "rotation": 10.0, "dropout_place": "none", "optimizer": "sgd"}
     driver = Driver(*arguments(tmp_path, "killed", 1, EPOCHS, **settings), log=tmp_path / "log")
     folder = RunDirectory(tmp_path / "killed")
@@ -53,14 +57,19 @@ def test_a_network_killed_with_everything_goes_on_to_the_same_weights(tmp_path: 
     assert told is not None
     data = CnnData.from_dataset(read_dataset("digits", plan.read_options()))
     _, use = read(folder.weights("cnn", 0) / LAST)
-    monkeypatch.setattr(training, "measured_dtype", lambda device: training.DTYPES[use.dtype])  # another process may measure otherwise
-    whole = make_run(CnnConfig(**record.config), data, told, tuple("0123456789"), seed=0, device="cpu", threads=1)  # type: ignore[arg-type]
+    # another process may measure otherwise
+    monkeypatch.setattr(training, "measured_dtype", lambda device: training.DTYPES[use.dtype])
+    whole = make_run(
+        CnnConfig(**record.config), data, told, tuple("0123456789"), seed=0, device="cpu", threads=1
+    )  # type: ignore[arg-type]
     for row in rows:
         metrics = whole.step()
         assert {name: row[name] for name in ("train_loss", "val_loss", "val_accuracy")} == {
             name: metrics[name] for name in ("train_loss", "val_loss", "val_accuracy")
         }
-    assert (folder.weights("cnn", 0) / LAST).read_bytes() == pack(whole.judged.state_dict(), whole.use)
+    assert (folder.weights("cnn", 0) / LAST).read_bytes() == pack(
+        whole.judged.state_dict(), whole.use
+    )
     bundle = tmp_path / "bundle"
     output("export", "killed", "--no-test", "--out", bundle, "--runs-dir", tmp_path)
 
@@ -72,20 +81,39 @@ def test_networks_and_knn_are_searched_side_by_side(tmp_path: Path) -> None:
     done = visiontune(*arguments(tmp_path, "both", 4, 1, *more))
     assert done.returncode == 0, done.stderr
     records = RunDirectory(tmp_path / "both").records()
-    assert sorted((record.space, record.state) for record in records) == [("cnn", "COMPLETE")] * 2 + [("tiny-image", "COMPLETE")] * 2
-    exported = output("export", "both", "--trial", "tiny-image/0", "--out", tmp_path / "bundle", "--runs-dir", tmp_path)
-    assert exported["val_accuracy"] == next(r for r in records if r.key == "tiny-image/0").metrics["val_accuracy"]
+    assert (
+        sorted((record.space, record.state) for record in records)
+        == [("cnn", "COMPLETE")] * 2 + [("tiny-image", "COMPLETE")] * 2
+    )
+    exported = output(
+        "export",
+        "both",
+        "--trial",
+        "tiny-image/0",
+        "--out",
+        tmp_path / "bundle",
+        "--runs-dir",
+        tmp_path,
+    )
+    assert (
+        exported["val_accuracy"]
+        == next(r for r in records if r.key == "tiny-image/0").metrics["val_accuracy"]
+    )
 
 
 def test_a_threshold_stops_networks_after_their_first_epoch(tmp_path: Path) -> None:
-    """The pruner must be asked at every epoch, and what it stops is PRUNED, with its epochs on record."""
+    """The pruner must be asked at every epoch, and what it stops is PRUNED, with its epochs on
+    record.
+    """
     more = ("--pruner", "threshold", "--pruner-option", "lower=0.999")
     assert visiontune(*arguments(tmp_path, "pruned", 2, 4, *more)).returncode == 0
     folder = RunDirectory(tmp_path / "pruned")
     assert [(record.state, record.steps, record.pruned_by) for record in folder.records()] == [
         ("PRUNED", 1, "pruner threshold at step 0")
     ] * 2
-    assert not list(folder.path.glob("trials/cnn/*/weights")), "nothing that was stopped keeps weights"
+    assert not list(folder.path.glob("trials/cnn/*/weights")), (
+        "nothing that was stopped keeps weights"
+    )
 
 
 def plan(**settings: Any) -> Plan:
@@ -105,13 +133,21 @@ def plan(**settings: Any) -> Plan:
         ({"gpus_per_trial": 0}, 4, 2, 4, {"CPU": 1, "network_cores": 1}),
         ({"spaces": ["cnn", "tiny-image"]}, 2, 0, 3, {"CPU": 1, "network_cores": 1}),
         ({"spaces": ["cnn", "tiny-image"]}, 1, 0, 3, {"CPU": 1, "network_cores": 1}),
-        ({"spaces": ["cnn", "tiny-image"], "concurrency": 99}, 4, 0, 7, {"CPU": 1, "network_cores": 1}),
+        (
+            {"spaces": ["cnn", "tiny-image"], "concurrency": 99},
+            4,
+            0,
+            7,
+            {"CPU": 1, "network_cores": 1},
+        ),
     ],
 )
 def test_as_many_networks_run_at_once_as_there_is_room_for(
     settings: dict[str, Any], cores: int, gpus: int, at_once: int, asks: dict[str, float]
 ) -> None:
-    """One more would be proposed and wait, knowing nothing of what others came to meanwhile; one less would leave a core idle."""
+    """One more would be proposed and wait, knowing nothing of what others came to meanwhile; one
+    less would leave a core idle.
+    """
     room = Capacity.of(plan(**settings), cores)
     decided = on_this_machine(room.plan, gpus)
     room = Capacity(decided, room.cores, gpus)
@@ -122,12 +158,26 @@ def test_as_many_networks_run_at_once_as_there_is_room_for(
 @pytest.mark.parametrize(
     ("settings", "gpus", "why"),
     [
-        ({"training": {"cpus_per_trial": 3}}, 0, "training.cpus_per_trial is 3, but there are 2 cores; lower it"),
-        ({"training": {"cpus_per_trial": 2}, "spaces": ["cnn", "tiny-image"]}, 0, "one of them kept for the stages"),
-        ({"gpus_per_trial": 1}, 0, "gpus_per_trial is 1, but Ray finds 0 GPUs here; lower it, or set it to 0"),
+        (
+            {"training": {"cpus_per_trial": 3}},
+            0,
+            "training.cpus_per_trial is 3, but there are 2 cores; lower it",
+        ),
+        (
+            {"training": {"cpus_per_trial": 2}, "spaces": ["cnn", "tiny-image"]},
+            0,
+            "one of them kept for the stages",
+        ),
+        (
+            {"gpus_per_trial": 1},
+            0,
+            "gpus_per_trial is 1, but Ray finds 0 GPUs here; lower it, or set it to 0",
+        ),
     ],
 )
-def test_what_there_is_no_room_for_is_refused(settings: dict[str, Any], gpus: int, why: str) -> None:
+def test_what_there_is_no_room_for_is_refused(
+    settings: dict[str, Any], gpus: int, why: str
+) -> None:
     """Ray would wait for ever."""
     with pytest.raises(PlanError, match=why):
         _ = Capacity(plan(**settings), 2, gpus).concurrency
@@ -144,9 +194,15 @@ def test_networks_are_judged_on_images_held_out(validation: str) -> None:
 
 def test_a_val_split_of_the_dataset_s_own_is_kept(tmp_path: Path, make_folder: Any) -> None:
     """Whoever brings a val split wants it to select; nothing more is held out then."""
-    root = make_folder(tmp_path, {"train": {"a": 10, "b": 10}, "val": {"a": 3, "b": 3}, "test": {"a": 2, "b": 2}})
+    root = make_folder(
+        tmp_path, {"train": {"a": 10, "b": 10}, "val": {"a": 3, "b": 3}, "test": {"a": 2, "b": 2}}
+    )
     dataset = read_dataset(f"folder:{root}", plan().read_options())
-    assert {name: len(split) for name, split in dataset.splits().items()} == {"train": 20, "val": 6, "test": 4}
+    assert {name: len(split) for name, split in dataset.splits().items()} == {
+        "train": 20,
+        "val": 6,
+        "test": 4,
+    }
 
 
 def test_the_limit_of_the_report_holds_unless_the_plan_says_otherwise() -> None:
@@ -154,8 +210,12 @@ def test_the_limit_of_the_report_holds_unless_the_plan_says_otherwise() -> None:
     vgg, float32 = asdict(CnnConfig(model="vgg16")), 4 / 2**20
     assert known_before("cnn", vgg, 10, 32)["model_mb"] == pytest.approx(VGG16 * float32, rel=1e-12)
     assert known_before("cnn", {**vgg, "vgg_first": 96}, 10, 32)["model_mb"] > VGG16 * float32
-    assert known_before("cnn", vgg, 11, 32)["model_mb"] == pytest.approx((VGG16 + 4097) * float32, rel=1e-12)
-    assert known_before("cnn", vgg, 10, 64)["model_mb"] == pytest.approx((VGG16 + 3 * 512 * 4096) * float32, rel=1e-12)
+    assert known_before("cnn", vgg, 11, 32)["model_mb"] == pytest.approx(
+        (VGG16 + 4097) * float32, rel=1e-12
+    )
+    assert known_before("cnn", vgg, 10, 64)["model_mb"] == pytest.approx(
+        (VGG16 + 3 * 512 * 4096) * float32, rel=1e-12
+    )
     assert plan().bounds()["model_mb"].max == 80
     assert plan(max_model_mb=200).bounds()["model_mb"].max == 200
     assert "model_mb" not in plan(spaces="tiny-image").bounds()
@@ -163,7 +223,9 @@ def test_the_limit_of_the_report_holds_unless_the_plan_says_otherwise() -> None:
 
 def test_wrong_settings_of_training_are_named(tmp_path: Path) -> None:
     """One line, with what is allowed."""
-    assert "training.epochs: input should be greater than or equal to 1, but got 0" in refused(*arguments(tmp_path, "x", 1, 0))
+    assert "training.epochs: input should be greater than or equal to 1, but got 0" in refused(
+        *arguments(tmp_path, "x", 1, 0)
+    )
     assert "no bundle here" in refused(*arguments(tmp_path, "x", 1, 1, "--init", tmp_path))
 
 
@@ -180,17 +242,39 @@ def test_wrong_settings_of_training_are_named(tmp_path: Path) -> None:
 def test_the_best_epoch_is_told_by_the_search_s_objective_where_that_judges_epochs(
     tmp_path: Path, objective: str, judged_by: str, maximize: bool
 ) -> None:
-    """A search for the least loss keeps the weights of the least loss; one for speed has no better epoch, and goes by accuracy."""
+    """A search for the least loss keeps the weights of the least loss; one for speed has no better
+    epoch, and goes by accuracy.
+    """
     training = {"epochs": 7, "image_size": 48, "cpus_per_trial": 2, "deterministic": True}
-    told = how(plan(objective=objective, gpus_per_trial=0.5, training=training), RunDirectory(tmp_path / "run"))
+    told = how(
+        plan(objective=objective, gpus_per_trial=0.5, training=training),
+        RunDirectory(tmp_path / "run"),
+    )
     assert (told.objective, told.maximize) == (judged_by, maximize)
-    assert (told.epochs, told.image_size, told.cpus_per_trial, told.compile, told.deterministic, told.gpus) == (7, 48, 2, False, True, 0.5)
-    assert (told.trials, told.start, told.start_classes) == (str(tmp_path / "run" / "trials" / "cnn"), "", ())
+    assert (
+        told.epochs,
+        told.image_size,
+        told.cpus_per_trial,
+        told.compile,
+        told.deterministic,
+        told.gpus,
+    ) == (7, 48, 2, False, True, 0.5)
+    assert (told.trials, told.start, told.start_classes) == (
+        str(tmp_path / "run" / "trials" / "cnn"),
+        "",
+        (),
+    )
 
 
 @pytest.mark.parametrize(
     ("settings", "there", "each"),
-    [({}, 0.0, 0.0), ({}, 4.0, 1.0), ({}, 0.5, 0.5), ({"gpus_per_trial": 0.25}, 4.0, 0.25), ({"gpus_per_trial": 0}, 4.0, 0.0)],
+    [
+        ({}, 0.0, 0.0),
+        ({}, 4.0, 1.0),
+        ({}, 0.5, 0.5),
+        ({"gpus_per_trial": 0.25}, 4.0, 0.25),
+        ({"gpus_per_trial": 0}, 4.0, 0.0),
+    ],
 )
 def test_a_network_gets_one_gpu_where_there_are_any_and_what_the_plan_says_where_it_does(
     settings: dict[str, Any], there: float, each: float

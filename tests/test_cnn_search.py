@@ -28,19 +28,29 @@ from trainables.data import read_dataset
 
 @pytest.fixture(scope="module")
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A runs directory with a finished search called ``nets``, some of whose proposals are too large to be trained; for reading."""
+    """A runs directory with a finished search called ``nets``, some of whose proposals are too
+    large to be trained; for reading.
+    """
     runs = tmp_path_factory.mktemp("networks")
     settings = {"width": "0.125,2.0", "fastnet_convolutions": 2, "dropout_place": "none"}
-    done = visiontune(*arguments(runs, "nets", 4, 3, "--sampler", "random", "--max-model-mb", 5, "--seed", 2, **settings))
+    done = visiontune(
+        *arguments(
+            runs, "nets", 4, 3, "--sampler", "random", "--max-model-mb", 5, "--seed", 2, **settings
+        )
+    )
     assert done.returncode == 0, done.stderr
     return for_reading(request, runs)
 
 
 @pytest.fixture(scope="module")
-def bundle(request: pytest.FixtureRequest, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(
+    request: pytest.FixtureRequest, runs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The bundle of the best trial of ``nets``; for reading."""
     folder = tmp_path_factory.mktemp("bundle")
-    output("export", "nets", "--runs-dir", copied(runs, folder / "runs"), "--out", folder / "bundle")
+    output(
+        "export", "nets", "--runs-dir", copied(runs, folder / "runs"), "--out", folder / "bundle"
+    )
     return for_reading(request, folder / "bundle")
 
 
@@ -49,7 +59,9 @@ def test_networks_too_large_are_never_trained_and_others_take_their_place(runs: 
     records = RunDirectory(runs / "nets").records()
     large = [record for record in records if record.metrics["model_mb"] > 5]
     assert large
-    assert all(record.infeasible and record.state == "PRUNED" and record.steps == 0 for record in large)
+    assert all(
+        record.infeasible and record.state == "PRUNED" and record.steps == 0 for record in large
+    )
     assert all(record.violations[0].endswith("is not at most 5") for record in large)
     assert [record.state for record in records if record not in large] == ["COMPLETE"] * 4
 
@@ -62,11 +74,22 @@ def test_every_epoch_is_on_record_with_its_four_figures(runs: Path) -> None:
     for record in trained:
         rows = folder.steps(record.space, record.number)
         assert [row["step"] for row in rows] == [0, 1, 2]
-        figures = {"train_accuracy", "train_loss", "val_accuracy", "val_loss", "balanced_accuracy", "macro_f1"}
+        figures = {
+            "train_accuracy",
+            "train_loss",
+            "val_accuracy",
+            "val_loss",
+            "balanced_accuracy",
+            "macro_f1",
+        }
         assert all(figures <= set(row) for row in rows)
         assert record.metrics["val_accuracy"] == rows[-1]["val_accuracy"]
         assert record.metrics["epoch"] == 3
-    assert not [record for record in folder.records() if record.infeasible and folder.steps(record.space, record.number)]
+    assert not [
+        record
+        for record in folder.records()
+        if record.infeasible and folder.steps(record.space, record.number)
+    ]
 
 
 def test_the_weights_of_losers_are_gone(runs: Path, tmp_path: Path) -> None:
@@ -75,9 +98,18 @@ def test_the_weights_of_losers_are_gone(runs: Path, tmp_path: Path) -> None:
     ranked = [row["number"] for row in output("best", "nets", "--top", 10, "--runs-dir", runs)]
     kept = [number for number in ranked if folder.weights("cnn", number).exists()]
     assert kept == ranked[:3]
-    assert {path.name for path in folder.weights("cnn", ranked[0]).iterdir()} == {"best.safetensors", "last.safetensors"}
-    with pytest.raises(RunError, match=r"weights of trial cnn/\d were not kept.*--refit trains them again"):
-        export(source_of(folder, read_plan(folder.plan_file)), next(r for r in folder.records() if r.number == ranked[3]), tmp_path / "no")
+    assert {path.name for path in folder.weights("cnn", ranked[0]).iterdir()} == {
+        "best.safetensors",
+        "last.safetensors",
+    }
+    with pytest.raises(
+        RunError, match=r"weights of trial cnn/\d were not kept.*--refit trains them again"
+    ):
+        export(
+            source_of(folder, read_plan(folder.plan_file)),
+            next(r for r in folder.records() if r.number == ranked[3]),
+            tmp_path / "no",
+        )
 
 
 def test_the_report_shows_curves_final_figures_and_layers(runs: Path) -> None:
@@ -85,7 +117,11 @@ def test_the_report_shows_curves_final_figures_and_layers(runs: Path) -> None:
     report = RunDirectory(runs / "nets").report
     best = output("best", "nets", "--runs-dir", runs)[0]
     (row,) = csv.DictReader((report / "models.csv").read_text().splitlines())
-    assert (row["model"], row["trial"], float(row["val_accuracy"])) == ("fastnet", best["trial"], best["val_accuracy"])
+    assert (row["model"], row["trial"], float(row["val_accuracy"])) == (
+        "fastnet",
+        best["trial"],
+        best["val_accuracy"],
+    )
     page = (report / "report.html").read_text()
     assert f"{best['train_loss']:.5f}" in page
     assert "Conv2d-1 " in page
@@ -100,13 +136,17 @@ def test_the_report_shows_curves_final_figures_and_layers(runs: Path) -> None:
 def test_curves_of_any_trial_are_drawn(runs: Path, tmp_path: Path) -> None:
     """Also of one that lost, or still runs."""
     number = output("best", "nets", "--top", 4, "--runs-dir", runs)[3]["number"]
-    drawn = output("curves", "nets", "--trial", number, "--out", tmp_path / "c.png", "--runs-dir", runs)
+    drawn = output(
+        "curves", "nets", "--trial", number, "--out", tmp_path / "c.png", "--runs-dir", runs
+    )
     assert [len(rows) for rows in drawn["trials"].values()] == [3]
     assert Path(drawn["file"]).read_bytes().startswith(b"\x89PNG")
     assert "no finished trial '77'" in refusal("curves", "nets", "--trial", 77, "--runs-dir", runs)
 
 
-def test_a_network_s_bundle_gives_what_was_recorded(runs: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_network_s_bundle_gives_what_was_recorded(
+    runs: Path, bundle: Path, tmp_path: Path
+) -> None:
     """Export refuses otherwise; and what is written is all that predict needs."""
     best = output("best", "nets", "--runs-dir", runs)[0]
     facts = json.loads((bundle / "bundle.json").read_text())
@@ -114,7 +154,14 @@ def test_a_network_s_bundle_gives_what_was_recorded(runs: Path, bundle: Path, tm
     assert facts["val"]["n"] == 288
     assert facts["preprocessing"]["size"] == 32
     assert len(facts["history"]) == 3
-    expected = {"bundle.json", "model.safetensors", "confusion.png", "confusion-test.png", "curves.png", "README.md"}
+    expected = {
+        "bundle.json",
+        "model.safetensors",
+        "confusion.png",
+        "confusion-test.png",
+        "curves.png",
+        "README.md",
+    }
     assert {path.name for path in bundle.iterdir()} == expected
     found = output("evaluate", shutil.copytree(bundle, tmp_path / "bundle"), "--dataset", "digits")
     assert found["accuracy"] == facts["test"]["accuracy"]
@@ -123,11 +170,16 @@ def test_a_network_s_bundle_gives_what_was_recorded(runs: Path, bundle: Path, tm
 def test_a_network_s_bundle_names_every_package_that_it_needs(bundle: Path, tmp_path: Path) -> None:
     """Neither Ray nor Optuna nor MLflow is needed to use what they found."""
     own = shutil.copytree(bundle, tmp_path / "bundle")
-    assert evaluated(own, "digits")["accuracy"] == json.loads((bundle / "bundle.json").read_text())["test"]["accuracy"]
+    assert (
+        evaluated(own, "digits")["accuracy"]
+        == json.loads((bundle / "bundle.json").read_text())["test"]["accuracy"]
+    )
 
 
 def test_predict_gives_probabilities(bundle: Path, tmp_path: Path) -> None:
-    """For a picture of any size and colour, the same answer as in evaluation for the same picture."""
+    """For a picture of any size and colour, the same answer as in evaluation for the same
+    picture.
+    """
     test = read_dataset("digits").test
     assert test is not None
     Image.fromarray(test.images[0]).save(tmp_path / "a.png")
@@ -143,7 +195,9 @@ def test_a_damaged_network_is_refused(bundle: Path, tmp_path: Path) -> None:
     """Weights of another network than bundle.json says would give nonsense."""
     facts = json.loads((bundle / "bundle.json").read_text())
     (tmp_path / "model.safetensors").write_bytes((bundle / "model.safetensors").read_bytes())
-    (tmp_path / "bundle.json").write_text(json.dumps({**facts, "config": {**facts["config"], "width": 1.0}}))
+    (tmp_path / "bundle.json").write_text(
+        json.dumps({**facts, "config": {**facts["config"], "width": 1.0}})
+    )
     assert "does not fit bundle.json" in refusal("evaluate", tmp_path, "--dataset", "digits")
     (tmp_path / "bundle.json").write_text(json.dumps({**facts, "kind": "knn"}))
     assert "calls space cnn a knn" in refusal("evaluate", tmp_path, "--dataset", "digits")
@@ -154,20 +208,38 @@ def test_refit_learns_from_all_training_images_and_says_so(runs: Path, tmp_path:
     folder = RunDirectory(copied(runs, tmp_path / "runs") / "nets")
     record = next(r for r in folder.records() if not r.infeasible)
     epochs: list[int] = []
-    wish = Wish(score_test=False, refit=True, refit_epochs=2, say=lambda epoch, epochs_, metrics: epochs.append(epoch))
+    wish = Wish(
+        score_test=False,
+        refit=True,
+        refit_epochs=2,
+        say=lambda epoch, epochs_, metrics: epochs.append(epoch),
+    )
     done = export(source_of(folder, read_plan(folder.plan_file)), record, tmp_path / "refit", wish)
     assert epochs == [1, 2], "it may train for another number of epochs than the search did"
     facts = read_bundle(done.bundle).facts
     assert facts.refit
-    assert facts.val.accuracy == record.metrics["val_accuracy"], "what chose it is still what is said of it"
+    assert facts.val.accuracy == record.metrics["val_accuracy"], (
+        "what chose it is still what is said of it"
+    )
     assert "trained again" in (done.bundle / "README.md").read_text()
-    assert not (done.bundle / "confusion.png").exists(), "no validation image is left that it has not seen"
+    assert not (done.bundle / "confusion.png").exists(), (
+        "no validation image is left that it has not seen"
+    )
 
 
-def test_fine_tuning_starts_from_a_bundle(runs: Path, bundle: Path, tmp_path: Path, make_folder) -> None:  # type: ignore[no-untyped-def]
-    """Its architecture is taken over, whatever the space would try, and its head is new for new classes."""
-    root = make_folder(tmp_path / "images", {"train": {"a": 12, "b": 12, "c": 12}, "test": {"a": 2, "b": 2, "c": 2}})
-    done = visiontune(*arguments(tmp_path, "tuned", 1, 1, "--init", bundle, dataset=f"folder:{root}"))
+def test_fine_tuning_starts_from_a_bundle(
+    runs: Path, bundle: Path, tmp_path: Path, make_folder
+) -> None:  # type: ignore[no-untyped-def]
+    """Its architecture is taken over, whatever the space would try, and its head is new for new
+    classes.
+    """
+    root = make_folder(
+        tmp_path / "images",
+        {"train": {"a": 12, "b": 12, "c": 12}, "test": {"a": 2, "b": 2, "c": 2}},
+    )
+    done = visiontune(
+        *arguments(tmp_path, "tuned", 1, 1, "--init", bundle, dataset=f"folder:{root}")
+    )
     assert done.returncode == 0, done.stderr
     folder = RunDirectory(tmp_path / "tuned")
     assert read_plan(folder.plan_file).set["fastnet_convolutions"] == 2
@@ -175,7 +247,9 @@ def test_fine_tuning_starts_from_a_bundle(runs: Path, bundle: Path, tmp_path: Pa
     before, _ = weights.read(bundle / "model.safetensors")
     after, use = weights.read(folder.weights("cnn", record.number) / "last.safetensors")
     assert use.classes == 3
-    assert torch.equal(before["stem.0.weight"], after["stem.0.weight"]), "whitened filters stay those of the bundle"
+    assert torch.equal(before["stem.0.weight"], after["stem.0.weight"]), (
+        "whitened filters stay those of the bundle"
+    )
     assert "set.model is lenet, but the network to start from has fastnet" in refusal(
         *arguments(tmp_path, "other", 1, 1, "--init", bundle, model="lenet")
     )
@@ -186,14 +260,20 @@ def test_begin_from_keeps_the_body_and_renews_the_head() -> None:
     torch.manual_seed(0)
     tweaks = {"width": 0.125}
     old, new = build("fastnet", 10, 32, tweaks), build("fastnet", 3, 32, tweaks)
-    head = {name: tensor.clone() for name, tensor in new.state_dict().items() if name.startswith("fc")}
+    head = {
+        name: tensor.clone() for name, tensor in new.state_dict().items() if name.startswith("fc")
+    }
     weights.begin_from(new, old.state_dict(), keep_head=False)
     for name, tensor in new.state_dict().items():
         assert torch.equal(tensor, head[name] if name in head else old.state_dict()[name])
     weights.begin_from(new := build("fastnet", 10, 32, tweaks), old.state_dict(), keep_head=True)
-    assert all(torch.equal(tensor, old.state_dict()[name]) for name, tensor in new.state_dict().items())
+    assert all(
+        torch.equal(tensor, old.state_dict()[name]) for name, tensor in new.state_dict().items()
+    )
     with pytest.raises(weights.WeightsError, match="are of another network"):
-        weights.begin_from(build("fastnet", 10, 32, {"width": 0.25}), old.state_dict(), keep_head=True)
+        weights.begin_from(
+            build("fastnet", 10, 32, {"width": 0.25}), old.state_dict(), keep_head=True
+        )
 
 
 def test_grey_is_the_grey_that_files_are_read_in() -> None:

@@ -29,7 +29,8 @@ def test_precision_recall_pairs_and_asymmetry_are_what_one_counts_by_hand(tmp_pa
         {"true": "owl", "predicted": "dog", "count": 1, "reverse": 0},
     ]
     assert found.asymmetry == pytest.approx((1 + 1 + 1) / 5)
-    assert found.asymmetry_by_chance == pytest.approx((1.5 + 1 + 1) / 5)  # 3 coins: |heads − tails| is 3, 1, 1 or 3
+    # 3 coins: |heads − tails| is 3, 1, 1 or 3
+    assert found.asymmetry_by_chance == pytest.approx((1.5 + 1 + 1) / 5)
 
 
 def test_without_mistakes_there_is_nothing_to_be_one_sided(tmp_path: Path) -> None:
@@ -43,15 +44,27 @@ def test_without_mistakes_there_is_nothing_to_be_one_sided(tmp_path: Path) -> No
 
 def test_the_command_shows_the_best_in_the_plans_order_and_short_names(tmp_path: Path) -> None:
     """People compare with matrices that have an order and names of their own."""
-    folder = run_with(tmp_path, {1: GIVEN, 2: [0] * 10}, plan="class_order: [owl, cat, dog]\nabbreviations: {owl: O}\n")
+    folder = run_with(
+        tmp_path,
+        {1: GIVEN, 2: [0] * 10},
+        plan="class_order: [owl, cat, dog]\nabbreviations: {owl: O}\n",
+    )
     found = output("confusion", "made", "--runs-dir", tmp_path)
     assert found["trial"] == "tiny-image/1"
     assert [row["class"] for row in found["classes"]] == ["owl", "cat", "dog"]
     assert found["names"] == ["O", "cat", "dog"]
     assert found["confusion"] == [[0, 1, 1], [0, 2, 2], [0, 1, 3]]
-    assert found["classes"][0] == {"class": "owl", "images": 2, "predicted": 0, "precision": None, "recall": 0.0}
+    assert found["classes"][0] == {
+        "class": "owl",
+        "images": 2,
+        "predicted": 0,
+        "precision": None,
+        "recall": 0.0,
+    }
     assert Path(found["file"]) == folder.report / "confusion.png"
-    other = json.loads(typed("confusion", "made", "--trial", "2", "--runs-dir", tmp_path, "--json").stdout)
+    other = json.loads(
+        typed("confusion", "made", "--trial", "2", "--runs-dir", tmp_path, "--json").stdout
+    )
     assert Path(other["file"]).name == "confusion-tiny-image-2.png"
     assert Path(other["file"]).read_bytes().startswith(b"\x89PNG")
     shown = typed("confusion", "made", "--runs-dir", tmp_path).stdout
@@ -59,19 +72,26 @@ def test_the_command_shows_the_best_in_the_plans_order_and_short_names(tmp_path:
     assert "asymmetry 0.600 (0 symmetric, 1 one-sided; by chance 0.700)" in shown
 
 
-def test_a_trial_whose_predictions_were_not_kept_is_refused_naming_those_that_were(tmp_path: Path) -> None:
+def test_a_trial_whose_predictions_were_not_kept_is_refused_naming_those_that_were(
+    tmp_path: Path,
+) -> None:
     """Only the best keep theirs; a user needs to know which."""
     run_with(tmp_path, {1: GIVEN}, (record(0),))
     done = typed("confusion", "made", "--trial", "0", "--runs-dir", tmp_path)
     assert done.returncode == 2
-    assert "only those of trials that were among the best; there are those of tiny-image/1" in done.stderr
+    assert (
+        "only those of trials that were among the best; there are those of tiny-image/1"
+        in done.stderr
+    )
 
 
 @pytest.mark.parametrize(
     ("abbreviations", "said"),
     [({"cow": "C"}, "but got cow"), ({"cat": "dog"}, "more than one is dog")],
 )
-def test_short_names_must_be_of_classes_and_tell_them_apart(tmp_path: Path, abbreviations: dict[str, str], said: str) -> None:
+def test_short_names_must_be_of_classes_and_tell_them_apart(
+    tmp_path: Path, abbreviations: dict[str, str], said: str
+) -> None:
     """Two rows of one name would be read wrongly."""
     run_with(tmp_path, {1: GIVEN}, plan=f"abbreviations: {json.dumps(abbreviations)}\n")
     assert said in typed("confusion", "made", "--runs-dir", tmp_path).stderr

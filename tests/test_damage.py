@@ -1,4 +1,6 @@
-"""Every file of a run directory, damaged in every way, under every command: right, or one line that names the file."""
+"""Every file of a run directory, damaged in every way, under every command: right, or one line that
+names the file.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def other_type(path: Path) -> None:
 
 def newer(path: Path) -> None:
     facts = json.loads(path.read_text())
-    path.write_text(json.dumps({**facts, "format": 99} if isinstance(facts, dict) else [{"format": 99}]))
+    path.write_text(
+        json.dumps({**facts, "format": 99} if isinstance(facts, dict) else [{"format": 99}])
+    )
 
 
 def replaced(path: Path, make: Callable[[Path], object]) -> None:
@@ -68,19 +72,44 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 JSON_ONLY = {"another type", "a newer version"}
 EDITABLE = {"plan.yaml"}
 """A user may change it by hand: what a turned bit makes of it is a plan, or none."""
-UNSEALED = {"driver.log", "log.txt", "traceback.txt", "provenance.json", "enqueue-1.json", "facts.jsonl"}
-"""What these say is looked at by nobody, or was said by a user a moment ago: a turned bit in the midst of a word is not noticed."""
+UNSEALED = {
+    "driver.log",
+    "log.txt",
+    "traceback.txt",
+    "provenance.json",
+    "enqueue-1.json",
+    "facts.jsonl",
+}
+"""What these say is looked at by nobody, or was said by a user a moment ago: a turned bit in the
+midst of a word is not noticed.
+"""
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A runs directory with a finished run ``k`` of tiny images on digits, as its driver leaves it, every kind of file in it."""
+    """A runs directory with a finished run ``k`` of tiny images on digits, as its driver leaves it,
+    every kind of file in it.
+    """
     runs = tmp_path_factory.mktemp("whole")
-    plan = make_plan({"spaces": ["tiny-image"], "dataset": "digits", "trials": 5, "name": "k", "sampler": "random", "seed": 1})
+    plan = make_plan(
+        {
+            "spaces": ["tiny-image"],
+            "dataset": "digits",
+            "trials": 5,
+            "name": "k",
+            "sampler": "random",
+            "seed": 1,
+        }
+    )
     data = read_dataset("digits")
     labels = data.train.labels
     folder = RunDirectory(runs / "k")
-    facts = DataFacts(spec="digits", classes=data.classes, sizes={"train": len(labels), "test": 360}, fingerprint=data.fingerprint)
+    facts = DataFacts(
+        spec="digits",
+        classes=data.classes,
+        sizes={"train": len(labels), "test": 360},
+        fingerprint=data.fingerprint,
+    )
     lock = create(folder, plan, facts, labels)
     provenance.note(folder, provenance.facts(plan, data.fingerprint))
     ledger = Ledger(folder, plan)
@@ -93,11 +122,28 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         given[: 40 * (proposal.number + 1)] = 3
         right = float(np.mean(given == labels))
         shares = {"val_accuracy": right, "balanced_accuracy": right, "macro_f1": right}
-        ledger.end(proposal.key, {**shares, "accuracy_by_k": [right] * 50, "predictions": given, "seconds": 0.5, "log": "fine\n"})
-    count_look(folder, folder.records()[0], Measured(split="test", n=360, scheme="s", accuracy=0.9, balanced_accuracy=0.9, macro_f1=0.9))
+        ledger.end(
+            proposal.key,
+            {
+                **shares,
+                "accuracy_by_k": [right] * 50,
+                "predictions": given,
+                "seconds": 0.5,
+                "log": "fine\n",
+            },
+        )
+    count_look(
+        folder,
+        folder.records()[0],
+        Measured(
+            split="test", n=360, scheme="s", accuracy=0.9, balanced_accuracy=0.9, macro_f1=0.9
+        ),
+    )
     requests.ask(folder, "enqueue", "tiny-image", {"k": 3})
     next(folder.requests.iterdir()).rename(folder.requests / "enqueue-1.json")
-    state = folder.state().model_copy(update={"state": "finished", "trials": ledger.states(), "seconds": 3.0})
+    state = folder.state().model_copy(
+        update={"state": "finished", "trials": ledger.states(), "seconds": 3.0}
+    )
     folder.write_state(state)
     (folder.path / "driver.log").write_text("2026 INFO said\n")
     os.close(lock)
@@ -115,7 +161,12 @@ def opened(runs: Path) -> Done:
         ledger.take_requests()
         provenance.note(folder, provenance.facts(plan, folder.data().fingerprint))
         left = ledger.trials - ledger.tally.done
-        return Done([], 0, f"{left} left, best {ledger.tally.best and ledger.tally.best.key}", "\n".join(taken()))
+        return Done(
+            [],
+            0,
+            f"{left} left, best {ledger.tally.best and ledger.tally.best.key}",
+            "\n".join(taken()),
+        )
     except UserError as error:
         taken()
         return Done([], 2, "", f"visiontune: {error}")
@@ -150,7 +201,9 @@ FAST: dict[str, Callable[[Path], Done]] = {
 
 
 def started(*words: str) -> Callable[[Path], Done]:
-    return lambda runs: visiontune(words[0], "k", *words[1:], "--runs-dir", runs, "--json", timeout=600)
+    return lambda runs: visiontune(
+        words[0], "k", *words[1:], "--runs-dir", runs, "--json", timeout=600
+    )
 
 
 SLOW: dict[str, Callable[[Path], Done]] = {
@@ -162,11 +215,16 @@ SLOW: dict[str, Callable[[Path], Done]] = {
 
 def files_of(runs: Path) -> list[str]:
     """Every kind of file of the run once: of trials the best, and one that failed."""
-    found = [path.relative_to(runs / "k").as_posix() for path in sorted((runs / "k").rglob("*")) if path.is_file()]
+    found = [
+        path.relative_to(runs / "k").as_posix()
+        for path in sorted((runs / "k").rglob("*"))
+        if path.is_file()
+    ]
     return [
         name
         for name in found
-        if name not in NEVER_THERE_TWICE and not name.startswith(("trials/tiny-image/00001", "trials/tiny-image/00003"))
+        if name not in NEVER_THERE_TWICE
+        and not name.startswith(("trials/tiny-image/00001", "trials/tiny-image/00003"))
     ]
 
 
@@ -176,11 +234,21 @@ def content(runs: Path) -> dict[str, bytes | str]:
     for path in sorted((runs / "k").rglob("*")):
         name = path.relative_to(runs / "k").as_posix()
         if name not in NEVER_THERE_TWICE:
-            found[name] = "link" if path.is_symlink() else "folder" if path.is_dir() else path.read_bytes()
+            found[name] = (
+                "link" if path.is_symlink() else "folder" if path.is_dir() else path.read_bytes()
+            )
     return found
 
 
-def tried(whole: Path, runs: Path, name: str, damage: str, act: Callable[[Path], Done], usual: str, what: str) -> None:
+def tried(
+    whole: Path,
+    runs: Path,
+    name: str,
+    damage: str,
+    act: Callable[[Path], Done],
+    usual: str,
+    what: str,
+) -> None:
     """One combination of file, damage and command."""
     shutil.rmtree(runs, ignore_errors=True)
     shutil.copytree(whole, runs)
@@ -196,10 +264,23 @@ def tried(whole: Path, runs: Path, name: str, damage: str, act: Callable[[Path],
     said = [line for line in lines if path.name in line]
     if done.returncode:
         assert done.returncode in (1, 2), case
-        assert len([line for line in lines if not line.startswith(("starting Ray", "10 classes", "warning: "))]) == 1, case
+        assert (
+            len(
+                [
+                    line
+                    for line in lines
+                    if not line.startswith(("starting Ray", "10 classes", "warning: "))
+                ]
+            )
+            == 1
+        ), case
         assert said or name == "plan.yaml", case
         assert after == before, case
-    elif not said and path.name not in EDITABLE and not (damage == "one bit turned" and path.name in UNSEALED):
+    elif (
+        not said
+        and path.name not in EDITABLE
+        and not (damage == "one bit turned" and path.name in UNSEALED)
+    ):
         assert done.stdout == usual, case
     for record, bytes_ in before.items():
         if record.endswith("result.json") and record != name:
@@ -225,12 +306,22 @@ def cases(whole: Path, acts: dict[str, Callable[[Path], Done]]) -> list[tuple[st
         for name in files_of(whole)
         for damage in DAMAGES
         for what in acts
-        if (damage not in JSON_ONLY or name.endswith(".json")) and (damage != "unreadable" or os.geteuid())
+        if (damage not in JSON_ONLY or name.endswith(".json"))
+        and (damage != "unreadable" or os.geteuid())
     ]
 
 
-def check(whole: Path, runs: Path, acts: dict[str, Callable[[Path], Done]], chosen: list[tuple[str, str, str]]) -> None:
-    usual = usual_of(whole, runs, {what: act for what, act in acts.items() if what in {what for _, _, what in chosen}})
+def check(
+    whole: Path,
+    runs: Path,
+    acts: dict[str, Callable[[Path], Done]],
+    chosen: list[tuple[str, str, str]],
+) -> None:
+    usual = usual_of(
+        whole,
+        runs,
+        {what: act for what, act in acts.items() if what in {what for _, _, what in chosen}},
+    )
     failures = []
     for name, damage, what in chosen:
         try:
@@ -241,21 +332,32 @@ def check(whole: Path, runs: Path, acts: dict[str, Callable[[Path], Done]], chos
 
 
 def test_a_damaged_file_changes_nothing_silently(whole: Path, tmp_path: Path) -> None:
-    """A disk, a sync client or a hand damages files; what cannot be believed must be said, and must cost no finished work."""
+    """A disk, a sync client or a hand damages files; what cannot be believed must be said, and must
+    cost no finished work.
+    """
     every = cases(whole, FAST)
-    check(whole, tmp_path / "runs", FAST, random.Random(20).sample([case for case in every if case[2] != "sync"], SAMPLE))
+    check(
+        whole,
+        tmp_path / "runs",
+        FAST,
+        random.Random(20).sample([case for case in every if case[2] != "sync"], SAMPLE),
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", FAST)
-def test_every_damage_of_every_file_under_every_command(whole: Path, tmp_path: Path, what: str) -> None:
+def test_every_damage_of_every_file_under_every_command(
+    whole: Path, tmp_path: Path, what: str
+) -> None:
     """The same, all of it."""
     check(whole, tmp_path / "runs", FAST, [case for case in cases(whole, FAST) if case[2] == what])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", SLOW)
-def test_every_damage_of_every_file_before_a_search_goes_on(whole: Path, tmp_path: Path, what: str) -> None:
+def test_every_damage_of_every_file_before_a_search_goes_on(
+    whole: Path, tmp_path: Path, what: str
+) -> None:
     """The same with Ray: a search goes on, or is refused and the run is as it was."""
     chosen = [case for case in cases(whole, SLOW) if case[2] == what]
     check(whole, tmp_path / "runs", SLOW, random.Random(what).sample(chosen, 12))

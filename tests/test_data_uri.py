@@ -1,4 +1,6 @@
-"""Datasets at a URI: the same images as in a folder of this machine, fetched once, and never outside their own copy."""
+"""Datasets at a URI: the same images as in a folder of this machine, fetched once, and never
+outside their own copy.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def put(uri: str, root: Path) -> str:
     return uri
 
 
-def test_a_folder_on_s3_is_the_same_dataset(bucket: str, tmp_path: Path, make_folder: MakeFolder) -> None:
+def test_a_folder_on_s3_is_the_same_dataset(
+    bucket: str, tmp_path: Path, make_folder: MakeFolder
+) -> None:
     """Where images lie must change no result, so the fingerprint may not tell."""
     root = make_folder(tmp_path / "here", LAYOUT)
     uri = put(f"{bucket}/animals", root)
@@ -58,19 +62,29 @@ def test_only_what_changed_is_fetched_again(tmp_path: Path, make_folder: MakeFol
     assert fetched_folder(uri) == copy
     after = {path: path.stat().st_ino for path in copy.rglob("*.*")}
     assert set(before) - set(after) == {copy / gone.relative_to(root)}
-    assert {path for path in after if after[path] != before[path]} == {copy / changed.relative_to(root)}
+    assert {path for path in after if after[path] != before[path]} == {
+        copy / changed.relative_to(root)
+    }
 
 
 def test_arrays_are_read_from_a_uri_too(tmp_path: Path) -> None:
     """npz: takes the same places as folder:."""
     rng = np.random.default_rng(0)
     file = tmp_path / "arrays.npz"
-    np.savez(file, x_train=rng.integers(0, 255, (6, 8, 8), np.uint8), y_train=np.array([0, 1, 0, 1, 0, 1]))
-    here, there = (read_dataset(f"npz:{place}", ReadOptions()) for place in (file, f"file://{file}"))
+    np.savez(
+        file,
+        x_train=rng.integers(0, 255, (6, 8, 8), np.uint8),
+        y_train=np.array([0, 1, 0, 1, 0, 1]),
+    )
+    here, there = (
+        read_dataset(f"npz:{place}", ReadOptions()) for place in (file, f"file://{file}")
+    )
     assert there.fingerprint == here.fingerprint
 
 
-def test_a_copy_that_was_cut_off_is_finished(tmp_path: Path, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_was_cut_off_is_finished(
+    tmp_path: Path, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A worker that dies while it fetches must not leave a dataset with fewer images."""
     root = make_folder(tmp_path / "there", LAYOUT)
     read, count = Remote.read, [0]
@@ -86,18 +100,25 @@ def test_a_copy_that_was_cut_off_is_finished(tmp_path: Path, make_folder: MakeFo
         with pytest.raises(RemoteError, match="the network is gone"):
             fetched_folder(f"file://{root}")
     copy = fetched_folder(f"file://{root}")
-    assert {path.relative_to(copy) for path in copy.rglob("*.*")} == {path.relative_to(root) for path in root.rglob("*.*")}
+    assert {path.relative_to(copy) for path in copy.rglob("*.*")} == {
+        path.relative_to(root) for path in root.rglob("*.*")
+    }
 
 
 @pytest.mark.parametrize("name", ["../outside.png", "train/../../outside.png", "train//cat.png"])
-def test_a_name_that_leaves_the_copy_is_refused(bucket: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_leaves_the_copy_is_refused(
+    bucket: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A bucket may hold any name, and what is fetched must not write over the user's own files."""
     uri = put(f"{bucket}/plain", _one_file(tmp_path / "one"))
     names = {**Remote(uri).files(), name: next(iter(Remote(uri).files().values()))}
-    monkeypatch.setattr(Remote, "files", lambda self, folder="", recursive=True: names)  # no server takes such a name today
+    # no server takes such a name today
+    monkeypatch.setattr(Remote, "files", lambda self, folder="", recursive=True: names)
     with pytest.raises(DatasetError, match="would lie outside the folder"):
         fetched_folder(uri)
-    assert list(tmp_path.rglob("*.png")) == [tmp_path / "one" / "train" / "cat" / "a.png"], "nothing was fetched, here or elsewhere"
+    assert list(tmp_path.rglob("*.png")) == [tmp_path / "one" / "train" / "cat" / "a.png"], (
+        "nothing was fetched, here or elsewhere"
+    )
 
 
 def _one_file(root: Path) -> Path:
@@ -114,7 +135,9 @@ def _one_file(root: Path) -> Path:
         ("folder:s3://key:secret@bucket/images", "no key belongs in it"),
     ],
 )
-def test_a_uri_that_cannot_be_read_is_refused_in_one_line(bucket: str, spec: str, said: str) -> None:
+def test_a_uri_that_cannot_be_read_is_refused_in_one_line(
+    bucket: str, spec: str, said: str
+) -> None:
     """Before Ray starts, and without the secret that was typed."""
     with pytest.raises((DatasetError, RemoteError), match=said) as caught:
         check_place(absolute_spec(spec))

@@ -1,4 +1,6 @@
-"""Which way is better: whatever ranks, with an accuracy and with a loss, on the same trials turned upside down."""
+"""Which way is better: whatever ranks, with an accuracy and with a loss, on the same trials turned
+upside down.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from trainables.checkpoint import write_state
 from trainables.files import write_whole
 
 GOODNESS = [0.5, 0.75, 0.625, 0.875, 0.25]
-"""Of trials in the order they end; the fourth is the best, then the second, the third, the first and the fifth."""
+"""Of trials in the order they end; the fourth is the best, then the second, the third, the first
+and the fifth.
+"""
 ORDER = [3, 1, 2, 0, 4]
 
 both_ways = pytest.mark.parametrize("objective", ["val_accuracy", "val_loss"])
@@ -36,14 +40,32 @@ def value_of(objective: str, goodness: float) -> float:
 
 
 def plan_of(objective: str, **settings: Any) -> Plan:
-    return make_plan({"spaces": "toy", "trials": 30, "sampler": "random", "objective": objective, "name": "run", **settings})
+    return make_plan(
+        {
+            "spaces": "toy",
+            "trials": 30,
+            "sampler": "random",
+            "objective": objective,
+            "name": "run",
+            **settings,
+        }
+    )
 
 
 def record(number: int, objective: str, goodness: float, **changes: Any) -> TrialRecord:
-    """A record in which the other metric says the opposite, so that whoever looks at the wrong one is found out."""
+    """A record in which the other metric says the opposite, so that whoever looks at the wrong one
+    is found out.
+    """
     other = "val_loss" if objective == "val_accuracy" else "val_accuracy"
     metrics = {objective: value_of(objective, goodness), other: value_of(other, 1 - goodness)}
-    facts = {"space": "toy", "number": number, "state": "COMPLETE", "config": {"k": 1}, "started": 10.0 * number, "seconds": 1.0}
+    facts = {
+        "space": "toy",
+        "number": number,
+        "state": "COMPLETE",
+        "config": {"k": 1},
+        "started": 10.0 * number,
+        "seconds": 1.0,
+    }
     return TrialRecord(**{**facts, "metrics": metrics, **changes})
 
 
@@ -59,7 +81,17 @@ def finished(ledger: Ledger, objective: str, goodness: list[float]) -> int:
     done = 0
     while done < len(goodness) and (proposal := ledger.propose()) is not None:
         metrics = record(done, objective, goodness[done]).metrics
-        ledger.end(proposal.key, {"step": 0, **metrics, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 0.1, "done": True})
+        ledger.end(
+            proposal.key,
+            {
+                "step": 0,
+                **metrics,
+                "model_mb": 1.0,
+                "latency_ms": 1.0,
+                "seconds": 0.1,
+                "done": True,
+            },
+        )
         done += 1
     ledger.look()
     return done
@@ -92,7 +124,9 @@ def test_what_breaks_a_constraint_failed_or_was_pruned_is_never_the_best(objecti
 
 @both_ways
 def test_predictions_are_kept_of_those_among_the_best_when_they_ended(objective: str) -> None:
-    """The confusion matrix of the best is drawn from them; those of the worst would only fill the disk."""
+    """The confusion matrix of the best is drawn from them; those of the worst would only fill the
+    disk.
+    """
     tally = Tally(plan_of(objective))
     first = [0.5 + 0.01 * n for n in range(KEPT_PREDICTIONS)]  # the worst of them is 0.5
     assert all(tally.among_best(value_of(objective, goodness)) for goodness in first)
@@ -104,7 +138,9 @@ def test_predictions_are_kept_of_those_among_the_best_when_they_ended(objective:
 
 @both_ways
 def test_a_plateau_is_a_stretch_without_enough_gain(tmp_path: Path, objective: str) -> None:
-    """A gain of 0.0625 is none where 0.125 is asked for, and small ones add up from the last that counted."""
+    """A gain of 0.0625 is none where 0.125 is asked for, and small ones add up from the last that
+    counted.
+    """
     plan = plan_of(objective, limits={"plateau": {"trials": 3, "gain": 0.125}})
     goodness = [0.25, 0.3125, 0.4375, 0.5, 0.5, 0.53125, 0.9]
     ledger = Ledger(run_of(tmp_path, plan), plan)
@@ -113,7 +149,9 @@ def test_a_plateau_is_a_stretch_without_enough_gain(tmp_path: Path, objective: s
 
 
 @both_ways
-def test_a_target_is_reached_by_what_is_as_good_and_not_by_what_is_worse(tmp_path: Path, objective: str) -> None:
+def test_a_target_is_reached_by_what_is_as_good_and_not_by_what_is_worse(
+    tmp_path: Path, objective: str
+) -> None:
     """A search that stops too early has found nothing, one that does not stop costs money."""
     plan = plan_of(objective, limits={"target": value_of(objective, 0.875)})
     ledger = Ledger(run_of(tmp_path, plan), plan)
@@ -121,7 +159,9 @@ def test_a_target_is_reached_by_what_is_as_good_and_not_by_what_is_worse(tmp_pat
     assert f"target {value_of(objective, 0.875):g} reached" in ledger.finished_reason
 
 
-@pytest.mark.parametrize(("objective", "reached"), [("val_loss", [0.5, 0.25, 0.0]), ("val_accuracy", [0.0])])
+@pytest.mark.parametrize(
+    ("objective", "reached"), [("val_loss", [0.5, 0.25, 0.0]), ("val_accuracy", [0.0])]
+)
 def test_a_target_of_nothing_is_one(tmp_path: Path, objective: str, reached: list[float]) -> None:
     """Who wants a loss of 0 does not want to go on for ever."""
     plan = plan_of(objective, limits={"target": 0.0})
@@ -140,7 +180,9 @@ def test_the_study_follows_the_objective_its_own_way(tmp_path: Path, objective: 
     study = optuna.load_study(study_name="toy", storage=optuna.storages.JournalStorage(backend))
     assert study.direction.name == ("MAXIMIZE" if objective == "val_accuracy" else "MINIMIZE")
     assert study.best_trial.number == 3
-    assert [trial.value for trial in study.trials] == [value_of(objective, goodness) for goodness in GOODNESS]
+    assert [trial.value for trial in study.trials] == [
+        value_of(objective, goodness) for goodness in GOODNESS
+    ]
 
 
 @both_ways
@@ -166,7 +208,13 @@ def test_a_weak_trial_is_pruned_and_a_strong_one_is_not(tmp_path: Path, objectiv
     for goodness in (0.5, 0.6, 0.4, 0.9, 0.1):
         proposal = ledger.propose()
         assert proposal is not None
-        said = {"step": 0, **record(0, objective, goodness).metrics, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 0.1}
+        said = {
+            "step": 0,
+            **record(0, objective, goodness).metrics,
+            "model_mb": 1.0,
+            "latency_ms": 1.0,
+            "seconds": 0.1,
+        }
         stopped.append(ledger.report(proposal.key, said))
         ledger.end(proposal.key, {**said, "step": 1, "done": True})
     assert stopped == [False, False, False, False, True]
@@ -175,18 +223,38 @@ def test_a_weak_trial_is_pruned_and_a_strong_one_is_not(tmp_path: Path, objectiv
 
 @both_ways
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
-def test_a_sampler_that_learns_goes_where_it_is_better(tmp_path: Path, objective: str, sampler: str) -> None:
+def test_a_sampler_that_learns_goes_where_it_is_better(
+    tmp_path: Path, objective: str, sampler: str
+) -> None:
     """Told the wrong way round, it would crowd where every trial is bad."""
-    plan = plan_of(objective, sampler=sampler, trials=60, sampler_options={"n_startup_trials": 10}, set={"optimiser": "adam"})
+    plan = plan_of(
+        objective,
+        sampler=sampler,
+        trials=60,
+        sampler_options={"n_startup_trials": 10},
+        set={"optimiser": "adam"},
+    )
     folder = run_of(tmp_path, plan)
     ledger = Ledger(folder, plan)
     qualities = []
     while (proposal := ledger.propose()) is not None:
         qualities.append(float(proposal.config["quality"]))
         metrics = record(0, objective, qualities[-1]).metrics
-        ledger.end(proposal.key, {"step": 0, **metrics, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 0.1, "done": True})
+        ledger.end(
+            proposal.key,
+            {
+                "step": 0,
+                **metrics,
+                "model_mb": 1.0,
+                "latency_ms": 1.0,
+                "seconds": 0.1,
+                "done": True,
+            },
+        )
     assert len(qualities) == 60
-    assert sorted(qualities[-20:])[10] > 0.75, "half of the last twenty are among the best quarter of all that could be drawn"
+    assert sorted(qualities[-20:])[10] > 0.75, (
+        "half of the last twenty are among the best quarter of all that could be drawn"
+    )
 
 
 @both_ways
@@ -201,7 +269,11 @@ def test_status_tells_the_best_also_of_a_driver_that_died(tmp_path: Path, object
     for state in (DriverState(id="0123abcd"), noted):
         folder.write_state(state)
         found = read_status(folder)
-        assert (found["state"], found["best"]["trial"], found["best"][objective]) == ("interrupted", "toy/3", value_of(objective, 0.875))
+        assert (found["state"], found["best"]["trial"], found["best"][objective]) == (
+            "interrupted",
+            "toy/3",
+            value_of(objective, 0.875),
+        )
 
 
 @both_ways
@@ -211,7 +283,9 @@ def test_the_best_are_those_that_are_run_again(tmp_path: Path, objective: str) -
     folder = run_of(tmp_path, plan)
     ledger = Ledger(folder, plan)
     finished(ledger, objective, GOODNESS)
-    jobs = Replicas(folder, Replicate(top=2, seeds=2), objective, 5, ledger.outbox, lambda line: None)
+    jobs = Replicas(
+        folder, Replicate(top=2, seeds=2), objective, 5, ledger.outbox, lambda line: None
+    )
     shared = jobs.tune_config({"seed": 5})
     seen = []
     while (job := jobs.propose()) is not None:
@@ -227,14 +301,20 @@ def test_checkpoints_are_kept_of_the_best(tmp_path: Path, objective: str) -> Non
     folder.path.mkdir()
     for number, goodness in enumerate(GOODNESS):
         folder.write_record(record(number, objective, goodness), "", None, None)
-        write_state(folder.path / "tune" / f"toy-{number:05d}.session-1" / "checkpoint_000000", 1, {})
+        write_state(
+            folder.path / "tune" / f"toy-{number:05d}.session-1" / "checkpoint_000000", 1, {}
+        )
         weights = folder.weights("toy", number)
         weights.mkdir()
         (weights / "best.safetensors").write_bytes(b"0")
     clear_checkpoints(folder, [objective])
     assert KEPT_CHECKPOINTS == 3
-    assert [number for number in range(5) if checkpoints(folder, "toy", number)] == sorted(ORDER[:3])
-    assert [number for number in range(5) if folder.weights("toy", number).is_dir()] == sorted(ORDER[:3])
+    assert [number for number in range(5) if checkpoints(folder, "toy", number)] == sorted(
+        ORDER[:3]
+    )
+    assert [number for number in range(5) if folder.weights("toy", number).is_dir()] == sorted(
+        ORDER[:3]
+    )
 
 
 @both_ways
@@ -246,14 +326,18 @@ def test_networks_keep_the_epoch_that_is_better(tmp_path: Path, objective: str) 
 
 @both_ways
 def test_importance_asks_what_sets_the_best_apart(objective: str) -> None:
-    """Only the best differ in ``optimiser``; the worst differ in ``width``: asked the wrong way round, width is named."""
+    """Only the best differ in ``optimiser``; the worst differ in ``width``: asked the wrong way
+    round, width is named.
+    """
     space = get_space("toy")
     distributions = {p.name: p.domain for p in space.parameters if p.name in ("width", "rate")}
     assert set(distributions) == {"width", "rate"}
     study = optuna.create_study()
     for nth in range(60):
         rate, width = 0.1 + (nth * 37 % 60) / 60, 1 + (nth * 17 % 60)
-        goodness = 0.9 + rate / 100 if rate > 0.9 else 0.5 - (0.4 if width > 54 else 0.0) + nth / 10000
+        goodness = (
+            0.9 + rate / 100 if rate > 0.9 else 0.5 - (0.4 if width > 54 else 0.0) + nth / 10000
+        )
         study.add_trial(
             optuna.create_trial(
                 params={"rate": rate, "width": width},

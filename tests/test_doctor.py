@@ -39,7 +39,17 @@ def nvidia_smi(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_this_machine_has_a_word_for_each_thing_and_nothing_is_left_behind(tmp_path: Path) -> None:
     """The tests run here, so what they need is here."""
     checks = {item.name: item for item in doctor.check_machine(tmp_path / "runs", PINS)}
-    assert list(checks) == ["python", "packages", "cores", "memory", "gpu", "vlfeat", "runs directory", "disk", "shared memory"]
+    assert list(checks) == [
+        "python",
+        "packages",
+        "cores",
+        "memory",
+        "gpu",
+        "vlfeat",
+        "runs directory",
+        "disk",
+        "shared memory",
+    ]
     assert checks["vlfeat"] == doctor.Check("vlfeat", True, "cyvlfeat finds 9 descriptors")
     assert checks["gpu"].ok
     assert int(checks["cores"].said) >= 1
@@ -56,7 +66,9 @@ def test_another_python_and_other_versions_are_findings(tmp_path: Path) -> None:
     assert check("python", tmp_path, Pins(PINS.packages, "3.11.99")).ok
 
 
-def test_a_library_that_does_not_load_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_does_not_load_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A search would find out at its first descriptor."""
 
     def broken(*_: object, **__: object) -> Any:
@@ -68,7 +80,9 @@ def test_a_library_that_does_not_load_is_a_finding(tmp_path: Path, monkeypatch: 
     assert "libvl.so" in found.said
 
 
-def test_a_runs_directory_that_cannot_be_written_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runs_directory_that_cannot_be_written_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is tried by writing; root may write wherever access rights say no."""
 
     def refuse(**_: object) -> Any:
@@ -80,7 +94,9 @@ def test_a_runs_directory_that_cannot_be_written_is_a_finding(tmp_path: Path, mo
     assert "Read-only file system" in found.said
 
 
-def test_too_little_memory_and_disk_are_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_and_disk_are_findings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A container's limit is the memory there is."""
     limit = tmp_path / "memory.max"
     limit.write_text(f"{2**30}\n")
@@ -90,12 +106,16 @@ def test_too_little_memory_and_disk_are_findings(tmp_path: Path, monkeypatch: py
     assert not check("disk", tmp_path).ok
 
 
-def test_a_driver_that_fails_or_a_torch_that_sees_no_gpu_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_fails_or_a_torch_that_sees_no_gpu_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A search would quietly train on cores, for days."""
     nvidia_smi(tmp_path, "exit 9", monkeypatch)
     assert "fails" in doctor._gpu()[1]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    nvidia_smi(tmp_path, "for n in 1 2 3 4 5 6 7 8 9; do echo 'NVIDIA H100, 81559 MiB'; done", monkeypatch)
+    nvidia_smi(
+        tmp_path, "for n in 1 2 3 4 5 6 7 8 9; do echo 'NVIDIA H100, 81559 MiB'; done", monkeypatch
+    )
     monkeypatch.setattr(doctor.sys, "executable", "/bin/true")  # type: ignore[attr-defined]
     ok, said = doctor._gpu()
     assert not ok
@@ -103,7 +123,9 @@ def test_a_driver_that_fails_or_a_torch_that_sees_no_gpu_is_a_finding(tmp_path: 
 
 
 @pytest.mark.parametrize("text", ["ray==2.60.0\n", "# python 3.11.7\nnumpy==2.4\n"])
-def test_a_constraints_file_that_names_no_ray_or_python_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_constraints_file_that_names_no_ray_or_python_is_refused(
+    text: str, tmp_path: Path
+) -> None:
     """Nothing could be compared with it."""
     (tmp_path / "constraints.txt").write_text(text)
     with pytest.raises(UserError, match="must name the image's Python"):
@@ -115,4 +137,8 @@ def test_the_page_names_every_check() -> None:
     page = (ROOT / "docs" / "cluster.md").read_text()
     named = set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))
     source = (ROOT / "search" / "cluster_lint.py").read_text()
-    assert named == {"ray-schema", *(name for name, _ in EXPOSURE), *re.findall(r'^        \("([a-z-]+)", ', source, re.MULTILINE)}
+    assert named == {
+        "ray-schema",
+        *(name for name, _ in EXPOSURE),
+        *re.findall(r'^        \("([a-z-]+)", ', source, re.MULTILINE),
+    }

@@ -1,4 +1,6 @@
-"""The order of writes: whatever a power cut or a kill leaves is the beginning of it, and must be mendable."""
+"""The order of writes: whatever a power cut or a kill leaves is the beginning of it, and must be
+mendable.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,17 @@ def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileOrder:
 def ledger_of(tmp_path: Path, **settings: Any) -> tuple[RunDirectory, Ledger]:
     folder = RunDirectory(tmp_path / "run")
     folder.write_state(DriverState(id="0123abcd"))
-    return folder, Ledger(folder, make_plan({"spaces": "toy", "trials": 9, "sampler": "random", **settings}))
+    return folder, Ledger(
+        folder, make_plan({"spaces": "toy", "trials": 9, "sampler": "random", **settings})
+    )
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_the_next_file(tmp_path: Path, order: FileOrder) -> None:
-    """A name without its content is a damaged run; and a file that others point to must not come after them."""
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_the_next_file(
+    tmp_path: Path, order: FileOrder
+) -> None:
+    """A name without its content is a damaged run; and a file that others point to must not come
+    after them.
+    """
     write_whole(tmp_path / "new" / "note.json", "12345")
     assert order.deeds == [
         Deed("force", "./"),  # that there is a folder "new"
@@ -52,13 +60,17 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_the_ne
     assert order.whole("new/note.json")
 
 
-def test_what_can_be_made_again_is_not_waited_for_and_is_whole_all_the_same(tmp_path: Path, order: FileOrder) -> None:
+def test_what_can_be_made_again_is_not_waited_for_and_is_whole_all_the_same(
+    tmp_path: Path, order: FileOrder
+) -> None:
     """Waiting for the disk is most of the time of a small file."""
     write_whole(tmp_path / "note.json", b"12345", forced=False)
     assert order.deeds == [Deed("write", "note.json~"), Deed("name", "note.json", 5)]
 
 
-def test_a_file_that_cannot_be_written_leaves_the_one_before_and_nothing_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_written_leaves_the_one_before_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A full disk is found out when the file is forced to it."""
 
     def full(descriptor: int) -> None:
@@ -72,7 +84,9 @@ def test_a_file_that_cannot_be_written_leaves_the_one_before_and_nothing_beside_
     assert (tmp_path / "note.json").read_text() == "before"
 
 
-def test_lines_are_added_and_forced_and_nothing_before_them_is_touched(tmp_path: Path, order: FileOrder) -> None:
+def test_lines_are_added_and_forced_and_nothing_before_them_is_touched(
+    tmp_path: Path, order: FileOrder
+) -> None:
     """An append-only file is never written anew: what was said stays said."""
     path = tmp_path / "lines"
     append_lines(path, "a\n")
@@ -89,24 +103,38 @@ def test_lines_are_added_and_forced_and_nothing_before_them_is_touched(tmp_path:
     assert path.read_text() == "a\nbb\nc\n"
 
 
-def test_a_trial_s_end_is_its_record_then_the_study_then_the_outbox(tmp_path: Path, order: FileOrder) -> None:
-    """The study must not call finished what has no record, and MLflow must not know what the study does not: resume trusts that."""
+def test_a_trial_s_end_is_its_record_then_the_study_then_the_outbox(
+    tmp_path: Path, order: FileOrder
+) -> None:
+    """The study must not call finished what has no record, and MLflow must not know what the study
+    does not: resume trusts that.
+    """
     folder, ledger = ledger_of(tmp_path)
     proposal = ledger.propose()
     assert proposal is not None
     order.deeds.clear()
     assert not ledger.report(proposal.key, {**TOY, "step": 0})
-    assert order.files() == ["run/trials/toy/00000/steps.jsonl", "run/study.journal"], "written down, and then told"
+    assert order.files() == ["run/trials/toy/00000/steps.jsonl", "run/study.journal"], (
+        "written down, and then told"
+    )
     order.deeds.clear()
     ledger.end(proposal.key, {**TOY, "step": 1, "done": True, "log": "it went well\n"})
     trial = "run/trials/toy/00000"
     said = [f"{trial}/steps.jsonl", "run/study.journal"]
-    assert order.files() == [*said, f"{trial}/log.txt", f"{trial}/result.json", "run/study.journal", "run/outbox/facts.jsonl"]
+    assert order.files() == [
+        *said,
+        f"{trial}/log.txt",
+        f"{trial}/result.json",
+        "run/study.journal",
+        "run/outbox/facts.jsonl",
+    ]
     assert order.whole(f"{trial}/log.txt")
     assert order.whole(f"{trial}/result.json")
     assert order.kept("run/study.journal")
     assert order.kept("run/outbox/facts.jsonl")
-    last_of_study = max(at for at, deed in enumerate(order.deeds) if deed.file == "run/study.journal")
+    last_of_study = max(
+        at for at, deed in enumerate(order.deeds) if deed.file == "run/study.journal"
+    )
     assert order.deeds[last_of_study].what == "force"
     assert (folder.path / "outbox" / "facts.jsonl").read_bytes().endswith(b"}\n")
 
@@ -115,25 +143,43 @@ def test_a_trial_s_end_is_its_record_then_the_study_then_the_outbox(tmp_path: Pa
     ("result", "files"),
     [
         ({"failure": "boom", "traceback": "Traceback …"}, ["log.txt", "traceback.txt"]),
-        ({"val_accuracy": 0.5, "predictions": [1, 2], "seconds": 1.0}, ["log.txt", "predictions.npy"]),
+        (
+            {"val_accuracy": 0.5, "predictions": [1, 2], "seconds": 1.0},
+            ["log.txt", "predictions.npy"],
+        ),
     ],
     ids=["failed", "complete"],
 )
-def test_a_record_comes_after_all_that_it_stands_for(tmp_path: Path, order: FileOrder, result: dict[str, Any], files: list[str]) -> None:
-    """Where there is a record resume runs nothing again, so what is not there by then is never there."""
+def test_a_record_comes_after_all_that_it_stands_for(
+    tmp_path: Path, order: FileOrder, result: dict[str, Any], files: list[str]
+) -> None:
+    """Where there is a record resume runs nothing again, so what is not there by then is never
+    there.
+    """
     folder, ledger = ledger_of(tmp_path, spaces="tiny-image")
     proposal = ledger.propose()
     assert proposal is not None
     order.deeds.clear()
     ledger.end(proposal.key, result)
     trial = "run/trials/tiny-image/00000"
-    assert order.files() == [f"{trial}/{name}" for name in (*files, "result.json")] + ["run/study.journal", "run/outbox/facts.jsonl"]
+    assert order.files() == [f"{trial}/{name}" for name in (*files, "result.json")] + [
+        "run/study.journal",
+        "run/outbox/facts.jsonl",
+    ]
     assert all(order.whole(f"{trial}/{name}") for name in (*files, "result.json"))
-    assert {path.name for path in folder.trial("tiny-image", 0).iterdir()} == {*files, "result.json", "trial.json"}
+    assert {path.name for path in folder.trial("tiny-image", 0).iterdir()} == {
+        *files,
+        "result.json",
+        "trial.json",
+    }
 
 
-def test_a_trial_is_in_the_study_before_anybody_may_run_it(tmp_path: Path, order: FileOrder) -> None:
-    """A trial that the study does not know when the power fails would get its number anew, with another configuration."""
+def test_a_trial_is_in_the_study_before_anybody_may_run_it(
+    tmp_path: Path, order: FileOrder
+) -> None:
+    """A trial that the study does not know when the power fails would get its number anew, with
+    another configuration.
+    """
     _, ledger = ledger_of(tmp_path)
     order.deeds.clear()
     assert ledger.propose() is not None
@@ -148,23 +194,44 @@ def test_the_plan_of_a_new_run_comes_last(tmp_path: Path, order: FileOrder) -> N
     start.mkdir()
     for name in ("bundle.json", "model.safetensors"):
         (start / name).write_bytes(b"{}")
-    plan = make_plan({"spaces": "cnn", "dataset": "digits", "name": "new", "training": {"start_from": str(start)}})
+    plan = make_plan(
+        {
+            "spaces": "cnn",
+            "dataset": "digits",
+            "name": "new",
+            "training": {"start_from": str(start)},
+        }
+    )
     facts = DataFacts(spec="digits", classes=("a", "b"), sizes={"train": 2}, fingerprint="f")
     order.deeds.clear()
     lock = create(RunDirectory(tmp_path / "new"), plan, facts, np.array([0, 1]))
     os.close(lock)
-    first, last = {"run.json", "data.json", "val_labels.npy", "state.json", "start/bundle.json", "start/model.safetensors"}, "plan.yaml"
+    first, last = (
+        {
+            "run.json",
+            "data.json",
+            "val_labels.npy",
+            "state.json",
+            "start/bundle.json",
+            "start/model.safetensors",
+        },
+        "plan.yaml",
+    )
     named = order.deeds.index(Deed("name", "new/"))
     made = [deed.file for deed in order.deeds[:named] if deed.what == "name"]
     files = [file.partition("/")[2] for file in made]
     assert (set(files[:-1]), files[-1]) == (first, last)
     assert {file.partition("/")[0] for file in made} == {made[0].partition("/")[0]} != {"new"}
-    assert {deed.what for deed in order.deeds[named + 1 :]} <= {"force"}, "nothing is added to it under its name"
+    assert {deed.what for deed in order.deeds[named + 1 :]} <= {"force"}, (
+        "nothing is added to it under its name"
+    )
     assert Deed("force", "./") in order.deeds[named:]
 
 
 def test_a_request_goes_when_the_study_has_it(tmp_path: Path, order: FileOrder) -> None:
-    """Killed between the two, the next driver must find the request, or a configuration that somebody wanted is never tried."""
+    """Killed between the two, the next driver must find the request, or a configuration that
+    somebody wanted is never tried.
+    """
     folder, ledger = ledger_of(tmp_path)
     order.deeds.clear()
     requests.ask(folder, "enqueue", "toy", {"quality": 0.25})
@@ -204,9 +271,16 @@ def test_a_request_that_was_taken_up_and_is_there_again_is_done_once(tmp_path: P
     ],
 )
 def test_a_request_that_its_space_does_not_allow_is_refused(
-    tmp_path: Path, kind: Any, params: dict[str, Any], number: int, why: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    kind: Any,
+    params: dict[str, Any],
+    number: int,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It was written by another version, or by hand; drawn from it, a trial would be none of this search."""
+    """It was written by another version, or by hand; drawn from it, a trial would be none of this
+    search.
+    """
     folder, ledger = ledger_of(tmp_path)
     assert ledger.propose() is not None
     said: list[str] = []
@@ -230,14 +304,18 @@ def test_requests_are_taken_up_in_the_order_in_which_they_were_made(tmp_path: Pa
     assert [proposal and proposal.config["quality"] for proposal in proposals] == [0.9, 0.1, 0.5]
 
 
-def test_what_is_to_run_again_is_written_down_first_and_told_last(tmp_path: Path, order: FileOrder) -> None:
+def test_what_is_to_run_again_is_written_down_first_and_told_last(
+    tmp_path: Path, order: FileOrder
+) -> None:
     """A replica's number is its place in jobs.json: without that its record means nothing."""
     folder, ledger = ledger_of(tmp_path)
     proposal = ledger.propose()
     assert proposal is not None
     ledger.end(proposal.key, {**TOY, "step": 0, "done": True})
     order.deeds.clear()
-    jobs = Replicas(folder, Replicate(top=1, seeds=1), "val_accuracy", 0, ledger.outbox, lambda line: None)
+    jobs = Replicas(
+        folder, Replicate(top=1, seeds=1), "val_accuracy", 0, ledger.outbox, lambda line: None
+    )
     assert order.files() == ["run/replicas/jobs.json"]
     assert order.whole("run/replicas/jobs.json")
     order.deeds.clear()
@@ -245,7 +323,12 @@ def test_what_is_to_run_again_is_written_down_first_and_told_last(tmp_path: Path
     assert again is not None
     jobs.end(again.key, {**TOY, "step": 0, "done": True})
     trial = "run/replicas/trials/toy/00000"
-    assert order.files() == [f"{trial}/steps.jsonl", f"{trial}/log.txt", f"{trial}/result.json", "run/outbox/facts.jsonl"]
+    assert order.files() == [
+        f"{trial}/steps.jsonl",
+        f"{trial}/log.txt",
+        f"{trial}/result.json",
+        "run/outbox/facts.jsonl",
+    ]
     assert order.whole(f"{trial}/result.json")
     assert order.kept("run/outbox/facts.jsonl")
 
@@ -262,7 +345,12 @@ def test_a_checkpoint_is_one_when_its_manifest_is_there(tmp_path: Path, order: F
     older = tmp_path / "checkpoint_000001"
     write_state(older, 2, {})
     assert latest([older, folder, tmp_path / "none"]) == folder
-    for name, damaged in (("weights", b"0123456780"), ("state.json", b"{}"), ("weights", None), ("manifest.json", b"")):
+    for name, damaged in (
+        ("weights", b"0123456780"),
+        ("state.json", b"{}"),
+        ("weights", None),
+        ("manifest.json", b""),
+    ):
         path = folder / name
         whole = path.read_bytes()
         path.unlink()

@@ -22,7 +22,9 @@ def read(root: Path, **options: bool | int | str) -> Dataset:
 
 
 def refusal(root: Path, **options: bool | int | str) -> str:
-    """The one line by which ``root`` is refused; it begins with what was asked for, or the file at fault."""
+    """The one line by which ``root`` is refused; it begins with what was asked for, or the file at
+    fault.
+    """
     with pytest.raises(DatasetError) as caught:
         read(root, **options)
     message = str(caught.value)
@@ -47,14 +49,21 @@ def parts(dataset: Dataset) -> dict[str, int]:
     ids=["train+test", "train+val", "all three", "train", "no splits"],
 )
 def test_folders_become_the_parts_they_stand_for(
-    tmp_path: Path, make_folder: MakeFolder, layout: dict[str, dict[str, int]], expected: dict[str, int]
+    tmp_path: Path,
+    make_folder: MakeFolder,
+    layout: dict[str, dict[str, int]],
+    expected: dict[str, int],
 ) -> None:
-    """Configurations are chosen on ``val`` and scored once on ``test``: to mix them up would make every score a lie."""
+    """Configurations are chosen on ``val`` and scored once on ``test``: to mix them up would make
+    every score a lie.
+    """
     assert parts(read(make_folder(tmp_path, layout))) == expected
 
 
 def test_images_stand_in_class_order_then_by_name(tmp_path: Path, make_folder: MakeFolder) -> None:
-    """Two machines that list a folder differently must get the same dataset, and each image its own label."""
+    """Two machines that list a folder differently must get the same dataset, and each image its own
+    label.
+    """
     make_folder(tmp_path, {"train": {"b": 2, "a": 2, "C": 1}, "test": {"b": 1}})
     for value, name in enumerate(["C/000", "a/000", "a/001", "b/000", "b/001"]):
         Image.new("L", (4 + value, 4), value).save(next(tmp_path.glob(f"train/{name}.*")), "png")
@@ -62,7 +71,13 @@ def test_images_stand_in_class_order_then_by_name(tmp_path: Path, make_folder: M
     assert dataset.classes == ("C", "a", "b")
     assert dataset.train.labels.tolist() == [0, 1, 1, 2, 2]
     assert [int(image[0, 0]) for image in dataset.train.images] == [0, 1, 2, 3, 4]
-    assert [image.shape for image in dataset.train.images] == [(4, 4), (4, 5), (4, 6), (4, 7), (4, 8)]
+    assert [image.shape for image in dataset.train.images] == [
+        (4, 4),
+        (4, 5),
+        (4, 6),
+        (4, 7),
+        (4, 8),
+    ]
     assert dataset.test is not None
     assert dataset.test.labels.tolist() == [2]
     assert dataset.test.labels.dtype == np.int64
@@ -98,14 +113,19 @@ def test_one_unreadable_file_is_refused_by_name(tmp_path: Path, make_folder: Mak
     bad = tmp_path / "train" / "cat" / "zebra.jpg"
     bad.write_text("a note to myself\nin two lines")
     assert refusal(tmp_path) == (
-        f"{bad}: not an image; allowed are JPEG, PNG, BMP, GIF, TIFF, WEBP, PPM; repair or remove it, or pass --skip-unreadable"
+        f"{bad}: not an image; allowed are JPEG, PNG, BMP, GIF, TIFF, WEBP, PPM; repair or "
+        "remove it, or pass --skip-unreadable"
     )
     (tmp_path / "train" / "dog" / "000.png").write_bytes(b"")
     assert "(and 1 more such files in train)" in refusal(tmp_path)
 
 
-def test_unreadable_files_are_left_out_named_and_counted_on_request(tmp_path: Path, make_folder: MakeFolder) -> None:
-    """Whoever accepts a loss must see how large it is, and the labels of the rest must not shift."""
+def test_unreadable_files_are_left_out_named_and_counted_on_request(
+    tmp_path: Path, make_folder: MakeFolder
+) -> None:
+    """Whoever accepts a loss must see how large it is, and the labels of the rest must not
+    shift.
+    """
     make_folder(tmp_path, {"train": {"a": 3, "b": 3}, "test": {"a": 2, "b": 1}})
     clean = read(tmp_path)
     for name in ("train/a/001.jpg", "train/b/000.png", "test/a/000.png"):
@@ -119,7 +139,9 @@ def test_unreadable_files_are_left_out_named_and_counted_on_request(tmp_path: Pa
         np.testing.assert_array_equal(dataset.train.images[row], clean.train.images[kept])
 
 
-def test_a_class_that_is_all_unreadable_cannot_be_skipped(tmp_path: Path, make_folder: MakeFolder) -> None:
+def test_a_class_that_is_all_unreadable_cannot_be_skipped(
+    tmp_path: Path, make_folder: MakeFolder
+) -> None:
     """A class without examples cannot be learned, so leaving it out must be the user's decision."""
     make_folder(tmp_path, {"train": {"cat": 1, "dog": 2}})
     (tmp_path / "train" / "cat" / "000.png").write_text("no picture")
@@ -151,19 +173,29 @@ def _only_cats(root: Path) -> None:
 BAD_TREES = [
     ("class without images", _remove("train/cat"), "class cat has no images in"),
     ("split without classes", _remove("test"), "no class folders in"),
-    ("class only in test", _add("test/fox/1.png"), "test has a class that train has not: fox; train has cat, dog"),
-    ("class only in val", _add("val/owl/1.png"), "val has a class that train has not: owl; train has cat, dog"),
+    ("class only in test", _add("test/fox/1.png"),
+     "test has a class that train has not: fox; train has cat, dog"),
+    ("class only in val", _add("val/owl/1.png"),
+     "val has a class that train has not: owl; train has cat, dog"),
     ("file among classes", _add("train/loose.png"), "loose.png is a file among the class folders"),
-    ("folder in a class", _add("train/cat/deep/1.png"), "train/cat/deep is a folder inside a class folder"),
-    ("no train", lambda root: (root / "train").rename(root / "val"), "has val and test but no train folder"),
+    ("folder in a class", _add("train/cat/deep/1.png"),
+     "train/cat/deep is a folder inside a class folder"),
+    ("no train", lambda root: (root / "train").rename(root / "val"),
+     "has val and test but no train folder"),
     ("one class", _only_cats, "needs at least 2 classes, but got 1: cat"),
-    ("link to itself", lambda root: (root / "train" / "cat" / "me.png").symlink_to("me.png"), "me.png is a link that leads back to itself"),
-    ("link to nothing", lambda root: (root / "train" / "cat" / "gone.png").symlink_to("nowhere.png"), "gone.png: no such image file"),
-    ("pipe", lambda root: os.mkfifo(root / "train" / "cat" / "pipe.png"), "pipe.png: no such image file"),
+    ("link to itself", lambda root: (root / "train" / "cat" / "me.png").symlink_to("me.png"),
+     "me.png is a link that leads back to itself"),
+    ("link to nothing",
+     lambda root: (root / "train" / "cat" / "gone.png").symlink_to("nowhere.png"),
+     "gone.png: no such image file"),
+    ("pipe", lambda root: os.mkfifo(root / "train" / "cat" / "pipe.png"),
+     "pipe.png: no such image file"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("spoil", "message"), [row[1:] for row in BAD_TREES], ids=[row[0] for row in BAD_TREES])
+@pytest.mark.parametrize(
+    ("spoil", "message"), [row[1:] for row in BAD_TREES], ids=[row[0] for row in BAD_TREES]
+)
 def test_a_tree_that_is_not_what_it_should_be_is_refused(
     tmp_path: Path, make_folder: MakeFolder, spoil: Callable[[Path], object], message: str
 ) -> None:
@@ -182,9 +214,15 @@ def test_a_missing_folder_and_a_file_in_its_place_are_told_apart(tmp_path: Path)
     assert "no class folders in" in refusal(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("place", ["train/cat/link.png", "train/fox", "train"], ids=["file", "class", "split"])
-def test_a_link_that_leaves_the_tree_is_refused(tmp_path: Path, make_folder: MakeFolder, place: str) -> None:
-    """A folder from a stranger must not make the program read, and export, files that lie elsewhere."""
+@pytest.mark.parametrize(
+    "place", ["train/cat/link.png", "train/fox", "train"], ids=["file", "class", "split"]
+)
+def test_a_link_that_leaves_the_tree_is_refused(
+    tmp_path: Path, make_folder: MakeFolder, place: str
+) -> None:
+    """A folder from a stranger must not make the program read, and export, files that lie
+    elsewhere.
+    """
     root = make_folder(tmp_path / "data", {"train": TWO})
     make_folder(tmp_path / "secret", {"cat": TWO, "dog": TWO})
     if place == "train":
@@ -216,7 +254,9 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path, make_folder: MakeFolder
 
 
 def test_names_may_be_any_unicode_and_nothing_else(tmp_path: Path, make_folder: MakeFolder) -> None:
-    """Names go into JSON, tables and pages: bytes that are no text are refused by name before any work."""
+    """Names go into JSON, tables and pages: bytes that are no text are refused by name before any
+    work.
+    """
     make_folder(tmp_path, {"train": {"日本": 1, "naïve ünïcode": 1}})
     assert read(tmp_path).classes == ("naïve ünïcode", "日本")
     make_folder(tmp_path, {"train": {os.fsdecode(b"caf\xe9"): 1}})
@@ -224,7 +264,9 @@ def test_names_may_be_any_unicode_and_nothing_else(tmp_path: Path, make_folder: 
         read(tmp_path)
 
 
-def test_a_look_at_the_names_finds_a_bad_tree_without_opening_an_image(tmp_path: Path, make_folder: MakeFolder) -> None:
+def test_a_look_at_the_names_finds_a_bad_tree_without_opening_an_image(
+    tmp_path: Path, make_folder: MakeFolder
+) -> None:
     """``--dry-run`` must answer at once on a folder of a million images."""
     make_folder(tmp_path, {"train": TWO})
     (tmp_path / "train" / "cat" / "000.png").write_text("no picture")
@@ -234,7 +276,9 @@ def test_a_look_at_the_names_finds_a_bad_tree_without_opening_an_image(tmp_path:
         check_place(f"folder:{tmp_path}")
 
 
-def test_a_split_without_a_readable_image_is_refused_even_where_files_may_be_skipped(tmp_path: Path, make_folder: MakeFolder) -> None:
+def test_a_split_without_a_readable_image_is_refused_even_where_files_may_be_skipped(
+    tmp_path: Path, make_folder: MakeFolder
+) -> None:
     """An empty test split would be scored as nothing."""
     root = make_folder(tmp_path, {"train": {"a": 2, "b": 2}})
     for name in ("a", "b"):

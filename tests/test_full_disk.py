@@ -1,4 +1,6 @@
-"""A disk that runs full takes the tail of a line; what is written after there is room again must not follow half a line."""
+"""A disk that runs full takes the tail of a line; what is written after there is room again must
+not follow half a line.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from trainables.files import append_lines, cut_half_line
 
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """Let this process write no file beyond ``size`` bytes: as on a full disk, what fits is written, then comes the error."""
+    """Let this process write no file beyond ``size`` bytes: as on a full disk, what fits is
+    written, then comes the error.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -42,14 +46,19 @@ def test_the_outbox_keeps_no_half_fact(tmp_path: Path) -> None:
     """The driver's last words (that it stopped, say) often fit where a trial's steps did not."""
     outbox = Outbox(tmp_path)
     outbox.append(trial_fact(record(0), []))
-    with room_for((tmp_path / "facts.jsonl").stat().st_size + 100), pytest.raises(OSError, match="File too large"):
+    with (
+        room_for((tmp_path / "facts.jsonl").stat().st_size + 100),
+        pytest.raises(OSError, match="File too large"),
+    ):
         outbox.append(trial_fact(record(1), [{"step": 0}] * 100))
     outbox.append({"kind": "end"})
     assert [fact["kind"] for fact, _ in outbox.read()] == ["trial", "end"]
 
 
 def test_the_journal_can_be_read_after_it_could_not_be_written(tmp_path: Path) -> None:
-    """Optuna reads nothing at all from a journal with a broken line: every finished trial would be out of reach."""
+    """Optuna reads nothing at all from a journal with a broken line: every finished trial would be
+    out of reach.
+    """
     path = tmp_path / "study.journal"
     storage = open_journal(path)
     study = storage.create_new_study([], "one")
@@ -64,14 +73,24 @@ def test_a_step_that_did_not_fit_leaves_the_others_readable(tmp_path: Path) -> N
     """The curves of a trial are read by resume, the report and MLflow."""
     run = RunDirectory(tmp_path)
     run.append_step("toy", 0, {"step": 0, "time": 1000.0, "seconds": 1.0})
-    with room_for((run.trial("toy", 0) / "steps.jsonl").stat().st_size + 5), pytest.raises(OSError, match="File too large"):
+    with (
+        room_for((run.trial("toy", 0) / "steps.jsonl").stat().st_size + 5),
+        pytest.raises(OSError, match="File too large"),
+    ):
         run.append_step("toy", 0, {"step": 1, "time": 1000.0, "seconds": 1.0})
     run.append_step("toy", 0, {"step": 1, "time": 1000.0, "seconds": 1.0})
     assert [row["step"] for row in run.steps("toy", 0)] == [0, 1]
 
 
 @pytest.mark.parametrize(
-    ("content", "kept"), [(b"", b""), (b"a\nb\n", b"a\nb\n"), (b"a\nb", b"a\n"), (b"half", b""), (b"a\n" + b"x" * 200_000, b"a\n")]
+    ("content", "kept"),
+    [
+        (b"", b""),
+        (b"a\nb\n", b"a\nb\n"),
+        (b"a\nb", b"a\n"),
+        (b"half", b""),
+        (b"a\n" + b"x" * 200_000, b"a\n"),
+    ],
 )
 def test_only_half_a_line_is_cut(tmp_path: Path, content: bytes, kept: bytes) -> None:
     """Whole lines are finished work: none may go."""

@@ -1,4 +1,6 @@
-"""Thousands of inputs that a generator spoilt: each is answered rightly or refused in a line (``fuzz_inputs`` says what is asked)."""
+"""Thousands of inputs that a generator spoilt: each is answered rightly or refused in a line
+(``fuzz_inputs`` says what is asked).
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,17 @@ def test_a_few_spoilt_inputs_are_answered_in_a_line(tmp_path: Path, kind: str) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "count"), COUNTS.items())
-def test_thousands_of_spoilt_inputs_are_answered_in_a_line(tmp_path: Path, kind: str, count: int) -> None:
-    """The same, often enough to find what nobody thought of; in a process of its own, which a crash may end."""
+def test_thousands_of_spoilt_inputs_are_answered_in_a_line(
+    tmp_path: Path, kind: str, count: int
+) -> None:
+    """The same, often enough to find what nobody thought of; in a process of its own, which a crash
+    may end.
+    """
     words = [sys.executable, ROOT / "tests" / "fuzz_inputs.py", kind, "1000", str(count), tmp_path]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1400, check=False)
+    done = subprocess.run(
+        words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1400, check=False
+    )
     assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
     *complaints, last = done.stdout.splitlines()
     assert complaints == []

@@ -19,7 +19,8 @@ from search.plan import read_plan
 from search.storage import read_trials
 
 ENDED = {
-    "database": (2, 8, 2), "killed": (6, 0, 0), "knn": (6, 0, 0), "networks": (2, 1, 1), "replicas": (4, 0, 0), "toy": (3, 7, 2),
+    "database": (2, 8, 2), "killed": (6, 0, 0), "knn": (6, 0, 0), "networks": (2, 1, 1),
+    "replicas": (4, 0, 0), "toy": (3, 7, 2),
 }  # fmt: skip
 """COMPLETE, PRUNED and FAIL trials of each run."""
 
@@ -31,7 +32,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -95,14 +100,21 @@ def test_a_bundle_of_old_scores_and_predicts(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_of_old_is_opened_again_as_it_was(tmp_path: Path, name: str) -> None:
-    """Its study agrees with its trials, nothing is run again, and from now on a file says who it is."""
+    """Its study agrees with its trials, nothing is run again, and from now on a file says who it
+    is.
+    """
     folder = RunDirectory(golden_runs(tmp_path, name) / name)
-    plan, before = read_plan(folder.plan_file), {k: v for k, v in files(folder.path).items() if k.startswith("trials/")}
+    plan, before = (
+        read_plan(folder.plan_file),
+        {k: v for k, v in files(folder.path).items() if k.startswith("trials/")},
+    )
     state = json.loads((folder.path / "state.json").read_bytes())
     taken()
     ledger = Ledger(folder, plan)
     assert taken() == []
-    assert tuple(ledger.tally.counts[kind] for kind in ("COMPLETE", "PRUNED", "FAIL")) == ENDED[name]
+    assert (
+        tuple(ledger.tally.counts[kind] for kind in ("COMPLETE", "PRUNED", "FAIL")) == ENDED[name]
+    )
     assert folder.identity() == f"{name}-{state['id']}"
     assert (ledger.propose() is None) == (name != "killed")
     after = files(folder.path)
@@ -113,10 +125,13 @@ def test_a_run_of_old_is_opened_again_as_it_was(tmp_path: Path, name: str) -> No
     Ledger(folder, plan)
     again = read_trials(folder, plan.storage)
     for space, every in trials.items():
-        found = [trial for trial in every if trial.state.is_finished()]  # what had only begun, and left nothing, is drawn anew
-        assert [(t.number, t.state, t.values, t.params, t.intermediate_values) for t in again[space] if t.state.is_finished()] == [
-            (t.number, t.state, t.values, t.params, t.intermediate_values) for t in found
-        ]
+        # what had only begun, and left nothing, is drawn anew
+        found = [trial for trial in every if trial.state.is_finished()]
+        assert [
+            (t.number, t.state, t.values, t.params, t.intermediate_values)
+            for t in again[space]
+            if t.state.is_finished()
+        ] == [(t.number, t.state, t.values, t.params, t.intermediate_values) for t in found]
 
 
 def test_a_killed_run_of_old_that_was_renamed_is_one_run_for_mlflow(tmp_path: Path) -> None:
@@ -141,7 +156,13 @@ def test_a_run_of_old_is_extended(tmp_path: Path, name: str) -> None:
     if name == "toy":
         assert typed("enqueue", name, "--set", "quality=0.5", "--runs-dir", runs).returncode == 0
         assert typed("retry", name, "--runs-dir", runs).returncode == 0
-    words = ("resume", name) if name == "killed" else ("replicate", name, "--top", 1) if name == "knn" else ("extend", name, "--trials", 2)
+    words = (
+        ("resume", name)
+        if name == "killed"
+        else ("replicate", name, "--top", 1)
+        if name == "knn"
+        else ("extend", name, "--trials", 2)
+    )
     done = output(*words, "--runs-dir", runs, timeout=600)
     assert done["state"] in ("finished", "failed")
     after = files(runs / name)

@@ -1,4 +1,6 @@
-"""Bundles that were damaged or made to do harm: refused in one short line, and never a crash or a class that means nothing."""
+"""Bundles that were damaged or made to do harm: refused in one short line, and never a crash or a
+class that means nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ DEEP = "[" * 200_000
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pictures") / "one.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
+        path
+    )
     return path
 
 
@@ -42,7 +46,9 @@ def use(**changes: object) -> Callable[[Path], None]:
 
 
 def tensors(**named: Any) -> Callable[[Path], None]:
-    return lambda bundle: with_model(bundle, save({name: np.ascontiguousarray(array) for name, array in named.items()}))
+    return lambda bundle: with_model(
+        bundle, save({name: np.ascontiguousarray(array) for name, array in named.items()})
+    )
 
 
 def manifest(text: str) -> Callable[[Path], None]:
@@ -65,7 +71,16 @@ KNN = {
     "an unknown metric": config(metric="x" * 100_000),
     "a side of 0": preprocessing(max_side=0),
     "a side without end": preprocessing(max_side=10**12),
-    "an accuracy that is none": facts(val={"split": "x", "n": 6, "scheme": "y", "accuracy": 7, "balanced_accuracy": 0, "macro_f1": 0}),
+    "an accuracy that is none": facts(
+        val={
+            "split": "x",
+            "n": 6,
+            "scheme": "y",
+            "accuracy": 7,
+            "balanced_accuracy": 0,
+            "macro_f1": 0,
+        }
+    ),
     "looks below none": facts(test_evaluations=-1),
     "a seed of many digits": facts(seed=int("9" * 4000)),
     "a huge setting": config(size=int("9" * 4000)),
@@ -76,7 +91,9 @@ KNN = {
     "an empty manifest": manifest(""),
     "an empty model": lambda bundle: with_model(bundle, b""),
     "a header without end": lambda bundle: with_model(bundle, struct.pack("<Q", 2**60) + b"{}"),
-    "a deep header": lambda bundle: with_model(bundle, struct.pack("<Q", len(DEEP)) + DEEP.encode()),
+    "a deep header": lambda bundle: with_model(
+        bundle, struct.pack("<Q", len(DEEP)) + DEEP.encode()
+    ),
 }
 CNN = {
     "a million threads": use(threads=1_000_000),
@@ -93,8 +110,12 @@ CNN = {
     "a kind of number that is none": use(dtype="complex128"),
     "a device that is none": use(device="abacus"),
     "a use that is more": use(run="x"),
-    "a use too deep": lambda bundle: with_header(bundle, lambda header: header["__metadata__"].update(visiontune=DEEP)),
-    "no use": lambda bundle: with_header(bundle, lambda header: header.pop("__metadata__") and None),
+    "a use too deep": lambda bundle: with_header(
+        bundle, lambda header: header["__metadata__"].update(visiontune=DEEP)
+    ),
+    "no use": lambda bundle: with_header(
+        bundle, lambda header: header.pop("__metadata__") and None
+    ),
     "a mean out of range in the manifest": preprocessing(mean=[1e308, 0, 0]),
     "a deviation of 0 in the manifest": preprocessing(std=[0, 0, 0]),
     "a width out of range": config(width=1e9),
@@ -110,7 +131,9 @@ def check_refused(bundle: Path, picture: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KNN)
-def test_a_knn_bundle_that_makes_no_sense_is_refused(tmp_path: Path, picture: Path, kind: str) -> None:
+def test_a_knn_bundle_that_makes_no_sense_is_refused(
+    tmp_path: Path, picture: Path, kind: str
+) -> None:
     """A class that was computed from nonsense looks like any other."""
     bundle = knn_bundle(tmp_path / "bundle")
     KNN[kind](bundle)
@@ -118,15 +141,21 @@ def test_a_knn_bundle_that_makes_no_sense_is_refused(tmp_path: Path, picture: Pa
 
 
 @pytest.mark.parametrize("kind", CNN)
-def test_a_network_s_bundle_that_makes_no_sense_is_refused(tmp_path: Path, picture: Path, kind: str) -> None:
-    """A number in a stranger's file must neither end the process nor give scores that are no numbers."""
+def test_a_network_s_bundle_that_makes_no_sense_is_refused(
+    tmp_path: Path, picture: Path, kind: str
+) -> None:
+    """A number in a stranger's file must neither end the process nor give scores that are no
+    numbers.
+    """
     bundle = cnn_bundle(tmp_path / "bundle")
     CNN[kind](bundle)
     check_refused(bundle, picture)
 
 
 @pytest.mark.parametrize("spoilt", [np.nan, np.inf])
-def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, picture: Path, spoilt: float) -> None:
+def test_weights_that_are_no_numbers_are_refused(
+    tmp_path: Path, picture: Path, spoilt: float
+) -> None:
     """A network of NaN gives the first class to every image."""
     bundle = cnn_bundle(tmp_path / "bundle")
     content = bytearray((bundle / "model.safetensors").read_bytes())
@@ -136,8 +165,12 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, picture: Path, 
 
 
 @pytest.mark.parametrize("make", [knn_bundle, cnn_bundle])
-def test_a_bundle_as_earlier_versions_wrote_it_is_read(tmp_path: Path, picture: Path, make: Callable[[Path], Path]) -> None:
-    """They had no digest of bundle.json; and the refusals above are worth something only if an unspoilt one is accepted."""
+def test_a_bundle_as_earlier_versions_wrote_it_is_read(
+    tmp_path: Path, picture: Path, make: Callable[[Path], Path]
+) -> None:
+    """They had no digest of bundle.json; and the refusals above are worth something only if an
+    unspoilt one is accepted.
+    """
     bundle = make(tmp_path / "bundle")
     before = typed("predict", bundle, picture, "--json").stdout
     with_facts(bundle, lambda found: None)
@@ -147,7 +180,9 @@ def test_a_bundle_as_earlier_versions_wrote_it_is_read(tmp_path: Path, picture: 
 
 
 def test_no_bit_of_a_manifest_turns_unseen(tmp_path: Path) -> None:
-    """Configuration, classes and preprocessing decide what a model says; their file must answer for itself."""
+    """Configuration, classes and preprocessing decide what a model says; their file must answer for
+    itself.
+    """
     bundle = knn_bundle(tmp_path / "bundle")
     whole = (bundle / "bundle.json").read_bytes()
     assert read_bundle(bundle).facts.classes == ("cat", "dog", "owl")

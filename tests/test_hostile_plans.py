@@ -1,4 +1,6 @@
-"""Plans and options from a stranger, or from a mistake: however large, deep or repeated, they get one short line, at once."""
+"""Plans and options from a stranger, or from a mistake: however large, deep or repeated, they get
+one short line, at once.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,11 @@ from pathlib import Path
 import pytest
 from program import output, typed
 
-LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)) + "spaces: [toy]\n"
+LAUGHS = (
+    "a0: &a0 [x, x]\n"
+    + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    + "spaces: [toy]\n"
+)
 PLANS = {
     "aliases of aliases": LAUGHS,
     "an alias within itself": "spaces: &a [*a]\n",
@@ -28,7 +34,10 @@ PLANS = {
     "a long metric": f"spaces: [toy]\nobjective: {'x' * 15_000}\n",
     "a long setting": f"spaces: [toy]\nset: {{{'x' * 900}: 1}}\n",
     "a huge value": f"spaces: [cnn]\nset: {{learning_rate: 0x{'f' * 15_000}}}\n",
-    "many values": f"spaces: [cnn]\nset: {{learning_rate: [{', '.join(f'0.{n}' for n in range(1, 30_000))}]}}\n",
+    "many values": (
+        "spaces: [cnn]\nset: {learning_rate: "
+        f"[{', '.join(f'0.{n}' for n in range(1, 30_000))}]}}\n"
+    ),
     "deep values": "spaces: [toy]\nset: {x: " + "[" * 15 + "]" * 15 + "}\n",
     "wrong settings": "spaces: [toy]\n" + "".join(f"wrong{n}: 1\n" for n in range(20_000)),
     "a tag on the wrong value": "spaces: !!timestamp toy\n",
@@ -65,7 +74,9 @@ def one_short_line(*words: object) -> str:
 
 @pytest.mark.parametrize("kind", PLANS)
 def test_a_plan_too_large_or_wrong_is_refused_in_a_short_line(tmp_path: Path, kind: str) -> None:
-    """A plan that hangs the program or fills the terminal costs its user the session, and a service its machine."""
+    """A plan that hangs the program or fills the terminal costs its user the session, and a service
+    its machine.
+    """
     plan = tmp_path / "plan.yaml"
     plan.write_bytes(PLANS[kind].encode(errors="surrogateescape"))
     assert str(plan) in one_short_line("run", plan, "--dry-run", "--runs-dir", tmp_path / "runs")
@@ -83,14 +94,19 @@ def test_an_option_too_large_or_wrong_is_refused_in_a_short_line(tmp_path: Path,
 def test_a_password_in_what_is_cut_is_not_told(tmp_path: Path) -> None:
     """A line that is cut in the middle of an address must not end within its password."""
     plan = tmp_path / "plan.yaml"
-    plan.write_text(f"spaces: [toy]\nstorage: {{at: ['postgresql://me:{'secret' * 20}@{'x' * 900}/db']}}\n")
+    plan.write_text(
+        f"spaces: [toy]\nstorage: {{at: ['postgresql://me:{'secret' * 20}@{'x' * 900}/db']}}\n"
+    )
     assert "secret" not in one_short_line("run", plan, "--dry-run", "--runs-dir", tmp_path)
 
 
 def test_aliases_are_fine_where_they_say_no_more_than_a_plan_does(tmp_path: Path) -> None:
     """YAML's own way of saying a thing twice stays allowed."""
     plan = tmp_path / "plan.yaml"
-    plan.write_text("spaces: [toy]\nobjective: &metric val_accuracy\nreference: {floor: &floor 0.5, again: *floor}\n")
+    plan.write_text(
+        "spaces: [toy]\nobjective: &metric val_accuracy\nreference: {floor: &floor 0.5, again: "
+        "*floor}\n"
+    )
     assert output("run", plan, "--dry-run", "--runs-dir", tmp_path)["configs"]
 
 

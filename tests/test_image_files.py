@@ -41,7 +41,9 @@ def test_every_format_named_is_read(tmp_path: Path, suffix: str) -> None:
     options = {"webp": {"lossless": True}, "jpg": {"quality": 95, "subsampling": 0}}.get(suffix, {})
     Image.fromarray(pixels).save(path, **options)
     assert read_image(path, "rgb").shape == (32, 32, 3)
-    assert np.abs(read_image(path, "rgb").astype(int) - pixels).max() <= (4 if suffix == "jpg" else 0)
+    assert np.abs(read_image(path, "rgb").astype(int) - pixels).max() <= (
+        4 if suffix == "jpg" else 0
+    )
     assert read_image(path, "grey").dtype == np.uint8
     assert np.abs(read_image(path, "grey")[::16, ::16].astype(int) - GREYS).max() <= 2
 
@@ -67,13 +69,19 @@ def test_a_cmyk_jpeg_is_read(tmp_path: Path) -> None:
     assert np.abs(read_image(path, "rgb").astype(int) - [255, 0, 0]).max() <= 3
 
 
-@pytest.mark.parametrize(("mode", "values"), [("L", [[0, 7, 255]]), ("1", [[0, 255, 0]]), ("LA", [[0, 7, 255]])])
-def test_grey_modes_are_read_in_both_colours(tmp_path: Path, mode: str, values: list[list[int]]) -> None:
+@pytest.mark.parametrize(
+    ("mode", "values"), [("L", [[0, 7, 255]]), ("1", [[0, 255, 0]]), ("LA", [[0, 7, 255]])]
+)
+def test_grey_modes_are_read_in_both_colours(
+    tmp_path: Path, mode: str, values: list[list[int]]
+) -> None:
     """A grey file in a colour dataset has three equal channels, and no other value than its own."""
     path = tmp_path / "grey.png"
     Image.fromarray(np.array(values, np.uint8)).convert(mode).save(path)
     np.testing.assert_array_equal(read_image(path, "grey"), values)
-    np.testing.assert_array_equal(read_image(path, "rgb"), np.repeat(np.array(values)[:, :, None], 3, axis=2))
+    np.testing.assert_array_equal(
+        read_image(path, "rgb"), np.repeat(np.array(values)[:, :, None], 3, axis=2)
+    )
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
@@ -89,9 +97,16 @@ def test_16_bit_grey_is_divided_by_257(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(read_image(path, "rgb")[0, :, 2], [0, 99, 100, 255])
 
 
-@pytest.mark.parametrize(("ending", "name"), [("avif", "AVIF"), ("jp2", "JPEG 2000"), ("ico", "a Windows icon"), ("pdf", "PDF")])
-def test_a_picture_in_a_format_that_is_not_read_is_named(tmp_path: Path, ending: str, name: str) -> None:
-    """Phones and archives write these; told that the file is damaged, people look for the damage."""
+@pytest.mark.parametrize(
+    ("ending", "name"),
+    [("avif", "AVIF"), ("jp2", "JPEG 2000"), ("ico", "a Windows icon"), ("pdf", "PDF")],
+)
+def test_a_picture_in_a_format_that_is_not_read_is_named(
+    tmp_path: Path, ending: str, name: str
+) -> None:
+    """Phones and archives write these; told that the file is damaged, people look for the
+    damage.
+    """
     data = io.BytesIO()
     Image.new("RGB", (32, 32), 90).save(data, {"jp2": "JPEG2000"}.get(ending, ending))
     path = tmp_path / "picture.jpg"
@@ -100,7 +115,14 @@ def test_a_picture_in_a_format_that_is_not_read_is_named(tmp_path: Path, ending:
 
 
 @pytest.mark.parametrize(
-    "head", [b"\0\0\0\x18ftypheic\0\0\0\0", b"8BPS\0\1", b"\xff\x0a\0\0", b"\0" * 128 + b"DICM", b"II*\0\xff\xff\xff\xff"]
+    "head",
+    [
+        b"\0\0\0\x18ftypheic\0\0\0\0",
+        b"8BPS\0\1",
+        b"\xff\x0a\0\0",
+        b"\0" * 128 + b"DICM",
+        b"II*\0\xff\xff\xff\xff",
+    ],
 )
 def test_other_formats_are_named_by_their_first_bytes(tmp_path: Path, head: bytes) -> None:
     """The same of those that Pillow cannot write."""
@@ -134,7 +156,9 @@ def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
     ],
     ids=["empty", "text", "postscript", "svg"],
 )
-def test_a_file_that_is_no_picture_is_refused_whatever_its_name(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_picture_is_refused_whatever_its_name(
+    tmp_path: Path, content: bytes
+) -> None:
     """A name proves nothing, and a format that is a program (EPS) must not be tried."""
     path = tmp_path / "picture.jpg"
     path.write_bytes(content)
@@ -145,14 +169,23 @@ def header_only_png(width: int, height: int) -> bytes:
     """A PNG file that promises width × height pixels and holds none."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     size = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", size)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(("width", "height"), [(8001, 8000), (10_000, 10_000), (100_000, 100_000)])
-def test_an_image_too_large_is_refused_by_its_header(tmp_path: Path, width: int, height: int) -> None:
+def test_an_image_too_large_is_refused_by_its_header(
+    tmp_path: Path, width: int, height: int
+) -> None:
     """A small file can unpack to many gigabytes; what is refused must not be unpacked first."""
     path = tmp_path / "bomb.png"
     path.write_bytes(header_only_png(width, height))
@@ -171,18 +204,32 @@ def test_the_limit_itself_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "may have 79 pixels, but this has 10 x 8" in refusal(path)
 
 
-@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: None], ids=["folder", "pipe", "missing"])
-def test_what_is_not_a_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    "make", [os.mkdir, os.mkfifo, lambda path: None], ids=["folder", "pipe", "missing"]
+)
+def test_what_is_not_a_file_is_refused_at_once(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
     """Opening a pipe waits for whoever writes into it, which may be for ever."""
     make(tmp_path / "picture.jpg")
     assert "no such image file" in refusal(tmp_path / "picture.jpg")
 
 
 @pytest.mark.parametrize(
-    ("size", "most", "expected"), [((40, 20), 10, (5, 10)), ((20, 40), 10, (10, 5)), ((10, 4), 10, (4, 10)), ((300, 1), 10, (1, 10))]
+    ("size", "most", "expected"),
+    [
+        ((40, 20), 10, (5, 10)),
+        ((20, 40), 10, (10, 5)),
+        ((10, 4), 10, (4, 10)),
+        ((300, 1), 10, (1, 10)),
+    ],
 )
-def test_a_longer_side_is_shrunk_in_proportion(tmp_path: Path, size: tuple[int, int], most: int, expected: tuple[int, int]) -> None:
-    """Photographs straight from a camera would otherwise fill the memory; small images stay as they are."""
+def test_a_longer_side_is_shrunk_in_proportion(
+    tmp_path: Path, size: tuple[int, int], most: int, expected: tuple[int, int]
+) -> None:
+    """Photographs straight from a camera would otherwise fill the memory; small images stay as they
+    are.
+    """
     path = tmp_path / "picture.png"
     Image.new("L", size, 77).save(path)
     shrunk = read_image(path, max_side=most)
@@ -204,7 +251,9 @@ def test_a_camera_orientation_is_not_applied(tmp_path: Path) -> None:
 def test_the_first_picture_of_several_is_read(tmp_path: Path) -> None:
     """An animation is labelled once, and its first picture is the one that viewers show."""
     path = tmp_path / "film.gif"
-    Image.new("L", (8, 8), 10).save(path, save_all=True, append_images=[Image.new("L", (8, 8), 200)])
+    Image.new("L", (8, 8), 10).save(
+        path, save_all=True, append_images=[Image.new("L", (8, 8), 200)]
+    )
     np.testing.assert_array_equal(read_image(path), np.full((8, 8), 10))
 
 
@@ -215,11 +264,15 @@ def test_many_files_are_read_in_order_and_errors_stay_in_place(tmp_path: Path) -
     (tmp_path / "07.png").write_bytes(b"no picture")
     outcomes = read_images([tmp_path / f"{value:02d}.png" for value in range(40)])
     assert isinstance(outcomes[7], DatasetError)
-    assert [int(image[0, 0]) for image in outcomes if not isinstance(image, DatasetError)] == [v for v in range(40) if v != 7]
+    assert [int(image[0, 0]) for image in outcomes if not isinstance(image, DatasetError)] == [
+        v for v in range(40) if v != 7
+    ]
 
 
 def test_odd_metadata_is_no_damage_and_leaves_the_warnings_alone(tmp_path: Path) -> None:
-    """Warning filters belong to the process: threads that each change them call good files damaged now and then."""
+    """Warning filters belong to the process: threads that each change them call good files damaged
+    now and then.
+    """
     data = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
     Image.fromarray(noise).convert("P").save(data, "png", transparency=bytes(range(200)))

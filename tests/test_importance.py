@@ -23,11 +23,14 @@ Score = Callable[[dict[str, Any]], dict[str, float]]
 
 
 def searched(tmp_path: Path, trials: int, score: Score, **settings: Any) -> list[dict[str, Any]]:
-    """What ``importance --json`` says of a random search of the toy, each trial with these metrics."""
+    """What ``importance --json`` says of a random search of the toy, each trial with these
+    metrics.
+    """
     plan = Plan(spaces=("toy",), sampler="random", **settings)
     folder = run_with(tmp_path, {})
     folder.plan_file.write_text(plan.to_yaml())
-    study = SpaceStudy(open_journal(folder.journal), "toy", plan.search_spaces()["toy"], plan)  # which draws
+    # which draws
+    study = SpaceStudy(open_journal(folder.journal), "toy", plan.search_spaces()["toy"], plan)
     for _ in range(trials):
         asked = study.ask()
         assert asked is not None
@@ -51,7 +54,12 @@ def test_the_parameter_that_decides_comes_first_and_shares_add_up(tmp_path: Path
     assert next(iter(found["shares"])) == "quality"
     assert found["shares"]["quality"] > 0.5
     assert sum(found["shares"].values()) == pytest.approx(1)
-    assert (found["method"], found["trials"], found["best"], found["reason"]) == ("PED-ANOVA", 60, 6, "")
+    assert (found["method"], found["trials"], found["best"], found["reason"]) == (
+        "PED-ANOVA",
+        60,
+        6,
+        "",
+    )
     assert found["unjudged"]["steps"] == "has one value in this search"
     shown = typed("importance", "made", "--runs-dir", tmp_path).stdout
     assert "toy: what sets the best 6 of 60 complete trials apart (PED-ANOVA)" in shown
@@ -60,17 +68,31 @@ def test_the_parameter_that_decides_comes_first_and_shares_add_up(tmp_path: Path
 
 def test_a_conditional_parameter_is_judged_by_the_trials_it_applies_in(tmp_path: Path) -> None:
     """Trials that have no momentum can say nothing of it, but must not hide it."""
-    (found,) = searched(tmp_path, 100, lambda c: accuracy(c["momentum"] if c["optimiser"] == "sgd" else 0.01 * c["rate"]))
+    (found,) = searched(
+        tmp_path,
+        100,
+        lambda c: accuracy(c["momentum"] if c["optimiser"] == "sgd" else 0.01 * c["rate"]),
+    )
     assert 20 < found["applied"]["momentum"] < 80
     assert next(iter(found["shares"])) == "momentum"
-    assert f"(applied in {found['applied']['momentum']})" in typed("importance", "made", "--runs-dir", tmp_path).stdout
+    assert (
+        f"(applied in {found['applied']['momentum']})"
+        in typed("importance", "made", "--runs-dir", tmp_path).stdout
+    )
 
 
-def test_a_conditional_parameter_that_hardly_ever_applied_is_named_with_the_reason(tmp_path: Path) -> None:
+def test_a_conditional_parameter_that_hardly_ever_applied_is_named_with_the_reason(
+    tmp_path: Path,
+) -> None:
     """A number made of two trials would be read as one made of all."""
     draw = random.Random(0)
-    (found,) = searched(tmp_path, 12, lambda config: accuracy(draw.random()), set={"optimiser": "adam"})
-    assert found["unjudged"]["momentum"] == "applies only where optimiser is sgd: in 0 of 12 complete trials, it takes 5"
+    (found,) = searched(
+        tmp_path, 12, lambda config: accuracy(draw.random()), set={"optimiser": "adam"}
+    )
+    assert (
+        found["unjudged"]["momentum"]
+        == "applies only where optimiser is sgd: in 0 of 12 complete trials, it takes 5"
+    )
     assert found["unjudged"]["optimiser"] == "has one value in this search"
 
 
@@ -82,16 +104,22 @@ def test_a_conditional_parameter_that_hardly_ever_applied_is_named_with_the_reas
         (10, 0.5, "all 10 complete trials are equally good, so no parameter made a difference"),
     ],
 )
-def test_where_nothing_can_be_said_one_line_says_why(tmp_path: Path, trials: int, score: float, said: str) -> None:
+def test_where_nothing_can_be_said_one_line_says_why(
+    tmp_path: Path, trials: int, score: float, said: str
+) -> None:
     """Nine trials give numbers too; they would mean nothing."""
     (found,) = searched(tmp_path, trials, lambda _: accuracy(score))
     assert (found["reason"], found["shares"]) == (said, {})
-    assert typed("importance", "made", "--runs-dir", tmp_path).stdout.splitlines() == [f"toy: {said}"]
+    assert typed("importance", "made", "--runs-dir", tmp_path).stdout.splitlines() == [
+        f"toy: {said}"
+    ]
 
 
 def test_where_nearly_all_trials_are_equally_bad_fanova_is_asked(tmp_path: Path) -> None:
     """Most of a search may diverge to chance; then no best tenth can be told from the rest."""
-    (found,) = searched(tmp_path, 60, lambda config: accuracy(0.9 if config["quality"] > 0.95 else 0.1))
+    (found,) = searched(
+        tmp_path, 60, lambda config: accuracy(0.9 if config["quality"] > 0.95 else 0.1)
+    )
     assert (found["method"], found["best"]) == ("fANOVA", 0)
     assert next(iter(found["shares"])) == "quality"
     assert found["unjudged"]["momentum"] == "applied in some trials only, which fANOVA cannot judge"
@@ -99,15 +127,29 @@ def test_where_nearly_all_trials_are_equally_bad_fanova_is_asked(tmp_path: Path)
 
 def test_with_several_objectives_it_is_what_leads_to_the_front(tmp_path: Path) -> None:
     """Optuna's evaluators differ in what they take; a Pareto search must not end in an error."""
-    score = lambda config: {"val_accuracy": config["quality"], "model_mb": config["width"] ** 2 / 40}  # noqa: E731
+
+    def score(config: dict[str, Any]) -> dict[str, float]:
+        return {"val_accuracy": config["quality"], "model_mb": config["width"] ** 2 / 40}
+
     (found,) = searched(tmp_path, 60, score, objective=["val_accuracy", "model_mb"])
     assert set(list(found["shares"])[:2]) == {"quality", "width"}
 
 
 def test_the_table_says_share_or_reason() -> None:
     """A spreadsheet has one row a parameter."""
-    item = Importance("toy", "PED-ANOVA", 60, 6, {"quality": 1.0}, {"quality": 60, "momentum": 2}, {"momentum": "why, then"})
-    assert to_csv([item]).splitlines()[1:] == ["toy,quality,1.000000,60,60,PED-ANOVA,", 'toy,momentum,,2,60,PED-ANOVA,"why, then"']
+    item = Importance(
+        "toy",
+        "PED-ANOVA",
+        60,
+        6,
+        {"quality": 1.0},
+        {"quality": 60, "momentum": 2},
+        {"momentum": "why, then"},
+    )
+    assert to_csv([item]).splitlines()[1:] == [
+        "toy,quality,1.000000,60,60,PED-ANOVA,",
+        'toy,momentum,,2,60,PED-ANOVA,"why, then"',
+    ]
 
 
 def test_reading_leaves_the_study_as_it_is(tmp_path: Path) -> None:

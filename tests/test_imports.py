@@ -40,15 +40,23 @@ IMPORTERS = {
     "cyvlfeat": {"trainables/knn/sift.py"},
     "faiss": {"trainables/knn/bounds.py"},
 }
-SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for layer in LAYERS for path in (ROOT / layer).rglob("*.py")}
+SOURCES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for layer in LAYERS
+    for path in (ROOT / layer).rglob("*.py")
+}
 
 
 def _is_type_checking(test: ast.expr) -> bool:
-    return isinstance(test, ast.Name | ast.Attribute) and ast.unparse(test).endswith("TYPE_CHECKING")
+    return isinstance(test, ast.Name | ast.Attribute) and ast.unparse(test).endswith(
+        "TYPE_CHECKING"
+    )
 
 
 def imported(source: str, file: str) -> set[str]:
-    """Top-level names of what ``source`` imports anywhere when it runs, so not under TYPE_CHECKING."""
+    """Top-level names of what ``source`` imports anywhere when it runs, so not under
+    TYPE_CHECKING.
+    """
     names: set[str] = set()
     waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
@@ -56,10 +64,16 @@ def imported(source: str, file: str) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add((node.module or "").partition(".")[0] if not node.level else file.partition("/")[0])
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            names.add(
+                (node.module or "").partition(".")[0] if not node.level else file.partition("/")[0]
+            )
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+            ("import_module", "__import__")
+        ):
             names |= {
-                text.value.partition(".")[0] for text in ast.walk(node) if isinstance(text, ast.Constant) and isinstance(text.value, str)
+                text.value.partition(".")[0]
+                for text in ast.walk(node)
+                if isinstance(text, ast.Constant) and isinstance(text.value, str)
             }
         if isinstance(node, ast.If) and _is_type_checking(node.test):
             waiting += node.orelse
@@ -86,22 +100,32 @@ def test_the_walker_finds_imports_wherever_they_stand(source: str, expected: set
 
 @pytest.mark.parametrize("library", sorted(IMPORTERS))
 def test_only_the_files_named_for_a_library_import_it(library: str) -> None:
-    """A library known in a few files can be replaced, mocked or loaded late; one known everywhere cannot."""
-    assert {file for file, source in SOURCES.items() if library in imported(source, file)} == IMPORTERS[library]
+    """A library known in a few files can be replaced, mocked or loaded late; one known everywhere
+    cannot.
+    """
+    assert {
+        file for file, source in SOURCES.items() if library in imported(source, file)
+    } == IMPORTERS[library]
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_imports_only_itself_and_those_below(layer: str) -> None:
-    """What runs a configuration must not depend on what searches, or it could not be read and tested alone."""
+    """What runs a configuration must not depend on what searches, or it could not be read and
+    tested alone.
+    """
     above = set(LAYERS[LAYERS.index(layer) + 1 :])
     files = {file: source for file, source in SOURCES.items() if file.startswith(f"{layer}/")}
     assert files
-    assert {file: names for file, source in files.items() if (names := imported(source, file) & above)} == {}
+    assert {
+        file: names for file, source in files.items() if (names := imported(source, file) & above)
+    } == {}
 
 
 def test_spaces_use_the_standard_library_alone() -> None:
     """A space is data: writing one must need nothing that has to be installed."""
-    names = set().union(*(imported(source, file) for file, source in SOURCES.items() if file.startswith("spaces/")))
+    names = set().union(
+        *(imported(source, file) for file, source in SOURCES.items() if file.startswith("spaces/"))
+    )
     assert names - set(sys.stdlib_module_names) == {"spaces"}
 
 
@@ -121,14 +145,41 @@ def test_spaces_use_the_standard_library_alone() -> None:
 def test_importing_does_not_load_heavy_libraries(module: str, kept_out: tuple[str, ...]) -> None:
     """``visiontune --help`` must answer at once, and a reader of spaces needs no GPU stack."""
     code = f"import sys, {module}; print([name for name in {kept_out!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
     assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_a_search_that_tells_mlflow_nothing_does_not_load_it(tmp_path: Path) -> None:
     """It takes long to load, and Ray would do so to count for its statistics."""
-    words = ("run", "--space", "toy", "--trials", "2", "--no-tracking", "--json", "--runs-dir", str(tmp_path))
-    code = f"import sys; from search.cli import main\nsys.argv += {words!r}\ntry: main()\nfinally: print('mlflow' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    words = (
+        "run",
+        "--space",
+        "toy",
+        "--trials",
+        "2",
+        "--no-tracking",
+        "--json",
+        "--runs-dir",
+        str(tmp_path),
+    )
+    code = (
+        f"import sys; from search.cli import main\nsys.argv += {words!r}\ntry: "
+        "main()\nfinally: print('mlflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
     assert done.stdout.splitlines()[-1] == "False", done.stderr
     assert '"COMPLETE": 2' in done.stdout

@@ -20,16 +20,24 @@ TRIALS = 12
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
-    """A head without CPUs and two nodes of 2 CPUs and 1 declared GPU each, on loopback; with S3, which all of them know."""
+    """A head without CPUs and two nodes of 2 CPUs and 1 declared GPU each, on loopback; with S3,
+    which all of them know.
+    """
     with s3_here(), pytest.MonkeyPatch.context() as patch:
-        own = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
+        own = {
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONPATH": str(ROOT),
+        }
         for name, value in own.items():
             patch.setenv(name, value)
         import ray
         from ray.cluster_utils import Cluster
 
         patch.setattr(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", False)
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+        )
         for _ in range(2):
             cluster.add_node(num_cpus=2, num_gpus=1)
         yield cluster
@@ -37,12 +45,37 @@ def nodes() -> Iterator[Any]:
 
 
 def words(runs: object, name: str, address: str) -> tuple[object, ...]:
-    settings = ("--set", "pause=0.5", "--set", "steps=8", "--gpus-per-trial", "0.5", "--trials", TRIALS)
-    return ("run", "--space", "toy", *settings, "--no-tracking", "--name", name, "--runs-dir", runs, "--address", address)
+    settings = (
+        "--set",
+        "pause=0.5",
+        "--set",
+        "steps=8",
+        "--gpus-per-trial",
+        "0.5",
+        "--trials",
+        TRIALS,
+    )
+    return (
+        "run",
+        "--space",
+        "toy",
+        *settings,
+        "--no-tracking",
+        "--name",
+        name,
+        "--runs-dir",
+        runs,
+        "--address",
+        address,
+    )
 
 
-def test_a_search_on_many_nodes_loses_one_and_keeps_every_trial_on_s3(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nodes of a cluster come and go; trials go on elsewhere from checkpoints that every node can read."""
+def test_a_search_on_many_nodes_loses_one_and_keeps_every_trial_on_s3(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes of a cluster come and go; trials go on elsewhere from checkpoints that every node can
+    read.
+    """
     monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "head"))
     runs = f"s3://{BUCKET}/runs"
     driver = Driver(*words(runs, "many", nodes.address), log=tmp_path / "log")
@@ -53,18 +86,29 @@ def test_a_search_on_many_nodes_loses_one_and_keeps_every_trial_on_s3(nodes: Any
     assert driver.end() == 0, driver.log
     monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "another"))
     records = RunDirectory.find(f"{runs}/many", tmp_path).records()
-    assert [(record.number, record.state) for record in records] == [(number, "COMPLETE") for number in range(TRIALS)]
+    assert [(record.number, record.state) for record in records] == [
+        (number, "COMPLETE") for number in range(TRIALS)
+    ]
     assert all(record.steps == 8 for record in records)
     assert len({record.node for record in records}) >= 2, "each says on which node it ended"
 
 
 @pytest.mark.slow
 def test_a_node_that_is_to_leave_takes_no_step_with_it(nodes: Any, tmp_path: Path) -> None:
-    """A spot machine is told two minutes before: its trials go on elsewhere where they were, and the user reads why."""
+    """A spot machine is told two minutes before: its trials go on elsewhere where they were, and
+    the user reads why.
+    """
     going = nodes.add_node(num_cpus=2, num_gpus=1)
     driver = Driver(*words(tmp_path, "drained", nodes.address), log=tmp_path / "log")
     driver.wait_for_trials(tmp_path / "drained", 1)
-    reason = ("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "the spot market", "--deadline-remaining-seconds", "4")
+    reason = (
+        "--reason",
+        "DRAIN_NODE_REASON_PREEMPTION",
+        "--reason-message",
+        "the spot market",
+        "--deadline-remaining-seconds",
+        "4",
+    )
     ray = str(Path(sys.executable).with_name("ray"))
     command = [ray, "drain-node", "--address", nodes.address, "--node-id", going.node_id, *reason]
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
@@ -72,11 +116,18 @@ def test_a_node_that_is_to_leave_takes_no_step_with_it(nodes: Any, tmp_path: Pat
     assert f"{going.node_id[:8]}) is to leave; it gets no more trials" in driver.log
     run = RunDirectory(tmp_path / "drained")
     assert [record.state for record in run.records()] == ["COMPLETE"] * TRIALS
-    assert all([row["step"] for row in run.steps("toy", number)] == list(range(8)) for number in range(TRIALS))
+    assert all(
+        [row["step"] for row in run.steps("toy", number)] == list(range(8))
+        for number in range(TRIALS)
+    )
 
 
-def test_nodes_that_are_not_fit_are_named_before_any_trial(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else trials would fail there one by one, or count as results of packages that nobody meant."""
+def test_nodes_that_are_not_fit_are_named_before_any_trial(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else trials would fail there one by one, or count as results of packages that nobody
+    meant.
+    """
     monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "head"))
     metadata = tmp_path / "packages" / "scipy-0.0.1.dist-info" / "METADATA"
     metadata.parent.mkdir(parents=True)
@@ -88,8 +139,12 @@ def test_nodes_that_are_not_fit_are_named_before_any_trial(nodes: Any, tmp_path:
     finally:
         nodes.remove_node(no_storage)
         nodes.remove_node(other_package)
-    assert re.search(f"{no_storage.node_id[:8]}\\): the runs directory cannot be used there", line), line
-    assert re.search(f"{other_package.node_id[:8]}\\): package scipy is 0.0.1, the driver's is", line), line
+    assert re.search(
+        f"{no_storage.node_id[:8]}\\): the runs directory cannot be used there", line
+    ), line
+    assert re.search(
+        f"{other_package.node_id[:8]}\\): package scipy is 0.0.1, the driver's is", line
+    ), line
     assert line.count("node ") == 2, "only those that are not fit"
     assert not list((tmp_path / "head").glob("*/unfit"))
 
@@ -102,7 +157,9 @@ def test_nodes_that_are_not_fit_are_named_before_any_trial(nodes: Any, tmp_path:
         ("somewhere", "wants auto or HOST:PORT"),
     ],
 )
-def test_an_address_that_cannot_be_joined_is_refused_in_one_line(address: str, said: str, tmp_path: Path) -> None:
+def test_an_address_that_cannot_be_joined_is_refused_in_one_line(
+    address: str, said: str, tmp_path: Path
+) -> None:
     """Ray itself waits for a minute and ends the program."""
     lines = refusal(*words(tmp_path, "none", address))
     assert said in lines

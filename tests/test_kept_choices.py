@@ -1,4 +1,6 @@
-"""A kept plan that somebody changed by hand: what its study cannot take up is refused before anything starts."""
+"""A kept plan that somebody changed by hand: what its study cannot take up is refused before
+anything starts.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +31,34 @@ def begun(tmp_path: Path, setting: str) -> RunDirectory:
     ("before", "after", "said"),
     [
         ("metric: [euclidean, cityblock]", "metric: [euclidean]", "tiny-image.metric was "),
-        ("metric: [euclidean, cityblock]", "metric: [euclidean, cityblock, cosine]", "tiny-image.metric was "),
+        (
+            "metric: [euclidean, cityblock]",
+            "metric: [euclidean, cityblock, cosine]",
+            "tiny-image.metric was ",
+        ),
         ("k: 1..10", "k: [1, 3, 5]", "tiny-image.k was "),
-        ("k: [1, 3, 5]", "k: [1, 3]", "tiny-image.k was one of 1, 3, 5 when the search began, and is one of 1, 3 now"),
-        ("k: [1, 3, 5]", "k: 1..10", "tiny-image.k was one of 1, 3, 5 when the search began, and is a whole number in 1..10 now"),
+        (
+            "k: [1, 3, 5]",
+            "k: [1, 3]",
+            "tiny-image.k was one of 1, 3, 5 when the search began, and is one of 1, 3 now",
+        ),
+        (
+            "k: [1, 3, 5]",
+            "k: 1..10",
+            "tiny-image.k was one of 1, 3, 5 when the search began, and is a whole number in "
+            "1..10 now",
+        ),
     ],
 )
-@pytest.mark.parametrize("words", [("resume",), ("extend", "--trials", "3"), ("replicate",)], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "words", [("resume",), ("extend", "--trials", "3"), ("replicate",)], ids=lambda words: words[0]
+)
 def test_other_choices_than_the_study_s_are_refused_in_one_line(
     tmp_path: Path, before: str, after: str, said: str, words: tuple[str, ...]
 ) -> None:
-    """Optuna says "CategoricalDistribution does not support dynamic value space", after Ray has started, and fails every trial."""
+    """Optuna says "CategoricalDistribution does not support dynamic value space", after Ray has
+    started, and fails every trial.
+    """
     folder = begun(tmp_path, before)
     folder.plan_file.write_text(folder.plan_file.read_text().replace(before, after))
     line = refused(words[0], "made", *words[1:], "--runs-dir", tmp_path)
@@ -47,7 +66,9 @@ def test_other_choices_than_the_study_s_are_refused_in_one_line(
     assert "plan.yaml, or start a new run" in line
 
 
-@pytest.mark.parametrize(("before", "after"), [("k: 1..10", "k: 2..20"), ("k: [1, 3]", "k: [1, 3]")])
+@pytest.mark.parametrize(
+    ("before", "after"), [("k: 1..10", "k: 2..20"), ("k: [1, 3]", "k: [1, 3]")]
+)
 def test_what_a_study_can_take_up_is_not_refused(tmp_path: Path, before: str, after: str) -> None:
     """Wider and narrower bounds are fine."""
     folder = begun(tmp_path, before)
@@ -59,4 +80,6 @@ def test_a_space_that_changed_is_found_when_its_study_is_opened(tmp_path: Path) 
     """A newer version of the program may try other values by default."""
     folder = begun(tmp_path, "k: [1, 3]")
     with pytest.raises(PlanError, match="which its study cannot take up"):
-        Ledger(folder, make_plan({"spaces": "tiny-image", "set": {"k": [1, 5]}, "trials": 3}, "here"))
+        Ledger(
+            folder, make_plan({"spaces": "tiny-image", "set": {"k": [1, 5]}, "trials": 3}, "here")
+        )

@@ -1,4 +1,6 @@
-"""A process that is killed just before any of the things that it does to files leaves nothing that cannot be gone on from."""
+"""A process that is killed just before any of the things that it does to files leaves nothing that
+cannot be gone on from.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +15,29 @@ from program import ROOT
 def killed(action: str, folder: Path, every: int) -> str:
     """Everything that is wrong; empty if nothing is."""
     words = [sys.executable, str(ROOT / "tests" / "killed_at.py"), action, str(folder), str(every)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=1400, check=False, env=None)
+    done = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, timeout=1400, check=False, env=None
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "killed" in done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize(("action", "every"), [("run", 17), ("resume", 13)])
-def test_a_kill_now_and_then_loses_and_doubles_nothing(tmp_path: Path, action: str, every: int) -> None:
+def test_a_kill_now_and_then_loses_and_doubles_nothing(
+    tmp_path: Path, action: str, every: int
+) -> None:
     """Kills come at any moment: no dead end, nothing lost, twice or left behind."""
     assert killed(action, tmp_path, every) == ""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("action", "every"), [("run", 1), ("resume", 1), ("rebuild", 1), ("extend", 1), ("report", 2), ("sync", 3)])
-def test_a_kill_at_every_write_loses_and_doubles_nothing(tmp_path: Path, action: str, every: int) -> None:
+@pytest.mark.parametrize(
+    ("action", "every"),
+    [("run", 1), ("resume", 1), ("rebuild", 1), ("extend", 1), ("report", 2), ("sync", 3)],
+)
+def test_a_kill_at_every_write_loses_and_doubles_nothing(
+    tmp_path: Path, action: str, every: int
+) -> None:
     """The same at all of them."""
     assert killed(action, tmp_path, every) == ""

@@ -1,4 +1,6 @@
-"""Nothing that is chosen may depend on a test image, and no image may have a say in how it is judged itself."""
+"""Nothing that is chosen may depend on a test image, and no image may have a say in how it is
+judged itself.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,14 @@ from spaces.domain import Domain, Float, Value
 from trainables.cnn.images import How, data_stages
 from trainables.data import Dataset, Images, ReadOptions, Split
 from trainables.knn.neighbours import nearest_neighbours
-from trainables.knn.pipeline import CONFIG_TYPES, Validation, data_source, evaluate, validation_groups, validation_stage
+from trainables.knn.pipeline import (
+    CONFIG_TYPES,
+    Validation,
+    data_source,
+    evaluate,
+    validation_groups,
+    validation_stage,
+)
 from trainables.stages import compute
 
 CLASSES = ("ash", "birch", "cedar")
@@ -31,7 +40,9 @@ IMAGES = {"train": 30, "val": 12, "test": 12}
 
 
 def pictures(count: int, seed: int, side: int = 32) -> np.ndarray:
-    """Noise with a bright bar whose place depends on the class, label row % 3, so that there is something to learn."""
+    """Noise with a bright bar whose place depends on the class, label row % 3, so that there is
+    something to learn.
+    """
     generator = np.random.default_rng(seed)
     found = generator.integers(0, 150, (count, side, side), dtype=np.uint8)
     for row in range(count):
@@ -40,7 +51,9 @@ def pictures(count: int, seed: int, side: int = 32) -> np.ndarray:
 
 
 def arrays(test_seed: int) -> dict[str, np.ndarray]:
-    """Three splits; with another ``test_seed`` every test image and its label is another, and nothing else."""
+    """Three splits; with another ``test_seed`` every test image and its label is another, and
+    nothing else.
+    """
     found: dict[str, np.ndarray] = {}
     for seed, (split, count) in enumerate(IMAGES.items()):
         found[f"x_{split}"] = pictures(count, seed if split != "test" else 100 + test_seed)
@@ -50,7 +63,10 @@ def arrays(test_seed: int) -> dict[str, np.ndarray]:
 
 def dataset(test_seed: int) -> Dataset:
     parts = arrays(test_seed)
-    splits = {name: Split(Images.from_arrays(list(parts[f"x_{name}"])), parts[f"y_{name}"]) for name in IMAGES}
+    splits = {
+        name: Split(Images.from_arrays(list(parts[f"x_{name}"])), parts[f"y_{name}"])
+        for name in IMAGES
+    }
     return Dataset(f"npz:{test_seed}", CLASSES, splits["train"], splits["val"], splits["test"])
 
 
@@ -59,21 +75,29 @@ def dataset(test_seed: int) -> Dataset:
 
 @pytest.mark.parametrize("copies", [1, 2])
 def test_an_image_is_left_out_together_with_its_mirror_image(copies: int) -> None:
-    """The mirror image of image i stands at n + i: in any other group it would vote for the very image that it was made from."""
+    """The mirror image of image i stands at n + i: in any other group it would vote for the very
+    image that it was made from.
+    """
     labels = np.array([0, 1, 2, 0, 1, 2, 0, 1])
     alone = validation_groups(labels, scheme="leave-one-out", folds=2, seed=0, copies=copies)
     assert alone.tolist() == [0, 1, 2, 3, 4, 5, 6, 7] * copies
     folds = validation_groups(labels, scheme="k-fold", folds=2, seed=5, copies=copies)
     expected = np.empty(8, int)
-    for fold, (_, left_out) in enumerate(StratifiedKFold(2, shuffle=True, random_state=5).split(labels, labels)):
+    for fold, (_, left_out) in enumerate(
+        StratifiedKFold(2, shuffle=True, random_state=5).split(labels, labels)
+    ):
         expected[left_out] = fold
     assert folds.tolist() == expected.tolist() * copies
 
 
 @pytest.mark.parametrize(("space", "config"), [("tiny-image", TINY), ("bag-of-sift", BAG)])
 @pytest.mark.parametrize("scheme", ["leave-one-out", "k-fold"])
-def test_a_symmetric_image_does_not_find_itself_in_the_mirror(space: str, config: dict[str, Any], scheme: Any) -> None:
-    """Images that equal their mirror images are at distance 0 from them, and a search for the best would choose mirror images for that."""
+def test_a_symmetric_image_does_not_find_itself_in_the_mirror(
+    space: str, config: dict[str, Any], scheme: Any
+) -> None:
+    """Images that equal their mirror images are at distance 0 from them, and a search for the best
+    would choose mirror images for that.
+    """
     half = pictures(IMAGES["train"], 0, 40)[:, :, :20]
     images = Images.from_arrays(list(np.concatenate([half, half[:, :, ::-1]], axis=2)))
     whole = Dataset("npz:x", CLASSES, Split(images, np.arange(IMAGES["train"]) % 3))
@@ -86,7 +110,9 @@ def test_a_symmetric_image_does_not_find_itself_in_the_mirror(space: str, config
 
 
 def test_a_mirror_image_votes_for_the_class_of_its_image() -> None:
-    """Mirror images stand behind all images in the same order: neighbour 4 of three images is the mirror image of number 1."""
+    """Mirror images stand behind all images in the same order: neighbour 4 of three images is the
+    mirror image of number 1.
+    """
     config = CONFIG_TYPES["tiny-image"](**{**TINY, "k": 1, "vote": "uniform"})
     neighbours = {"indices": np.array([[4], [5], [3]]), "distances": np.ones((3, 1))}
     found = evaluate(config, neighbours, np.array([0, 1, 2]), np.array([1, 2, 1]), 3)  # type: ignore[arg-type]
@@ -96,7 +122,9 @@ def test_a_mirror_image_votes_for_the_class_of_its_image() -> None:
 
 @pytest.mark.parametrize(("k", "right"), [(1, 1.0), (2, 1.0), (3, 0.0), (50, 0.0)])
 def test_a_configuration_is_scored_at_its_own_k(k: int, right: float) -> None:
-    """The nearest is right, the two behind it are wrong: an accuracy read one place further on is another configuration's."""
+    """The nearest is right, the two behind it are wrong: an accuracy read one place further on is
+    another configuration's.
+    """
     config = CONFIG_TYPES["tiny-image"](**{**TINY, "k": k, "vote": "uniform", "mirrored": False})
     neighbours = {"indices": np.array([[0, 1, 2]]), "distances": np.array([[1.0, 2.0, 3.0]])}
     found = evaluate(config, neighbours, np.array([0, 1, 1]), np.array([0]), 2)  # type: ignore[arg-type]
@@ -107,7 +135,9 @@ def test_a_configuration_is_scored_at_its_own_k(k: int, right: float) -> None:
 def test_neighbours_are_found_by_row_wherever_the_run_of_rows_begins() -> None:
     """Rows 3 and 4 handed over alone must leave out images 3 and 4, not 0 and 1."""
     vectors = np.array([[0.0], [10.0], [20.0], [30.0], [40.0]])
-    found = nearest_neighbours(vectors[3:], vectors, np.arange(5), metric="cityblock", most=1, start=3)
+    found = nearest_neighbours(
+        vectors[3:], vectors, np.arange(5), metric="cityblock", most=1, start=3
+    )
     assert found["indices"].tolist() == [[2], [3]]
 
 
@@ -117,16 +147,27 @@ def test_neighbours_are_found_by_row_wherever_the_run_of_rows_begins() -> None:
 def drawn(space: str, number: int) -> dict[str, Value]:
     """A configuration that a random search might try on these images."""
     generator = random.Random(number)
-    narrow = {"tiny-image": {"size": [4, 8]}, "bag-of-sift": {"step": [6, 8], "bin_size": 4, "vocabulary_size": 12, "scales": [1, 2]}}
-    small = {name: value for name, value in SMALL.items() if name != "batch_size"} | {"batch_size": 16}
+    narrow = {
+        "tiny-image": {"size": [4, 8]},
+        "bag-of-sift": {"step": [6, 8], "bin_size": 4, "vocabulary_size": 12, "scales": [1, 2]},
+    }
+    small = {name: value for name, value in SMALL.items() if name != "batch_size"} | {
+        "batch_size": 16
+    }
 
     def suggest(name: str, domain: Domain) -> Value:
-        return generator.uniform(domain.low, domain.high) if isinstance(domain, Float) else generator.choice(domain.values())
+        return (
+            generator.uniform(domain.low, domain.high)
+            if isinstance(domain, Float)
+            else generator.choice(domain.values())
+        )
 
     return get_space(space).narrow(narrow.get(space, small)).sample(suggest)
 
 
-def chosen_by(space: str, config: dict[str, Value], scheme: Any, whole: Dataset, memo: dict[str, Any]) -> list[bytes]:
+def chosen_by(
+    space: str, config: dict[str, Value], scheme: Any, whole: Dataset, memo: dict[str, Any]
+) -> list[bytes]:
     """All that a search would know of this configuration, to the bit."""
     data = data_source(whole, ReadOptions())
     memo[data.stage.digest] = whole
@@ -136,7 +177,12 @@ def chosen_by(space: str, config: dict[str, Value], scheme: Any, whole: Dataset,
         neighbours = compute(validation_stage(given, data, validation, 0), memo, workers=1)
         labels = [compute(data.labels(split), memo) for split in ("train", validation.split)]
         found = evaluate(given, neighbours, *labels, len(CLASSES))
-        parts = (neighbours["indices"], neighbours["distances"], np.array(found.accuracy_by_k), found.predictions)
+        parts = (
+            neighbours["indices"],
+            neighbours["distances"],
+            np.array(found.accuracy_by_k),
+            found.predictions,
+        )
         return [np.ascontiguousarray(part).tobytes() for part in parts]
     from trainables.cnn.data import CnnData
     from trainables.cnn.run import make_run
@@ -149,50 +195,95 @@ def chosen_by(space: str, config: dict[str, Value], scheme: Any, whole: Dataset,
 
 
 IMAGE_SPACES = [name for name, space in SPACES.items() if space.needs_images]
-SCHEMES = [(name, scheme) for name in IMAGE_SPACES for scheme in (("val",) if SPACES[name].trains else ("leave-one-out", "k-fold", "val"))]
+SCHEMES = [
+    (name, scheme)
+    for name in IMAGE_SPACES
+    for scheme in (("val",) if SPACES[name].trains else ("leave-one-out", "k-fold", "val"))
+]
 
 
 @pytest.mark.parametrize(("space", "scheme"), SCHEMES)
 def test_no_configuration_is_judged_by_a_test_image(space: str, scheme: str) -> None:
-    """Whatever is counted, averaged or learned over the test images flatters what is chosen, and the test accuracy with it."""
+    """Whatever is counted, averaged or learned over the test images flatters what is chosen, and
+    the test accuracy with it.
+    """
     configs = [drawn(space, number) for number in range(1 if space == "cnn" else 6)]
     if space != "cnn":
-        configs += [get_space(space).check(config) for config in {"tiny-image": [TINY], "bag-of-sift": [BAG, HARD]}[space]]
+        configs += [
+            get_space(space).check(config)
+            for config in {"tiny-image": [TINY], "bag-of-sift": [BAG, HARD]}[space]
+        ]
     found = []
     for test_seed in (0, 1):
         memo: dict[str, Any] = {}
-        found.append([chosen_by(space, config, scheme, dataset(test_seed), memo) for config in configs])
+        found.append(
+            [chosen_by(space, config, scheme, dataset(test_seed), memo) for config in configs]
+        )
     assert found[0] == found[1]
 
 
 @pytest.mark.slow
 def test_a_search_of_every_space_chooses_the_same_whatever_the_test_images(tmp_path: Path) -> None:
-    """From the files to the leaderboard: with every test image and label another one, study, records, predictions, weights and best
-    must be the same to the bit, or something before the export has looked at them."""
-    settings = {"step": 8, "bin_size": 4, "vocabulary_size": 12, "scales": 1, "size": 8, "idf": "true", **SMALL, "batch_size": 16}
+    """From the files to the leaderboard: with every test image and label another one, study,
+    records, predictions, weights and best must be the same to the bit, or something before the
+    export has looked at them.
+    """
+    settings = {
+        "step": 8,
+        "bin_size": 4,
+        "vocabulary_size": 12,
+        "scales": 1,
+        "size": 8,
+        "idf": "true",
+        **SMALL,
+        "batch_size": 16,
+    }
     words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     spaces = [word for name in IMAGE_SPACES for word in ("--space", name)]
     found = []
     for seed in (0, 1):
         np.savez(tmp_path / f"{seed}.npz", **arrays(seed))
-        plan = ("--dataset", f"npz:{tmp_path}/{seed}.npz", "--trials", 3, "--epochs", 1, "--concurrency", 1, "--name", f"run{seed}")
-        done = visiontune("run", *spaces, *plan, "--no-tracking", "--runs-dir", tmp_path / "runs", *words)
+        plan = (
+            "--dataset",
+            f"npz:{tmp_path}/{seed}.npz",
+            "--trials",
+            3,
+            "--epochs",
+            1,
+            "--concurrency",
+            1,
+            "--name",
+            f"run{seed}",
+        )
+        done = visiontune(
+            "run", *spaces, *plan, "--no-tracking", "--runs-dir", tmp_path / "runs", *words
+        )
         assert done.returncode == 0, done.stderr
         found.append(everything_chosen(RunDirectory(tmp_path / "runs" / f"run{seed}")))
     assert found[0].keys() == found[1].keys()
     assert [name for name in found[0] if found[0][name] != found[1][name]] == []
-    assert {"study", "best", "tiny-image/0 record", "bag-of-sift/0 record", "cnn/0 record", "cnn/0 predictions", "cnn/0 steps"} <= found[
-        0
-    ].keys()
+    assert {
+        "study",
+        "best",
+        "tiny-image/0 record",
+        "bag-of-sift/0 record",
+        "cnn/0 record",
+        "cnn/0 predictions",
+        "cnn/0 steps",
+    } <= found[0].keys()
 
 
 def everything_chosen(folder: RunDirectory) -> dict[str, object]:
     """What a search wrote that is no time, place or name."""
-    untimed = {"started": 0.0, "seconds": 0.0, "node": "", "gpu_seconds": 0.0, "digests": {}}  # of steps, which hold times
+    # of steps, which hold times
+    untimed = {"started": 0.0, "seconds": 0.0, "node": "", "gpu_seconds": 0.0, "digests": {}}
     labels = folder.validation_labels()
     assert labels is not None
     found: dict[str, object] = {
-        "study": {space: [(t.number, t.params, t.values, t.state) for t in trials] for space, trials in read_trials(folder).items()},
+        "study": {
+            space: [(t.number, t.params, t.values, t.state) for t in trials]
+            for space, trials in read_trials(folder).items()
+        },
         "labels": labels.tobytes(),
     }
     for item in folder.records():
@@ -201,7 +292,9 @@ def everything_chosen(folder: RunDirectory) -> dict[str, object]:
         predictions = folder.predictions(item)
         found[f"{item.key} predictions"] = None if predictions is None else predictions.tobytes()
         steps = folder.steps(item.space, item.number)
-        found[f"{item.key} steps"] = [replace_seconds({k: v for k, v in row.items() if k != "time"}) for row in steps]
+        found[f"{item.key} steps"] = [
+            replace_seconds({k: v for k, v in row.items() if k != "time"}) for row in steps
+        ]
         for path in folder.weights(item.space, item.number).glob("*"):
             found[f"{item.key} {path.name}"] = path.read_bytes()
     table = list(csv.DictReader(io.StringIO((folder.report / "leaderboard.csv").read_text())))

@@ -31,7 +31,14 @@ def run_directory(tmp_path: Path) -> RunDirectory:
 
 
 def result(value: float) -> dict[str, Any]:
-    return {"val_accuracy": value, "balanced_accuracy": value, "macro_f1": value, "accuracy_by_k": [value], "seconds": 0.1, "log": "x\n"}
+    return {
+        "val_accuracy": value,
+        "balanced_accuracy": value,
+        "macro_f1": value,
+        "accuracy_by_k": [value],
+        "seconds": 0.1,
+        "log": "x\n",
+    }
 
 
 def finish_all(ledger: Ledger) -> None:
@@ -40,7 +47,10 @@ def finish_all(ledger: Ledger) -> None:
 
 
 def states(folder: RunDirectory) -> dict[str, list[str]]:
-    return {space: [trial.state.name for trial in trials] for space, trials in read_trials(folder).items()}
+    return {
+        space: [trial.state.name for trial in trials]
+        for space, trials in read_trials(folder).items()
+    }
 
 
 def test_a_search_ends_with_exactly_the_planned_trials(tmp_path: Path) -> None:
@@ -83,7 +93,9 @@ def test_a_continued_search_runs_begun_trials_again_under_their_own_numbers(tmp_
 
 
 def test_a_record_that_the_study_was_not_told_is_told(tmp_path: Path) -> None:
-    """The driver may die between writing a record and telling the study; the work is not done twice."""
+    """The driver may die between writing a record and telling the study; the work is not done
+    twice.
+    """
     folder = run_directory(tmp_path)
     ledger = Ledger(folder, plan())
     proposal = ledger.propose()
@@ -110,7 +122,9 @@ def test_a_record_that_the_outbox_was_not_told_is_told_once(tmp_path: Path) -> N
 
 
 def test_a_damaged_line_in_the_outbox_costs_no_resume(tmp_path: Path) -> None:
-    """What MLflow is to be told must never stop a search: the trial that the line spoke of is told again."""
+    """What MLflow is to be told must never stop a search: the trial that the line spoke of is told
+    again.
+    """
     folder = run_directory(tmp_path)
     finish_all(Ledger(folder, plan()))
     facts = folder.outbox / "facts.jsonl"
@@ -123,7 +137,9 @@ def test_a_damaged_line_in_the_outbox_costs_no_resume(tmp_path: Path) -> None:
 
 
 def test_half_a_line_in_the_journal_does_not_stop_a_continued_search(tmp_path: Path) -> None:
-    """A kill in the middle of a write leaves half a line; Optuna alone would refuse what is appended after it."""
+    """A kill in the middle of a write leaves half a line; Optuna alone would refuse what is
+    appended after it.
+    """
     folder = run_directory(tmp_path)
     ledger = Ledger(folder, plan())
     proposal = ledger.propose()
@@ -137,7 +153,9 @@ def test_half_a_line_in_the_journal_does_not_stop_a_continued_search(tmp_path: P
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, None, "0.5"])
-def test_a_result_without_a_finite_objective_is_a_failure_with_its_cause(tmp_path: Path, value: Any) -> None:
+def test_a_result_without_a_finite_objective_is_a_failure_with_its_cause(
+    tmp_path: Path, value: Any
+) -> None:
     """Optuna would keep such a trial RUNNING for ever."""
     folder = run_directory(tmp_path)
     ledger = Ledger(folder, plan())
@@ -192,25 +210,47 @@ def test_a_grid_gives_each_combination_once_also_across_a_restart(tmp_path: Path
     again = Ledger(folder, grid)
     finish_all(again)
     configs = [json.dumps(record.config, sort_keys=True) for record in folder.records()]
-    assert len(configs) == len(set(configs)) == 6, "cosine is blind to the norm: (2 norms + 1) x 2 k"
+    assert len(configs) == len(set(configs)) == 6, (
+        "cosine is blind to the norm: (2 norms + 1) x 2 k"
+    )
     assert again.finished_reason == "there are no more than 6 combinations"
 
 
-def test_brute_force_ends_when_each_combination_was_tried_also_across_a_restart(tmp_path: Path) -> None:
-    """A combination that failed and is tried again is no other one: counted as one, another would never be tried."""
+def test_brute_force_ends_when_each_combination_was_tried_also_across_a_restart(
+    tmp_path: Path,
+) -> None:
+    """A combination that failed and is tried again is no other one: counted as one, another would
+    never be tried.
+    """
     settings = {"spaces": "toy", "sampler": "brute-force", "trials": 100, "retries": 1, "set": {
         "quality": [0.25, 0.5, 0.75], "optimiser": "adam", "rate": [0.5, 1.0], "width": 8,
     }}  # fmt: skip
-    folder, values = run_directory(tmp_path), {"val_loss": 0.5, "model_mb": 1.0, "latency_ms": 1.0, "step": 0, "seconds": 0.1, "done": True}
+    folder, values = (
+        run_directory(tmp_path),
+        {
+            "val_loss": 0.5,
+            "model_mb": 1.0,
+            "latency_ms": 1.0,
+            "step": 0,
+            "seconds": 0.1,
+            "done": True,
+        },
+    )
     ledger = Ledger(folder, plan(**settings))
     for nth in range(3):
         proposal = ledger.propose()
         assert proposal is not None
-        ledger.end(proposal.key, {"failure": "boom"} if nth == 0 else {**values, "val_accuracy": 0.5})
+        ledger.end(
+            proposal.key, {"failure": "boom"} if nth == 0 else {**values, "val_accuracy": 0.5}
+        )
     ledger = Ledger(folder, plan(**settings))
     while (proposal := ledger.propose()) is not None:
         ledger.end(proposal.key, {**values, "val_accuracy": 0.5})
-    tried = [json.dumps(record.config, sort_keys=True) for record in folder.records() if record.state == "COMPLETE"]
+    tried = [
+        json.dumps(record.config, sort_keys=True)
+        for record in folder.records()
+        if record.state == "COMPLETE"
+    ]
     assert len(tried) == len(set(tried)) == 6
     assert ledger.finished_reason == "there are no more than 6 combinations"
 
@@ -242,14 +282,19 @@ def test_trials_are_shared_out_among_the_spaces_in_turn(tmp_path: Path) -> None:
     """One study a space, and neither space starves."""
     folder = run_directory(tmp_path)
     finish_all(Ledger(folder, plan(spaces=["tiny-image", "bag-of-sift"], trials=6)))
-    assert {space: len(found) for space, found in states(folder).items()} == {"tiny-image": 3, "bag-of-sift": 3}
+    assert {space: len(found) for space, found in states(folder).items()} == {
+        "tiny-image": 3,
+        "bag-of-sift": 3,
+    }
 
 
 def test_plain_optuna_reads_the_study_back(tmp_path: Path) -> None:
     """The study belongs to the user: any Optuna tool must be able to open it."""
     folder = run_directory(tmp_path)
     finish_all(Ledger(folder, plan()))
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder.journal)))
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(folder.journal))
+    )
     study = optuna.load_study(study_name="tiny-image", storage=storage)
     assert study.best_value == 0.4
     assert study.best_trial.user_attrs["balanced_accuracy"] == 0.4
@@ -257,7 +302,9 @@ def test_plain_optuna_reads_the_study_back(tmp_path: Path) -> None:
 
 
 def test_predictions_are_kept_of_the_best_only(tmp_path: Path) -> None:
-    """Ten thousand trials must not leave ten thousand arrays, but the best one's confusion matrix must be there."""
+    """Ten thousand trials must not leave ten thousand arrays, but the best one's confusion matrix
+    must be there.
+    """
     folder = run_directory(tmp_path)
     ledger = Ledger(folder, plan(trials=40))
     values = [((7 * i) % 40) / 40 for i in range(40)]
@@ -273,8 +320,12 @@ def test_predictions_are_kept_of_the_best_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stopping", [True, False])
-def test_a_failure_while_the_search_stops_is_left_for_resume(tmp_path: Path, stopping: bool) -> None:
-    """A service manager kills the workers and the driver together; those trials did not fail of their own."""
+def test_a_failure_while_the_search_stops_is_left_for_resume(
+    tmp_path: Path, stopping: bool
+) -> None:
+    """A service manager kills the workers and the driver together; those trials did not fail of
+    their own.
+    """
     from search.tune_adapters import Bridge
 
     folder = run_directory(tmp_path)
@@ -287,7 +338,9 @@ def test_a_failure_while_the_search_stops_is_left_for_resume(tmp_path: Path, sto
 
 
 def test_a_trial_that_fails_while_it_waits_to_go_on_goes_on(tmp_path: Path) -> None:
-    """Tune gives it up, though one lost worker fails each task that it had; it is bounded as other losses are."""
+    """Tune gives it up, though one lost worker fails each task that it had; it is bounded as other
+    losses are.
+    """
     from types import SimpleNamespace
 
     from ray.tune.experiment import Trial
@@ -299,7 +352,13 @@ def test_a_trial_that_fails_while_it_waits_to_go_on_goes_on(tmp_path: Path) -> N
     def config(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
         return {"space": space, "number": number, "config": config, "gate": ("", 2), "restore": []}
 
-    bridge = Bridge(Ledger(folder, plan(trials=1)), config, lambda: False, None, checkpoints=lambda *trial: ["there"])
+    bridge = Bridge(
+        Ledger(folder, plan(trials=1)),
+        config,
+        lambda: False,
+        None,
+        checkpoints=lambda *trial: ["there"],
+    )
     seen = []
     for name in ("first", "second"):
         suggestion = bridge.suggest(name)
@@ -330,7 +389,9 @@ def test_a_search_that_gave_up_may_be_tried_again(tmp_path: Path) -> None:
     assert not again.ending.gave_up
 
 
-def test_the_journal_is_forced_to_disk_twice_a_trial_and_read_by_plain_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_journal_is_forced_to_disk_twice_a_trial_and_read_by_plain_optuna(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Waiting for the disk at every parameter was a third of a search of cheap trials."""
     forced: list[int] = []
     study = optuna.create_study(study_name="s", storage=open_journal(tmp_path / "study.journal"))
@@ -341,6 +402,8 @@ def test_the_journal_is_forced_to_disk_twice_a_trial_and_read_by_plain_optuna(tm
     trial.set_user_attr("note", "é")
     study.tell(trial, 0.5)
     assert len(forced) == 2
-    plain = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.journal")))
+    plain = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.journal"))
+    )
     (read,) = optuna.load_study(study_name="s", storage=plain).trials
     assert (read.params, read.value, read.user_attrs) == (trial.params, 0.5, {"note": "é"})

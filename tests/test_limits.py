@@ -1,4 +1,6 @@
-"""Everything that may end a search before its number of trials, each said at the end; and retries, fronts and changed inputs."""
+"""Everything that may end a search before its number of trials, each said at the end; and retries,
+fronts and changed inputs.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def ledger_of(tmp_path: Path, clock: Clock | None = None, **settings: Any) -> Le
 
 
 def ended_with(ledger: Ledger, values: list[float | None]) -> int:
-    """End one trial after another with these values (None: it fails) until no more are proposed; how many were."""
+    """End one trial after another with these values (None: it fails) until no more are proposed;
+    how many were.
+    """
     done = 0
     while done < len(values) and (proposal := ledger.propose()) is not None:
         finish(ledger, proposal, values[done])
@@ -51,21 +55,60 @@ def finish(ledger: Ledger, proposal: Proposal, value: float | None) -> None:
     if value is None:
         ledger.end(proposal.key, {"failure": "boom"})
     else:
-        ledger.end(proposal.key, {"step": 0, "val_accuracy": value, "val_loss": 1 - value, "model_mb": 1.0, "seconds": 0.1, "done": True})
+        ledger.end(
+            proposal.key,
+            {
+                "step": 0,
+                "val_accuracy": value,
+                "val_loss": 1 - value,
+                "model_mb": 1.0,
+                "seconds": 0.1,
+                "done": True,
+            },
+        )
 
 
 @pytest.mark.parametrize(
     ("limits", "values", "ended_after", "reason", "gave_up"),
     [
         ({"target": 0.8}, [0.5, 0.79, 0.8, 0.9], 3, "target 0.8 reached: 0.8000", False),
-        ({"plateau": {"trials": 3}}, [0.5, 0.6, 0.6, 0.5, 0.4, 0.9], 5, "no gain of more than 0 in 3 trials", False),
-        ({"plateau": {"trials": 2, "gain": 0.1}}, [0.5, 0.55, 0.7, 0.75, 0.79, 0.95], 5, "no gain of more than 0.1 in 2 trials", False),
-        ({"max_failed": 1}, [0.5, None, 0.5, None, 0.5], 4, "2 trials failed (limits.max_failed: 1)", True),
-        ({"max_failed_in_a_row": 3}, [None, None, 0.5, None, None, None, 0.5], 6, "3 trials failed in a row", True),
+        (
+            {"plateau": {"trials": 3}},
+            [0.5, 0.6, 0.6, 0.5, 0.4, 0.9],
+            5,
+            "no gain of more than 0 in 3 trials",
+            False,
+        ),
+        (
+            {"plateau": {"trials": 2, "gain": 0.1}},
+            [0.5, 0.55, 0.7, 0.75, 0.79, 0.95],
+            5,
+            "no gain of more than 0.1 in 2 trials",
+            False,
+        ),
+        (
+            {"max_failed": 1},
+            [0.5, None, 0.5, None, 0.5],
+            4,
+            "2 trials failed (limits.max_failed: 1)",
+            True,
+        ),
+        (
+            {"max_failed_in_a_row": 3},
+            [None, None, 0.5, None, None, None, 0.5],
+            6,
+            "3 trials failed in a row",
+            True,
+        ),
     ],
 )
 def test_a_limit_ends_the_search_and_says_so(
-    tmp_path: Path, limits: dict[str, Any], values: list[float | None], ended_after: int, reason: str, gave_up: bool
+    tmp_path: Path,
+    limits: dict[str, Any],
+    values: list[float | None],
+    ended_after: int,
+    reason: str,
+    gave_up: bool,
 ) -> None:
     """Each limit is counted in trials as they end: one too early or too late is another search."""
     ledger = ledger_of(tmp_path, limits=limits)
@@ -81,15 +124,25 @@ def test_a_plateau_is_not_reached_by_failures(tmp_path: Path) -> None:
     assert ended_with(ledger, [0.5, None, None, None, 0.4, 0.3, 0.9]) == 6
 
 
-@pytest.mark.parametrize(("unit", "settings"), [("time limit of 60 s", {"seconds": 60}), ("1 GPU-hours used", {"gpu_hours": 1})])
-def test_what_runs_when_the_time_is_up_is_stopped_with_its_reports(tmp_path: Path, unit: str, settings: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("unit", "settings"),
+    [("time limit of 60 s", {"seconds": 60}), ("1 GPU-hours used", {"gpu_hours": 1})],
+)
+def test_what_runs_when_the_time_is_up_is_stopped_with_its_reports(
+    tmp_path: Path, unit: str, settings: dict[str, float]
+) -> None:
     """A limit on time that waits for the longest trial is none; what it had come to is kept."""
     clock = Clock()
     ledger = ledger_of(tmp_path, clock, limits=settings, gpus_per_trial=1.0)
     first, second = ledger.propose(), ledger.propose()
     assert first is not None
     assert second is not None
-    step = {"val_accuracy": 0.4, "val_loss": 0.6, "model_mb": 1.0, "seconds": 4000.0 if "gpu_hours" in settings else 1.0}
+    step = {
+        "val_accuracy": 0.4,
+        "val_loss": 0.6,
+        "model_mb": 1.0,
+        "seconds": 4000.0 if "gpu_hours" in settings else 1.0,
+    }
     assert not ledger.report(second.key, {"step": 0, **step})
     ledger.end(first.key, {"step": 0, **step, "done": True})
     clock.now = 61.0
@@ -100,7 +153,10 @@ def test_what_runs_when_the_time_is_up_is_stopped_with_its_reports(tmp_path: Pat
     assert unit in ledger.finished_reason
     folder = RunDirectory(tmp_path / "run")
     assert [record.state for record in folder.records()] == ["COMPLETE", "PRUNED"]
-    assert [trial.intermediate_values for trial in read_trials(folder)["toy"]] == [{0: 0.4}, {0: 0.4}]
+    assert [trial.intermediate_values for trial in read_trials(folder)["toy"]] == [
+        {0: 0.4},
+        {0: 0.4},
+    ]
 
 
 def test_too_many_infeasible_trials_end_the_search(tmp_path: Path) -> None:
@@ -108,12 +164,28 @@ def test_too_many_infeasible_trials_end_the_search(tmp_path: Path) -> None:
     ledger = ledger_of(tmp_path, max_model_mb=0.0001, limits={"max_infeasible": 7})
     assert ledger.propose() is None
     assert "8 trials broke a constraint" in ledger.finished_reason
-    assert {trial.state.name for trial in read_trials(RunDirectory(tmp_path / "run"))["toy"]} == {"PRUNED"}
+    assert {trial.state.name for trial in read_trials(RunDirectory(tmp_path / "run"))["toy"]} == {
+        "PRUNED"
+    }
 
 
 def test_the_limit_on_seconds_holds_through_ray(tmp_path: Path) -> None:
-    """What the command line promises, on real workers: it ends in time, says so, and leaves nothing running."""
-    words = ("--space", "toy", "--trials", 5000, "--set", "pause=0.3", "--set", "fault=none", "--limit", "seconds=8", "--no-tracking")
+    """What the command line promises, on real workers: it ends in time, says so, and leaves nothing
+    running.
+    """
+    words = (
+        "--space",
+        "toy",
+        "--trials",
+        5000,
+        "--set",
+        "pause=0.3",
+        "--set",
+        "fault=none",
+        "--limit",
+        "seconds=8",
+        "--no-tracking",
+    )
     done = output("run", *words, "--name", "timed", "--runs-dir", tmp_path)
     assert done["state"] == "finished"
     assert "time limit of 8 s" in done["reason"]
@@ -127,30 +199,55 @@ def test_a_failed_trial_is_retried_as_often_as_the_plan_says(tmp_path: Path) -> 
     ledger = ledger_of(tmp_path, trials=3, retries=2)
     assert ended_with(ledger, [None, None, None, 0.5, 0.6, 0.7]) == 6
     configs = [record.config for record in RunDirectory(tmp_path / "run").records()]
-    assert configs[0] == configs[1] == configs[2] != configs[3], "the first and its two retries; then another"
+    assert configs[0] == configs[1] == configs[2] != configs[3], (
+        "the first and its two retries; then another"
+    )
     assert ledger.finished_reason == "all 3 trials are done"
 
 
 def test_a_search_for_a_tradeoff_gives_the_front(tmp_path: Path) -> None:
-    """With two objectives there is no best trial but a front: no trial on it is beaten in both by another."""
+    """With two objectives there is no best trial but a front: no trial on it is beaten in both by
+    another.
+    """
     words = ("--objective", "val_accuracy", "--objective", "model_mb", "--set", "fault=none")
-    done = output("run", "--space", "toy", "--trials", 20, *words, "--name", "front", "--runs-dir", tmp_path, "--no-tracking")
+    done = output(
+        "run",
+        "--space",
+        "toy",
+        "--trials",
+        20,
+        *words,
+        "--name",
+        "front",
+        "--runs-dir",
+        tmp_path,
+        "--no-tracking",
+    )
     assert done["state"] == "finished"
     front = output("best", "front", "--top", 100, "--runs-dir", tmp_path)
     folder = RunDirectory(tmp_path / "front")
-    points = {record.number: (record.metrics["val_accuracy"], record.metrics["model_mb"]) for record in folder.records()}
+    points = {
+        record.number: (record.metrics["val_accuracy"], record.metrics["model_mb"])
+        for record in folder.records()
+    }
     assert len(points) == 20
     unbeaten = {
         number
         for number, (accuracy, size) in points.items()
-        if not any(a >= accuracy and s <= size and (a, s) != (accuracy, size) for a, s in points.values())
+        if not any(
+            a >= accuracy and s <= size and (a, s) != (accuracy, size) for a, s in points.values()
+        )
     }
     assert {row["number"] for row in front} == unbeaten
     (trials,) = read_trials(folder).values()
-    assert all(trial.values == list(points[trial.number]) for trial in trials), "accuracy and size, in the plan's order"
+    assert all(trial.values == list(points[trial.number]) for trial in trials), (
+        "accuracy and size, in the plan's order"
+    )
     assert "front" in (folder.report / "report.html").read_text().lower()
     assert typed("best", "front", "--runs-dir", tmp_path).returncode == 0
-    study = optuna.load_study(study_name="toy", storage=optuna.storages.JournalStorage(journal_backend(folder)))
+    study = optuna.load_study(
+        study_name="toy", storage=optuna.storages.JournalStorage(journal_backend(folder))
+    )
     assert {trial.number for trial in study.best_trials} == unbeaten, "Optuna finds the same front"
 
 
@@ -164,14 +261,26 @@ def journal_backend(folder: RunDirectory) -> optuna.storages.journal.JournalFile
 
 
 def test_resuming_on_changed_images_warns_and_names_what_changed(tmp_path: Path) -> None:
-    """Trials before and after stand in one leaderboard: whoever reads it must know that they saw different pixels."""
+    """Trials before and after stand in one leaderboard: whoever reads it must know that they saw
+    different pixels.
+    """
     images = tmp_path / "images"
     for split in ("train", "test"):
         for label, level in (("dark", 40), ("light", 200)):
             (images / split / label).mkdir(parents=True)
             for i in range(4):
                 picture(level + 5 * i).save(images / split / label / f"{i}.png")
-    words = ("--space", "tiny-image", "--dataset", f"folder:{images}", "--trials", 2, "--set", "size=8", "--no-tracking")
+    words = (
+        "--space",
+        "tiny-image",
+        "--dataset",
+        f"folder:{images}",
+        "--trials",
+        2,
+        "--set",
+        "size=8",
+        "--no-tracking",
+    )
     assert visiontune("run", *words, "--name", "changed", "--runs-dir", tmp_path).returncode == 0
     same = visiontune("extend", "changed", "--trials", 1, "--runs-dir", tmp_path)
     assert same.returncode == 0, same.stderr
@@ -181,7 +290,9 @@ def test_resuming_on_changed_images_warns_and_names_what_changed(tmp_path: Path)
     other = visiontune("extend", "changed", "--trials", 1, "--runs-dir", tmp_path)
     assert other.returncode == 0, other.stderr
     assert "the images have changed" in other.stderr
-    assert [session["plan"]["trials"] for session in sessions(RunDirectory(tmp_path / "changed"))] == [2, 3, 4]
+    assert [
+        session["plan"]["trials"] for session in sessions(RunDirectory(tmp_path / "changed"))
+    ] == [2, 3, 4]
     for split in ("train", "test"):
         shutil.copytree(images / split / "light", images / split / "lighter")
     line = refusal("extend", "changed", "--trials", 1, "--runs-dir", tmp_path)
@@ -198,7 +309,12 @@ def test_changed_code_packages_and_plan_are_named(tmp_path: Path) -> None:
         "data": "f",
     }
     assert changes(now, now) == []
-    then = {**now, "python": "3.11.1", "packages": {"torch": "2.13.0", "ray": "2.60.0"}, "code": {"search/plan.py": "aa"}}
+    then = {
+        **now,
+        "python": "3.11.1",
+        "packages": {"torch": "2.13.0", "ray": "2.60.0"},
+        "code": {"search/plan.py": "aa"},
+    }
     then["plan"] = {"trials": 3, "seed": 1}
     lines = changes(then, now)
     assert lines == [
@@ -214,7 +330,12 @@ def test_a_session_is_held_against_the_one_before_it(tmp_path: Path) -> None:
     folder = RunDirectory(tmp_path)
     plan = make_plan({"spaces": "toy", "name": "made"})
     now = facts(plan, "f")
-    assert {"search/provenance.py", "trainables/knn/run.py", "analysis/records.py", "spaces/toy.py"} <= set(now["code"])
+    assert {
+        "search/provenance.py",
+        "trainables/knn/run.py",
+        "analysis/records.py",
+        "spaces/toy.py",
+    } <= set(now["code"])
     changed = {**now, "data": "g"}
     said = [note(folder, session) for session in (now, now, changed, changed)]
     assert [len(lines) for lines in said] == [0, 0, 1, 0]

@@ -1,4 +1,6 @@
-"""A database of studies that is locked for a while, or restarts, makes a search wait and costs it nothing."""
+"""A database of studies that is locked for a while, or restarts, makes a search wait and costs it
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ held.execute("rollback")
 @contextmanager
 def locked(database: Path, seconds: float) -> Iterator[None]:
     """Another process holds the database for so long, from the beginning of the block on."""
-    with subprocess.Popen([sys.executable, "-c", HOLD, database, str(seconds)], stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, database, str(seconds)], stdout=subprocess.PIPE
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         try:
@@ -47,7 +51,9 @@ def opened(url: str, said: list[str], patience: float = 60.0) -> Database:
 
 
 def test_every_word_to_a_locked_database_is_said_when_it_is_free(tmp_path: Path) -> None:
-    """A backup holds a database for longer than sqlite waits: Optuna then speaks of an "exceeding max length" and gives up."""
+    """A backup holds a database for longer than sqlite waits: Optuna then speaks of an "exceeding
+    max length" and gives up.
+    """
     said: list[str] = []
     path = tmp_path / "studies.db"
     storage = opened(f"sqlite:///{path}", said)
@@ -70,7 +76,12 @@ def test_a_database_that_stays_locked_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "studies.db"
     storage = opened(f"sqlite:///{path}", [], 1.0)
     study = optuna.create_study(storage=storage)
-    with locked(path, 60), pytest.raises(FailedError, match="is locked by another program, and so for 1 s; end what holds it"):
+    with (
+        locked(path, 60),
+        pytest.raises(
+            FailedError, match="is locked by another program, and so for 1 s; end what holds it"
+        ),
+    ):
         study.ask()
     close(storage)
 
@@ -90,9 +101,29 @@ def test_what_no_waiting_helps_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_search_whose_database_is_locked_for_25_seconds_loses_nothing(tmp_path: Path) -> None:
     """Trials that run while it is locked are the ones that would be lost."""
     path = tmp_path / "studies.db"
-    words = ("--space", "toy", "--set", "pause=0.1", "--set", "steps=5", "--pruner", "median", "--no-tracking")
+    words = (
+        "--space",
+        "toy",
+        "--set",
+        "pause=0.1",
+        "--set",
+        "steps=5",
+        "--pruner",
+        "median",
+        "--no-tracking",
+    )
     driver = Driver(
-        "run", *words, "--trials", 30, "--name", "held", "--storage", f"sqlite:///{path}", "--runs-dir", tmp_path, log=tmp_path / "log"
+        "run",
+        *words,
+        "--trials",
+        30,
+        "--name",
+        "held",
+        "--storage",
+        f"sqlite:///{path}",
+        "--runs-dir",
+        tmp_path,
+        log=tmp_path / "log",
     )
     run = RunDirectory(tmp_path / "held")
     driver.wait_for_trials(run.path, 5, patience=600)
@@ -108,8 +139,30 @@ def test_a_search_whose_postgresql_restarts_loses_nothing(tmp_path: Path) -> Non
     """Servers are updated while people search."""
     with postgres_that_restarts() as server:
         url = fresh_database(server.url)
-        words = ("--space", "toy", "--set", "pause=0.1", "--set", "steps=5", "--pruner", "median", "--no-tracking")
-        driver = Driver("run", *words, "--trials", 30, "--name", "held", "--storage", url, "--runs-dir", tmp_path, log=tmp_path / "log")
+        words = (
+            "--space",
+            "toy",
+            "--set",
+            "pause=0.1",
+            "--set",
+            "steps=5",
+            "--pruner",
+            "median",
+            "--no-tracking",
+        )
+        driver = Driver(
+            "run",
+            *words,
+            "--trials",
+            30,
+            "--name",
+            "held",
+            "--storage",
+            url,
+            "--runs-dir",
+            tmp_path,
+            log=tmp_path / "log",
+        )
         run = RunDirectory(tmp_path / "held")
         driver.wait_for_trials(run.path, 5, patience=600)
         restart(server)
@@ -128,6 +181,8 @@ def restart(server: PostgresServer) -> None:
 def check_all_there(run: RunDirectory, url: str) -> None:
     """Every trial that was begun has ended, in the study as on disk, and none twice."""
     (trials,) = read_trials(run, url).values()
-    assert {record.number: record.state for record in run.records()} == {trial.number: trial.state.name for trial in trials}
+    assert {record.number: record.state for record in run.records()} == {
+        trial.number: trial.state.name for trial in trials
+    }
     assert len(trials) == 30
     assert output("status", run.name, "--runs-dir", run.path.parent)["state"] == "finished"

@@ -10,10 +10,17 @@ from search.lookahead import Lookahead
 
 
 def test_work_is_started_so_many_kinds_ahead_and_each_once() -> None:
-    """Too late leaves cores waiting; too early fills the memory with what is not needed for long."""
+    """Too late leaves cores waiting; too early fills the memory with what is not needed for
+    long.
+    """
     configs = [{"work": work, "k": k} for work in "abcde" for k in (1, 2, 3)]
     started: list[str] = []
-    ahead = Lookahead(iter(configs), lambda config: config["work"], lambda config: started.append(config["work"]), depth=2)
+    ahead = Lookahead(
+        iter(configs),
+        lambda config: config["work"],
+        lambda config: started.append(config["work"]),
+        depth=2,
+    )
     seen = []
     for config in configs:
         ahead.reached(config)
@@ -28,7 +35,12 @@ def test_the_first_works_can_begin_before_anybody_asks() -> None:
     """The first trials need seconds to start, and cores would wait with them."""
     configs = [{"work": work} for work in "abcd"]
     started: list[str] = []
-    ahead = Lookahead(iter(configs), lambda config: config["work"], lambda config: started.append(config["work"]), depth=2)
+    ahead = Lookahead(
+        iter(configs),
+        lambda config: config["work"],
+        lambda config: started.append(config["work"]),
+        depth=2,
+    )
     ahead.begin()
     assert started == ["a", "b", "c"]
     for config in configs:
@@ -40,7 +52,10 @@ def test_a_config_that_nobody_foresaw_changes_nothing() -> None:
     """One that a user enqueued comes between those of the grid."""
     started: list[str] = []
     ahead = Lookahead(
-        iter([{"work": work} for work in "abc"]), lambda config: config["work"], lambda config: started.append(config["work"]), depth=1
+        iter([{"work": work} for work in "abc"]),
+        lambda config: config["work"],
+        lambda config: started.append(config["work"]),
+        depth=1,
     )
     for work in "axb":
         ahead.reached({"work": work})
@@ -49,8 +64,24 @@ def test_a_config_that_nobody_foresaw_changes_nothing() -> None:
 
 def test_a_grid_computes_no_stage_that_its_trials_do_not_need(tmp_path: Path) -> None:
     """Looking ahead must share with the trials, not work beside them."""
-    plan = ("run", "--space", "tiny-image", "--dataset", "digits", "--trials", 12, "--sampler", "grid", "--no-tracking", "--name", "grid")
-    fixed = "size=8 resampling=box norm=l2 centring=false mirrored=false vote=uniform metric=euclidean,cityblock k=1..6"
+    plan = (
+        "run",
+        "--space",
+        "tiny-image",
+        "--dataset",
+        "digits",
+        "--trials",
+        12,
+        "--sampler",
+        "grid",
+        "--no-tracking",
+        "--name",
+        "grid",
+    )
+    fixed = (
+        "size=8 resampling=box norm=l2 centring=false mirrored=false vote=uniform "
+        "metric=euclidean,cityblock k=1..6"
+    )
     settings = [part for setting in fixed.split() for part in ("--set", setting)]
     assert output(*plan, *settings, "--runs-dir", tmp_path)["trials"]["COMPLETE"] == 12
     notes = [path.read_text() for path in (tmp_path / ".cache" / "stages").glob("*.json")]

@@ -1,4 +1,6 @@
-"""A thousand classes: pictures name as many as can be read, and no command takes longer for the others."""
+"""A thousand classes: pictures name as many as can be read, and no command takes longer for the
+others.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,23 @@ MANY = 1000
 
 
 def named(count: int) -> list[str]:
-    return [f"n{i:05d} a class with a name so long that no picture has room for all of it, number {i}" for i in range(count)]
+    return [
+        f"n{i:05d} a class with a name so long that no picture has room for all of it, number {i}"
+        for i in range(count)
+    ]
 
 
 @pytest.mark.parametrize("count", [2, 59, 60, 61, 119, 121, MANY])
 def test_a_matrix_names_at_most_sixty_classes_a_side_and_cuts_long_names(count: int) -> None:
-    """A label each took most of a minute a picture, and they lay upon each other; MLflow is sent five such pictures."""
+    """A label each took most of a minute a picture, and they lay upon each other; MLflow is sent
+    five such pictures.
+    """
     figure = figures.confusion(np.eye(count, dtype=np.int64), named(count), "a title")
     axes = figure.axes[0]
-    for ticks, labels in ((axes.get_xticks(), axes.get_xticklabels()), (axes.get_yticks(), axes.get_yticklabels())):
+    for ticks, labels in (
+        (axes.get_xticks(), axes.get_xticklabels()),
+        (axes.get_yticks(), axes.get_yticklabels()),
+    ):
         assert count / 2 <= len(labels) <= 60 or count > 60
         assert 30 <= len(labels) <= 60 or count <= 60
         for tick, label in zip(ticks, labels, strict=True):
@@ -47,15 +57,26 @@ def many(tmp_path: Path) -> RunDirectory:
     run = run_with(tmp_path, {})
     labels = np.repeat(np.arange(MANY), 2)
     given = np.where(np.arange(len(labels)) % 7 == 0, (labels + 1) % MANY, labels)
-    run.write_data(DataFacts(spec="folder:/x", classes=tuple(named(MANY)), sizes={"train": len(labels)}, fingerprint="f" * 64))
+    run.write_data(
+        DataFacts(
+            spec="folder:/x",
+            classes=tuple(named(MANY)),
+            sizes={"train": len(labels)},
+            fingerprint="f" * 64,
+        )
+    )
     run.write_validation_labels(labels)
     accuracy = float(np.mean(given == labels))
-    run.write_record(record(1, metrics={"val_accuracy": accuracy}), "log", None, given.astype(np.uint16))
+    run.write_record(
+        record(1, metrics={"val_accuracy": accuracy}), "log", None, given.astype(np.uint16)
+    )
     return run
 
 
 @pytest.mark.parametrize("words", [("report",), ("confusion",)])
-def test_no_command_takes_long_for_a_thousand_classes(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_no_command_takes_long_for_a_thousand_classes(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
     """51 s it was for the report, by the processor's clock, since the machine may be busy."""
     many(tmp_path)
     began = time.process_time()
@@ -68,11 +89,15 @@ def test_no_command_takes_long_for_a_thousand_classes(tmp_path: Path, words: tup
 
 def test_a_model_card_names_the_first_classes_and_says_how_many_more() -> None:
     """A page of a thousand names is read by nobody."""
-    measured = Measured(split="train", n=9, scheme="x", accuracy=0.5, balanced_accuracy=0.5, macro_f1=0.5)
+    measured = Measured(
+        split="train", n=9, scheme="x", accuracy=0.5, balanced_accuracy=0.5, macro_f1=0.5
+    )
     facts = BundleFacts(
         format=1, kind="knn", space="tiny-image", config=CONFIG, classes=tuple(named(MANY)),
-        preprocessing=Preprocessing(color="grey", max_side=64), val=measured, replicas=None, test=None, test_evaluations=0, seed=0,
-        versions={"numpy": "1"}, dataset="folder:/x", fingerprint="f" * 64, test_fingerprint=None, trial="tiny-image/1", model_sha256="",
+        preprocessing=Preprocessing(color="grey", max_side=64), val=measured, replicas=None,
+        test=None, test_evaluations=0, seed=0,
+        versions={"numpy": "1"}, dataset="folder:/x", fingerprint="f" * 64, test_fingerprint=None,
+        trial="tiny-image/1", model_sha256="",
     )  # fmt: skip
     card = model_card(facts)
     assert f"and {MANY - SHOWN} more, all in bundle.json" in card

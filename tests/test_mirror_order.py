@@ -28,7 +28,10 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[RunDirectory
     """A search whose runs directory is at a URI, with one trial done and nothing sent yet."""
     monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "here"))
     runs = working_copy(f"file://{tmp_path}/there")
-    folder, plan = RunDirectory(runs / "toy"), make_plan({"spaces": "toy", "trials": 9, "sampler": "random", "name": "toy"})
+    folder, plan = (
+        RunDirectory(runs / "toy"),
+        make_plan({"spaces": "toy", "trials": 9, "sampler": "random", "name": "toy"}),
+    )
     write_whole(folder.plan_file, plan.to_yaml())
     folder.write_state(DriverState(id="0123abcd"))
     ledger = Ledger(folder, plan)
@@ -70,7 +73,14 @@ def test_the_uri_gets_records_then_the_study_then_the_outbox_then_the_state(
     size = (folder.outbox / "facts.jsonl").stat().st_size
     mirror.send()
     assert done[0] == "driver.json", "nobody else may begin meanwhile"
-    assert set(done[1:-4]) == {"run.json", "plan.yaml", "trial.json", "log.txt", "steps.jsonl", "result.json"}
+    assert set(done[1:-4]) == {
+        "run.json",
+        "plan.yaml",
+        "trial.json",
+        "log.txt",
+        "steps.jsonl",
+        "result.json",
+    }
     assert done[-4:] == ["study.journal", "facts.jsonl", f"MLflow may know {size}", "state.json"]
     done.clear()
     one_more(ledger)
@@ -78,7 +88,12 @@ def test_the_uri_gets_records_then_the_study_then_the_outbox_then_the_state(
     mirror.send()
     size = (folder.outbox / "facts.jsonl").stat().st_size
     assert set(done[:-4]) == {"trial.json", "log.txt", "steps.jsonl", "result.json"}
-    assert done[-4:] == ["study.journal", "facts.jsonl", f"MLflow may know {size}", "-trials/toy/00000/log.txt"]
+    assert done[-4:] == [
+        "study.journal",
+        "facts.jsonl",
+        f"MLflow may know {size}",
+        "-trials/toy/00000/log.txt",
+    ]
     done.clear()
     mirror.send()
     assert done == [], "nothing has changed"
@@ -89,7 +104,9 @@ def test_the_uri_gets_records_then_the_study_then_the_outbox_then_the_state(
 def test_the_study_at_the_uri_is_never_ahead_of_its_records(
     begun: tuple[RunDirectory, Ledger, Mirror], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trial may end at any moment of a round: the study is read before it is looked which records there are."""
+    """A trial may end at any moment of a round: the study is read before it is looked which records
+    there are.
+    """
     folder, ledger, mirror = begun
     look = mirror_module.sendable
 
@@ -111,7 +128,9 @@ def test_the_study_at_the_uri_is_never_ahead_of_its_records(
 
 
 def test_a_file_at_a_uri_is_replaced_and_never_written_in_place(tmp_path: Path) -> None:
-    """Whoever reads it at that moment, a command on another machine say, has the old one or the new one."""
+    """Whoever reads it at that moment, a command on another machine say, has the old one or the new
+    one.
+    """
     remote = Remote(f"file://{tmp_path}/there")
     remote.write("a/state.json", b"old")
     with open(tmp_path / "there" / "a" / "state.json", "rb") as reader:
@@ -122,8 +141,12 @@ def test_a_file_at_a_uri_is_replaced_and_never_written_in_place(tmp_path: Path) 
     assert list(remote.files()) == ["a/state.json"], "half a file that a kill left is none"
 
 
-def test_mlflow_is_told_what_lies_at_the_uri_and_no_more(begun: tuple[RunDirectory, Ledger, Mirror]) -> None:
-    """Else a search resumed elsewhere would give a number anew that MLflow knows with another configuration."""
+def test_mlflow_is_told_what_lies_at_the_uri_and_no_more(
+    begun: tuple[RunDirectory, Ledger, Mirror],
+) -> None:
+    """Else a search resumed elsewhere would give a number anew that MLflow knows with another
+    configuration.
+    """
     folder, ledger, mirror = begun
     outbox = Outbox(folder.outbox)
     assert outbox.sendable(9) == []
@@ -143,11 +166,19 @@ def test_what_was_asked_at_the_uri_is_kept_here_before_it_goes_there(
     order = FileOrder(tmp_path)
     order.start(monkeypatch)
     place = Remote(f"file://{tmp_path}/there/toy")
-    place.write("requests/enqueue-1.json", json.dumps({"kind": "enqueue", "space": "toy", "params": {}, "number": -1}).encode())
+    place.write(
+        "requests/enqueue-1.json",
+        json.dumps({"kind": "enqueue", "space": "toy", "params": {}, "number": -1}).encode(),
+    )
     delete, at = Remote.delete, []
 
     def deleting(self: Remote, name: str) -> None:
-        at.append((name, order.whole(f"{folder.requests.relative_to(tmp_path).as_posix()}/enqueue-1.json")))
+        at.append(
+            (
+                name,
+                order.whole(f"{folder.requests.relative_to(tmp_path).as_posix()}/enqueue-1.json"),
+            )
+        )
         delete(self, name)
 
     monkeypatch.setattr(Remote, "delete", deleting)

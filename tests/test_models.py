@@ -1,4 +1,6 @@
-"""The networks: the report's own to the last row, all at both sizes, and each tweak where it says."""
+"""The networks: the report's own to the last row, all at both sizes, and each tweak where it
+says.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from spaces.errors import UserError
 from trainables.cnn.layers import architecture, layer_table
 from trainables.cnn.models import MODELS, build, tweak_defaults
 
-TABLES: dict[str, list[list[Any]]] = json.loads((ROOT / "plans" / "report" / "layer_tables.json").read_text())
+TABLES: dict[str, list[list[Any]]] = json.loads(
+    (ROOT / "plans" / "report" / "layer_tables.json").read_text()
+)
 REPORT = Path(__file__).resolve().parents[2] / "shared" / "reference" / "report.txt"
 
 
@@ -29,15 +33,21 @@ def on_meta(model: str, **tweaks: Any) -> nn.Module:
         return build(model, 10, 32, tweaks)
 
 
-@pytest.mark.parametrize(("model", "total", "size"), [("mynet", 6_158_538, 23.49), ("resnet18", 11_173_962, 42.63)])
+@pytest.mark.parametrize(
+    ("model", "total", "size"), [("mynet", 6_158_538, 23.49), ("resnet18", 11_173_962, 42.63)]
+)
 def test_describe_gives_the_reports_own_table(model: str, total: int, size: float) -> None:
     """Who holds the printed report must find every row of it, or the network is another one."""
     found = output("describe", model)
-    assert [[row["name"], row["output_shape"], row["parameters"]] for row in found["layers"]] == TABLES[model]
+    assert [
+        [row["name"], row["output_shape"], row["parameters"]] for row in found["layers"]
+    ] == TABLES[model]
     assert (found["total_parameters"], found["size_mb"]) == (total, size)
 
 
-@pytest.mark.parametrize(("model", "passes", "whole"), [("mynet", "81.42", "104.93"), ("resnet18", "20.55", "63.19")])
+@pytest.mark.parametrize(
+    ("model", "passes", "whole"), [("mynet", "81.42", "104.93"), ("resnet18", "20.55", "63.19")]
+)
 def test_describe_prints_the_reports_footer(model: str, passes: str, whole: str) -> None:
     """The sizes under the table are the report's too, to the digit."""
     text = typed("describe", model).stdout
@@ -47,17 +57,25 @@ def test_describe_prints_the_reports_footer(model: str, passes: str, whole: str)
 
 
 @pytest.mark.skipif(not REPORT.exists(), reason=f"the report is not at {REPORT}")
-@pytest.mark.parametrize(("model", "begins", "ends"), [("mynet", "MyNet(", "2.2.2 number"), ("resnet18", "ResNet18(", "2.2.4 number")])
+@pytest.mark.parametrize(
+    ("model", "begins", "ends"),
+    [("mynet", "MyNet(", "2.2.2 number"), ("resnet18", "ResNet18(", "2.2.4 number")],
+)
 def test_the_printed_networks_are_the_reports(model: str, begins: str, ends: str) -> None:
     """The tables leave out kernels, strides and dropout; the printed networks do not."""
     text = REPORT.read_text()
     words = re.compile(r"[A-Za-z_]\w*|\d+\.?\d*(?:e-\d+)?|[()=,:]")
-    theirs, mine = words.findall(text[text.index(begins) : text.index(ends)]), words.findall(architecture(on_meta(model)))
+    theirs, mine = (
+        words.findall(text[text.index(begins) : text.index(ends)]),
+        words.findall(architecture(on_meta(model))),
+    )
     position, lost = 0, 0
     for word in mine:
         # the scan has line numbers between, and lost or moved a few closing brackets
         while (
-            position < len(theirs) and theirs[position] != word and (theirs[position].isdecimal() or (theirs[position], word) == (")", "("))
+            position < len(theirs)
+            and theirs[position] != word
+            and (theirs[position].isdecimal() or (theirs[position], word) == (")", "("))
         ):
             lost += theirs[position] == ")"
             position += 1
@@ -71,11 +89,15 @@ def test_the_printed_networks_are_the_reports(model: str, begins: str, ends: str
 
 
 def test_mynet_applies_the_dropout_that_its_table_leaves_out() -> None:
-    """The report prints Dropout(0.2) and has no row for it; a net that drops nothing would be another."""
+    """The report prints Dropout(0.2) and has no row for it; a net that drops nothing would be
+    another.
+    """
     torch.manual_seed(0)
     images = torch.rand(4, 3, 32, 32)
     for place, same in (("head", False), ("none", True)):
-        net = build("mynet", 10, 32, {"width": 0.125, "dropout": 0.2, "dropout_place": place}).train()
+        net = build(
+            "mynet", 10, 32, {"width": 0.125, "dropout": 0.2, "dropout_place": place}
+        ).train()
         assert torch.equal(net(images), net(images)) == same
 
 
@@ -84,14 +106,19 @@ def test_mynet_applies_the_dropout_that_its_table_leaves_out() -> None:
 def test_every_network_runs_forward_and_backward(model: str, size: int) -> None:
     """Networks made for 224 pixels fail at 32, and one made for 32 may fail at 64."""
     torch.manual_seed(0)
-    tweaks = {"densenet_growth": 12, "densenet_depth": 53} if model == "densenet" else {"width": 0.25}
+    tweaks = (
+        {"densenet_growth": 12, "densenet_depth": 53} if model == "densenet" else {"width": 0.25}
+    )
     net = build(model, 7, size, tweaks)
     scores = net(torch.rand(2, 3, size, size))
     assert scores.shape == (2, 7)
     scores.square().mean().backward()
     learned = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
     assert [name for name, p in learned if p.grad is None or not torch.isfinite(p.grad).all()] == []
-    assert sum(float(p.grad.abs().sum()) > 0 for _, p in learned if p.grad is not None) > len(learned) / 2
+    assert (
+        sum(float(p.grad.abs().sum()) > 0 for _, p in learned if p.grad is not None)
+        > len(learned) / 2
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -102,7 +129,10 @@ def test_every_network_is_described_at_its_full_size(model: str) -> None:
             net = build(model, 10, size)
         table = layer_table(net, size)
         assert table.layers[-1].output_shape == (-1, 10)
-        assert [row.output_shape for row in table.layers if row.name.startswith("Linear-")][-1] == (-1, 10)
+        assert [row.output_shape for row in table.layers if row.name.startswith("Linear-")][-1] == (
+            -1,
+            10,
+        )
         assert sum(layer.parameters for layer in table.layers) == table.total_parameters
 
 
@@ -133,14 +163,22 @@ CHANGES: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("model", "before", "after", "places"), CHANGES, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("model", "before", "after", "places"), CHANGES, ids=lambda value: str(value)
+)
 def test_a_tweak_changes_the_network_in_the_place_it_names(
     model: str, before: dict[str, Any], after: dict[str, Any], places: list[str]
 ) -> None:
-    """A parameter that changed nothing, or something else too, would be searched in vain or blamed wrongly."""
+    """A parameter that changed nothing, or something else too, would be searched in vain or blamed
+    wrongly.
+    """
 
     def leaves(**tweaks: Any) -> dict[str, str]:
-        return {name: str(module) for name, module in on_meta(model, **tweaks).named_modules() if not list(module.children())}
+        return {
+            name: str(module)
+            for name, module in on_meta(model, **tweaks).named_modules()
+            if not list(module.children())
+        }
 
     one, other = leaves(**before), leaves(**(before | after))
     changed = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
@@ -152,7 +190,9 @@ def test_a_tweak_changes_the_network_in_the_place_it_names(
 @pytest.mark.parametrize("width", [0.5, 1.25])
 @pytest.mark.parametrize("model", [model for model in MODELS if "width" in tweak_defaults(model)])
 def test_width_scales_every_layer_but_stem_and_classes(model: str, width: float) -> None:
-    """Every layer gives so many times the channels, rounded to eights, or width is not what it says."""
+    """Every layer gives so many times the channels, rounded to eights, or width is not what it
+    says.
+    """
 
     def given(width: float) -> dict[str, int]:
         layers = on_meta(model, width=width).named_modules()
@@ -164,13 +204,18 @@ def test_width_scales_every_layer_but_stem_and_classes(model: str, width: float)
 
     whole = given(1.0)
     (last,) = [name for name, channels in whole.items() if channels == 10]
-    fixed = {last} | ({"stem.0"} if model == "fastnet" else set())  # made from patches, it has as many as these have dimensions
-    expected = {name: n if name in fixed else max(8, round(n * width / 8) * 8) for name, n in whole.items()}
+    # made from patches, it has as many as these have dimensions
+    fixed = {last} | ({"stem.0"} if model == "fastnet" else set())
+    expected = {
+        name: n if name in fixed else max(8, round(n * width / 8) * 8) for name, n in whole.items()
+    }
     assert given(width) == expected
 
 
 def published(name: str) -> int:
-    """Parameters of the network of that name for 1000 classes, as torchvision publishes them beside its weights."""
+    """Parameters of the network of that name for 1000 classes, as torchvision publishes them beside
+    its weights.
+    """
     return int(tv.get_model_weights(name).DEFAULT.meta["num_params"])
 
 
@@ -185,28 +230,41 @@ def published(name: str) -> int:
         ("googlenet", "googlenet", {"stem": "7x7", "branch3_kernel": 3}),
     ],
 )
-def test_at_its_own_size_a_network_is_the_published_one(model: str, theirs: str, tweaks: dict[str, Any]) -> None:
+def test_at_its_own_size_a_network_is_the_published_one(
+    model: str, theirs: str, tweaks: dict[str, Any]
+) -> None:
     """The names are the literature's: whoever compares figures must compare the same networks."""
     with torch.device("meta"):
         mine = build(model, 1000, 224, tweaks)
-        other = tv.get_model(theirs, **({"aux_logits": False, "init_weights": False} if model == "googlenet" else {}))
+        other = tv.get_model(
+            theirs, **({"aux_logits": False, "init_weights": False} if model == "googlenet" else {})
+        )
     assert sum(p.numel() for p in mine.parameters()) == sum(p.numel() for p in other.parameters())
     if model != "googlenet":  # whose published weights have auxiliary classifiers beside them
         assert sum(p.numel() for p in mine.parameters()) == published(theirs)
-        assert [tuple(v.shape) for v in mine.state_dict().values()] == [tuple(v.shape) for v in other.state_dict().values()]
+        assert [tuple(v.shape) for v in mine.state_dict().values()] == [
+            tuple(v.shape) for v in other.state_dict().values()
+        ]
 
 
 def test_lenet_for_colour_images_is_that_of_the_textbooks() -> None:
-    """6 and 16 channels, 120 and 84 units: 5·5·3·6 + 6, 5·5·6·16 + 16, 400·120 + 120, 120·84 + 84 and 84·10 + 10."""
+    """6 and 16 channels, 120 and 84 units: 5·5·3·6 + 6, 5·5·6·16 + 16, 400·120 + 120, 120·84 + 84
+    and 84·10 + 10.
+    """
     assert sum(p.numel() for p in on_meta("lenet").parameters()) == 456 + 2416 + 48120 + 10164 + 850
 
 
 def test_alexnet_is_torchvision_s_but_for_the_kernels_that_small_images_are_too_small_for() -> None:
-    """Five convolutions of its widths, pooled after the first, the second and the last; dropout before each hidden layer."""
+    """Five convolutions of its widths, pooled after the first, the second and the last; dropout
+    before each hidden layer.
+    """
 
     def outline(net: Any) -> list[tuple[str, int]]:
         layers = [*net.features, *net.classifier]
-        found = [(type(m).__name__, getattr(m, "out_channels", getattr(m, "out_features", 0))) for m in layers]
+        found = [
+            (type(m).__name__, getattr(m, "out_channels", getattr(m, "out_features", 0)))
+            for m in layers
+        ]
         return [(name, size) for name, size in found if name != "Flatten"]
 
     with torch.device("meta"):
@@ -219,32 +277,51 @@ def test_alexnet_is_torchvision_s_but_for_the_kernels_that_small_images_are_too_
 @pytest.mark.parametrize("depth", [53, 89, 121, 169])
 def test_a_densenet_s_depth_counts_the_layers_that_learn(depth: int) -> None:
     """Convolutions and the classifier, as in the paper's own names."""
-    layers = [m for m in on_meta("densenet", densenet_depth=depth).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = [
+        m
+        for m in on_meta("densenet", densenet_depth=depth).modules()
+        if isinstance(m, nn.Conv2d | nn.Linear)
+    ]
     assert len(layers) == depth
 
 
 @pytest.mark.parametrize(("model", "own"), [("resnet18", "resnet18"), ("densenet", "densenet121")])
-def test_with_the_weights_of_torchvision_s_network_the_scores_are_its_scores(model: str, own: str) -> None:
-    """The same parameters can be joined otherwise: a pooling left out, a norm before instead of after."""
+def test_with_the_weights_of_torchvision_s_network_the_scores_are_its_scores(
+    model: str, own: str
+) -> None:
+    """The same parameters can be joined otherwise: a pooling left out, a norm before instead of
+    after.
+    """
     torch.manual_seed(0)
-    mine, other = build(model, 5, 64, {"stem": "7x7"}).eval(), tv.get_model(own, num_classes=5).eval()
+    mine, other = (
+        build(model, 5, 64, {"stem": "7x7"}).eval(),
+        tv.get_model(own, num_classes=5).eval(),
+    )
     mine.load_state_dict(dict(zip(mine.state_dict(), other.state_dict().values(), strict=True)))
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(mine(images), other(images))
 
 
-@pytest.mark.parametrize(("model", "layer"), [("resnet18", "resnet.layer4.1.conv2"), ("vgg16", "features.40")])
+@pytest.mark.parametrize(
+    ("model", "layer"), [("resnet18", "resnet.layer4.1.conv2"), ("vgg16", "features.40")]
+)
 def test_deep_networks_begin_with_weights_that_let_a_signal_through(model: str, layer: str) -> None:
-    """He et al. (2015): a variance of two over what a weight's channel adds up, or the last layers see nothing."""
+    """He et al. (2015): a variance of two over what a weight's channel adds up, or the last layers
+    see nothing.
+    """
     torch.manual_seed(0)
     weight = build(model, 10, 32, {"width": 0.5}).get_submodule(layer).weight
     assert isinstance(weight, torch.Tensor)
-    assert float(weight.detach().std()) == pytest.approx((2 / (9 * weight.shape[0])) ** 0.5, rel=0.02)
+    assert float(weight.detach().std()) == pytest.approx(
+        (2 / (9 * weight.shape[0])) ** 0.5, rel=0.02
+    )
 
 
 def test_fastnet_s_blocks_go_round_their_later_convolutions_and_its_scores_are_a_ninth() -> None:
-    """The shortcut is what lets three convolutions learn as fast as two; the scale keeps the first steps at a high rate in bounds."""
+    """The shortcut is what lets three convolutions learn as fast as two; the scale keeps the first
+    steps at a high rate in bounds.
+    """
     torch.manual_seed(0)
     net: Any = build("fastnet", 10, 32, {"width": 0.125, "fastnet_convolutions": 3}).eval()
     images = torch.rand(2, 3, 32, 32)
@@ -258,23 +335,34 @@ def test_fastnet_s_blocks_go_round_their_later_convolutions_and_its_scores_are_a
 
 
 def test_a_network_is_left_as_it_was_by_being_described() -> None:
-    """A table that switched dropout off, or left its hooks behind, would change the training after it."""
+    """A table that switched dropout off, or left its hooks behind, would change the training after
+    it.
+    """
     net = build("mynet", 10, 32, {"width": 0.125}).train()
     before = [id(hook) for module in net.modules() for hook in module._forward_hooks.values()]
     layer_table(net, 32)
     assert net.training
     assert all(module.training for module in net.modules())
-    assert [id(hook) for module in net.modules() for hook in module._forward_hooks.values()] == before == []
+    assert (
+        [id(hook) for module in net.modules() for hook in module._forward_hooks.values()]
+        == before
+        == []
+    )
     layer_table(net.eval(), 32)
     assert not net.training
 
 
 def test_what_does_not_learn_is_counted_apart() -> None:
-    """FastNet's 288 whitening filters are parameters of it, and of its size, that no step changes."""
+    """FastNet's 288 whitening filters are parameters of it, and of its size, that no step
+    changes.
+    """
     table = layer_table(on_meta("fastnet"), 32)
     assert table.total_parameters - table.trainable_parameters == 24 * 3 * 2 * 2
     assert "Non-trainable params: 288\n" in str(table)
-    assert layer_table(on_meta("fastnet", whiten=False), 32).trainable_parameters == table.total_parameters
+    assert (
+        layer_table(on_meta("fastnet", whiten=False), 32).trainable_parameters
+        == table.total_parameters
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -284,7 +372,9 @@ def test_dropout_stands_where_it_is_asked_for(model: str, place: str) -> None:
     net = on_meta(model, dropout=0.3, dropout_place=place)
     channel = any(isinstance(m, nn.Dropout2d) or getattr(m, "drop_rate", 0) for m in net.modules())
     assert channel == (place != "head")
-    assert any(isinstance(m, nn.Dropout) and m.p == 0.3 for m in net.modules()) == (place != "stages")
+    assert any(isinstance(m, nn.Dropout) and m.p == 0.3 for m in net.modules()) == (
+        place != "stages"
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -316,10 +406,19 @@ def test_whitening_makes_patches_uncorrelated_and_of_unit_variance() -> None:
     ("arguments", "said"),
     [
         (("describe", "mynett"), "unknown model 'mynett'; the models are lenet"),
-        (("describe", "lenet", "--set", "vgg_first=96"), "lenet has no parameter vgg_first; it has width"),
-        (("describe", "resnet18", "--set", "stem=5x5"), "cnn.stem must be one of 3x3, 7x7, but got '5x5'"),
+        (
+            ("describe", "lenet", "--set", "vgg_first=96"),
+            "lenet has no parameter vgg_first; it has width",
+        ),
+        (
+            ("describe", "resnet18", "--set", "stem=5x5"),
+            "cnn.stem must be one of 3x3, 7x7, but got '5x5'",
+        ),
         (("describe", "resnet18", "--set", "width=0.5,1"), "width must be one value"),
-        (("describe", "resnet18", "--size", "8"), "needs images of at least 32 × 32 pixels, but got 8 × 8"),
+        (
+            ("describe", "resnet18", "--size", "8"),
+            "needs images of at least 32 × 32 pixels, but got 8 × 8",
+        ),
     ],
 )
 def test_describe_refuses_in_one_line(arguments: tuple[str, ...], said: str) -> None:
@@ -329,14 +428,33 @@ def test_describe_refuses_in_one_line(arguments: tuple[str, ...], said: str) -> 
 
 def test_describe_shows_what_is_set() -> None:
     """A tweak can be looked at before it is searched."""
-    found = output("describe", "resnet18", "--set", "stem=7x7", "--set", "width=0.5", "--classes", "3", "--size", "64")
-    assert found["layers"][0] == {"name": "Conv2d-1", "output_shape": [-1, 32, 32, 32], "parameters": 3 * 32 * 49}
+    found = output(
+        "describe",
+        "resnet18",
+        "--set",
+        "stem=7x7",
+        "--set",
+        "width=0.5",
+        "--classes",
+        "3",
+        "--size",
+        "64",
+    )
+    assert found["layers"][0] == {
+        "name": "Conv2d-1",
+        "output_shape": [-1, 32, 32, 32],
+        "parameters": 3 * 32 * 49,
+    }
     assert found["layers"][-1]["output_shape"] == [-1, 3]
 
 
 def test_the_space_and_the_config_agree() -> None:
-    """The space is what may vary and the dataclass what runs; the defaults must be a configuration of the space."""
+    """The space is what may vary and the dataclass what runs; the defaults must be a configuration
+    of the space.
+    """
     assert list(asdict(CnnConfig())) == [parameter.name for parameter in CNN.parameters]
     assert CNN.check(asdict(CnnConfig())) == asdict(CnnConfig())
-    with pytest.raises(UserError, match=r"cnn\.model must be one of fastnet, resnet18, .* but got 'x'"):
+    with pytest.raises(
+        UserError, match=r"cnn\.model must be one of fastnet, resnet18, .* but got 'x'"
+    ):
         CNN.check(asdict(CnnConfig(model="x")))

@@ -1,4 +1,6 @@
-"""The tables of deliberate mistakes fit the tree, so that ``make mutants`` tells what the tests notice."""
+"""The tables of deliberate mistakes fit the tree, so that ``make mutants`` tells what the tests
+notice.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ def test_every_mistake_has_its_place_and_its_tests() -> None:
     """A mistake whose text or test is gone would silently be tried no more."""
     places(MUTANTS)
     node_ids({name for mutant in MUTANTS for name in mutant.tests})
-    assert [mutant.name for mutant in MUTANTS if not mutant.tests or mutant.old == mutant.new or not mutant.what] == []
+    assert [
+        mutant.name
+        for mutant in MUTANTS
+        if not mutant.tests or mutant.old == mutant.new or not mutant.what
+    ] == []
 
 
 def test_every_mistake_can_be_compiled() -> None:
@@ -40,12 +46,15 @@ def test_a_table_that_no_longer_fits_is_named() -> None:
 
 
 def test_the_runner_tells_caught_from_survived(tmp_path: Path) -> None:
-    """The figures of ``make mutants`` are worth something only if a mistake is really put in, and really judged."""
+    """The figures of ``make mutants`` are worth something only if a mistake is really put in, and
+    really judged.
+    """
     table = tmp_path / "tables"
     table.mkdir()
     (table / "one.toml").write_text(
         "[[mutant]]\nname = 'noticed'\nwhat = 'a'\n"
-        "old = '''    return text.replace(\"&\", \"and\")'''\nnew = '''    return text'''\ntests = []\n"
+        "old = '''    return text.replace(\"&\", \"and\")'''\nnew = '''    return "
+        "text'''\ntests = []\n"
     )
     assert [mutant.name for mutant in load(table)] == ["noticed"]
     code = (
@@ -55,12 +64,20 @@ def test_the_runner_tells_caught_from_survived(tmp_path: Path) -> None:
         f"copy = Copy(Path({str(tmp_path / 'copy')!r}))\n"
         "copy.write('spaces/said.py', 'def said():\\n    return 1\\n')\n"
         "copy.write('tests/test_said.py', 'from spaces.said import said\\n\\n\\n'\n"
-        "           'def test_one():\\n    assert said() == 1\\n\\n\\ndef test_none():\\n    assert said() is not None\\n')\n"
+        "           'def test_one():\\n    assert said() == 1\\n\\n\\ndef test_none():\\n    "
+        "assert said() is not None\\n')\n"
         "place = Place('spaces/said.py')\n"
         "mutant = Mutant('other', 'w', 'return 1', 'return 2', ())\n"
         "for test in ('test_one', 'test_none', 'test_missing'):\n"
         "    print(tried(copy, mutant, place, [f'tests/test_said.py::{test}']).state)\n"
         "print((copy.root / 'spaces/said.py').read_text().split()[-1])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.stdout.split() == ["caught", "survived", "undecided", "1"], done.stderr

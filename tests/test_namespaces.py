@@ -12,8 +12,12 @@ SKIPPED = 77
 
 
 def holds(*words: str) -> None:
-    """Run one of the programs in benchmarks/, all of which must hold; skips where no namespaces can be made, saying why."""
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    """Run one of the programs in benchmarks/, all of which must hold; skips where no namespaces can
+    be made, saying why.
+    """
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode == SKIPPED:
         pytest.skip(done.stdout.strip())
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
@@ -22,12 +26,16 @@ def holds(*words: str) -> None:
 
 
 def test_a_search_runs_on_separate_addresses() -> None:
-    """On one address a node reaches what no other machine would: a file by its path, a port on loopback."""
+    """On one address a node reaches what no other machine would: a file by its path, a port on
+    loopback.
+    """
     holds("benchmarks/namespaces.py", "--quick")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", ["namespaces", "documented"])
 def test_what_is_said_of_a_cluster_holds_on_separate_addresses(program: str) -> None:
-    """What nodes share must go through S3 and Ray, also when one dies; and what docs/cluster.md tells people to type must work."""
+    """What nodes share must go through S3 and Ray, also when one dies; and what docs/cluster.md
+    tells people to type must work.
+    """
     holds(f"benchmarks/{program}.py")

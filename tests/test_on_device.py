@@ -1,4 +1,6 @@
-"""Nearest words and distances through torch give what NumPy and faiss give; on CUDA too, where there is a device."""
+"""Nearest words and distances through torch give what NumPy and faiss give; on CUDA too, where
+there is a device.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from trainables.stages import code_version
 GENERATOR = np.random.default_rng(5)
 WORDS = (GENERATOR.random((30, 128)) / 8).astype(np.float32)
 FOUND = Descriptors(
-    GENERATOR.integers(0, 200, (9000, 128), dtype=np.uint8), GENERATOR.integers(0, 16, 9000, dtype=np.uint8), np.array([8500, 8500, 9000])
+    GENERATOR.integers(0, 200, (9000, 128), dtype=np.uint8),
+    GENERATOR.integers(0, 16, 9000, dtype=np.uint8),
+    np.array([8500, 8500, 9000]),
 )
 TORCH = [
     "cpu:0",  # torch on the cores: "cpu" alone means NumPy and faiss
@@ -27,22 +31,34 @@ TORCH = [
         "cuda",
         marks=[
             pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: words and distances on it were not tested"),
+            pytest.mark.skipif(
+                not torch.cuda.is_available(),
+                reason="no CUDA device here: words and distances on it were not tested",
+            ),
         ],
     ),
 ]
 
 
 def equals() -> int:
-    """Descriptors whose two nearest words are equally near as far as 32 bits can tell, whose rounding differs from product to product."""
-    descriptors, words = transformed(FOUND.values, "root").astype(np.float64), WORDS.astype(np.float64)
+    """Descriptors whose two nearest words are equally near as far as 32 bits can tell, whose
+    rounding differs from product to product.
+    """
+    descriptors, words = (
+        transformed(FOUND.values, "root").astype(np.float64),
+        WORDS.astype(np.float64),
+    )
     score = np.sort(descriptors @ words.T - (words * words).sum(axis=1) / 2, axis=1)
-    return int((score[:, -1] - score[:, -2] < 8 * np.finfo(np.float32).eps * np.abs(score[:, -1])).sum())
+    return int(
+        (score[:, -1] - score[:, -2] < 8 * np.finfo(np.float32).eps * np.abs(score[:, -1])).sum()
+    )
 
 
 @pytest.mark.parametrize("device", TORCH)
 @pytest.mark.parametrize("assignment", ["hard", "soft"])
-def test_torch_counts_the_same_words(device: str, assignment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_counts_the_same_words(
+    device: str, assignment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A search on a GPU must find what one without would."""
     expected = word_counts(FOUND, WORDS, transform="root", assignment=assignment)
     monkeypatch.setattr(encoding, "accelerator", lambda: device)
@@ -50,16 +66,23 @@ def test_torch_counts_the_same_words(device: str, assignment: str, monkeypatch: 
     assert counts.dtype == np.float32
     assert counts[1].sum() == 0, "an image without descriptors has no words"
     assert counts.sum() == pytest.approx(9000)
-    if assignment == "hard":  # one that goes to the other of two equals moves 1 from a count to another
+    # one that goes to the other of two equals moves 1 from a count to another
+    if assignment == "hard":
         assert np.abs(counts - expected).sum() <= 2 * equals() < 40
     else:
         np.testing.assert_allclose(counts, expected, atol=0.01)
 
 
 @pytest.mark.parametrize("device", TORCH)
-@pytest.mark.parametrize("metric", ["cityblock", "histogram-intersection", "bray-curtis", "euclidean", "hellinger"])
-def test_neighbours_through_torch_are_the_same_to_the_last_bit(device: str, metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only bounds come from the device; what may be among the nearest is compared exactly, ties included."""
+@pytest.mark.parametrize(
+    "metric", ["cityblock", "histogram-intersection", "bray-curtis", "euclidean", "hellinger"]
+)
+def test_neighbours_through_torch_are_the_same_to_the_last_bit(
+    device: str, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only bounds come from the device; what may be among the nearest is compared exactly, ties
+    included.
+    """
     vectors = np.random.default_rng(6).integers(0, 4, (150, 12)).astype(np.float32)
     groups = np.arange(150) // 2
     expected = nearest_neighbours(vectors, vectors, groups, metric=metric, most=20)
@@ -76,7 +99,9 @@ def test_torch_is_not_asked_where_there_is_no_driver(monkeypatch: pytest.MonkeyP
     assert devices.accelerator.__wrapped__() == "cpu"
 
 
-def test_results_of_another_kind_of_device_are_not_met_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_another_kind_of_device_are_not_met_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A device rounds otherwise: a search must not mix the two from one cache."""
     here = code_version.__wrapped__()
     monkeypatch.setattr("trainables.stages.accelerator", lambda: "another")

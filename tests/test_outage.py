@@ -1,4 +1,6 @@
-"""MLflow goes away or lets nobody in: the search does not notice, and MLflow has everything afterwards."""
+"""MLflow goes away or lets nobody in: the search does not notice, and MLflow has everything
+afterwards.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,18 @@ from benchmarks.tracking import server
 pytestmark = pytest.mark.slow
 SHARE = 0.02
 """Of the driver's time that telling MLflow may take."""
-SETTINGS = ("--space", "toy", "--pruner", "median", "--set", "pause=0.05", "--set", "steps=6", "--name", "away")
+SETTINGS = (
+    "--space",
+    "toy",
+    "--pruner",
+    "median",
+    "--set",
+    "pause=0.05",
+    "--set",
+    "steps=6",
+    "--name",
+    "away",
+)
 
 
 class Server:
@@ -31,7 +44,10 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
-        self.uri, self.database = f"http://127.0.0.1:{self.port}", f"sqlite:///{folder / 'server.db'}"
+        self.uri, self.database = (
+            f"http://127.0.0.1:{self.port}",
+            f"sqlite:///{folder / 'server.db'}",
+        )
         self._up = ExitStack()
 
     def start(self) -> None:
@@ -56,16 +72,24 @@ def assert_exactly_once(run: RunDirectory, database: str) -> None:
     living = "join runs on runs.run_uuid = tags.run_uuid and runs.lifecycle_stage = 'active'"
     names = sqlalchemy.text(f"select value from tags {living} where key = 'visiontune.name'")
     series = sqlalchemy.text(
-        f"select metrics.step, metrics.value from tags {living} join metrics on metrics.run_uuid = tags.run_uuid "
-        "where tags.key = 'visiontune.name' and tags.value = :name and metrics.key = 'val_accuracy' order by metrics.step"
+        f"select metrics.step, metrics.value from tags {living} join metrics on "
+        "metrics.run_uuid = tags.run_uuid "
+        "where tags.key = 'visiontune.name' and tags.value = :name and metrics.key = "
+        "'val_accuracy' order by metrics.step"
     )
     engine = sqlalchemy.create_engine(database)
     with engine.connect() as connection:
-        assert sorted(connection.execute(names).scalars()) == sorted([record.key for record in records] + ["parent"])
+        assert sorted(connection.execute(names).scalars()) == sorted(
+            [record.key for record in records] + ["parent"]
+        )
         for record in records:
-            points = [(row["step"], row["val_accuracy"]) for row in run.steps(record.space, record.number)]
+            points = [
+                (row["step"], row["val_accuracy"]) for row in run.steps(record.space, record.number)
+            ]
             if record.state != "FAIL":
-                assert [tuple(row) for row in connection.execute(series, {"name": record.key})] == points, record.key
+                assert [
+                    tuple(row) for row in connection.execute(series, {"name": record.key})
+                ] == points, record.key
     engine.dispose()
 
 
@@ -76,9 +100,21 @@ def assert_little_time(run: RunDirectory) -> None:
     assert all(float(part) < SHARE * float(whole) for part, whole in said), said
 
 
-def test_a_server_that_is_killed_for_the_middle_third_of_a_search(mlflow_server: Server, tmp_path: Path) -> None:
+def test_a_server_that_is_killed_for_the_middle_third_of_a_search(
+    mlflow_server: Server, tmp_path: Path
+) -> None:
     """Servers are restarted while people search; no trial may be lost, doubled or delayed by it."""
-    driver = Driver("run", *SETTINGS, "--trials", 60, "--runs-dir", tmp_path, "--tracking-uri", mlflow_server.uri, log=tmp_path / "log")
+    driver = Driver(
+        "run",
+        *SETTINGS,
+        "--trials",
+        60,
+        "--runs-dir",
+        tmp_path,
+        "--tracking-uri",
+        mlflow_server.uri,
+        log=tmp_path / "log",
+    )
     run = RunDirectory(tmp_path / "away")
     driver.wait_for_trials(run.path, 20)
     mlflow_server.stop()
@@ -92,9 +128,23 @@ def test_a_server_that_is_killed_for_the_middle_third_of_a_search(mlflow_server:
 
 
 @pytest.mark.parametrize("then", ["resume", "sync"])
-def test_a_driver_killed_while_the_server_is_down(mlflow_server: Server, tmp_path: Path, then: str) -> None:
-    """Both at once, as when a machine room loses power: what is in the outbox must still arrive, once."""
-    driver = Driver("run", *SETTINGS, "--trials", 30, "--runs-dir", tmp_path, "--tracking-uri", mlflow_server.uri, log=tmp_path / "log")
+def test_a_driver_killed_while_the_server_is_down(
+    mlflow_server: Server, tmp_path: Path, then: str
+) -> None:
+    """Both at once, as when a machine room loses power: what is in the outbox must still arrive,
+    once.
+    """
+    driver = Driver(
+        "run",
+        *SETTINGS,
+        "--trials",
+        30,
+        "--runs-dir",
+        tmp_path,
+        "--tracking-uri",
+        mlflow_server.uri,
+        log=tmp_path / "log",
+    )
     run = RunDirectory(tmp_path / "away")
     driver.wait_for_trials(run.path, 8)
     mlflow_server.stop()
@@ -128,44 +178,65 @@ def test_a_database_locked_for_a_minute(tmp_path: Path) -> None:
     assert_little_time(run)
 
 
-def test_a_server_that_asks_for_a_password_is_told_everything_once_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers that people share ask who comes: a wrong password costs a search nothing, the right one brings everything."""
+def test_a_server_that_asks_for_a_password_is_told_everything_once_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers that people share ask who comes: a wrong password costs a search nothing, the right
+    one brings everything.
+    """
     users = tmp_path / "auth.ini"
     users.write_text(
-        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path / 'auth.db'}\nadmin_username = admin\n"
-        "admin_password = right-and-long-enough\nauthorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        "[mlflow]\ndefault_permission = READ\ndatabase_uri = "
+        f"sqlite:///{tmp_path / 'auth.db'}\nadmin_username = admin\n"
+        "admin_password = right-and-long-enough\nauthorization_function = "
+        "mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     monkeypatch.setenv("MLFLOW_AUTH_CONFIG_PATH", str(users))
     monkeypatch.setenv("MLFLOW_FLASK_SERVER_SECRET_KEY", "signs what browsers send")
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong-but-long-enough")
     with server(tmp_path / "server", options=("--app-name", "basic-auth")) as (uri, _):
-        done = visiontune("run", *SETTINGS, "--trials", 6, "--runs-dir", tmp_path, "--tracking-uri", uri)
+        done = visiontune(
+            "run", *SETTINGS, "--trials", 6, "--runs-dir", tmp_path, "--tracking-uri", uri
+        )
         assert done.returncode == 0, done.stderr
         assert "401" in done.stdout
         assert "visiontune sync away" in done.stdout
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "right-and-long-enough")
         done = visiontune("sync", "away", "--runs-dir", tmp_path)
         assert done.returncode == 0, done.stderr
-        assert_exactly_once(RunDirectory(tmp_path / "away"), f"sqlite:///{tmp_path / 'server' / 'server.db'}")
+        assert_exactly_once(
+            RunDirectory(tmp_path / "away"), f"sqlite:///{tmp_path / 'server' / 'server.db'}"
+        )
     kept = [path for path in (tmp_path / "away").rglob("*") if path.is_file()]
     assert not [path for path in kept if b"long-enough" in path.read_bytes()]
 
 
 def test_a_team_s_server_on_postgres_with_an_artifact_store(tmp_path: Path) -> None:
-    """What MLflow's documentation tells teams to run: runs in PostgreSQL, files in a bucket that only the server knows."""
+    """What MLflow's documentation tells teams to run: runs in PostgreSQL, files in a bucket that
+    only the server knows.
+    """
     with s3_here() as bucket, postgres_server() as postgres:
         database = fresh_database(postgres).replace("postgresql://", "postgresql+psycopg://")
         places = ("--backend-store-uri", database, "--artifacts-destination", f"{bucket}/mlflow")
         with server(tmp_path / "server", options=places) as (uri, _):
-            done = visiontune("run", *SETTINGS, "--trials", 6, "--runs-dir", tmp_path, "--tracking-uri", uri)
+            done = visiontune(
+                "run", *SETTINGS, "--trials", 6, "--runs-dir", tmp_path, "--tracking-uri", uri
+            )
             assert done.returncode == 0, done.stderr
             assert "MLflow was not told everything" not in done.stdout
             assert_exactly_once(RunDirectory(tmp_path / "away"), database)
             client = mlflow.MlflowClient(uri)
             (experiment,) = client.search_experiments(filter_string="name = 'visiontune'")
-            (parent,) = client.search_runs([experiment.experiment_id], "tags.`visiontune.name` = 'parent'")
-            page = Path(client.download_artifacts(parent.info.run_id, "report/report.html", str(tmp_path))).read_text()
-            assert page == (RunDirectory(tmp_path / "away").path / "report" / "report.html").read_text()
+            (parent,) = client.search_runs(
+                [experiment.experiment_id], "tags.`visiontune.name` = 'parent'"
+            )
+            page = Path(
+                client.download_artifacts(parent.info.run_id, "report/report.html", str(tmp_path))
+            ).read_text()
+            assert (
+                page
+                == (RunDirectory(tmp_path / "away").path / "report" / "report.html").read_text()
+            )
         files = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="mlflow/")["Contents"]
         assert [file["Key"] for file in files if file["Key"].endswith("/report/report.html")]

@@ -1,4 +1,6 @@
-"""The pages as a browser shows them: at a desk and on a telephone, without a network, also of very large searches."""
+"""The pages as a browser shows them: at a desk and on a telephone, without a network, also of very
+large searches.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,11 @@ WIDTHS = (1100, 400)
 A4 = 718
 """Pixels between the margins of a printed page."""
 PLACE_OF_TRIAL = """(() => {
-  const plot = document.querySelector('[data-figure="best-trials"]'), dots = plot.data[1], at = plot.getBoundingClientRect();
+  const plot = document.querySelector('[data-figure="best-trials"]');
+  const dots = plot.data[1], at = plot.getBoundingClientRect();
   const {xaxis, yaxis} = plot._fullLayout;
-  return [at.left + xaxis._offset + xaxis.d2p(dots.x[9]), at.top + yaxis._offset + yaxis.d2p(dots.y[9])];
+  return [at.left + xaxis._offset + xaxis.d2p(dots.x[9]),
+          at.top + yaxis._offset + yaxis.d2p(dots.y[9])];
 })()"""
 """Where the tenth trial is drawn, pixels."""
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
@@ -37,15 +41,19 @@ def many(count: int) -> list[TrialRecord]:
     metrics = ("cityblock", "euclidean", "chi-squared")
     return [
         record(
-            n, config=CONFIG | {"k": int(random.integers(1, 30)), "metric": metrics[n % 3], "size": (8, 16, 32)[n % 3]},
-            metrics={name: float(random.random()) for name in ("val_accuracy", "balanced_accuracy", "macro_f1")},
+            n, config=CONFIG | {"k": int(random.integers(1, 30)), "metric": metrics[n % 3],
+            "size": (8, 16, 32)[n % 3]},
+            metrics={name: float(random.random()) for name in ("val_accuracy", "balanced_accuracy",
+            "macro_f1")},
         )
         for n in range(count)
     ]  # fmt: skip
 
 
 def searched(tmp_path: Path, records: list[TrialRecord], classes: int = 3) -> RunDirectory:
-    """A run of these trials, the first of which has predictions; the classes have names in several scripts."""
+    """A run of these trials, the first of which has predictions; the classes have names in several
+    scripts.
+    """
     folder = run_with(tmp_path, {})
     names = NAMES if classes == 3 else tuple(f"class {i:03d} 日本 <b>" for i in range(classes))
     labels = np.arange(5 * classes) % classes
@@ -58,7 +66,10 @@ def searched(tmp_path: Path, records: list[TrialRecord], classes: int = 3) -> Ru
         path.write_text(item.model_dump_json())
         if item is best:
             np.save(
-                path.with_name("predictions.npy"), np.where(np.arange(len(labels)) % 7, labels, (labels + 1) % classes).astype(np.uint16)
+                path.with_name("predictions.npy"),
+                np.where(np.arange(len(labels)) % 7, labels, (labels + 1) % classes).astype(
+                    np.uint16
+                ),
             )
     return folder
 
@@ -74,22 +85,34 @@ def fits(page: Path, width: int, shown: Browser) -> None:
 
 
 @needs_browser
-@pytest.mark.parametrize("classes", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "classes",
+    [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(200, marks=pytest.mark.slow)],
+)
 def test_report_and_search_work_in_a_browser_at_any_width(tmp_path: Path, classes: int) -> None:
-    """A page that is right in the tests of its text may still be blank, or wider than a telephone."""
+    """A page that is right in the tests of its text may still be blank, or wider than a
+    telephone.
+    """
     folder = searched(tmp_path, many(30), classes)
-    found = Importance("tiny-image", "PED-ANOVA", 30, 5, {"k": 0.7, "metric": 0.3}, {"k": 30, "metric": 30})
+    found = Importance(
+        "tiny-image", "PED-ANOVA", 30, 5, {"k": 0.7, "metric": 0.3}, {"k": 30, "metric": 30}
+    )
     write_report(folder, ReportSettings(reference={"baseline": 0.5}, importances=[found]))
     with browser(tmp_path / "profile") as shown:
         for width in WIDTHS:
             fits(folder.report / "report.html", width, shown)
             fits(folder.report / "search.html", width, shown)
-            plots = shown.until("[...document.querySelectorAll('.js-plotly-plot')].map(p => p.getBoundingClientRect().width)")
+            plots = shown.until(
+                "[...document.querySelectorAll('.js-plotly-plot')].map(p => "
+                "p.getBoundingClientRect().width)"
+            )
             assert len(plots) >= 5
             shown.value("document.querySelector('[data-figure=\"best-trials\"]').scrollIntoView()")
             x, y = shown.until(PLACE_OF_TRIAL)
             shown.point_at(x, y)
-            said = shown.until("[...document.querySelectorAll('.hovertext')].map(t => t.textContent).join()")
+            said = shown.until(
+                "[...document.querySelectorAll('.hovertext')].map(t => t.textContent).join()"
+            )
             assert "tiny-image/9" in said
             assert shown.problems == []
         shown.ask("Emulation.setEmulatedMedia", media="print")
@@ -103,16 +126,47 @@ def test_the_other_pages_work_in_a_browser_at_any_width(tmp_path: Path) -> None:
     folder = searched(tmp_path, many(5))
     run = Judged(folder, "val_accuracy", "leave-one-out", {})
     write_comparison(together([run]), [folder.name], tmp_path / "out")
-    history = [{"epoch": n, **dict.fromkeys(("train_accuracy", "val_accuracy", "train_loss", "val_loss"), n / 3)} for n in (1, 2)]
+    history = [
+        {
+            "epoch": n,
+            **dict.fromkeys(("train_accuracy", "val_accuracy", "train_loss", "val_loss"), n / 3),
+        }
+        for n in (1, 2)
+    ]
     side = {
-        "report": 0.2, "accuracy": 0.5, "n": 4, "names": ["a", "b"], "confusion": [[1, 1], [1, 1]], "asymmetry": 0.0,
-        "asymmetry_by_chance": 0.5, "one_sided": 0.0, "drawn_to": ["a"], "given_to_them": 0.5, "of_them": 0.5,
+        "report": 0.2, "accuracy": 0.5, "n": 4, "names": ["a", "b"], "confusion": [[1, 1], [1, 1]],
+        "asymmetry": 0.0,
+        "asymmetry_by_chance": 0.5, "one_sided": 0.0, "drawn_to": ["a"], "given_to_them": 0.5,
+        "of_them": 0.5,
     }  # fmt: skip
     tables = {
         "table1": {"title": "t", "n": 4, "sides": {"tiny-image": side, "bag-of-sift": side}},
-        "table2": {"title": "t", "n": 4, "split": "test", "k": [1, 2], "report": [0.1, 0.2], "ours": [0.1, None]},
-        "table6": {"title": "t", "network": "mynet", "history": history, "cut": "4 of 60 epochs, 2,500 of 20,000 train images"},
-        "ladder": {"title": "t", "steps": [{"what": "a network with a long name", "below": 0.84, "ours": 0.5, "n": 4, "cut": "4 of 60"}]},
+        "table2": {
+            "title": "t",
+            "n": 4,
+            "split": "test",
+            "k": [1, 2],
+            "report": [0.1, 0.2],
+            "ours": [0.1, None],
+        },
+        "table6": {
+            "title": "t",
+            "network": "mynet",
+            "history": history,
+            "cut": "4 of 60 epochs, 2,500 of 20,000 train images",
+        },
+        "ladder": {
+            "title": "t",
+            "steps": [
+                {
+                    "what": "a network with a long name",
+                    "below": 0.84,
+                    "ours": 0.5,
+                    "n": 4,
+                    "cut": "4 of 60",
+                }
+            ],
+        },
     }
     write_page(tables, tmp_path / "out", "2 cores", 75.0)
     with browser(tmp_path / "profile") as shown:

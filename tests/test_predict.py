@@ -1,4 +1,6 @@
-"""Bundles used on folders and datasets, a batch at a time, with a table of what each image was given."""
+"""Bundles used on folders and datasets, a batch at a time, with a table of what each image was
+given.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from analysis.export import read_options
 from trainables.data import read_dataset
 
 
-def test_a_folder_is_classified_whole_and_written_as_csv_and_json(digits_bundle: Path, tmp_path: Path, make_folder: MakeFolder) -> None:
+def test_a_folder_is_classified_whole_and_written_as_csv_and_json(
+    digits_bundle: Path, tmp_path: Path, make_folder: MakeFolder
+) -> None:
     """Who has a folder of pictures wants a table, which a spreadsheet or a program can read."""
     root = make_folder(tmp_path / "x", {"inner/a": {"": 2}, "b": {"": 1}}, side=32)
     (root / "note.txt").write_text("no picture, and not one of these")
@@ -30,14 +34,26 @@ def test_a_folder_is_classified_whole_and_written_as_csv_and_json(digits_bundle:
     with open(tmp_path / "t.csv", newline="") as file:
         table = list(csv.DictReader(file))
     rows = json.loads((tmp_path / "t.json").read_text())
-    assert [row["path"] for row in table] == [row["path"] for row in rows] == sorted(row["path"] for row in rows)
+    assert (
+        [row["path"] for row in table]
+        == [row["path"] for row in rows]
+        == sorted(row["path"] for row in rows)
+    )
     assert len(rows) == 3
-    assert [float(table[0][f"score {name}"]) for name in "0123456789"] == list(rows[0]["scores"].values())
-    assert {row["path"]: row["class"] for row in rows} == {row["path"]: row["class"] for row in table}
+    assert [float(table[0][f"score {name}"]) for name in "0123456789"] == list(
+        rows[0]["scores"].values()
+    )
+    assert {row["path"]: row["class"] for row in rows} == {
+        row["path"]: row["class"] for row in table
+    }
 
 
-def test_what_cannot_be_read_is_refused_or_left_out_and_told(digits_bundle: Path, tmp_path: Path, make_folder: MakeFolder) -> None:
-    """One damaged file among ten thousand must not be passed over in silence, nor cost the others."""
+def test_what_cannot_be_read_is_refused_or_left_out_and_told(
+    digits_bundle: Path, tmp_path: Path, make_folder: MakeFolder
+) -> None:
+    """One damaged file among ten thousand must not be passed over in silence, nor cost the
+    others.
+    """
     root = make_folder(tmp_path / "x", {"a": {"": 2}}, side=32)
     (root / "a" / "broken.png").write_bytes(b"no")
     refused = typed("predict", digits_bundle, root, "--out", tmp_path / "t.csv")
@@ -48,11 +64,19 @@ def test_what_cannot_be_read_is_refused_or_left_out_and_told(digits_bundle: Path
     assert len(json.loads(done.stdout)) == 2
     assert "left out: " in done.stderr
     (tmp_path / "empty").mkdir()
-    assert "no image files in this folder" in typed("predict", digits_bundle, tmp_path / "empty").stderr
-    assert "--out must end with .csv or .json" in typed("predict", digits_bundle, root, "--out", "t.xlsx").stderr
+    assert (
+        "no image files in this folder"
+        in typed("predict", digits_bundle, tmp_path / "empty").stderr
+    )
+    assert (
+        "--out must end with .csv or .json"
+        in typed("predict", digits_bundle, root, "--out", "t.xlsx").stderr
+    )
 
 
-def test_batches_change_no_bit_and_are_told(digits_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_change_no_bit_and_are_told(
+    digits_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A progress bar is no reason for another answer."""
     model = read_bundle(digits_bundle)
     images = read_dataset("digits", read_options(model)).train.images[:600]
@@ -72,9 +96,13 @@ def test_batches_change_no_bit_and_are_told(digits_bundle: Path, tmp_path: Path,
 
 def test_evaluate_says_what_each_image_was_given(own_bundle: Path, tmp_path: Path) -> None:
     """An accuracy alone does not show which images to look at."""
-    done = typed("evaluate", own_bundle, "--dataset", "digits", "--out", tmp_path / "t.csv", "--json")
+    done = typed(
+        "evaluate", own_bundle, "--dataset", "digits", "--out", tmp_path / "t.csv", "--json"
+    )
     found = json.loads(done.stdout)
     with open(tmp_path / "t.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert len(table) == found["n"] == 360
-    assert sum(row["true"] == row["class"] for row in table) / 360 == pytest.approx(found["accuracy"])
+    assert sum(row["true"] == row["class"] for row in table) / 360 == pytest.approx(
+        found["accuracy"]
+    )

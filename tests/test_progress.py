@@ -41,7 +41,12 @@ def test_plain_lines_say_trials_done_best_and_time_left(tmp_path: Path) -> None:
 def test_a_terminal_shows_a_live_display_and_ends_with_one_line(tmp_path: Path) -> None:
     """The display must leave a readable terminal behind."""
     out = io.StringIO()
-    with Progress(ledger(tmp_path), "val_accuracy", lambda: 0.0, Console(file=out, force_terminal=True, width=120)) as progress:
+    with Progress(
+        ledger(tmp_path),
+        "val_accuracy",
+        lambda: 0.0,
+        Console(file=out, force_terminal=True, width=120),
+    ) as progress:
         progress.redraw()
     assert "0/4 trials" in out.getvalue()
 
@@ -53,7 +58,12 @@ def test_a_terminal_that_is_gone_stops_no_search(tmp_path: Path) -> None:
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    with Progress(ledger(tmp_path), "val_accuracy", lambda: 0.0, SearchConsole(file=Gone(), force_terminal=True)) as progress:
+    with Progress(
+        ledger(tmp_path),
+        "val_accuracy",
+        lambda: 0.0,
+        SearchConsole(file=Gone(), force_terminal=True),
+    ) as progress:
         progress.redraw()
     plain = SearchConsole(file=Gone())
     plain.print("nobody reads this")
@@ -65,8 +75,12 @@ def test_seconds_are_shown_as_a_clock() -> None:
     assert [clock(s) for s in (0, 75, 4521)] == ["0:00", "1:15", "1:15:21"]
 
 
-def test_the_time_left_is_what_is_left_at_the_pace_of_this_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two trials in ten seconds, two of four to go: ten seconds more; what an earlier session did says nothing of the pace."""
+def test_the_time_left_is_what_is_left_at_the_pace_of_this_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two trials in ten seconds, two of four to go: ten seconds more; what an earlier session did
+    says nothing of the pace.
+    """
     folder = RunDirectory(tmp_path / "run")
     folder.write_state(DriverState(id="0"))
     found = Ledger(folder, make_plan({"spaces": "tiny-image", "trials": 5, "sampler": "random"}))
@@ -84,25 +98,42 @@ def test_the_time_left_is_what_is_left_at_the_pace_of_this_session(tmp_path: Pat
         assert failed is not None
         found.end(failed.key, {"failure": "boom"})
         assert progress.time_left() == 10.0, "what failed has brought it no nearer"
-    assert out.getvalue().splitlines()[-1] == "3/5 trials · 1 failed · best val_accuracy 0.7500 (tiny-image/1) · 1:15 gone, about 0:10 left"
+    assert out.getvalue().splitlines()[-1] == (
+        "3/5 trials · 1 failed · best val_accuracy 0.7500 (tiny-image/1) · 1:15 gone, about "
+        "0:10 left"
+    )
 
 
 def test_what_was_pruned_and_what_was_never_run_are_counted_apart(tmp_path: Path) -> None:
     """A third of all trials against a constraint is news, and no pruning."""
     folder = RunDirectory(tmp_path / "run")
     folder.write_state(DriverState(id="0"))
-    plan = {"spaces": "toy", "trials": 5, "sampler": "random", "max_model_mb": 10, "pruner": "threshold", "pruner_options": {"lower": 0.5}}
+    plan = {
+        "spaces": "toy",
+        "trials": 5,
+        "sampler": "random",
+        "max_model_mb": 10,
+        "pruner": "threshold",
+        "pruner_options": {"lower": 0.5},
+    }
     found = Ledger(folder, make_plan(plan))
     proposal = found.propose()
     assert proposal is not None
     found.report(proposal.key, {"step": 0, "val_accuracy": 0.25, "seconds": 1.0})
     refused = found.tally.infeasible
     line = Progress(found, "val_accuracy", lambda: 0.0, Console(file=io.StringIO())).line()
-    assert line.startswith("1/5 trials · 1 pruned" + (f" · {refused} against a constraint" if refused else "") + " · 0:00 gone")
+    assert line.startswith(
+        "1/5 trials · 1 pruned"
+        + (f" · {refused} against a constraint" if refused else "")
+        + " · 0:00 gone"
+    )
     while not found.tally.infeasible:
         proposal = found.propose()
         assert proposal is not None
-    assert "1 pruned" in Progress(found, "val_accuracy", lambda: 0.0, Console(file=io.StringIO())).line()
+    assert (
+        "1 pruned"
+        in Progress(found, "val_accuracy", lambda: 0.0, Console(file=io.StringIO())).line()
+    )
 
 
 def end(found: Ledger, accuracy: float) -> None:

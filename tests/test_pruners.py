@@ -1,4 +1,6 @@
-"""Cases that every pruner a plan can name must pass, in the manner of Optuna's for samplers and storages."""
+"""Cases that every pruner a plan can name must pass, in the manner of Optuna's for samplers and
+storages.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def study_of(name: str, direction: str = "maximize", journal: Path | None = None
     storage = open_journal(journal) if journal else None
     sampler = optuna.samplers.RandomSampler(seed=0)
     pruner = make_pruner(name, OPTIONS.get(name, {}))
-    study = optuna.create_study(study_name="cases", storage=storage, direction=direction, sampler=sampler, pruner=pruner)
+    study = optuna.create_study(
+        study_name="cases", storage=storage, direction=direction, sampler=sampler, pruner=pruner
+    )
     for level in LEVELS:
         trial = study.ask()
         for step in range(STEPS):
@@ -51,7 +55,9 @@ def value_at(level: float, step: int, direction: str = "maximize") -> float:
     return value if direction == "maximize" else -value
 
 
-def verdicts(study: optuna.Study, level: float, direction: str = "maximize", steps: range = range(STEPS)) -> list[bool]:
+def verdicts(
+    study: optuna.Study, level: float, direction: str = "maximize", steps: range = range(STEPS)
+) -> list[bool]:
     """Whether the pruner would stop a trial of this level after each step."""
     trial = study.ask()
     found = []
@@ -91,20 +97,31 @@ def test_a_trial_worse_than_all_others_is_stopped_before_its_end(pruner: str) ->
         assert not stopped[0]
         assert any(stopped)
     else:
-        # Hyperband hands trials to its brackets by number: one of a few is in the bracket that stops early.
-        assert any(any(verdicts(study, 0.05)[:-1]) for _ in range(8 if pruner == "hyperband" else 1))
+        # Hyperband hands trials to its brackets by number: one of a few is in the bracket that
+        # stops early.
+        assert any(
+            any(verdicts(study, 0.05)[:-1]) for _ in range(8 if pruner == "hyperband" else 1)
+        )
 
 
 @pytest.mark.parametrize("pruner", [pruner for pruner in PRUNERS if pruner != "threshold"])
 @pytest.mark.parametrize("level", [0.05, 0.45, 0.9])
-def test_what_is_minimised_is_judged_as_its_negative_is_maximised(pruner: str, level: float) -> None:
+def test_what_is_minimised_is_judged_as_its_negative_is_maximised(
+    pruner: str, level: float
+) -> None:
     """A loss and an accuracy are pruned alike."""
-    assert verdicts(study_of(pruner), level) == verdicts(study_of(pruner, "minimize"), level, "minimize")
+    assert verdicts(study_of(pruner), level) == verdicts(
+        study_of(pruner, "minimize"), level, "minimize"
+    )
 
 
-@pytest.mark.parametrize("pruner", [pruner for pruner in PRUNERS if pruner not in ("successive-halving", "hyperband")])
+@pytest.mark.parametrize(
+    "pruner", [pruner for pruner in PRUNERS if pruner not in ("successive-halving", "hyperband")]
+)
 def test_asking_twice_gives_the_same_answer(pruner: str) -> None:
-    """A judgement is no event; but halving notes each rung it is asked at, so it alone may not be asked twice."""
+    """A judgement is no event; but halving notes each rung it is asked at, so it alone may not be
+    asked twice.
+    """
     study = study_of(pruner)
     trial = study.ask()
     for step in range(STEPS):
@@ -113,12 +130,17 @@ def test_asking_twice_gives_the_same_answer(pruner: str) -> None:
 
 
 def test_a_study_opened_again_is_judged_as_before(name: str, tmp_path: Path) -> None:
-    """All that a pruner knows is in the study, so a resumed search stops what the first would have stopped."""
+    """All that a pruner knows is in the study, so a resumed search stops what the first would have
+    stopped.
+    """
     before = study_of(name, journal=tmp_path / "before" / "study.journal")
     shutil.copytree(tmp_path / "before", tmp_path / "after")
     storage = open_journal(tmp_path / "after" / "study.journal")
-    after = optuna.load_study(study_name="cases", storage=storage, pruner=make_pruner(name, OPTIONS.get(name, {})))
-    for level in (0.05, 0.45, 0.9):  # the same numbers in both: Hyperband chooses the bracket by them
+    after = optuna.load_study(
+        study_name="cases", storage=storage, pruner=make_pruner(name, OPTIONS.get(name, {}))
+    )
+    # the same numbers in both: Hyperband chooses the bracket by them
+    for level in (0.05, 0.45, 0.9):
         assert verdicts(after, level) == verdicts(before, level)
 
 
@@ -130,22 +152,30 @@ def test_reports_may_skip_steps(name: str) -> None:
 @pytest.mark.parametrize("pruner", COMPARING)
 def test_the_first_trial_is_not_stopped(pruner: str) -> None:
     """With nothing to compare it to, a trial cannot be weak."""
-    study = optuna.create_study(direction="maximize", pruner=make_pruner(pruner, OPTIONS.get(pruner, {})))
+    study = optuna.create_study(
+        direction="maximize", pruner=make_pruner(pruner, OPTIONS.get(pruner, {}))
+    )
     assert not any(verdicts(study, 0.05))
 
 
 @pytest.mark.parametrize(
     ("pruner", "options", "kept"),
     [
-        ("median", {"n_startup_trials": 2, "n_warmup_steps": 3, "interval_steps": 4}, {"_n_startup_trials": 2, "_n_warmup_steps": 3}),
-        ("percentile", {"percentile": 10.0, "n_startup_trials": 2, "n_warmup_steps": 3, "interval_steps": 4},
+        ("median", {"n_startup_trials": 2, "n_warmup_steps": 3, "interval_steps": 4},
+         {"_n_startup_trials": 2, "_n_warmup_steps": 3}),
+        ("percentile", {"percentile": 10.0, "n_startup_trials": 2, "n_warmup_steps": 3,
+         "interval_steps": 4},
          {"_percentile": 10.0, "_n_startup_trials": 2, "_n_warmup_steps": 3, "_interval_steps": 4}),
         ("threshold", {"lower": 0.25, "upper": 0.75}, {"_lower": 0.25, "_upper": 0.75}),
-        ("patient", {"patience": 2, "min_delta": 0.5}, {"_patience": 2, "_min_delta": 0.5, "_wrapped_pruner": None}),
-        ("successive-halving", {"min_resource": 2, "reduction_factor": 3}, {"_min_resource": 2, "_reduction_factor": 3}),
+        ("patient", {"patience": 2, "min_delta": 0.5}, {"_patience": 2, "_min_delta": 0.5,
+         "_wrapped_pruner": None}),
+        ("successive-halving", {"min_resource": 2, "reduction_factor": 3}, {"_min_resource": 2,
+         "_reduction_factor": 3}),
     ],
 )  # fmt: skip
-def test_a_plan_s_options_are_the_pruner_s(pruner: str, options: dict[str, Any], kept: dict[str, Any]) -> None:
+def test_a_plan_s_options_are_the_pruner_s(
+    pruner: str, options: dict[str, Any], kept: dict[str, Any]
+) -> None:
     """Start-up trials taken for warm-up steps are another search, and nothing says so."""
     made = make_pruner(pruner, options)
     assert {name: getattr(made, name) for name in kept} == kept

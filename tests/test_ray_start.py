@@ -1,4 +1,6 @@
-"""Ray's start where little is as it should be: on a busy machine, without a home, without room for its files."""
+"""Ray's start where little is as it should be: on a busy machine, without a home, without room for
+its files.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +20,40 @@ TOY = ("run", "--space", "toy", "--trials", 2, "--set", "fault=none", "--no-trac
 
 
 def at_start_of(script: str, do: str, folder: Path) -> dict[str, str]:
-    """An environment in which every Python process of Ray's that runs ``script`` does something before anything else."""
+    """An environment in which every Python process of Ray's that runs ``script`` does something
+    before anything else.
+    """
     folder.mkdir(exist_ok=True)
-    (folder / "sitecustomize.py").write_text(f"import sys, os, time\nif any({script!r} in word for word in sys.orig_argv):\n    {do}\n")
+    (folder / "sitecustomize.py").write_text(
+        f"import sys, os, time\nif any({script!r} in word for word in sys.orig_argv):\n    {do}\n"
+    )
     return {"PYTHONPATH": str(folder)}
 
 
 def begun(runs: Path, environment: Mapping[str, str], *words: object) -> subprocess.Popen[str]:
     where = {"cwd": ROOT, "env": {**os.environ, **environment}, "text": True}
-    return subprocess.Popen(command(*TOY, *words, "--runs-dir", runs), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **where)  # type: ignore[call-overload, no-any-return]
+    return subprocess.Popen(
+        command(*TOY, *words, "--runs-dir", runs),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **where,
+    )  # type: ignore[call-overload, no-any-return]
 
 
 def said(search: subprocess.Popen[str]) -> tuple[int, list[str]]:
     """How it ended, and what it said on standard error beside how far it was."""
     _, err = search.communicate(timeout=400)
-    return search.returncode, [line for line in err.splitlines() if not line.startswith(("starting Ray", "0/2", "1/2", "2/2"))]
+    return search.returncode, [
+        line
+        for line in err.splitlines()
+        if not line.startswith(("starting Ray", "0/2", "1/2", "2/2"))
+    ]
 
 
 def test_two_searches_begun_at_once_finish_though_rays_agent_is_slow(tmp_path: Path) -> None:
-    """Ray gives up after 15 s on an agent for figures that nobody reads; two searches at once on two cores are enough for that."""
+    """Ray gives up after 15 s on an agent for figures that nobody reads; two searches at once on
+    two cores are enough for that.
+    """
     slow = at_start_of("dashboard/agent.py", "time.sleep(30)", tmp_path / "slow")
     searches = [begun(tmp_path / "runs", slow, "--name", name) for name in ("one", "two")]
     assert [said(search) for search in searches] == [(0, []), (0, [])]
@@ -53,36 +70,61 @@ def test_a_search_waits_for_whatever_ray_starts_slowly(script: str, tmp_path: Pa
 @pytest.mark.slow
 def test_ray_that_fails_once_is_started_again(tmp_path: Path) -> None:
     """What killed a process of Ray's (too little memory, say) may be over a moment later."""
-    once = f"if not os.path.exists({str(tmp_path / 'died')!r}): open({str(tmp_path / 'died')!r}, 'w'), os._exit(1)"
-    assert said(begun(tmp_path / "runs", at_start_of("runtime_env/agent/main.py", once, tmp_path / "once"))) == (0, [])
+    once = (
+        f"if not os.path.exists({str(tmp_path / 'died')!r}): "
+        f"open({str(tmp_path / 'died')!r}, 'w'), os._exit(1)"
+    )
+    assert said(
+        begun(tmp_path / "runs", at_start_of("runtime_env/agent/main.py", once, tmp_path / "once"))
+    ) == (0, [])
     assert (tmp_path / "died").exists()
 
 
 @pytest.mark.slow
 def test_ray_that_cannot_start_is_told_in_one_line(tmp_path: Path) -> None:
-    """Ray's own words are a traceback, and those of threads that are cut short some forty lines more."""
-    search = begun(tmp_path / "runs", at_start_of("runtime_env/agent/main.py", "os._exit(1)", tmp_path / "never"))
+    """Ray's own words are a traceback, and those of threads that are cut short some forty lines
+    more.
+    """
+    search = begun(
+        tmp_path / "runs",
+        at_start_of("runtime_env/agent/main.py", "os._exit(1)", tmp_path / "never"),
+    )
     status, lines = said(search)
     assert status == 1
     assert len(lines) == 1, lines
     assert "Ray does not start on this machine" in lines[0]
     assert "cores" in lines[0]
     assert "/logs" in lines[0]
-    assert not any(f"_{search.pid}/" in " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+    assert not any(
+        f"_{search.pid}/" in " ".join(process.info["cmdline"] or ())
+        for process in psutil.process_iter(["cmdline"])
+    )
     assert not list((tmp_path / "runs").iterdir())
 
 
 def test_a_search_needs_no_home(tmp_path: Path) -> None:
     """Containers run as users that have none; Ray would write its token there."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")} | {"HOME": "/proc/none"}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")
+    } | {"HOME": "/proc/none"}
     words = installed(*TOY, "--runs-dir", tmp_path / "runs")
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        words,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root may become somebody else")
+@pytest.mark.skipif(
+    os.getuid() != 0 or not shutil.which("setpriv"), reason="only root may become somebody else"
+)
 def test_a_search_and_mlflow_need_no_user_that_the_system_knows(tmp_path: Path) -> None:
     """Containers may run under any number, which has neither a name nor a home."""
     (runs := tmp_path / "runs").mkdir()
@@ -95,9 +137,13 @@ def test_a_search_and_mlflow_need_no_user_that_the_system_knows(tmp_path: Path) 
         "--inh-caps=+dac_read_search",
         "--ambient-caps=+dac_read_search",
     )
-    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME")}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME")
+    }
     words = [*somebody, *installed(*TOY[:-1], "--runs-dir", runs, "--json")]
-    done = subprocess.run(words, cwd=runs, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    done = subprocess.run(
+        words, cwd=runs, env=environment, capture_output=True, text=True, timeout=400, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["tracking_error"] == ""
 
@@ -125,10 +171,14 @@ def test_a_folder_that_is_not_fit_for_rays_files_is_told_with_what_to_set(
 
 def test_a_full_folder_for_rays_files_is_told_with_what_to_set(tmp_path: Path) -> None:
     """A small or full /tmp is common in containers; Ray's processes die of it in silence."""
-    mount = f"mount -t tmpfs -o size=1m none /mnt && exec {sys.executable} -m search {' '.join(map(str, TOY))} --runs-dir {tmp_path}"
+    mount = (
+        f"mount -t tmpfs -o size=1m none /mnt && exec {sys.executable} -m search "
+        f"{' '.join(map(str, TOY))} --runs-dir {tmp_path}"
+    )
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount],
-        cwd=ROOT, env={**os.environ, "RAY_TMPDIR": "/mnt"}, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, env={**os.environ, "RAY_TMPDIR": "/mnt"}, capture_output=True, text=True,
+        timeout=120, check=False,
     )  # fmt: skip
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"no file system may be mounted here: {done.stderr.strip()}")
@@ -138,9 +188,21 @@ def test_a_full_folder_for_rays_files_is_told_with_what_to_set(tmp_path: Path) -
 
 
 def test_a_working_directory_that_was_deleted_is_named(tmp_path: Path) -> None:
-    """A folder may be deleted from another terminal; Python's own word for it is a traceback without a path."""
-    code = f"import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); os.execv({sys.executable!r}, {installed('status', 'x')!r})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    """A folder may be deleted from another terminal; Python's own word for it is a traceback
+    without a path.
+    """
+    code = (
+        "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); "
+        f"os.execv({sys.executable!r}, {installed('status', 'x')!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
     assert "the working directory is not there any more" in done.stderr

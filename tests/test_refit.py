@@ -1,4 +1,6 @@
-"""A network trained again for export: on which images, from which seed, for how long, and what is written of it."""
+"""A network trained again for export: on which images, from which seed, for how long, and what is
+written of it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,15 @@ from trainables.knn.pipeline import Validation
 
 CONFIG = CnnConfig(**fading.SETTINGS)
 FIGURES = {"val_accuracy": 0.7, "balanced_accuracy": 0.6, "macro_f1": 0.5, "val_loss": 1.0}
-RECORD = TrialRecord(space="cnn", number=2, state="COMPLETE", config=asdict(CONFIG), metrics=FIGURES, started=0.0, seconds=1.0)
+RECORD = TrialRecord(
+    space="cnn",
+    number=2,
+    state="COMPLETE",
+    config=asdict(CONFIG),
+    metrics=FIGURES,
+    started=0.0,
+    seconds=1.0,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -45,13 +55,17 @@ def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    return read_dataset(fading.write(tmp_path / "images.npz", (40, 30, 20)), ReadOptions(color="rgb", keep_val=True))
+    return read_dataset(
+        fading.write(tmp_path / "images.npz", (40, 30, 20)), ReadOptions(color="rgb", keep_val=True)
+    )
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
     told = How(2, 32, 1, False, False, 0.0, "val_accuracy", True, str(tmp_path))
-    return Source(RunDirectory(tmp_path / "made"), ReadOptions(color="rgb"), Validation("val"), 3, told)
+    return Source(
+        RunDirectory(tmp_path / "made"), ReadOptions(color="rgb"), Validation("val"), 3, told
+    )
 
 
 def trained(data: CnnData, epochs: int) -> CnnRun:
@@ -66,7 +80,9 @@ def trained(data: CnnData, epochs: int) -> CnnRun:
 def test_a_refit_is_the_training_on_the_training_and_validation_images_and_no_others(
     dataset: Dataset, source: Source, wanted: int | None
 ) -> None:
-    """With the test images among them its test accuracy would be a lie; without the validation images it would be a lesser network."""
+    """With the test images among them its test accuracy would be a lie; without the validation
+    images it would be a lesser network.
+    """
     told: list[tuple[int, int]] = []
 
     def say(epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
@@ -79,7 +95,9 @@ def test_a_refit_is_the_training_on_the_training_and_validation_images_and_no_ot
     assert dataset.test is not None
     images = np.concatenate([stack(dataset.train.images, 32), stack(dataset.val.images, 32)])
     assert images.shape == (70, 3, 32, 32)
-    expected = trained(CnnData(images, np.concatenate([dataset.train.labels, dataset.val.labels])), epochs)
+    expected = trained(
+        CnnData(images, np.concatenate([dataset.train.labels, dataset.val.labels])), epochs
+    )
     tensors, use = weights.parse(made.file, "the refit")
     for name, tensor in expected.judged.state_dict().items():
         assert torch.equal(tensors[name], tensor.cpu()), name
@@ -90,12 +108,17 @@ def test_a_refit_is_the_training_on_the_training_and_validation_images_and_no_ot
     assert made.facts.val.accuracy == 0.7
     assert made.facts.val.scheme == "before it was trained again on these images too"
     assert [row["step"] for row in made.facts.history] == list(range(epochs))
-    assert [row["train_loss"] for row in made.facts.history] == [row["train_loss"] for row in expected.history]
+    assert [row["train_loss"] for row in made.facts.history] == [
+        row["train_loss"] for row in expected.history
+    ]
 
 
 def test_no_test_image_changes_a_refit(dataset: Dataset, source: Source) -> None:
     """Not a bit, whatever they show and however many they are."""
-    others = read_dataset(fading.write(source.run.path.parent / "others.npz", (40, 30, 50)), ReadOptions(color="rgb", keep_val=True))
+    others = read_dataset(
+        fading.write(source.run.path.parent / "others.npz", (40, 30, 50)),
+        ReadOptions(color="rgb", keep_val=True),
+    )
     files = [
         refit_cnn(source, RECORD, one, 1, lambda *_: None).file
         for one in (dataset, replace(dataset, test=others.test), replace(dataset, test=None))
@@ -103,7 +126,10 @@ def test_no_test_image_changes_a_refit(dataset: Dataset, source: Source) -> None
     assert files[0] == files[1] == files[2]
 
 
-@pytest.mark.parametrize(("told_apart", "kept"), [(("left", "middle", "right"), True), (("middle", "left", "right"), False)])
+@pytest.mark.parametrize(
+    ("told_apart", "kept"),
+    [(("left", "middle", "right"), True), (("middle", "left", "right"), False)],
+)
 def test_the_head_of_a_network_to_start_from_is_kept_only_for_the_same_classes(
     dataset: Dataset, source: Source, tmp_path: Path, told_apart: tuple[str, ...], kept: bool
 ) -> None:
@@ -114,8 +140,18 @@ def test_the_head_of_a_network_to_start_from_is_kept_only_for_the_same_classes(
     weights.write(place, before.judged.state_dict(), before.use)
     assert source.how is not None
     told = replace(source.how, start=str(place), start_classes=told_apart)
-    run = make_run(replace(CONFIG, whiten=True), data, told, dataset.classes, seed=4, device="cpu", threads=1)
-    fresh = make_run(replace(CONFIG, whiten=True), data, replace(told, start=""), dataset.classes, seed=4, device="cpu", threads=1)
+    run = make_run(
+        replace(CONFIG, whiten=True), data, told, dataset.classes, seed=4, device="cpu", threads=1
+    )
+    fresh = make_run(
+        replace(CONFIG, whiten=True),
+        data,
+        replace(told, start=""),
+        dataset.classes,
+        seed=4,
+        device="cpu",
+        threads=1,
+    )
     for name, tensor in run.net.state_dict().items():
         expected = before.judged if kept or not name.startswith("fc.") else fresh.net
         assert torch.equal(tensor, expected.state_dict()[name].cpu()), name
@@ -127,7 +163,13 @@ def test_a_search_that_starts_from_a_bundle_keeps_it_and_is_warned_if_it_has_see
     """A network judged on images that it learned by heart would look like a discovery."""
     made = refit_cnn(source, RECORD, dataset, 1, lambda *_: None)
     write_bundle(tmp_path / "bundle", made)
-    plan = make_plan({"spaces": "cnn", "dataset": dataset.spec, "training": {"start_from": str(tmp_path / "bundle")}})
+    plan = make_plan(
+        {
+            "spaces": "cnn",
+            "dataset": dataset.spec,
+            "training": {"start_from": str(tmp_path / "bundle")},
+        }
+    )
     folder = RunDirectory(tmp_path / "run")
     keep_start(plan, folder)
     for name in ("bundle.json", "model.safetensors"):
@@ -137,16 +179,30 @@ def test_a_search_that_starts_from_a_bundle_keeps_it_and_is_warned_if_it_has_see
     write_facts(folder.start, made.facts.model_copy(update={"refit": False}))
     assert start_warning(plan, folder, dataset.fingerprint) == ""
     told = how(plan, folder)
-    assert (told.start, told.start_classes) == (str(folder.start / "model.safetensors"), dataset.classes)
+    assert (told.start, told.start_classes) == (
+        str(folder.start / "model.safetensors"),
+        dataset.classes,
+    )
     narrowed = with_start(plan)
     assert narrowed.set == {"model": "fastnet", **CONFIG.tweaks()}
     assert narrowed.training.image_size == 32
 
 
-def test_a_bundle_is_used_with_the_views_that_its_network_was_judged_with(dataset: Dataset, source: Source, tmp_path: Path) -> None:
+def test_a_bundle_is_used_with_the_views_that_its_network_was_judged_with(
+    dataset: Dataset, source: Source, tmp_path: Path
+) -> None:
     """Else its accuracy is another than the one that chose it."""
     config = replace(CONFIG, test_flip=True, test_shift=2)
-    write_bundle(tmp_path / "bundle", refit_cnn(source, RECORD.model_copy(update={"config": asdict(config)}), dataset, 1, lambda *_: None))
+    write_bundle(
+        tmp_path / "bundle",
+        refit_cnn(
+            source,
+            RECORD.model_copy(update={"config": asdict(config)}),
+            dataset,
+            1,
+            lambda *_: None,
+        ),
+    )
     model = read_bundle(tmp_path / "bundle")
     tensors, use = weights.read(tmp_path / "bundle" / "model.safetensors")
     net = build(config.model, 3, 32, config.tweaks())
@@ -157,7 +213,9 @@ def test_a_bundle_is_used_with_the_views_that_its_network_was_judged_with(datase
     with torch.no_grad(), torch.autocast("cpu", DTYPES[use.dtype], enabled=use.dtype != "float32"):
         scores = mean_over_views(net.eval(), (pixels - mean) / std, True, 2)
     labels, shares = model.scores_of(dataset.test.images)
-    assert shares == pytest.approx(scores.softmax(1).numpy(), abs=1e-3 if use.dtype == "float32" else 0.05)
+    assert shares == pytest.approx(
+        scores.softmax(1).numpy(), abs=1e-3 if use.dtype == "float32" else 0.05
+    )
     assert labels.tolist() == shares.argmax(1).tolist()
     with torch.no_grad():
         alone = net((pixels - mean) / std).softmax(1).numpy()
@@ -168,7 +226,9 @@ def test_a_bundle_is_used_with_the_views_that_its_network_was_judged_with(datase
 def test_a_bundle_whose_facts_are_of_another_network_is_refused(
     dataset: Dataset, source: Source, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    """The digest is of the weights alone: classes with other names, or images of another size, would be answered with confidence."""
+    """The digest is of the weights alone: classes with other names, or images of another size,
+    would be answered with confidence.
+    """
     made = refit_cnn(source, RECORD, dataset, 1, lambda *_: None)
     write_bundle(tmp_path / "bundle", made)
     facts = read_bundle(tmp_path / "bundle").facts
@@ -179,14 +239,38 @@ def test_a_bundle_whose_facts_are_of_another_network_is_refused(
         read_bundle(tmp_path / "bundle")
 
 
-def test_a_plan_that_says_otherwise_than_the_network_to_start_from_is_refused(dataset: Dataset, source: Source, tmp_path: Path) -> None:
+def test_a_plan_that_says_otherwise_than_the_network_to_start_from_is_refused(
+    dataset: Dataset, source: Source, tmp_path: Path
+) -> None:
     """Its weights fit one architecture and were learned on images of one size."""
     write_bundle(tmp_path / "bundle", refit_cnn(source, RECORD, dataset, 1, lambda *_: None))
     start = {"start_from": str(tmp_path / "bundle")}
-    with pytest.raises(PlanError, match=r"training.image_size is 64, but the network to start from sees 32; leave it out"):
-        with_start(make_plan({"spaces": "cnn", "dataset": "digits", "training": {**start, "image_size": 64}}))
-    with pytest.raises(PlanError, match=r"set.width is 0.5, but the network to start from has 0.125; leave it out"):
-        with_start(make_plan({"spaces": "cnn", "dataset": "digits", "training": start, "set": {"width": 0.5}}))
-    with pytest.raises(PlanError, match="is for networks, but the plan searches tiny-image; leave it out"):
+    with pytest.raises(
+        PlanError,
+        match=r"training.image_size is 64, but the network to start from sees 32; leave it out",
+    ):
+        with_start(
+            make_plan(
+                {"spaces": "cnn", "dataset": "digits", "training": {**start, "image_size": 64}}
+            )
+        )
+    with pytest.raises(
+        PlanError, match=r"set.width is 0.5, but the network to start from has 0.125; leave it out"
+    ):
+        with_start(
+            make_plan(
+                {"spaces": "cnn", "dataset": "digits", "training": start, "set": {"width": 0.5}}
+            )
+        )
+    with pytest.raises(
+        PlanError, match="is for networks, but the plan searches tiny-image; leave it out"
+    ):
         with_start(make_plan({"spaces": "tiny-image", "dataset": "digits", "training": start}))
-    assert with_start(make_plan({"spaces": "cnn", "dataset": "digits", "training": {**start, "image_size": 32}})).training.image_size == 32
+    assert (
+        with_start(
+            make_plan(
+                {"spaces": "cnn", "dataset": "digits", "training": {**start, "image_size": 32}}
+            )
+        ).training.image_size
+        == 32
+    )

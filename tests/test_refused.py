@@ -1,4 +1,6 @@
-"""A file that the system refuses is named in one line: which, why, how much room there is, and how to go on."""
+"""A file that the system refuses is named in one line: which, why, how much room there is, and how
+to go on.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KiB, where this user may mount one."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("this user may not mount a file system")
     yield place
@@ -40,11 +44,15 @@ def test_a_full_disk_says_which_file_how_much_and_how_to_go_on(small_disk: Path)
     assert "its disk is full" in line
     assert " KiB to be written, " in line
     assert f"go on with visiontune resume {small_disk}/made" in line
-    assert not [path for path in small_disk.rglob(".*") if path.is_file()], "nothing half written is left"
+    assert not [path for path in small_disk.rglob(".*") if path.is_file()], (
+        "nothing half written is left"
+    )
 
 
 def test_no_room_without_a_disk_of_ones_own(tmp_path: Path) -> None:
-    """The same where no file may grow any more, for files that are written whole and those that are added to."""
+    """The same where no file may grow any more, for files that are written whole and those that are
+    added to.
+    """
     with room_for(4), pytest.raises(OSError, match="File too large") as added:
         append_lines(tmp_path / "lines", "a line\n")
     assert f"{tmp_path}/lines cannot be written" in refused(added.value)
@@ -66,8 +74,13 @@ def as_loop(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [as_folder, as_loop])
-@pytest.mark.parametrize("name", ["report", "report/leaderboard.csv", "trials/tiny-image/00001/result.json", "val_labels.npy"])
-def test_what_lies_where_a_file_belongs_is_named(tmp_path: Path, damage: Callable[[Path], None], name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["report", "report/leaderboard.csv", "trials/tiny-image/00001/result.json", "val_labels.npy"],
+)
+def test_what_lies_where_a_file_belongs_is_named(
+    tmp_path: Path, damage: Callable[[Path], None], name: str
+) -> None:
     """Any file of a run may be what somebody copied, linked or locked wrongly."""
     folder = run_with(tmp_path, {1: [0] * 5 + [1] * 5})
     path = folder.path / name
@@ -77,7 +90,9 @@ def test_what_lies_where_a_file_belongs_is_named(tmp_path: Path, damage: Callabl
     done = typed("report", "made", "--runs-dir", tmp_path)
     if done.returncode == 0:
         named = any(str(path) in line for line in done.stderr.splitlines())
-        assert named or name.startswith("report"), "what is written anew may take the place of what lies there; all else is named"
+        assert named or name.startswith("report"), (
+            "what is written anew may take the place of what lies there; all else is named"
+        )
         return
     assert done.returncode in (1, 2)
     (line,) = done.stderr.splitlines()
@@ -94,5 +109,7 @@ def test_every_refusal_says_what_to_do(tmp_path: Path, number: int) -> None:
 
 def test_a_refusal_without_a_file_is_told_as_it_is() -> None:
     """Connections are refused too, and they are no files."""
-    assert "Connection refused" in refused(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
+    assert "Connection refused" in refused(
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    )
     assert refused(OSError("odd")) == "OSError: odd"

@@ -1,4 +1,6 @@
-"""A registered bundle is served by MLflow as ``predict`` answers, and a network runs in onnxruntime."""
+"""A registered bundle is served by MLflow as ``predict`` answers, and a network runs in
+onnxruntime.
+"""
 
 from __future__ import annotations
 
@@ -49,14 +51,30 @@ def own_mlflow(digits_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def registered(own_mlflow: Path) -> tuple[Path, dict[str, Any]]:
     """(bundle, what export said) of the best of ``first``, registered as ``digits``."""
     bundle = own_mlflow.parent / "bundle"
-    done = typed("export", "first", "--runs-dir", own_mlflow, "--out", bundle, "--register", "digits", "--json")
+    done = typed(
+        "export",
+        "first",
+        "--runs-dir",
+        own_mlflow,
+        "--out",
+        bundle,
+        "--register",
+        "digits",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stderr.splitlines() if not line.startswith("waiting for MLflow")] == [], "a busy machine is waited for"
+    assert [
+        line for line in done.stderr.splitlines() if not line.startswith("waiting for MLflow")
+    ] == [], "a busy machine is waited for"
     return bundle, json.loads(done.stdout)
 
 
-def test_a_registered_bundle_answers_as_predict(registered: tuple[Path, dict[str, Any]], own_mlflow: Path, pictures: list[Path]) -> None:
-    """Whoever asks the registry for the best must get what was exported, and see where it comes from."""
+def test_a_registered_bundle_answers_as_predict(
+    registered: tuple[Path, dict[str, Any]], own_mlflow: Path, pictures: list[Path]
+) -> None:
+    """Whoever asks the registry for the best must get what was exported, and see where it comes
+    from.
+    """
     import mlflow
     import pandas as pd
 
@@ -80,11 +98,15 @@ def test_a_registered_bundle_answers_as_predict(registered: tuple[Path, dict[str
 
 @pytest.mark.usefixtures("registered")
 def test_the_registered_model_pins_what_it_needs(own_mlflow: Path) -> None:
-    """A server elsewhere installs these, and must get the versions that the accuracy was measured with."""
+    """A server elsewhere installs these, and must get the versions that the accuracy was measured
+    with.
+    """
     (found,) = (own_mlflow / "mlartifacts").glob("models/*/artifacts/requirements.txt")
     lines = found.read_text().split()
     assert all("==" in line for line in lines)
-    assert {"numpy", "scipy", "faiss-cpu", "pydantic", "mlflow"} <= {line.partition("==")[0] for line in lines}
+    assert {"numpy", "scipy", "faiss-cpu", "pydantic", "mlflow"} <= {
+        line.partition("==")[0] for line in lines
+    }
     model = found.parent
     assert (model / "code" / "trainables" / "knn" / "pipeline.py").is_file()
     assert [path.name for path in model.rglob("*.pkl")] == []
@@ -94,34 +116,68 @@ def test_a_registry_that_is_away_is_met_before_the_export(own_runs: Path, tmp_pa
     """A long refit must not end with a server that was down all the time."""
     plan = own_runs / "first" / "plan.yaml"
     plan.write_text(plan.read_text().replace("uri: null", "uri: http://127.0.0.1:9"))
-    said = refusal("export", "first", "--runs-dir", own_runs, "--out", tmp_path / "out", "--register", "digits")
+    said = refusal(
+        "export", "first", "--runs-dir", own_runs, "--out", tmp_path / "out", "--register", "digits"
+    )
     assert "MLflow at http://127.0.0.1:9 cannot be used" in said
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
-def test_mlflow_serves_a_registered_bundle(registered: tuple[Path, dict[str, Any]], own_mlflow: Path, pictures: list[Path]) -> None:
-    """`mlflow models serve` is how a model gets behind a URL: JSON with base64 in, classes out, without visiontune installed."""
+def test_mlflow_serves_a_registered_bundle(
+    registered: tuple[Path, dict[str, Any]], own_mlflow: Path, pictures: list[Path]
+) -> None:
+    """`mlflow models serve` is how a model gets behind a URL: JSON with base64 in, classes out,
+    without visiontune installed.
+    """
     bundle, _ = registered
     port = free_port()
     serve = ["serve", "-m", "models:/digits@best", "--env-manager", "local", "--port", str(port)]
     command = [sys.executable, "-m", "mlflow", "models", *serve]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # it starts uvicorn by name
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{own_mlflow / 'mlflow.db'}", "PYTHONPATH": "", "PATH": path}
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{own_mlflow / 'mlflow.db'}",
+        "PYTHONPATH": "",
+        "PATH": path,
+    }
     with open(bundle.parent / "serve.log", "wb") as log:
-        server = subprocess.Popen(command, env=environment, cwd=bundle.parent, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=bundle.parent,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
-        body = {"dataframe_records": [{"image": base64.b64encode(path.read_bytes()).decode()} for path in pictures]}
-        answer = _ask(f"http://127.0.0.1:{port}/invocations", body, server, bundle.parent / "serve.log")
+        body = {
+            "dataframe_records": [
+                {"image": base64.b64encode(path.read_bytes()).decode()} for path in pictures
+            ]
+        }
+        answer = _ask(
+            f"http://127.0.0.1:{port}/invocations", body, server, bundle.parent / "serve.log"
+        )
     finally:
         kill_tree(server)
     wanted = output("predict", bundle, *pictures, cwd=ROOT)
-    assert answer["predictions"] == [{"class": row["class"], "scores": row["scores"]} for row in wanted]
+    assert answer["predictions"] == [
+        {"class": row["class"], "scores": row["scores"]} for row in wanted
+    ]
 
 
-def _ask(url: str, body: dict[str, Any], server: subprocess.Popen[bytes], log: Path, patience: float = PATIENCE) -> Any:
+def _ask(
+    url: str,
+    body: dict[str, Any],
+    server: subprocess.Popen[bytes],
+    log: Path,
+    patience: float = PATIENCE,
+) -> Any:
     end = time.monotonic() + patience
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
     while True:
         assert server.poll() is None, log.read_text()
         try:
@@ -149,21 +205,31 @@ def network_bundle(folder: Path) -> Path:
     values = asdict(config)
     torch.manual_seed(0)
     mean, std = (120.0, 121.0, 122.0), (60.0, 61.0, 62.0)
-    use = weights.Use(size=32, classes=3, mean=mean, std=std, dtype="float32", device="cpu", threads=1, epoch=1)
+    use = weights.Use(
+        size=32, classes=3, mean=mean, std=std, dtype="float32", device="cpu", threads=1, epoch=1
+    )
     file = weights.pack(build(config.model, 3, 32, config.tweaks()).state_dict(), use)
-    measured = Measured(split="val", n=1, scheme="none", accuracy=1, balanced_accuracy=1, macro_f1=1)
+    measured = Measured(
+        split="val", n=1, scheme="none", accuracy=1, balanced_accuracy=1, macro_f1=1
+    )
     seen = Preprocessing(color="rgb", max_side=512, size=32, mean=use.mean, std=use.std)
     facts = BundleFacts(
-        format=1, kind="cnn", space="cnn", config=values, classes=("a", "b", "c"), preprocessing=seen, val=measured, test=None,
-        test_evaluations=0, seed=0, versions={}, dataset="none", fingerprint="", test_fingerprint=None, trial="x: cnn/0", model_sha256="",
+        format=1, kind="cnn", space="cnn", config=values, classes=("a", "b", "c"),
+        preprocessing=seen, val=measured, test=None,
+        test_evaluations=0, seed=0, versions={}, dataset="none", fingerprint="",
+        test_fingerprint=None, trial="x: cnn/0", model_sha256="",
     )  # fmt: skip
     folder.mkdir()
     write_bundle(folder, read_cnn(folder, facts, file))
     return folder
 
 
-def test_a_network_gives_the_same_scores_in_onnxruntime_for_any_number_of_images(tmp_path: Path) -> None:
-    """What runs on a phone must be what was measured; a batch size frozen by the export is found out there, too late."""
+def test_a_network_gives_the_same_scores_in_onnxruntime_for_any_number_of_images(
+    tmp_path: Path,
+) -> None:
+    """What runs on a phone must be what was measured; a batch size frozen by the export is found
+    out there, too late.
+    """
     pytest.importorskip("onnxscript", reason="needs visiontune[onnx]")
     import onnxruntime
 
@@ -175,8 +241,14 @@ def test_a_network_gives_the_same_scores_in_onnxruntime_for_any_number_of_images
         warnings.simplefilter("ignore")  # torch's own, about its own exporter
         bundle = network_bundle(tmp_path / "bundle")
         assert write_onnx(bundle) <= TOLERANCE
-    assert {path.name for path in bundle.iterdir()} == {"bundle.json", "model.safetensors", "model.onnx"}
-    session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), providers=["CPUExecutionProvider"])
+    assert {path.name for path in bundle.iterdir()} == {
+        "bundle.json",
+        "model.safetensors",
+        "model.onnx",
+    }
+    session = onnxruntime.InferenceSession(
+        str(bundle / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
     pixels = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     _, wanted = read_bundle(bundle).scores_of(Images.from_arrays(list(pixels)))
     for n in (1, 5):
@@ -187,6 +259,16 @@ def test_a_network_gives_the_same_scores_in_onnxruntime_for_any_number_of_images
 
 def test_onnx_refuses_a_knn_classifier_in_one_line(digits_runs: Path, tmp_path: Path) -> None:
     """There is no network in it; saying so beats a file that does something else."""
-    said = refusal("export", "first", "--trial", "tiny-image/0", "--onnx", "--runs-dir", digits_runs, "--out", tmp_path / "out")
+    said = refusal(
+        "export",
+        "first",
+        "--trial",
+        "tiny-image/0",
+        "--onnx",
+        "--runs-dir",
+        digits_runs,
+        "--out",
+        tmp_path / "out",
+    )
     assert "--onnx is for networks, but trial tiny-image/0 is a kNN classifier" in said
     assert not (tmp_path / "out").exists()

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
     with environment_kept():
-        os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # so that workers find stage_functions
+        # so that workers find stage_functions
+        os.environ["PYTHONPATH"] = str(Path(__file__).parent)
         with local_cluster(2, print) as ray:
             yield ray
 
@@ -41,7 +42,9 @@ def runs(place: Path, value: int) -> int:
     return len(list(place.glob(f"{value}-*")))
 
 
-def test_a_stage_that_many_ask_for_at_once_runs_once(ray: Any, registry: Any, tmp_path: Path) -> None:
+def test_a_stage_that_many_ask_for_at_once_runs_once(
+    ray: Any, registry: Any, tmp_path: Path
+) -> None:
     """Sharing is what makes a thousand configurations affordable."""
     upstream = counted(tmp_path / "n", 1)
     asked = [
@@ -69,32 +72,53 @@ def test_rows_are_joined_in_order_whatever_the_parts(ray: Any, tmp_path: Path) -
         assert np.array_equal(value, np.arange(1000) * 3)
 
 
-@pytest.mark.parametrize(("first", "then", "tasks"), [(64, 400, 3), (64, 64, 16), (300, 5000, 1), (5000, 64, 16), (250, 200, 4)])
-def test_no_task_is_smaller_than_it_is_worth(ray: Any, tmp_path: Path, first: int, then: int, tasks: int) -> None:
-    """A task has a cost of its own: where rows are quick, those of several tasks before are one, with the same result."""
+@pytest.mark.parametrize(
+    ("first", "then", "tasks"),
+    [(64, 400, 3), (64, 64, 16), (300, 5000, 1), (5000, 64, 16), (250, 200, 4)],
+)
+def test_no_task_is_smaller_than_it_is_worth(
+    ray: Any, tmp_path: Path, first: int, then: int, tasks: int
+) -> None:
+    """A task has a cost of its own: where rows are quick, those of several tasks before are one,
+    with the same result.
+    """
     numbers = Stage(stage_functions.numbers, {"count": 1000})
     before = Stage(stage_functions.tripled, {}, (numbers,), rows=1000, grain=first)
-    stage = Stage(stage_functions.tripled_and_counted, {"place": str(tmp_path / "n")}, (before,), rows=1000, grain=then)
+    stage = Stage(
+        stage_functions.tripled_and_counted,
+        {"place": str(tmp_path / "n")},
+        (before,),
+        rows=1000,
+        grain=then,
+    )
     (value,), _ = fetch(StageRegistry.remote(parts=50), stage)  # type: ignore[attr-defined]
     assert np.array_equal(value, np.arange(1000) * 9)
     assert len(list((tmp_path / "n").iterdir())) == tasks
 
 
 def test_rows_keep_their_numbers_through_tasks_of_several_sizes(ray: Any) -> None:
-    """Leaving one out goes by row: a row under a wrong number would have itself as a neighbour, and every score would be too good."""
+    """Leaving one out goes by row: a row under a wrong number would have itself as a neighbour, and
+    every score would be too good.
+    """
     stage = Stage(stage_functions.numbers, {"count": 1000})
     for grain in (250, 400):  # tasks of 256 rows, then of two of those each
         stage = Stage(stage_functions.tripled, {}, (stage,), rows=1000, grain=grain)
-    (value,), _ = fetch(StageRegistry.remote(parts=50), Stage(stage_functions.row_numbers, {}, (stage,), rows=1000))  # type: ignore[attr-defined]
+    (value,), _ = fetch(
+        StageRegistry.remote(parts=50), Stage(stage_functions.row_numbers, {}, (stage,), rows=1000)
+    )  # type: ignore[attr-defined]
     assert np.array_equal(value, np.arange(1000))
 
 
-def test_a_stage_that_fails_names_itself_and_the_cause_and_hurts_no_other(registry: Any, tmp_path: Path) -> None:
+def test_a_stage_that_fails_names_itself_and_the_cause_and_hurts_no_other(
+    registry: Any, tmp_path: Path
+) -> None:
     """The trial's log must say what is wrong, and trials that do not need the stage go on."""
     place = tmp_path / "n"
     bad = Stage(stage_functions.failing, {"place": str(place)})
     for _ in range(ATTEMPTS + 2):
-        with pytest.raises(StageError, match=r"failing\(place=.*\) failed: ValueError: word 7 is missing"):
+        with pytest.raises(
+            StageError, match=r"failing\(place=.*\) failed: ValueError: word 7 is missing"
+        ):
             fetch(registry, bad)
     assert runs(place, 0) <= ATTEMPTS, "what fails every time is not tried for ever"
     with pytest.raises(StageError, match="word 7"):
@@ -112,10 +136,14 @@ def test_a_failure_that_passes_is_not_remembered(registry: Any, tmp_path: Path) 
 
 def test_a_killed_stage_worker_is_replaced(registry: Any, tmp_path: Path) -> None:
     """A worker that the kernel kills takes nothing with it."""
-    assert fetch(registry, Stage(stage_functions.dying_once, {"place": str(tmp_path)}))[0][0].tolist() == [42]
+    assert fetch(registry, Stage(stage_functions.dying_once, {"place": str(tmp_path)}))[0][
+        0
+    ].tolist() == [42]
 
 
-def test_a_killed_registry_starts_again_and_is_asked_again(ray: Any, registry: Any, tmp_path: Path) -> None:
+def test_a_killed_registry_starts_again_and_is_asked_again(
+    ray: Any, registry: Any, tmp_path: Path
+) -> None:
     """The registry is one process: the search must outlive it."""
     stage = counted(tmp_path / "n", 8)
     assert fetch(registry, stage)[0][0].tolist() == [8]
@@ -134,7 +162,9 @@ def kept_on_disk(ray: Any, tmp_path: Path, value: int) -> tuple[DiskCache, Stage
 
 
 def test_the_next_search_reads_what_the_last_one_computed(ray: Any, tmp_path: Path) -> None:
-    """A registry that died or never lived is refilled from disk, and what a kept stage needed is not even read."""
+    """A registry that died or never lived is refilled from disk, and what a kept stage needed is
+    not even read.
+    """
     cache, stage, place = kept_on_disk(ray, tmp_path, 12)
     registry = StageRegistry.remote(3, cache)  # type: ignore[attr-defined]
     assert fetch(registry, stage)[0][0].tolist() == [12, 11]
@@ -145,7 +175,9 @@ def test_the_next_search_reads_what_the_last_one_computed(ray: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kept", [0, -5], ids=["empty", "truncated"])
-def test_a_damaged_file_is_computed_again_for_whoever_waits(ray: Any, tmp_path: Path, kept: int) -> None:
+def test_a_damaged_file_is_computed_again_for_whoever_waits(
+    ray: Any, tmp_path: Path, kept: int
+) -> None:
     """The trial that finds the damage must get its result, not an error."""
     cache, stage, place = kept_on_disk(ray, tmp_path, 22)
     path = cache.folder / f"{stage.digest}.safetensors"
@@ -156,7 +188,9 @@ def test_a_damaged_file_is_computed_again_for_whoever_waits(ray: Any, tmp_path: 
     np.testing.assert_array_equal(cache.read(stage), [22, 21])
 
 
-def test_a_trial_that_is_gone_takes_no_result_with_it(ray: Any, registry: Any, tmp_path: Path) -> None:
+def test_a_trial_that_is_gone_takes_no_result_with_it(
+    ray: Any, registry: Any, tmp_path: Path
+) -> None:
     """A reference made by a trial would die with it; the registry owns them all."""
 
     @ray.remote(num_cpus=0.01)
@@ -172,8 +206,12 @@ def test_a_trial_that_is_gone_takes_no_result_with_it(ray: Any, registry: Any, t
     assert runs(tmp_path / "n", 31) == 1
 
 
-def test_a_trial_in_a_small_placement_group_gets_its_stages(ray: Any, registry: Any, tmp_path: Path) -> None:
-    """Tune puts each trial in a group of 0.01 CPU: a stage asked for from there must not be confined to it."""
+def test_a_trial_in_a_small_placement_group_gets_its_stages(
+    ray: Any, registry: Any, tmp_path: Path
+) -> None:
+    """Tune puts each trial in a group of 0.01 CPU: a stage asked for from there must not be
+    confined to it.
+    """
     from ray.util.placement_group import placement_group, remove_placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -185,14 +223,18 @@ def test_a_trial_in_a_small_placement_group_gets_its_stages(ray: Any, registry: 
     ray.get(group.ready())
     inside = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
     stage = counted(tmp_path / "n", 41)
-    assert ray.get(ask.options(num_cpus=0.01, scheduling_strategy=inside).remote(stage)).tolist() == [41]
+    assert ray.get(
+        ask.options(num_cpus=0.01, scheduling_strategy=inside).remote(stage)
+    ).tolist() == [41]
     remove_placement_group(group)
     assert fetch(registry, stage)[0][0].tolist() == [41]
     assert runs(tmp_path / "n", 41) == 1
 
 
 def test_parts_are_handed_on_and_large_ones_let_go(ray: Any, tmp_path: Path) -> None:
-    """Descriptors of gigabytes must neither be joined to be used nor stay for ever; the answer is the same, in any parts."""
+    """Descriptors of gigabytes must neither be joined to be used nor stay for ever; the answer is
+    the same, in any parts.
+    """
     numbers = Stage(stage_functions.numbers, {"count": 1000})
     tripled = Stage(stage_functions.tripled, {}, (numbers,), rows=1000, large=2 * 2**30)
     ninefold = Stage(stage_functions.tripled, {}, (tripled,), rows=1000)
@@ -204,8 +246,12 @@ def test_parts_are_handed_on_and_large_ones_let_go(ray: Any, tmp_path: Path) -> 
     assert np.array_equal(compute(ninefold, workers=1), np.arange(1000) * 9)
 
 
-def test_one_failure_fails_those_that_need_it_and_names_itself_once(registry: Any, tmp_path: Path) -> None:
-    """The cause lies in one stage: its name and reason belong in the message, once, whichever stage was asked for."""
+def test_one_failure_fails_those_that_need_it_and_names_itself_once(
+    registry: Any, tmp_path: Path
+) -> None:
+    """The cause lies in one stage: its name and reason belong in the message, once, whichever stage
+    was asked for.
+    """
     bad = Stage(stage_functions.failing, {"place": str(tmp_path / "n")})
     with pytest.raises(StageError) as caught:
         fetch(registry, counted(tmp_path / "n", 51, counted(tmp_path / "n", 50, bad)))
@@ -223,13 +269,37 @@ def test_a_reused_actor_leaks_nothing_from_one_trial_to_the_next(ray: Any, regis
 
     source = data_source(read_dataset("digits"), ReadOptions())
     named = StageRegistry.options(name="aba", namespace=NAMESPACE).remote(parts=2)  # type: ignore[attr-defined]
-    config = {"metric": "cityblock", "size": 8, "resampling": "box", "centring": False, "norm": "l1", "k": 3, "vote": "distance"}
-    shared = {"registry": "aba", "data": source, "validation": Validation("leave-one-out"), "seed": 0, "space": "tiny-image", "number": 0}
+    config = {
+        "metric": "cityblock",
+        "size": 8,
+        "resampling": "box",
+        "centring": False,
+        "norm": "l1",
+        "k": 3,
+        "vote": "distance",
+    }
+    shared = {
+        "registry": "aba",
+        "data": source,
+        "validation": Validation("leave-one-out"),
+        "seed": 0,
+        "space": "tiny-image",
+        "number": 0,
+    }
     shared |= {"gate": None, "restore": [], "checkpoints": False}
     trial = SearchTrial({**shared, "config": config})
     results = []
     for metric in ("cityblock", "cosine", "cityblock"):
-        assert trial.reset_config({**shared, "config": {**config, "metric": metric, "norm": "none" if metric == "cosine" else "l1"}})
+        assert trial.reset_config(
+            {
+                **shared,
+                "config": {
+                    **config,
+                    "metric": metric,
+                    "norm": "none" if metric == "cosine" else "l1",
+                },
+            }
+        )
         results.append(trial.step())
     first, other, again = results
     assert np.array_equal(first["predictions"], again["predictions"])

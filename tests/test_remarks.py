@@ -1,4 +1,6 @@
-"""What is said of a dataset: images that both teach and judge, and parts too small to be compared on."""
+"""What is said of a dataset: images that both teach and judge, and parts too small to be compared
+on.
+"""
 
 from __future__ import annotations
 
@@ -30,25 +32,46 @@ def copies(dataset: Dataset) -> list[str]:
     return [line for line in dataset.notes if "pixel by pixel" in line]
 
 
-def test_copies_of_training_images_in_the_test_are_counted(tmp_path: Path, make_folder: MakeFolder) -> None:
-    """Their accuracy says how well a program remembers; a copy is one whatever its name, format and class."""
+def test_copies_of_training_images_in_the_test_are_counted(
+    tmp_path: Path, make_folder: MakeFolder
+) -> None:
+    """Their accuracy says how well a program remembers; a copy is one whatever its name, format and
+    class.
+    """
     root = make_folder(tmp_path, {"train": {"cat": 4, "dog": 4}, "test": {"cat": 3, "dog": 3}})
     assert not copies(read(root))
     shutil.copy(root / "train/cat/000.png", root / "test/cat/again.png")
     with Image.open(root / "train/dog/002.png") as image:
         image.save(root / "test/cat/other.bmp")
     shutil.copy(root / "train/dog/001.jpg", root / "test/dog/copy.jpg")
-    assert copies(read(root)) == ["warning: 3 of 9 test images are also training images, pixel by pixel, so that the test flatters"]
+    assert copies(read(root)) == [
+        (
+            "warning: 3 of 9 test images are also training images, pixel by pixel, so that the "
+            "test "
+            "flatters"
+        )
+    ]
 
 
-def test_copies_are_counted_of_every_part_that_judges(tmp_path: Path, make_folder: MakeFolder) -> None:
-    """Images held out choose the configuration, and one that was chosen by what it knew by heart is not the best."""
-    root = make_folder(tmp_path, {"train": {"cat": 6, "dog": 6}, "val": {"cat": 2, "dog": 2}, "test": {"cat": 2, "dog": 2}})
+def test_copies_are_counted_of_every_part_that_judges(
+    tmp_path: Path, make_folder: MakeFolder
+) -> None:
+    """Images held out choose the configuration, and one that was chosen by what it knew by heart is
+    not the best.
+    """
+    root = make_folder(
+        tmp_path,
+        {"train": {"cat": 6, "dog": 6}, "val": {"cat": 2, "dog": 2}, "test": {"cat": 2, "dog": 2}},
+    )
     shutil.copy(root / "val/cat/000.png", root / "test/cat/x.png")
     shutil.copy(root / "train/cat/000.png", root / "val/cat/y.png")
     assert copies(read(root)) == [
-        "warning: 1 of 5 validation images is also training images, pixel by pixel, so that what is chosen is flattered",
-        "warning: 1 of 5 test images is also training or validation images, pixel by pixel, so that the test flatters",
+        (
+            "warning: 1 of 5 validation images is also training images, pixel by pixel, so that "
+            "what is chosen is flattered"
+        ),
+        "warning: 1 of 5 test images is also training or validation images, pixel by pixel, so "
+        "that the test flatters",
     ]
     shutil.rmtree(root / "val")
     for path in sorted((root / "train").rglob("*.png")):
@@ -56,18 +79,41 @@ def test_copies_are_counted_of_every_part_that_judges(tmp_path: Path, make_folde
     assert any("validation images" in line for line in copies(read(root, hold_out=0.5)))
 
 
-def test_a_search_keeps_what_was_said_and_others_say_it_again(tmp_path: Path, make_folder: MakeFolder) -> None:
-    """Whoever only looks at the end must see it too: the line stands with the data's facts and beside the score."""
-    root = make_folder(tmp_path / "data", {"train": {"cat": 4, "dog": 4}, "test": {"cat": 1, "dog": 1}})
+def test_a_search_keeps_what_was_said_and_others_say_it_again(
+    tmp_path: Path, make_folder: MakeFolder
+) -> None:
+    """Whoever only looks at the end must see it too: the line stands with the data's facts and
+    beside the score.
+    """
+    root = make_folder(
+        tmp_path / "data", {"train": {"cat": 4, "dog": 4}, "test": {"cat": 1, "dog": 1}}
+    )
     shutil.copy(root / "train/cat/000.png", root / "test/cat/000.png")
-    facts = output("run", "--space", "tiny-image", "--dataset", f"folder:{root}", "--trials", 1, "--dry-run", cwd=tmp_path)
+    facts = output(
+        "run",
+        "--space",
+        "tiny-image",
+        "--dataset",
+        f"folder:{root}",
+        "--trials",
+        1,
+        "--dry-run",
+        cwd=tmp_path,
+    )
     assert [line for line in facts["notes"] if "1 of 2 test images is also training images" in line]
 
 
 @pytest.mark.skipif(not (SCENES / "train").is_dir(), reason="the 15 scenes are not on this machine")
 def test_the_scenes_have_four() -> None:
-    """Four test images of the report are training images: a count that is known from outside this program."""
-    assert copies(read(SCENES)) == ["warning: 4 of 1,500 test images are also training images, pixel by pixel, so that the test flatters"]
+    """Four test images of the report are training images: a count that is known from outside this
+    program.
+    """
+    assert copies(read(SCENES)) == [
+        (
+            "warning: 4 of 1,500 test images are also training images, pixel by pixel, so that the "
+            "test flatters"
+        )
+    ]
 
 
 def test_the_range_of_each_image_is_that_of_its_widest_channel() -> None:
@@ -92,16 +138,43 @@ def test_more_folds_than_a_class_has_images_are_refused_before_anything_is_tried
 ) -> None:
     """Every trial of such a search fails, and says so one by one."""
     root = make_folder(tmp_path / "data", {"train": {"cat": counts[0], "dog": counts[1]}})
-    asked = ("run", "--space", "tiny-image", "--dataset", f"folder:{root}", "--validation", "k-fold", "--trials", 3, "--no-tracking")
+    asked = (
+        "run",
+        "--space",
+        "tiny-image",
+        "--dataset",
+        f"folder:{root}",
+        "--validation",
+        "k-fold",
+        "--trials",
+        3,
+        "--no-tracking",
+    )
     line = refused(*asked, "--dry-run")
-    assert f"k-fold makes 5 folds, each with images of the same classes, but no class has more than {max(counts)} training images" in line
+    assert (
+        "k-fold makes 5 folds, each with images of the same classes, but no class has more "
+        f"than {max(counts)} training images"
+    ) in line
     assert "fewer folds, or for leave-one-out" in line
 
 
-def test_the_search_itself_refuses_them_and_leaves_nothing(tmp_path: Path, make_folder: MakeFolder) -> None:
+def test_the_search_itself_refuses_them_and_leaves_nothing(
+    tmp_path: Path, make_folder: MakeFolder
+) -> None:
     """A dry run is not asked for by everybody."""
     root = make_folder(tmp_path / "data", {"train": {"cat": 2, "dog": 2}})
-    asked = ("run", "--space", "tiny-image", "--dataset", f"folder:{root}", "--validation", "k-fold", "--trials", 3, "--no-tracking")
+    asked = (
+        "run",
+        "--space",
+        "tiny-image",
+        "--dataset",
+        f"folder:{root}",
+        "--validation",
+        "k-fold",
+        "--trials",
+        3,
+        "--no-tracking",
+    )
     assert "k-fold makes 5 folds" in refusal(*asked, "--runs-dir", tmp_path / "runs")
     assert not list((tmp_path / "runs").iterdir())
 
@@ -109,8 +182,16 @@ def test_the_search_itself_refuses_them_and_leaves_nothing(tmp_path: Path, make_
 @pytest.mark.parametrize(
     ("counts", "fraction", "message"),
     [
-        ({"cat": 6, "dog": 1, "owl": 1}, 0.5, "a class must stand in both parts, but there is one image only of dog, owl"),
-        ({"cat": 4, "dog": 4, "owl": 2}, 0.2, "needs an image of each of the 3 classes, but they would have 8 and 2"),
+        (
+            {"cat": 6, "dog": 1, "owl": 1},
+            0.5,
+            "a class must stand in both parts, but there is one image only of dog, owl",
+        ),
+        (
+            {"cat": 4, "dog": 4, "owl": 2},
+            0.2,
+            "needs an image of each of the 3 classes, but they would have 8 and 2",
+        ),
         ({"cat": 2, "dog": 2}, 0.9, "they would have 0 and 4"),
         ({"cat": 9, "dog": 9}, 0.01, "they would have 17 and 1"),
     ],
@@ -122,13 +203,27 @@ def test_too_few_images_to_hold_some_out_are_named_by_class(
     with pytest.raises(DatasetError) as caught:
         read(make_folder(tmp_path, {"train": counts}), hold_out=fraction)
     assert message in str(caught.value)
-    assert f"cannot hold out {fraction:g} of {sum(counts.values())} training images" in str(caught.value)
+    assert f"cannot hold out {fraction:g} of {sum(counts.values())} training images" in str(
+        caught.value
+    )
 
 
-@pytest.mark.parametrize("counts", [{"a": 2, "b": 2}, {"a": 3, "b": 2, "c": 5}, {"a": 20, "b": 2}, {"a": 7, "b": 2, "c": 2, "d": 2}])
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"a": 2, "b": 2},
+        {"a": 3, "b": 2, "c": 5},
+        {"a": 20, "b": 2},
+        {"a": 7, "b": 2, "c": 2, "d": 2},
+    ],
+)
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.34, 0.5, 0.66, 0.9])
-def test_what_is_not_refused_can_be_held_out(counts: dict[str, int], fraction: float, tmp_path: Path, make_folder: MakeFolder) -> None:
-    """The counts in the message are those of the library that draws, for any numbers: it must never be the one to refuse."""
+def test_what_is_not_refused_can_be_held_out(
+    counts: dict[str, int], fraction: float, tmp_path: Path, make_folder: MakeFolder
+) -> None:
+    """The counts in the message are those of the library that draws, for any numbers: it must never
+    be the one to refuse.
+    """
     root = make_folder(tmp_path, {"train": counts}, side=8)
     total = sum(counts.values())
     try:
@@ -146,7 +241,9 @@ def test_what_is_not_refused_can_be_held_out(counts: dict[str, int], fraction: f
     )
 
 
-def test_a_folder_of_nothing_but_test_images_is_judged(digits_bundle: Path, tmp_path: Path, make_folder: MakeFolder) -> None:
+def test_a_folder_of_nothing_but_test_images_is_judged(
+    digits_bundle: Path, tmp_path: Path, make_folder: MakeFolder
+) -> None:
     """Whoever received a bundle has pictures to judge it by, and not what it learned from."""
     root = make_folder(tmp_path, {"test": {"3": 2, "7": 1}}, side=32)
     found = output("evaluate", digits_bundle, "--dataset", f"folder:{root}")
@@ -159,10 +256,14 @@ def test_a_folder_of_nothing_but_test_images_is_judged(digits_bundle: Path, tmp_
     assert output("evaluate", digits_bundle, "--dataset", f"npz:{tmp_path}/only.npz")["n"] == 3
 
 
-def test_other_classes_than_the_bundle_s_are_told_apart(digits_bundle: Path, tmp_path: Path, make_folder: MakeFolder) -> None:
+def test_other_classes_than_the_bundle_s_are_told_apart(
+    digits_bundle: Path, tmp_path: Path, make_folder: MakeFolder
+) -> None:
     """A class that only looks like the bundle's is as strange to it as any."""
     root = make_folder(tmp_path, {"test": {"3\u200b": 1}}, side=32)
-    assert r"'3\u200b' and '3' look the same" in refused("evaluate", digits_bundle, "--dataset", f"folder:{root}")
+    assert r"'3\u200b' and '3' look the same" in refused(
+        "evaluate", digits_bundle, "--dataset", f"folder:{root}"
+    )
 
 
 def test_evaluate_says_what_is_odd_about_the_images(digits_bundle: Path, tmp_path: Path) -> None:
@@ -170,4 +271,6 @@ def test_evaluate_says_what_is_odd_about_the_images(digits_bundle: Path, tmp_pat
     np.savez(tmp_path / "black.npz", x_test=np.zeros((4, 32, 32), np.uint8), y_test=[0, 1, 2, 3])
     done = typed("evaluate", digits_bundle, "--dataset", f"npz:{tmp_path}/black.npz", "--json")
     assert "4 of 4 test images use under a sixteenth of the range" in done.stderr
-    assert json.loads(done.stdout)["notes"] == [line for line in done.stderr.splitlines() if "warning" in line]
+    assert json.loads(done.stdout)["notes"] == [
+        line for line in done.stderr.splitlines() if "warning" in line
+    ]

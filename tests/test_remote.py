@@ -1,4 +1,6 @@
-"""Runs at a URI: what a driver writes is there, in an order that a kill at any moment leaves repairable."""
+"""Runs at a URI: what a driver writes is there, in an order that a kill at any moment leaves
+repairable.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def begun(runs: Path, trials: int = 3) -> tuple[RunDirectory, Ledger]:
 
 
 def toy_plan() -> Plan:
-    return make_plan({"spaces": ["toy"], "trials": 20, "name": "toy", "tracking": {"enabled": False}})
+    return make_plan(
+        {"spaces": ["toy"], "trials": 20, "name": "toy", "tracking": {"enabled": False}}
+    )
 
 
 def one_more(ledger: Ledger) -> TrialRecord:
@@ -85,8 +89,13 @@ def test_files_at_a_uri_are_read_as_they_were_written(place: str) -> None:
     folder.write("a/b/one", b"two")
     write_file(join_place(place, "a", "three"), b"three")
     assert read_file(join_place(place, "a", "b", "one")) == b"two"
-    assert {name: entry.size for name, entry in folder.files().items()} == {"a/b/one": 3, "a/three": 5}
-    assert {name: entry.size for name, entry in folder.child("a").files(recursive=False).items()} == {"three": 5}
+    assert {name: entry.size for name, entry in folder.files().items()} == {
+        "a/b/one": 3,
+        "a/three": 5,
+    }
+    assert {
+        name: entry.size for name, entry in folder.child("a").files(recursive=False).items()
+    } == {"three": 5}
     assert folder.folders("a") == ["b"]
     with local_copies([join_place(place, "a")]) as (copied,):
         assert [path.name for path in copied.iterdir()] == ["three"]
@@ -100,7 +109,10 @@ def test_files_at_a_uri_are_read_as_they_were_written(place: str) -> None:
 
 @pytest.mark.parametrize(
     ("uri", "said"),
-    [("ftp://host/runs", "is not among what can be read"), ("s3://key:secret@bucket/runs", "no key belongs in it")],
+    [
+        ("ftp://host/runs", "is not among what can be read"),
+        ("s3://key:secret@bucket/runs", "no key belongs in it"),
+    ],
 )
 def test_a_uri_that_cannot_be_used_is_refused_in_one_line(uri: str, said: str) -> None:
     """A key in a URI would stand in every message and in the working copy's note."""
@@ -111,10 +123,15 @@ def test_a_uri_that_cannot_be_used_is_refused_in_one_line(uri: str, said: str) -
 
 def test_a_query_stays_at_the_end_of_what_lies_below(monkeypatch: pytest.MonkeyPatch) -> None:
     """pyarrow takes the endpoint from there."""
-    assert join_place("s3://b/runs?scheme=http&endpoint_override=h:1", "x", "y") == "s3://b/runs/x/y?scheme=http&endpoint_override=h:1"
+    assert (
+        join_place("s3://b/runs?scheme=http&endpoint_override=h:1", "x", "y")
+        == "s3://b/runs/x/y?scheme=http&endpoint_override=h:1"
+    )
 
 
-def test_a_run_is_fetched_on_another_machine_and_goes_on_there(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_fetched_on_another_machine_and_goes_on_there(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The head may be gone with its disk; the search must not be."""
     folder, ledger = begun(machine(place, tmp_path / "one", monkeypatch))
     mirror = mirror_of(folder)
@@ -129,8 +146,12 @@ def test_a_run_is_fetched_on_another_machine_and_goes_on_there(place: str, tmp_p
     assert one_more(continued).number == 4
     mirror_of(there).send(last=True)
     monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "one"))
-    assert len(RunDirectory.find("toy", folder.path.parent).records()) == 5, "the first machine sees what the second added"
-    assert len(RunDirectory.find(join_place(place, "toy"), Path("elsewhere")).records()) == 5, "and by the run's own URI"
+    assert len(RunDirectory.find("toy", folder.path.parent).records()) == 5, (
+        "the first machine sees what the second added"
+    )
+    assert len(RunDirectory.find(join_place(place, "toy"), Path("elsewhere")).records()) == 5, (
+        "and by the run's own URI"
+    )
     with pytest.raises(RunError, match=r"no run 'other' in .*; there are toy"):
         RunDirectory.find("other", runs)
 
@@ -166,11 +187,15 @@ def test_whatever_moment_the_mirror_dies_in_what_is_there_can_be_resumed(
             pass
         left = 10**6
         there = RunDirectory.find("toy", machine(place, tmp_path / f"other-{allowed}", monkeypatch))
-        finished = {trial.number for trial in read_trials(there)["toy"] if trial.state.is_finished()}
+        finished = {
+            trial.number for trial in read_trials(there)["toy"] if trial.state.is_finished()
+        }
         assert finished <= {record.number for record in there.records()}
         continued = Ledger(there, toy_plan())
         assert continued.tally.counts["COMPLETE"] >= 1
-        assert one_more(continued).number == continued.tally.counts["COMPLETE"] - 1, "numbers follow each other, and none is given twice"
+        assert one_more(continued).number == continued.tally.counts["COMPLETE"] - 1, (
+            "numbers follow each other, and none is given twice"
+        )
         seen.add(len(finished))
         allowed += 1
     assert allowed > 5
@@ -178,8 +203,12 @@ def test_whatever_moment_the_mirror_dies_in_what_is_there_can_be_resumed(
     assert [fact["number"] for fact, _ in Outbox(folder.outbox).read()] == [0, 1, 2]
 
 
-def test_mlflow_is_told_no_more_than_lies_at_the_uri(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a search resumed elsewhere would give a number anew that MLflow knows with another configuration."""
+def test_mlflow_is_told_no_more_than_lies_at_the_uri(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a search resumed elsewhere would give a number anew that MLflow knows with another
+    configuration.
+    """
     folder, ledger = begun(machine(place, tmp_path, monkeypatch), trials=1)
     mirror = mirror_of(folder)
     assert Outbox(folder.outbox).sendable(100) == []
@@ -190,7 +219,9 @@ def test_mlflow_is_told_no_more_than_lies_at_the_uri(place: str, tmp_path: Path,
     assert [fact["number"] for fact, _ in Outbox(folder.outbox).sendable(100)] == [0, 1]
 
 
-def test_a_driver_on_another_machine_is_known_asked_and_not_joined(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_on_another_machine_is_known_asked_and_not_joined(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two drivers on one run would tell its trials twice; a dead one must not hold it for ever."""
     folder, _ = begun(machine(place, tmp_path / "one", monkeypatch), trials=1)
     mirror = mirror_of(folder)
@@ -209,7 +240,9 @@ def test_a_driver_on_another_machine_is_known_asked_and_not_joined(place: str, t
     assert not ask_elsewhere(there, "stop", {})
 
 
-def test_a_uri_that_is_away_for_a_while_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_uri_that_is_away_for_a_while_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Storage has bad minutes; a search of many hours must not end by one, and must say so once."""
     place = tmp_path / "share"
     folder, ledger = begun(machine(f"file://{place}/runs", tmp_path / "one", monkeypatch), trials=1)
@@ -226,8 +259,12 @@ def test_a_uri_that_is_away_for_a_while_costs_nothing(tmp_path: Path, monkeypatc
     assert not list(place.rglob("*.part"))
 
 
-def test_weights_of_trials_are_fetched_and_those_of_losers_deleted(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials write them at the URI wherever they run; an export on the head must find those of the best."""
+def test_weights_of_trials_are_fetched_and_those_of_losers_deleted(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials write them at the URI wherever they run; an export on the head must find those of the
+    best.
+    """
     from search.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
 
     folder, _ = begun(machine(place, tmp_path, monkeypatch), trials=KEPT_CHECKPOINTS + 1)
@@ -236,7 +273,9 @@ def test_weights_of_trials_are_fetched_and_those_of_losers_deleted(place: str, t
     for number in range(KEPT_CHECKPOINTS + 1):
         remote.write(f"trials/toy/{number:05d}/weights/last.safetensors", b"weights")
         for step in (0, 1):
-            remote.write(f"tune/toy-{number:05d}.session-1/checkpoint_{step:06d}/manifest.json", b"{}")
+            remote.write(
+                f"tune/toy-{number:05d}.session-1/checkpoint_{step:06d}/manifest.json", b"{}"
+            )
     found = RunDirectory.find("toy", folder.path.parent)
     assert (found.weights("toy", 0) / "last.safetensors").read_bytes() == b"weights"
     clear_checkpoints(found, ["val_accuracy"])
@@ -244,4 +283,8 @@ def test_weights_of_trials_are_fetched_and_those_of_losers_deleted(place: str, t
     assert len(kept) == KEPT_CHECKPOINTS
     left: list[Any] = [checkpoints(found, "toy", number) for number in range(KEPT_CHECKPOINTS + 1)]
     assert sorted(map(len, left)) == [0, *[1] * KEPT_CHECKPOINTS]
-    assert all(one.partition("?")[0].endswith("checkpoint_000001") for found_there in left for one in found_there)
+    assert all(
+        one.partition("?")[0].endswith("checkpoint_000001")
+        for found_there in left
+        for one in found_there
+    )

@@ -1,4 +1,6 @@
-"""Trials run again with other seeds: each seed once, each told once, and the trial stands by their mean."""
+"""Trials run again with other seeds: each seed once, each told once, and the trial stands by their
+mean.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,36 @@ from search.replicas import Replicas
 from search.replicate import Replicate
 from search.tune_adapters import Bridge
 
-TOY = {"step": 0, "val_accuracy": 0.5, "val_loss": 0.7, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 2.0}
+TOY = {
+    "step": 0,
+    "val_accuracy": 0.5,
+    "val_loss": 0.7,
+    "model_mb": 1.0,
+    "latency_ms": 1.0,
+    "seconds": 2.0,
+}
 
 
-def again(folder: RunDirectory, ledger: Ledger, said: list[str] | None = None, **wish: int) -> Replicas:
+def again(
+    folder: RunDirectory, ledger: Ledger, said: list[str] | None = None, **wish: int
+) -> Replicas:
     lines = said if said is not None else []
-    return Replicas(folder, Replicate(**{"top": 1, "seeds": 2, **wish}), "val_accuracy", 40, ledger.outbox, lines.append)
+    return Replicas(
+        folder,
+        Replicate(**{"top": 1, "seeds": 2, **wish}),
+        "val_accuracy",
+        40,
+        ledger.outbox,
+        lines.append,
+    )
 
 
 def searched(tmp_path: Path, accuracies: tuple[float, ...]) -> tuple[RunDirectory, Ledger]:
     folder = RunDirectory(tmp_path / "run")
     folder.write_state(DriverState(id="0123abcd"))
-    ledger = Ledger(folder, make_plan({"spaces": "toy", "trials": 9, "sampler": "random", "set": {"width": 4}}))
+    ledger = Ledger(
+        folder, make_plan({"spaces": "toy", "trials": 9, "sampler": "random", "set": {"width": 4}})
+    )
     for accuracy in accuracies:
         proposal = ledger.propose()
         assert proposal is not None
@@ -37,7 +57,9 @@ def searched(tmp_path: Path, accuracies: tuple[float, ...]) -> tuple[RunDirector
 
 
 def test_a_trial_run_again_stands_by_the_mean_of_its_seeds(tmp_path: Path) -> None:
-    """0.5 and 0.75 are 0.625: the better of the two is what luck makes of it, and its own seed's 0.9 does not count."""
+    """0.5 and 0.75 are 0.625: the better of the two is what luck makes of it, and its own seed's
+    0.9 does not count.
+    """
     folder, ledger = searched(tmp_path, (0.9, 0.7, 0.8))
     said: list[str] = []
     jobs = again(folder, ledger, said, top=2)
@@ -49,9 +71,16 @@ def test_a_trial_run_again_stands_by_the_mean_of_its_seeds(tmp_path: Path) -> No
         bridge.end(name, {**TOY, "step": 1, "val_accuracy": accuracy, "done": True})
     assert bridge.suggest("e") == Searcher.FINISHED
     by_key = {record.key: record for record in folder.records()}
-    assert by_key["toy/0"].replicas == {41: by_key["toy/0"].replicas[41], 42: by_key["toy/0"].replicas[42]}
+    assert by_key["toy/0"].replicas == {
+        41: by_key["toy/0"].replicas[41],
+        42: by_key["toy/0"].replicas[42],
+    }
     assert [found["val_accuracy"] for found in by_key["toy/0"].replicas.values()] == [0.5, 0.75]
-    assert {key: record.value("val_accuracy") for key, record in by_key.items()} == {"toy/0": 0.625, "toy/1": 0.7, "toy/2": 0.75}
+    assert {key: record.value("val_accuracy") for key, record in by_key.items()} == {
+        "toy/0": 0.625,
+        "toy/1": 0.7,
+        "toy/2": 0.75,
+    }
     assert said == [
         "1/4 again with other seeds: toy/0, seed 41: val_accuracy 0.5000",
         "2/4 again with other seeds: toy/0, seed 42: val_accuracy 0.7500",
@@ -59,7 +88,10 @@ def test_a_trial_run_again_stands_by_the_mean_of_its_seeds(tmp_path: Path) -> No
         "4/4 again with other seeds: toy/2, seed 42: val_accuracy 0.6250",
     ]
     facts = [fact for fact, _ in Outbox(folder.outbox).read() if fact["kind"] == "replica"]
-    assert [(fact["of"], fact["seed"], fact["number"], fact["metrics"]["val_accuracy"], fact["seconds"]) for fact in facts] == [
+    assert [
+        (fact["of"], fact["seed"], fact["number"], fact["metrics"]["val_accuracy"], fact["seconds"])
+        for fact in facts
+    ] == [
         (0, 41, 0, 0.5, 4.0),
         (0, 42, 1, 0.75, 4.0),
         (2, 41, 2, 0.875, 4.0),
@@ -85,7 +117,9 @@ def test_the_mean_of_a_loss_is_its_mean_too(tmp_path: Path) -> None:
 
 
 def test_a_second_wish_runs_what_the_first_has_not(tmp_path: Path) -> None:
-    """What was done is not done again, what failed is, and each keeps its number; a step that is there is not written again."""
+    """What was done is not done again, what failed is, and each keeps its number; a step that is
+    there is not written again.
+    """
     folder, ledger = searched(tmp_path, (0.9,))
     jobs = again(folder, ledger)
     first, second = jobs.propose(), jobs.propose()
@@ -103,13 +137,17 @@ def test_a_second_wish_runs_what_the_first_has_not(tmp_path: Path) -> None:
         assert not more.report(job.key, TOY)
         more.end(job.key, {**TOY, "step": 1, "done": True})
     assert seen == [1, 2]
-    assert [[row["step"] for row in folder.replicas.steps("toy", number)] for number in range(3)] == [[0], [0, 1], [0, 1]]
+    assert [
+        [row["step"] for row in folder.replicas.steps("toy", number)] for number in range(3)
+    ] == [[0], [0, 1], [0, 1]]
     assert sorted(folder.records()[0].replicas) == [41, 42, 43]
     told = [fact["number"] for fact, _ in Outbox(folder.outbox).read() if fact["kind"] == "replica"]
     assert told == [0, 1, 1, 2]
 
 
-def test_an_end_that_was_written_and_not_told_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_that_was_written_and_not_told_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """MLflow must hear of every replica, also of one whose driver died before it could say so."""
     folder, ledger = searched(tmp_path, (0.9,))
     jobs = again(folder, ledger)
@@ -120,5 +158,9 @@ def test_an_end_that_was_written_and_not_told_is_told_once(tmp_path: Path, monke
         jobs.end(job.key, {**TOY, "done": True})
     for _ in range(2):
         again(folder, ledger)
-        told = [(fact["number"], fact["seed"]) for fact, _ in Outbox(folder.outbox).read() if fact["kind"] == "replica"]
+        told = [
+            (fact["number"], fact["seed"])
+            for fact, _ in Outbox(folder.outbox).read()
+            if fact["kind"] == "replica"
+        ]
         assert told == [(0, 41)]

@@ -20,11 +20,15 @@ from spaces.errors import UserError
 NAMES = ("<script>alert(1)</script>", "Straße $x^2$", "日本")
 
 
-def run_directory(tmp_path: Path, records: list[TrialRecord], classes: tuple[str, ...] = NAMES) -> RunDirectory:
+def run_directory(
+    tmp_path: Path, records: list[TrialRecord], classes: tuple[str, ...] = NAMES
+) -> RunDirectory:
     folder = RunDirectory(tmp_path / "run")
     folder.path.mkdir()
     folder.write_state(DriverState(id="0", state="finished", seconds=75))
-    folder.write_data(DataFacts(spec="folder:/x", classes=classes, sizes={"train": 9}, fingerprint="f" * 64))
+    folder.write_data(
+        DataFacts(spec="folder:/x", classes=classes, sizes={"train": 9}, fingerprint="f" * 64)
+    )
     folder.write_validation_labels(np.arange(9) % len(classes))
     folder.plan_file.write_text("spaces: [tiny-image]\n")
     for item in records:
@@ -49,7 +53,9 @@ FAILED = {"state": "FAIL", "metrics": {}, "accuracy_by_k": (), "failure": "Value
         ([record(n) for n in range(10)] + [record(10, **FAILED)], "0.9000"),
     ],
 )
-def test_a_report_is_made_of_none_one_many_and_failed_trials(tmp_path: Path, records: list[TrialRecord], said: str) -> None:
+def test_a_report_is_made_of_none_one_many_and_failed_trials(
+    tmp_path: Path, records: list[TrialRecord], said: str
+) -> None:
     """A user looks at a search at any moment, also at one in which nothing worked."""
     assert said in report(run_directory(tmp_path, records))
 
@@ -104,13 +110,23 @@ def test_reference_lines_are_passed_or_not(tmp_path: Path) -> None:
 
 
 def test_every_look_at_the_test_images_is_told(tmp_path: Path) -> None:
-    """The figure people quote belongs in the report, and so does that it was not the first of its kind."""
+    """The figure people quote belongs in the report, and so does that it was not the first of its
+    kind.
+    """
     folder = run_directory(tmp_path, [record(3)])
     assert "scores the test images once" in report(folder)
-    scheme = {"split": "test", "n": 1500, "scheme": "learned from train", "balanced_accuracy": 0.5, "macro_f1": 0.5}
+    scheme = {
+        "split": "test",
+        "n": 1500,
+        "scheme": "learned from train",
+        "balanced_accuracy": 0.5,
+        "macro_f1": 0.5,
+    }
     count_look(folder, record(3), Measured(accuracy=0.25, **scheme))  # type: ignore[arg-type]
     page = report(folder, reference={"low": 0.2, "high": 0.84})
-    assert "Test accuracy 0.2500 on 1,500 images: tiny-image/3, learned from train, above low." in page
+    assert (
+        "Test accuracy 0.2500 on 1,500 images: tiny-image/3, learned from train, above low." in page
+    )
     assert "scores the test images once" not in page
     assert "The test images were scored" not in page
     count_look(folder, record(3), Measured(accuracy=0.5, **scheme))  # type: ignore[arg-type]

@@ -36,7 +36,9 @@ def test_shrinking_keeps_an_even_surface_and_leaves_whole_images_alone() -> None
 
 
 def test_shrinking_takes_in_every_pixel_as_pillow_does() -> None:
-    """Without smoothing first, what is finer than the new pixels turns into patterns that are not in the image."""
+    """Without smoothing first, what is finer than the new pixels turns into patterns that are not
+    in the image.
+    """
     pixels = np.random.default_rng(0).random((32, 32)).astype(np.float32)
     expected = np.asarray(Image.fromarray(pixels).resize((20, 20), Image.Resampling.BILINEAR))
     found = shrink(torch.tensor(pixels).expand(1, 3, 32, 32), 20)
@@ -53,13 +55,25 @@ def test_networks_that_begin_small_take_every_side(model: str, stem: str) -> Non
 
 
 def test_a_run_trains_on_small_images_first() -> None:
-    """Otherwise the parameter would be a name without an effect: the network itself is asked what it was given."""
+    """Otherwise the parameter would be a name without an effect: the network itself is asked what
+    it was given.
+    """
     draw = np.random.default_rng(0)
     images, labels = draw.integers(0, 256, (32, 3, 32, 32), dtype=np.uint8), draw.integers(0, 2, 32)
     config = CnnConfig(width=0.125, first_side=0.5, batch_size=16)
-    run = CnnRun(config, CnnData(images, labels, images, labels), classes=2, epochs=4, seed=0, device="cpu", threads=1)
+    run = CnnRun(
+        config,
+        CnnData(images, labels, images, labels),
+        classes=2,
+        epochs=4,
+        seed=0,
+        device="cpu",
+        threads=1,
+    )
     seen: list[int] = []
-    run.net.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-1]) if run.net.training else None)
+    run.net.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].shape[-1]) if run.net.training else None
+    )
     while not run.done:
         run.step()
     assert seen == [16, 16, 20, 20, 28, 28, 32, 32]

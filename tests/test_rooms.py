@@ -1,4 +1,6 @@
-"""Room on the nodes of a cluster, and what each node is asked before it gets a trial; no cluster is needed for either."""
+"""Room on the nodes of a cluster, and what each node is asked before it gets a trial; no cluster is
+needed for either.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from search.preflight import Probe, answer
     [
         ({"CPU": 16}, {"CPU": 1}, 16),
         ({"CPU": 16, "GPU": 2}, {"CPU": 1, "GPU": 0.3}, 6),  # three on each GPU
-        ({"CPU": 16, "GPU": 2}, {"CPU": 1, "GPU": 0.4}, 4),  # two on each, and a fifth of both is no GPU
+        # two on each, and a fifth of both is no GPU
+        ({"CPU": 16, "GPU": 2}, {"CPU": 1, "GPU": 0.4}, 4),
         ({"CPU": 16, "GPU": 2}, {"CPU": 1, "GPU": 0.1}, 16),
         ({"CPU": 16, "GPU": 5}, {"CPU": 1, "GPU": 2}, 2),
         ({"CPU": 4, "GPU": 1}, {"CPU": 1, "GPU": 1}, 1),
@@ -29,8 +32,12 @@ from search.preflight import Probe, answer
         ({"CPU": 0}, {"CPU": 1}, 0),
     ],
 )
-def test_a_node_holds_as_many_trials_as_its_scarcest_resource(node: dict[str, float], asked: dict[str, float], held: int) -> None:
-    """One more waits for ever where nothing grows, and starts a machine nobody needs where it does."""
+def test_a_node_holds_as_many_trials_as_its_scarcest_resource(
+    node: dict[str, float], asked: dict[str, float], held: int
+) -> None:
+    """One more waits for ever where nothing grows, and starts a machine nobody needs where it
+    does.
+    """
     assert fits(node, asked) == held
 
 
@@ -47,7 +54,9 @@ NODES = [{"CPU": 4.0, "network_cores": 4.0}, {"CPU": 2.0, "network_cores": 2.0},
         ({"spaces": ["cnn", "tiny-image"]}, 13),
     ],
 )
-def test_as_many_trials_run_at_once_as_the_nodes_hold(settings: dict[str, Any], at_once: int) -> None:
+def test_as_many_trials_run_at_once_as_the_nodes_hold(
+    settings: dict[str, Any], at_once: int
+) -> None:
     """A trial runs on one node; what is left over on two of them is room for nobody."""
     plan = make_plan({"dataset": "digits", **settings})
     assert ClusterCapacity(plan, 6, 0.0, lambda: NODES).concurrency == at_once
@@ -57,7 +66,9 @@ def test_as_many_trials_run_at_once_as_the_nodes_hold(settings: dict[str, Any], 
 def test_a_trial_that_no_node_could_hold_is_refused(nodes: list[dict[str, float]]) -> None:
     """Ray would wait for ever."""
     plan = make_plan({"spaces": "cnn", "dataset": "digits", "training": {"cpus_per_trial": 2}})
-    with pytest.raises(PlanError, match="a trial of cnn asks for 2 CPU, 2 network_cores, but the nodes offer"):
+    with pytest.raises(
+        PlanError, match="a trial of cnn asks for 2 CPU, 2 network_cores, but the nodes offer"
+    ):
         _ = ClusterCapacity(plan, 1, 0.0, lambda: nodes).concurrency
 
 
@@ -71,7 +82,9 @@ def test_a_trial_that_no_node_could_hold_is_refused(nodes: list[dict[str, float]
         ({"spaces": "toy", "gpus_per_trial": 0.5}, 2, 2),
     ],
 )
-def test_trials_that_wait_for_stages_are_one_more_than_the_cores(settings: dict[str, Any], cores: int, at_once: int) -> None:
+def test_trials_that_wait_for_stages_are_one_more_than_the_cores(
+    settings: dict[str, Any], cores: int, at_once: int
+) -> None:
     """One less leaves a core idle, many more are proposed without what the others come to."""
     plan = make_plan({"dataset": "digits", **settings})
     room = Capacity.of(plan, cores)
@@ -97,7 +110,11 @@ def test_another_version_on_a_node_is_named(tmp_path: Path) -> None:
     """Its trials would be judged by other code than the others'."""
     probe = probe_of(tmp_path)
     found = answer(*probe.questions(), "node-1")
-    found["software"] = {**found["software"], "python": "3.11.0", "code": {**found["software"]["code"], "search/plan.py": "0" * 16}}
+    found["software"] = {
+        **found["software"],
+        "python": "3.11.0",
+        "code": {**found["software"]["code"], "search/plan.py": "0" * 16},
+    }
     said = probe.complaint(found, "node-1")
     assert "Python is 3.11.0, the driver's is" in said
     assert "search/plan.py" in said
@@ -108,10 +125,14 @@ def test_a_node_with_a_folder_of_its_own_is_not_fit(tmp_path: Path) -> None:
     probe = probe_of(tmp_path / "runs")
     place, word, imports = probe.questions()
     elsewhere = Path(str(place).replace("/runs/", "/own/"))
-    assert "the runs directory cannot be used there" in probe.complaint(answer(str(elsewhere), word, imports, "node-1"), "node-1")
+    assert "the runs directory cannot be used there" in probe.complaint(
+        answer(str(elsewhere), word, imports, "node-1"), "node-1"
+    )
     elsewhere.mkdir(parents=True)
     (elsewhere / "driver").write_text("another search's word")
-    assert "the runs directory cannot be used there" in probe.complaint(answer(str(elsewhere), word, imports, "node-1"), "node-1")
+    assert "the runs directory cannot be used there" in probe.complaint(
+        answer(str(elsewhere), word, imports, "node-1"), "node-1"
+    )
     (elsewhere / "driver").write_text(word)  # as a copy of the folder would have it
     said = probe.complaint(answer(str(elsewhere), word, imports, "node-1"), "node-1")
     assert "cannot be read by the driver" in said

@@ -1,4 +1,6 @@
-"""More than 8 bits, floating-point numbers and transparency: one rule for all images of a dataset, and what it does to them."""
+"""More than 8 bits, floating-point numbers and transparency: one rule for all images of a dataset,
+and what it does to them.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,16 @@ def stacked(dataset: Dataset) -> UInt8:
 
 def expected(tmp_path: Path) -> UInt8:
     """The pictures as plain 8-bit files give them."""
-    return stacked(read(save_all(tmp_path / "plain", PICTURES, "png", lambda picture, path: Image.fromarray(picture).save(path))))
+    return stacked(
+        read(
+            save_all(
+                tmp_path / "plain",
+                PICTURES,
+                "png",
+                lambda picture, path: Image.fromarray(picture).save(path),
+            )
+        )
+    )
 
 
 def in_bytes(encode: Callable[[UInt8], bytes]) -> Save:
@@ -46,32 +57,69 @@ def colour(picture: UInt8) -> npt.NDArray[np.uint16]:
 
 
 WAYS: dict[str, tuple[str, Save]] = {
-    "16-bit PNG": ("png", lambda picture, path: Image.fromarray(picture.astype(np.uint16)).save(path)),
-    "16-bit TIFF": ("tif", lambda picture, path: Image.fromarray(picture.astype(np.uint16)).save(path)),
-    "16-bit TIFF, packed": ("tif", lambda picture, path: Image.fromarray(picture.astype(np.uint16)).save(path, compression="tiff_lzw")),
-    "16-bit TIFF, big endian": ("tif", in_bytes(lambda picture: tiff(picture.astype(np.uint16), ">"))),
-    "16-bit PGM": ("pgm", in_bytes(lambda picture: b"P5\n24 24\n65535\n" + picture.astype(">u2").tobytes())),
+    "16-bit PNG": (
+        "png",
+        lambda picture, path: Image.fromarray(picture.astype(np.uint16)).save(path),
+    ),
+    "16-bit TIFF": (
+        "tif",
+        lambda picture, path: Image.fromarray(picture.astype(np.uint16)).save(path),
+    ),
+    "16-bit TIFF, packed": (
+        "tif",
+        lambda picture, path: Image.fromarray(picture.astype(np.uint16)).save(
+            path, compression="tiff_lzw"
+        ),
+    ),
+    "16-bit TIFF, big endian": (
+        "tif",
+        in_bytes(lambda picture: tiff(picture.astype(np.uint16), ">")),
+    ),
+    "16-bit PGM": (
+        "pgm",
+        in_bytes(lambda picture: b"P5\n24 24\n65535\n" + picture.astype(">u2").tobytes()),
+    ),
     "16-bit colour PNG": ("png", in_bytes(lambda picture: png(colour(picture), RGB))),
     "16-bit colour TIFF": ("tif", in_bytes(lambda picture: tiff(colour(picture), "<"))),
     "16-bit colour TIFF, big endian": ("tif", in_bytes(lambda picture: tiff(colour(picture), ">"))),
     "16-bit colour PPM": ("ppm", in_bytes(lambda picture: ppm(colour(picture)))),
     "16-bit grey PNG with opaque alpha": (
         "png",
-        in_bytes(lambda picture: png(np.dstack([picture.astype(np.uint16), np.full_like(picture, 1, np.uint16) * 65535]), GREY_ALPHA)),
+        in_bytes(
+            lambda picture: png(
+                np.dstack([picture.astype(np.uint16), np.full_like(picture, 1, np.uint16) * 65535]),
+                GREY_ALPHA,
+            )
+        ),
     ),
     "16-bit colour PNG with opaque alpha": (
         "png",
-        in_bytes(lambda picture: png(np.dstack([colour(picture), np.full(picture.shape, 65535, np.uint16)]), RGBA)),
+        in_bytes(
+            lambda picture: png(
+                np.dstack([colour(picture), np.full(picture.shape, 65535, np.uint16)]), RGBA
+            )
+        ),
     ),
-    "32-bit integer TIFF": ("tif", lambda picture, path: Image.fromarray(picture.astype(np.int32)).save(path)),
-    "float TIFF to 1": ("tif", lambda picture, path: Image.fromarray((picture / 255).astype(np.float32)).save(path)),
-    "float TIFF to 255": ("tif", lambda picture, path: Image.fromarray(picture.astype(np.float32)).save(path)),
+    "32-bit integer TIFF": (
+        "tif",
+        lambda picture, path: Image.fromarray(picture.astype(np.int32)).save(path),
+    ),
+    "float TIFF to 1": (
+        "tif",
+        lambda picture, path: Image.fromarray((picture / 255).astype(np.float32)).save(path),
+    ),
+    "float TIFF to 255": (
+        "tif",
+        lambda picture, path: Image.fromarray(picture.astype(np.float32)).save(path),
+    ),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_8_bit_values_in_a_deeper_file_are_the_same_pictures(way: str, tmp_path: Path) -> None:
-    """A microscope's software stores 8 bits in 16: divided by what 16 bits could hold, every picture is black."""
+    """A microscope's software stores 8 bits in 16: divided by what 16 bits could hold, every
+    picture is black.
+    """
     wanted = expected(tmp_path)
     if way == "float TIFF to 1":
         wanted = np.rint(wanted / wanted.max() * 255) if wanted.max() < 128 else wanted
@@ -86,8 +134,12 @@ def test_8_bit_values_in_a_deeper_file_are_the_same_pictures(way: str, tmp_path:
 
 @pytest.mark.parametrize("bits", [8, 9, 10, 12, 14, 16])
 @pytest.mark.parametrize("kind", ["grey", "colour"])
-def test_white_is_what_the_bits_of_the_brightest_picture_can_hold(bits: int, kind: str, tmp_path: Path) -> None:
-    """12-bit data in 16-bit files kept 16 of its 4,096 levels; the rule is of all pictures, so that they compare."""
+def test_white_is_what_the_bits_of_the_brightest_picture_can_hold(
+    bits: int, kind: str, tmp_path: Path
+) -> None:
+    """12-bit data in 16-bit files kept 16 of its 4,096 levels; the rule is of all pictures, so that
+    they compare.
+    """
     most = 2**bits - 1
     ramp = np.linspace(0, most, 24 * 24).reshape(24, 24).astype(np.uint16)
     dim = ramp // 4
@@ -104,7 +156,9 @@ def test_white_is_what_the_bits_of_the_brightest_picture_can_hold(bits: int, kin
 
 
 def test_values_that_use_all_16_bits_are_what_they_were(tmp_path: Path) -> None:
-    """Runs that the first release began on such images are resumed: grey was divided by 257, colour lost its low bytes."""
+    """Runs that the first release began on such images are resumed: grey was divided by 257, colour
+    lost its low bytes.
+    """
     pixels = np.random.default_rng(0).integers(0, 65536, (24, 24, 3)).astype(np.uint16)
     pixels[0, 0] = 65535
     (tmp_path / "grey.png").write_bytes(png(pixels[..., 0], GREY))
@@ -135,20 +189,26 @@ def by_one_colour(picture: UInt8, path: Path) -> None:
 
 
 def by_one_deep_colour(picture: UInt8, path: Path) -> None:
-    path.write_bytes(png(np.where(picture > 120, 300, 299).astype(np.uint16), GREY, transparent=(299,)))
+    path.write_bytes(
+        png(np.where(picture > 120, 300, 299).astype(np.uint16), GREY, transparent=(299,))
+    )
 
 
 TRANSPARENT: dict[str, tuple[str, Save]] = {
     "black": ("png", shape_in_alpha(0)),
     "white": ("png", shape_in_alpha(255)),
     "grey": ("png", shape_in_alpha(128)),
-    "grey and alpha": ("png", lambda picture, path: Image.fromarray(np.dstack([picture * 0, picture]), "LA").save(path)),
+    "grey and alpha": ("png", lambda picture, path: Image.fromarray(np.dstack([picture * 0,
+    picture]), "LA").save(path)),
     "palette": ("png", by_palette),
-    "GIF": ("gif", lambda picture, path: Image.fromarray((picture > 120).astype(np.uint8) * 5).save(path, transparency=0)),
+    "GIF": ("gif", lambda picture,
+    path: Image.fromarray((picture > 120).astype(np.uint8) * 5).save(path, transparency=0)),
     "one grey level": ("png", by_one_colour),
     "one 16-bit grey level": ("png", by_one_deep_colour),
-    "16-bit": ("png", in_bytes(lambda picture: png(np.dstack([colour(picture) * 0, picture.astype(np.uint16) * 257]), RGBA))),
-    "16-bit grey": ("png", in_bytes(lambda picture: png(np.dstack([picture * 0, picture]).astype(np.uint16) * 257, GREY_ALPHA))),
+    "16-bit": ("png", in_bytes(lambda picture: png(np.dstack([colour(picture) * 0,
+    picture.astype(np.uint16) * 257]), RGBA))),
+    "16-bit grey": ("png", in_bytes(lambda picture: png(np.dstack([picture * 0,
+    picture]).astype(np.uint16) * 257, GREY_ALPHA))),
     "WebP": ("webp", lambda picture, path: shape_in_alpha(0)(picture, path)),
 }  # fmt: skip
 
@@ -156,10 +216,14 @@ TRANSPARENT: dict[str, tuple[str, Save]] = {
 @pytest.mark.filterwarnings("ignore:'mode' parameter:DeprecationWarning")
 @pytest.mark.parametrize("way", TRANSPARENT)
 def test_a_shape_that_is_in_the_transparency_alone_is_seen(way: str, tmp_path: Path) -> None:
-    """Logos, sprites and cut-outs keep their outline there, and without it every picture is the same."""
+    """Logos, sprites and cut-outs keep their outline there, and without it every picture is the
+    same.
+    """
     ending, save = TRANSPARENT[way]
     dataset = read(save_all(tmp_path, PICTURES, ending, save))
-    assert dataset.rule.background == ("black" if way in ("white", "grey", "one 16-bit grey level") else "white")
+    assert dataset.rule.background == (
+        "black" if way in ("white", "grey", "one 16-bit grey level") else "white"
+    )
     seen = np.stack(list(dataset.train.images)).astype(float).reshape(len(dataset.train), -1)
     same = np.corrcoef(seen) > 0.5
     np.testing.assert_array_equal(same, dataset.train.labels[:, None] == dataset.train.labels)
@@ -170,33 +234,54 @@ def test_half_transparent_pictures_lie_on_white(tmp_path: Path) -> None:
     """The background is stated, and every grey level follows from it."""
     pixels = np.array([[[200, 0, 0, 255], [200, 0, 0, 0], [0, 100, 0, 51]]], np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png", "rgb").tolist() == [[[200, 0, 0], [255, 255, 255], [204, 224, 204]]]
+    assert read_image(tmp_path / "a.png", "rgb").tolist() == [
+        [[200, 0, 0], [255, 255, 255], [204, 224, 204]]
+    ]
 
 
 @pytest.mark.parametrize("alpha", [0, 7, 255])
 def test_transparency_that_is_the_same_all_over_is_left_out(alpha: int, tmp_path: Path) -> None:
-    """Some programs write an alpha channel that means nothing, and the colours below it are the picture."""
+    """Some programs write an alpha channel that means nothing, and the colours below it are the
+    picture.
+    """
 
     def save(picture: UInt8, path: Path) -> None:
-        Image.fromarray(np.dstack([picture, picture, picture, np.full_like(picture, alpha)])).save(path)
+        Image.fromarray(np.dstack([picture, picture, picture, np.full_like(picture, alpha)])).save(
+            path
+        )
 
-    np.testing.assert_array_equal(stacked(read(save_all(tmp_path / "x", PICTURES, "png", save))), expected(tmp_path))
+    np.testing.assert_array_equal(
+        stacked(read(save_all(tmp_path / "x", PICTURES, "png", save))), expected(tmp_path)
+    )
 
 
 def test_the_rule_of_the_first_release_gives_its_pixels(tmp_path: Path) -> None:
-    """A bundle that names no rule was made from images read so, and must go on seeing what it learned from."""
+    """A bundle that names no rule was made from images read so, and must go on seeing what it
+    learned from.
+    """
     (tmp_path / "deep.png").write_bytes(png(np.array([[240, 65535, 257]], np.uint16), GREY))
-    Image.fromarray(np.array([[[200, 200, 200, 0], [3, 3, 3, 255]]], np.uint8)).save(tmp_path / "clear.png")
+    Image.fromarray(np.array([[[200, 200, 200, 0], [3, 3, 3, 255]]], np.uint8)).save(
+        tmp_path / "clear.png"
+    )
     assert read_image(tmp_path / "deep.png", rule=FIRST).tolist() == [[0, 255, 1]]
     assert read_image(tmp_path / "clear.png", rule=FIRST).tolist() == [[200, 3]]
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [([-1.0, 0.5], "below 0, down to -1"), ([0.1, np.nan], "no numbers"), ([0.1, np.inf], "no numbers"), ([0.0, 1e12], "reach 1e+12")],
+    [
+        ([-1.0, 0.5], "below 0, down to -1"),
+        ([0.1, np.nan], "no numbers"),
+        ([0.1, np.inf], "no numbers"),
+        ([0.0, 1e12], "reach 1e+12"),
+    ],
 )
-def test_numbers_without_a_place_between_black_and_white_are_refused(values: list[float], message: str, tmp_path: Path) -> None:
-    """Normalised or measured values have no known black, so any picture of them would be a guess."""
+def test_numbers_without_a_place_between_black_and_white_are_refused(
+    values: list[float], message: str, tmp_path: Path
+) -> None:
+    """Normalised or measured values have no known black, so any picture of them would be a
+    guess.
+    """
     Image.fromarray(np.array([values], np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(DatasetError, match=r"a\.tif: .*") as caught:
         read_image(tmp_path / "a.tif")
@@ -204,11 +289,17 @@ def test_numbers_without_a_place_between_black_and_white_are_refused(values: lis
 
 
 WHOLE, FLOATS = (np.uint16, np.int64, np.uint64), (np.float16, np.float32, np.float64)
-ARRAYS = [(np.uint8, 255), *((t, most) for t in WHOLE for most in (255, 4095)), *((t, most) for t in FLOATS for most in (1, 255))]
+ARRAYS = [
+    (np.uint8, 255),
+    *((t, most) for t in WHOLE for most in (255, 4095)),
+    *((t, most) for t in FLOATS for most in (1, 255)),
+]
 
 
 @pytest.mark.parametrize(("dtype", "most"), [*ARRAYS, (np.float32, 4095)])
-def test_arrays_of_any_numbers_are_read_by_the_same_rule(dtype: type, most: int, tmp_path: Path) -> None:
+def test_arrays_of_any_numbers_are_read_by_the_same_rule(
+    dtype: type, most: int, tmp_path: Path
+) -> None:
     """The same picture must be the same whatever number type somebody's script left it in."""
     floating = np.issubdtype(dtype, np.floating)
     plain = np.stack([picture for of_class in PICTURES.values() for picture in of_class])
@@ -227,8 +318,14 @@ def test_arrays_of_any_numbers_are_read_by_the_same_rule(dtype: type, most: int,
 
 def test_yes_and_no_are_white_and_black(tmp_path: Path) -> None:
     """Masks are kept as booleans."""
-    np.savez(tmp_path / "a.npz", x_train=np.stack([np.eye(4), 1 - np.eye(4)]).astype(bool), y_train=[0, 1])
-    np.testing.assert_array_equal(read_dataset(f"npz:{tmp_path}/a.npz").train.images[0], np.eye(4) * 255)
+    np.savez(
+        tmp_path / "a.npz",
+        x_train=np.stack([np.eye(4), 1 - np.eye(4)]).astype(bool),
+        y_train=[0, 1],
+    )
+    np.testing.assert_array_equal(
+        read_dataset(f"npz:{tmp_path}/a.npz").train.images[0], np.eye(4) * 255
+    )
 
 
 @pytest.mark.parametrize("flat", [False, True])
@@ -240,19 +337,27 @@ def test_many_images_that_show_next_to_nothing_are_told(flat: bool, tmp_path: Pa
 
     save_all(tmp_path, PICTURES, "png", save)
     warnings = [line for line in read(tmp_path).notes if line.startswith("warning: ")]
-    assert any("12 of 12 training images use under a sixteenth of the range" in line for line in warnings)
+    assert any(
+        "12 of 12 training images use under a sixteenth of the range" in line for line in warnings
+    )
     assert any("6 of 6 test images use under a sixteenth" in line for line in warnings)
     assert all(("one colour all over" in line) == flat for line in warnings if "sixteenth" in line)
 
 
 def test_what_a_rule_says_is_not_decided_again() -> None:
     """A bundle's rule holds for every picture it is shown, however bright that is."""
-    rule = completed(Rule(white=4095), [needs_of(np.array([9], np.uint16)), needs_of(np.array([65000], np.uint16))])
+    rule = completed(
+        Rule(white=4095),
+        [needs_of(np.array([9], np.uint16)), needs_of(np.array([65000], np.uint16))],
+    )
     assert rule == Rule(white=4095)
     assert to_8_bits(np.array([0, 4095, 65000], np.uint16), rule).tolist() == [0, 255, 255]
 
 
-@pytest.mark.parametrize("change", [{"white": 0}, {"white": 100}, {"white": 4094}, {"float_white": 0.0}, {"float_white": np.nan}])
+@pytest.mark.parametrize(
+    "change",
+    [{"white": 0}, {"white": 100}, {"white": 4094}, {"float_white": 0.0}, {"float_white": np.nan}],
+)
 def test_a_white_that_is_none_is_refused(change: dict[str, Any]) -> None:
     """It comes from a bundle that anybody may have written, and is divided by."""
     with pytest.raises(ValueError, match="white must be"):
@@ -260,13 +365,21 @@ def test_a_white_that_is_none_is_refused(change: dict[str, Any]) -> None:
 
 
 def test_a_file_that_a_run_left_out_stays_out_when_it_can_be_read(tmp_path: Path) -> None:
-    """A release that reads more kinds of files, or a file that was repaired, must not put other images beside a run's results."""
+    """A release that reads more kinds of files, or a file that was repaired, must not put other
+    images beside a run's results.
+    """
     save_all(tmp_path, PICTURES, "png", lambda picture, path: Image.fromarray(picture).save(path))
     odd = tmp_path / "train" / "down" / "zz.tif"
     odd.write_bytes(b"not yet")
     before = read(tmp_path, skip_unreadable=True)
     Image.fromarray(np.ones((8, 8), np.float32)).save(odd)
-    began = DataFacts(spec=before.spec, classes=before.classes, sizes={}, fingerprint=before.fingerprint, skipped=before.skipped)
+    began = DataFacts(
+        spec=before.spec,
+        classes=before.classes,
+        sizes={},
+        fingerprint=before.fingerprint,
+        skipped=before.skipped,
+    )
     plan = make_plan({"spaces": ["tiny-image"], "dataset": before.spec, "skip_unreadable": True})
     again = read_dataset(before.spec, options_of(plan, began))
     assert (again.fingerprint, again.skipped) == (before.fingerprint, ("train/down/zz.tif",))

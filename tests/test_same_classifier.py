@@ -1,4 +1,6 @@
-"""A bundle classifies as the search that chose it did, image for image: the same features, words, weights, mirror images and vote."""
+"""A bundle classifies as the search that chose it did, image for image: the same features, words,
+weights, mirror images and vote.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +20,35 @@ from analysis.export_knn import leave_out, make_knn
 from search.exports import source_of
 from search.plan import read_plan
 from trainables.data import read_dataset
-from trainables.knn.pipeline import CONFIG_TYPES, data_source, evaluate, features_stage, neighbours_stage
+from trainables.knn.pipeline import (
+    CONFIG_TYPES,
+    data_source,
+    evaluate,
+    features_stage,
+    neighbours_stage,
+)
 from trainables.stages import compute
 
 
 @pytest.mark.parametrize("validation", ["leave-one-out", "k-fold", "val"])
 @pytest.mark.parametrize(
     ("space", "given"),
-    [("tiny-image", TINY), ("bag-of-sift", BAG), ("bag-of-sift", HARD), ("tiny-image", TINY | {"mirrored": False, "k": 2})],
+    [
+        ("tiny-image", TINY),
+        ("bag-of-sift", BAG),
+        ("bag-of-sift", HARD),
+        ("tiny-image", TINY | {"mirrored": False, "k": 2}),
+    ],
 )
 def test_a_bundle_gives_each_image_what_the_search_gave_it(
     tmp_path: Path, make_folder: MakeFolder, space: str, given: dict[str, Any], validation: str
 ) -> None:
     """The accuracy may agree by chance; each image's class does not."""
-    splits = {"train": {"a": 7, "b": 9, "c": 8}, "val": {"a": 3, "b": 2, "c": 4}, "test": {"a": 4, "b": 5, "c": 3}}
+    splits = {
+        "train": {"a": 7, "b": 9, "c": 8},
+        "val": {"a": 3, "b": 2, "c": 4},
+        "test": {"a": 4, "b": 5, "c": 3},
+    }
     spec = f"folder:{make_folder(tmp_path / 'x', splits, side=40)}"
     folder = finished(tmp_path, spec, [(space, given)], validation=validation, folds=3)
     source, (item,) = source_of(folder, read_plan(folder.plan_file)), folder.records()
@@ -50,8 +67,12 @@ def test_a_bundle_gives_each_image_what_the_search_gave_it(
     np.testing.assert_array_equal(found, expected)
     config = CONFIG_TYPES[space](**item.config)  # type: ignore[arg-type]
     data = data_source(dataset, source.options)
-    neighbours = compute(neighbours_stage(config, data, "test", source.seed), {data.stage.digest: dataset}, workers=1)
-    features = compute(features_stage(config, data, "test", source.seed), {data.stage.digest: dataset}, workers=1)
+    neighbours = compute(
+        neighbours_stage(config, data, "test", source.seed), {data.stage.digest: dataset}, workers=1
+    )
+    features = compute(
+        features_stage(config, data, "test", source.seed), {data.stage.digest: dataset}, workers=1
+    )
     np.testing.assert_array_equal(model.features_of(dataset.test.images, workers=1), features)  # type: ignore[attr-defined]
     direct = evaluate(config, neighbours, dataset.train.labels, dataset.test.labels, 3)
     classes, shares = model.scores_of(dataset.test.images)
@@ -60,8 +81,12 @@ def test_a_bundle_gives_each_image_what_the_search_gave_it(
     assert (shares.argmax(axis=1) == classes).all()
 
 
-def test_an_export_scores_test_images_by_training_images_alone(tmp_path: Path, make_folder: MakeFolder) -> None:
-    """The val split chose the configuration: it neither votes nor stands among what is scored last."""
+def test_an_export_scores_test_images_by_training_images_alone(
+    tmp_path: Path, make_folder: MakeFolder
+) -> None:
+    """The val split chose the configuration: it neither votes nor stands among what is scored
+    last.
+    """
     splits = {"train": {"a": 6, "b": 6}, "val": {"a": 3, "b": 2}, "test": {"a": 4, "b": 3}}
     spec = f"folder:{make_folder(tmp_path / 'x', splits, side=24)}"
     finished(tmp_path, spec, [("tiny-image", TINY)], name="run")
@@ -69,15 +94,34 @@ def test_an_export_scores_test_images_by_training_images_alone(tmp_path: Path, m
     facts = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
     assert [facts[split]["n"] for split in ("val", "test")] == [5, 7]
     tensors = load_file(tmp_path / "bundle" / "model.safetensors")
-    assert tensors["labels"].tolist() == [0] * 6 + [1] * 6 + [0] * 6 + [1] * 6, "and their mirror images"
-    assert output("evaluate", tmp_path / "bundle", "--dataset", spec)["accuracy"] == exported["test_accuracy"] == facts["test"]["accuracy"]
+    assert tensors["labels"].tolist() == [0] * 6 + [1] * 6 + [0] * 6 + [1] * 6, (
+        "and their mirror images"
+    )
+    assert (
+        output("evaluate", tmp_path / "bundle", "--dataset", spec)["accuracy"]
+        == exported["test_accuracy"]
+        == facts["test"]["accuracy"]
+    )
 
 
 def test_the_model_of_another_bundle_is_refused(tmp_path: Path, make_folder: MakeFolder) -> None:
-    """It is a whole file and fits, and every answer would be another trial's under this one's figures."""
+    """It is a whole file and fits, and every answer would be another trial's under this one's
+    figures.
+    """
     spec = f"folder:{make_folder(tmp_path / 'x', {'train': {'a': 6, 'b': 6}}, side=24)}"
-    finished(tmp_path, spec, [("tiny-image", TINY), ("tiny-image", TINY | {"norm": "l2"})], name="run")
+    finished(
+        tmp_path, spec, [("tiny-image", TINY), ("tiny-image", TINY | {"norm": "l2"})], name="run"
+    )
     for trial in (0, 1):
-        output("export", "run", "--trial", trial, "--runs-dir", tmp_path, "--out", tmp_path / f"bundle{trial}")
+        output(
+            "export",
+            "run",
+            "--trial",
+            trial,
+            "--runs-dir",
+            tmp_path,
+            "--out",
+            tmp_path / f"bundle{trial}",
+        )
     (tmp_path / "bundle1" / "model.safetensors").replace(tmp_path / "bundle0" / "model.safetensors")
     assert "SHA-256 differs" in refusal("evaluate", tmp_path / "bundle0", "--dataset", spec)

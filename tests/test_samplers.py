@@ -1,4 +1,6 @@
-"""Optuna's own abstract cases for samplers, on those a plan can name, made as a search makes them."""
+"""Optuna's own abstract cases for samplers, on those a plan can name, made as a search makes
+them.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,20 @@ from search.samplers import SAMPLERS, make_sampler
 
 Maker = Callable[[], BaseSampler]
 EXPERIMENTAL = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-QUICK: dict[str, dict[str, Any]] = {name: {"n_startup_trials": 0} for name in ("tpe", "gp", "cmaes")}
+QUICK: dict[str, dict[str, Any]] = {
+    name: {"n_startup_trials": 0} for name in ("tpe", "gp", "cmaes")
+}
 """So that the cases, of few trials, come to what the sampler is for."""
 RELATIVE = ("tpe", "cmaes", "qmc")
 """Those that draw several parameters together; so does the Gaussian process, slowly."""
-SEVERAL = [name for name, kind in SAMPLERS.items() if kind.objectives == "several" and name not in ("grid", "brute-force")]
-"""Grid and brute force are enumerated, not drawn: the study pair's tests and the ledger's hold them."""
+SEVERAL = [
+    name
+    for name, kind in SAMPLERS.items()
+    if kind.objectives == "several" and name not in ("grid", "brute-force")
+]
+"""Grid and brute force are enumerated, not drawn: the study pair's tests and the ledger's hold
+them.
+"""
 
 
 def maker(name: str, **options: Any) -> Maker:
@@ -68,6 +78,15 @@ class TestOneObjective(SingleOnlySamplerTestCase):
 
 def test_a_plan_s_options_come_before_our_own() -> None:
     """What somebody asks for is what they get; and what nobody asked for is said in the docs."""
-    ours, theirs = make_sampler("tpe", {}, 0), make_sampler("tpe", {"group": False, "constant_liar": False, "n_startup_trials": 3}, 0)
-    assert [getattr(ours, name) for name in ("_multivariate", "_group", "_constant_liar", "_n_startup_trials")] == [True, True, True, 10]
-    assert [getattr(theirs, name) for name in ("_multivariate", "_group", "_constant_liar", "_n_startup_trials")] == [True, False, False, 3]
+    ours, theirs = (
+        make_sampler("tpe", {}, 0),
+        make_sampler("tpe", {"group": False, "constant_liar": False, "n_startup_trials": 3}, 0),
+    )
+    assert [
+        getattr(ours, name)
+        for name in ("_multivariate", "_group", "_constant_liar", "_n_startup_trials")
+    ] == [True, True, True, 10]
+    assert [
+        getattr(theirs, name)
+        for name in ("_multivariate", "_group", "_constant_liar", "_n_startup_trials")
+    ] == [True, False, False, 3]

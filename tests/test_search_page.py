@@ -22,7 +22,8 @@ from analysis.report import ReportSettings, write_report
 from analysis.search_page import as_json, slices
 
 TOY = {
-    "quality": 0.5, "optimiser": "sgd", "rate": 0.5, "momentum": 0.3, "width": 8, "steps": 8, "pause": 0.0, "fault": "none",
+    "quality": 0.5, "optimiser": "sgd", "rate": 0.5, "momentum": 0.3, "width": 8, "steps": 8,
+    "pause": 0.0, "fault": "none",
     "fault_step": 0,
 }  # fmt: skip
 
@@ -49,7 +50,11 @@ def test_the_best_so_far_counts_trials_as_they_end_and_leaves_pauses_out() -> No
         record(5, started=1020, seconds=10, metrics={"val_accuracy": 0.6}),
     ]
     points = best_so_far(records, "val_accuracy")["tiny-image"]
-    assert [(p.record.number, p.count, p.seconds, p.best) for p in points] == [(1, 2, 10, 0.5), (3, 3, 20, 0.5), (5, 4, 30, 0.6)]
+    assert [(p.record.number, p.count, p.seconds, p.best) for p in points] == [
+        (1, 2, 10, 0.5),
+        (3, 3, 20, 0.5),
+        (5, 4, 30, 0.6),
+    ]
 
 
 def test_the_best_so_far_of_a_loss_falls() -> None:
@@ -68,17 +73,26 @@ def test_survivors_are_counted_where_some_trials_stop_before_others() -> None:
 
 def test_axes_are_the_parameters_that_differ_and_have_gaps_where_they_do_not_apply() -> None:
     """A momentum of 0 that adam never had would look like a choice that was tried."""
-    trials = [toy(1, rate=0.1), toy(2, rate=1.0, optimiser="adam", momentum=0.0), toy(3, momentum=0.9)]
+    trials = [
+        toy(1, rate=0.1),
+        toy(2, rate=1.0, optimiser="adam", momentum=0.0),
+        toy(3, momentum=0.9),
+    ]
     axes = {axis.name: axis for axis in axes_of("toy", trials, ["momentum"])}
     assert list(axes) == ["momentum", "optimiser", "rate"]
     assert [math.isnan(value) for value in axes["momentum"].values] == [False, True, False]
-    assert (axes["optimiser"].words, axes["optimiser"].values.tolist()) == (("sgd", "adam"), [0, 1, 0])
+    assert (axes["optimiser"].words, axes["optimiser"].values.tolist()) == (
+        ("sgd", "adam"),
+        [0, 1, 0],
+    )
     assert axes["rate"].log
     assert axes["rate"].scaled() == pytest.approx([0, 1, math.log10(5)])
 
 
 def test_each_dot_of_a_slice_is_its_own_trial() -> None:
-    """Where a parameter applies to some trials only, the others' values must not move up into their places."""
+    """Where a parameter applies to some trials only, the others' values must not move up into their
+    places.
+    """
     trials = [toy(1, optimiser="adam", momentum=0.0), toy(2, momentum=0.2), toy(3, momentum=0.8)]
     axes = axes_of("toy", trials)
     dots = slices(axes, np.array([0.5, 0.6, 0.7]), "val_accuracy", trials)["momentum"]["data"][0]
@@ -88,7 +102,9 @@ def test_each_dot_of_a_slice_is_its_own_trial() -> None:
 def test_a_configuration_in_words_leaves_out_what_does_not_apply() -> None:
     """Whoever types it again types what decides."""
     assert "momentum" not in short_config(TOY | {"optimiser": "adam"}, "toy")
-    assert short_config(TOY, "toy").startswith("quality=0.5 optimiser=sgd rate=0.5 momentum=0.3 width=8")
+    assert short_config(TOY, "toy").startswith(
+        "quality=0.5 optimiser=sgd rate=0.5 momentum=0.3 width=8"
+    )
     assert short_config({"idf": True, "k": 3}, "bag-of-sift") == "idf=true k=3"
 
 
@@ -101,16 +117,42 @@ def test_of_many_trials_the_best_and_a_fair_share_of_the_rest_are_drawn() -> Non
     assert thinned(order) == order
 
 
-def test_the_page_holds_every_figure_it_has_a_place_for_and_asks_no_other_host(tmp_path: Path) -> None:
+def test_the_page_holds_every_figure_it_has_a_place_for_and_asks_no_other_host(
+    tmp_path: Path,
+) -> None:
     """It is mailed, archived and opened without a network."""
     random = np.random.default_rng(0)
-    records = [toy(n, rate=float(random.uniform(0.1, 2)), optimiser=("sgd", "adam")[n % 2]) for n in range(9)]
-    found = Importance("toy", "PED-ANOVA", 9, 5, {"rate": 0.7, "optimiser": 0.3}, {"rate": 9, "optimiser": 9}, {"pause": "one <value>"})
-    report, page = written(tmp_path, [*records, record(10, config=CONFIG | {"k": 3})], importances=[found])
-    figures = json.loads(re.search(r'<script id="figures" type="application/json">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    records = [
+        toy(n, rate=float(random.uniform(0.1, 2)), optimiser=("sgd", "adam")[n % 2])
+        for n in range(9)
+    ]
+    found = Importance(
+        "toy",
+        "PED-ANOVA",
+        9,
+        5,
+        {"rate": 0.7, "optimiser": 0.3},
+        {"rate": 9, "optimiser": 9},
+        {"pause": "one <value>"},
+    )
+    report, page = written(
+        tmp_path, [*records, record(10, config=CONFIG | {"k": 3})], importances=[found]
+    )
+    figures = json.loads(
+        re.search(r'<script id="figures" type="application/json">(.*?)</script>', page, re.DOTALL)[
+            1
+        ]
+    )  # type: ignore[index]
     places = re.findall(r'data-figure="([^"]+)"', page)
     assert set(places) == set(figures)
-    assert {"best-trials", "best-time", "importance toy", "parallel toy", "slice toy rate", "slice toy optimiser"} <= set(figures)
+    assert {
+        "best-trials",
+        "best-time",
+        "importance toy",
+        "parallel toy",
+        "slice toy rate",
+        "slice toy optimiser",
+    } <= set(figures)
     assert len(figures["parallel toy"]["data"][0]["dimensions"]) == 3
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", page)
     assert "Not judged: pause: one &lt;value&gt;" in page
@@ -127,7 +169,9 @@ def test_words_in_a_figure_cannot_end_its_script() -> None:
 
 
 @pytest.mark.parametrize("records", [[], [record(0, state="FAIL", metrics={}, failure="x")]])
-def test_without_a_complete_trial_there_is_no_page_and_no_link_to_one(tmp_path: Path, records: list[TrialRecord]) -> None:
+def test_without_a_complete_trial_there_is_no_page_and_no_link_to_one(
+    tmp_path: Path, records: list[TrialRecord]
+) -> None:
     """A link to nothing, or a plot of nothing, helps nobody."""
     report, page = written(tmp_path, records, importances=[Importance("toy", reason="too few")])
     assert page == ""
@@ -135,9 +179,13 @@ def test_without_a_complete_trial_there_is_no_page_and_no_link_to_one(tmp_path: 
 
 
 @pytest.mark.parametrize("records", [[record(1)], [record(1), record(2)]])
-def test_one_trial_or_two_alike_have_a_history_but_no_axes(tmp_path: Path, records: list[TrialRecord]) -> None:
+def test_one_trial_or_two_alike_have_a_history_but_no_axes(
+    tmp_path: Path, records: list[TrialRecord]
+) -> None:
     """The first report of a search is often of one trial."""
-    report, page = written(tmp_path, records, importances=[Importance("tiny-image", reason="too few complete trials")])
+    report, page = written(
+        tmp_path, records, importances=[Importance("tiny-image", reason="too few complete trials")]
+    )
     assert "parallel" not in re.sub(r"<script>.*</script>", "", page, flags=re.DOTALL)
     assert "tiny-image: too few complete trials" in report
 
@@ -145,9 +193,21 @@ def test_one_trial_or_two_alike_have_a_history_but_no_axes(tmp_path: Path, recor
 def test_a_search_ends_with_all_of_it(digits_runs: Path) -> None:
     """What the parts can do is worth something once a search does it unasked."""
     report = digits_runs / "first" / "report"
-    pictures = {"best-so-far.png", "slices-tiny-image.png", "parallel-bag-of-sift.png", "confusion.png"}
-    assert pictures | {"search.html", "confusion-classes.csv", "importance.csv"} <= {path.name for path in report.iterdir()}
-    spaces = [item["space"] for item in json.loads(typed("importance", "first", "--runs-dir", digits_runs, "--json").stdout)]
+    pictures = {
+        "best-so-far.png",
+        "slices-tiny-image.png",
+        "parallel-bag-of-sift.png",
+        "confusion.png",
+    }
+    assert pictures | {"search.html", "confusion-classes.csv", "importance.csv"} <= {
+        path.name for path in report.iterdir()
+    }
+    spaces = [
+        item["space"]
+        for item in json.loads(
+            typed("importance", "first", "--runs-dir", digits_runs, "--json").stdout
+        )
+    ]
     assert spaces == ["tiny-image", "bag-of-sift"]
     (best,) = json.loads(typed("best", "first", "--runs-dir", digits_runs, "--json").stdout)
     assert best["interval"][0] < best["val_accuracy"] < best["interval"][1]

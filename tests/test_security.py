@@ -21,27 +21,41 @@ from search.cluster_file import read
 from search.plan import read_plan
 from spaces.errors import UserError
 
-KNOCK = "from ray._raylet import GcsClient; print(len(GcsClient(address={!r}).internal_kv_keys(b'', timeout=60)))"
+KNOCK = (
+    "from ray._raylet import GcsClient; "
+    "print(len(GcsClient(address={!r}).internal_kv_keys(b'', timeout=60)))"
+)
 
 
 def test_every_promise_names_a_test_that_exists() -> None:
     """A promise whose test was renamed away is held by nothing."""
     named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "security.md").read_text())
     assert len(named) >= 15
-    missing = [f"{file}::{name}" for file, name in named if f"\ndef {name}(" not in (ROOT / "tests" / file).read_text()]
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if f"\ndef {name}(" not in (ROOT / "tests" / file).read_text()
+    ]
     assert missing == []
 
 
 def test_ray_of_a_search_answers_only_who_has_the_token(tmp_path: Path) -> None:
-    """Whoever may talk to Ray runs what they like as the user who searches, and other users reach loopback too."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")} | {"HOME": str(tmp_path)}
+    """Whoever may talk to Ray runs what they like as the user who searches, and other users reach
+    loopback too.
+    """
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")
+    } | {"HOME": str(tmp_path)}
     code = (
         "import sys; from search.cluster import local_cluster\n"
         "with local_cluster(1) as ray:\n"
-        "    print(ray.get_runtime_context().gcs_address, file=sys.__stdout__, flush=True); sys.stdin.read()"
+        "    print(ray.get_runtime_context().gcs_address, file=sys.__stdout__, flush=True); "
+        "sys.stdin.read()"
     )
     start = [sys.executable, "-c", code]
-    with subprocess.Popen(start, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as search:
+    with subprocess.Popen(
+        start, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as search:
         assert search.stdin is not None
         assert search.stdout is not None
         address = search.stdout.readline().strip()
@@ -54,17 +68,30 @@ def test_ray_of_a_search_answers_only_who_has_the_token(tmp_path: Path) -> None:
             "right": {"RAY_AUTH_MODE": "token"},
         }
         done = {
-            name: subprocess.run(knock, env=environment | given, capture_output=True, text=True, timeout=PATIENCE, check=False)
+            name: subprocess.run(
+                knock,
+                env=environment | given,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
             for name, given in tries.items()
         }
         search.stdin.close()
         search.wait(PATIENCE)
-    assert {name: answer.returncode for name, answer in done.items()} == {"none": 1, "wrong": 1, "right": 0}, done
+    assert {name: answer.returncode for name, answer in done.items()} == {
+        "none": 1,
+        "wrong": 1,
+        "right": 0,
+    }, done
     assert "auth" in done["none"].stderr.lower()
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
 
 
-def test_a_token_that_others_could_read_is_closed_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_others_could_read_is_closed_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ray itself writes its token for everybody to read."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
@@ -80,8 +107,12 @@ def test_a_token_that_others_could_read_is_closed_and_kept(tmp_path: Path, monke
     assert token.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_token_is_its_owner_s_alone_from_its_first_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reads it in the instant before it is closed has it for ever; and nobody's file but our own is made or opened."""
+def test_a_token_is_its_owner_s_alone_from_its_first_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads it in the instant before it is closed has it for ever; and nobody's file but
+    our own is made or opened.
+    """
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -117,7 +148,9 @@ def test_a_token_is_its_owner_s_alone_from_its_first_moment(tmp_path: Path, monk
     assert os.listdir(folder) == []
 
 
-def test_a_token_that_another_search_made_first_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_another_search_made_first_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two searches begin at once: with two tokens the first one's workers would be refused."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
@@ -148,10 +181,31 @@ def test_a_yaml_file_cannot_run_anything(reader: Callable[[Path], object], tmp_p
 @pytest.mark.slow
 def test_the_ui_listens_on_loopback_alone(tmp_path: Path) -> None:
     """MLflow asks nobody who they are."""
-    make = "import sys, pathlib; from search.mlflow_runs import connect; connect(sys.argv[1], pathlib.Path(sys.argv[2]))"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", make, f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path], cwd=ROOT, check=True)
+    make = (
+        "import sys, pathlib; from search.mlflow_runs import connect; connect(sys.argv[1], "
+        "pathlib.Path(sys.argv[2]))"
+    )
+    subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            make,
+            f"sqlite:///{tmp_path / 'mlflow.db'}",
+            tmp_path,
+        ],
+        cwd=ROOT,
+        check=True,
+    )
     start = command("ui", "--runs-dir", tmp_path, "--port", free_port())
-    server = subprocess.Popen(start, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    server = subprocess.Popen(
+        start,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         found: set[str] = set()
         for _ in range(3000):
@@ -174,6 +228,8 @@ def _listening(pid: int) -> set[str]:
         for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
                 found |= {
-                    item.laddr.ip.removeprefix("::ffff:") for item in process.net_connections("inet") if item.status == psutil.CONN_LISTEN
+                    item.laddr.ip.removeprefix("::ffff:")
+                    for item in process.net_connections("inet")
+                    if item.status == psutil.CONN_LISTEN
                 }
     return found

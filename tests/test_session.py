@@ -1,4 +1,6 @@
-"""What one driver makes of a run: how it ends, what it says of that, and what it takes over from the drivers before it."""
+"""What one driver makes of a run: how it ends, what it says of that, and what it takes over from
+the drivers before it.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ class Here(Session):
     """A session whose trials run in this process, one after the other: only Ray's part is left out.
 
     Attributes:
-        outcomes: what the trials come to: an accuracy, None for a failure, an exception for what goes wrong on our side, a word for
-            who asked to stop.
+        outcomes: what the trials come to: an accuracy, None for a failure, an exception for what
+            goes wrong on our side, a word for who asked to stop.
     """
 
     outcomes: list[float | BaseException | str | None]
@@ -48,7 +50,10 @@ class Here(Session):
                 raise outcome
             if isinstance(outcome, str):
                 return outcome
-            ledger.end(proposal.key, {"failure": "boom"} if outcome is None else {**TOY, "val_accuracy": outcome})
+            ledger.end(
+                proposal.key,
+                {"failure": "boom"} if outcome is None else {**TOY, "val_accuracy": outcome},
+            )
         ledger.look()
         return ""
 
@@ -57,9 +62,20 @@ def begun(tmp_path: Path, **settings: Any) -> RunDirectory:
     """A new run of the toy, whose lock nobody holds."""
     from analysis.records import DataFacts
 
-    plan = make_plan({"spaces": "toy", "sampler": "random", "trials": 3, "name": "run", "tracking": {"enabled": False}, **settings})
+    plan = make_plan(
+        {
+            "spaces": "toy",
+            "sampler": "random",
+            "trials": 3,
+            "name": "run",
+            "tracking": {"enabled": False},
+            **settings,
+        }
+    )
     folder = RunDirectory(tmp_path / "run")
-    os.close(create(folder, plan, DataFacts(spec="none", classes=(), sizes={}, fingerprint=""), None))
+    os.close(
+        create(folder, plan, DataFacts(spec="none", classes=(), sizes={}, fingerprint=""), None)
+    )
     return folder
 
 
@@ -88,15 +104,32 @@ def ends(folder: RunDirectory) -> list[str]:
     [
         ({}, (0.5, 0.6, 0.7), "finished", "all 3 trials are done"),
         ({}, (0.5, "asked by SIGTERM"), "stopped", "asked by SIGTERM"),
-        ({"limits": {"target": 0.6}}, (0.5, 0.6, 0.7), "finished", "target 0.6 reached: 0.6000 (limits.target)"),
-        ({"limits": {"max_failed": 1}}, (0.5, None, None), "failed", "2 trials failed (limits.max_failed: 1)"),
-        ({"limits": {"seconds": 1e-9}}, (0.5,), "failed", "time limit of 1e-09 s reached (limits.seconds)"),
+        (
+            {"limits": {"target": 0.6}},
+            (0.5, 0.6, 0.7),
+            "finished",
+            "target 0.6 reached: 0.6000 (limits.target)",
+        ),
+        (
+            {"limits": {"max_failed": 1}},
+            (0.5, None, None),
+            "failed",
+            "2 trials failed (limits.max_failed: 1)",
+        ),
+        (
+            {"limits": {"seconds": 1e-9}},
+            (0.5,),
+            "failed",
+            "time limit of 1e-09 s reached (limits.seconds)",
+        ),
     ],
 )
 def test_a_session_says_how_the_search_stands_when_it_ends(
     tmp_path: Path, settings: dict[str, Any], outcomes: Any, state: str, reason: str
 ) -> None:
-    """Scripts go by the state: finished is enough, stopped goes on, failed is somebody's business."""
+    """Scripts go by the state: finished is enough, stopped goes on, failed is somebody's
+    business.
+    """
     folder = begun(tmp_path, **settings)
     session(folder, *outcomes)
     assert (folder.state().state, folder.state().reason) == (state, reason)
@@ -110,7 +143,9 @@ def test_a_trial_that_runs_when_the_time_is_up_is_ended_with_the_search(tmp_path
     found._seconds_before = 60.0
     found.outcomes = []
     found.run({}, "fingerprint", Capacity.of(plan_of(folder), 2), [])
-    assert [record.pruned_by for record in folder.records()] == ["time limit of 60 s reached (limits.seconds)"]
+    assert [record.pruned_by for record in folder.records()] == [
+        "time limit of 60 s reached (limits.seconds)"
+    ]
     assert found._state.state == "finished"
 
 
@@ -121,8 +156,12 @@ def test_a_trial_that_runs_when_the_time_is_up_is_ended_with_the_search(tmp_path
         (KeyboardInterrupt(), "stopped", "interrupted"),
     ],
 )
-def test_what_breaks_a_session_is_written_down_and_raised(tmp_path: Path, error: BaseException, state: str, reason: str) -> None:
-    """The morning after, the run must say what happened in the night; and what was finished is there."""
+def test_what_breaks_a_session_is_written_down_and_raised(
+    tmp_path: Path, error: BaseException, state: str, reason: str
+) -> None:
+    """The morning after, the run must say what happened in the night; and what was finished is
+    there.
+    """
     folder = begun(tmp_path)
     with pytest.raises(type(error)):
         session(folder, 0.5, error)
@@ -147,7 +186,9 @@ def test_the_seconds_of_all_sessions_are_counted_together(tmp_path: Path) -> Non
 
 
 def test_what_was_asked_while_no_driver_was_there_comes_first(tmp_path: Path) -> None:
-    """More trials and a configuration of somebody's: both are in files when a driver begins, or come while it runs."""
+    """More trials and a configuration of somebody's: both are in files when a driver begins, or
+    come while it runs.
+    """
     folder = begun(tmp_path)
     requests.ask(folder, "enqueue", "toy", {"quality": 0.125})
     session(folder, 0.5, "asked by SIGTERM")
@@ -161,11 +202,19 @@ def test_what_was_asked_while_no_driver_was_there_comes_first(tmp_path: Path) ->
     assert found._ledger.trials == 5
     requests.ask(folder, "retry", "toy", {}, 0)
     found._take_news()
-    assert found._ledger.states() == {"COMPLETE": 1, "PRUNED": 0, "FAIL": 0, "RUNNING": 1, "WAITING": 1}
+    assert found._ledger.states() == {
+        "COMPLETE": 1,
+        "PRUNED": 0,
+        "FAIL": 0,
+        "RUNNING": 1,
+        "WAITING": 1,
+    }
 
 
 def test_a_finished_session_leaves_report_state_and_facts(tmp_path: Path) -> None:
-    """In this order: the report is written, MLflow's facts name its files, everything is kept, and only then is waited for MLflow."""
+    """In this order: the report is written, MLflow's facts name its files, everything is kept, and
+    only then is waited for MLflow.
+    """
     folder, kept = begun(tmp_path, trials=2), list[list[str]]()
 
     def keep() -> None:
@@ -176,14 +225,21 @@ def test_a_finished_session_leaves_report_state_and_facts(tmp_path: Path) -> Non
     made.run({}, "fingerprint", Capacity.of(plan_of(folder), 2), [])
     summary = made.finish()
     assert isinstance(summary, Summary)
-    assert (summary.state, summary.counts, summary.best and summary.best.number) == ("finished", {"COMPLETE": 2, "PRUNED": 0, "FAIL": 0}, 1)
+    assert (summary.state, summary.counts, summary.best and summary.best.number) == (
+        "finished",
+        {"COMPLETE": 2, "PRUNED": 0, "FAIL": 0},
+        1,
+    )
     assert kept == [["run", "trial", "trial", "report", "end"]]
     facts = [fact for fact, _ in Outbox(folder.outbox).read()]
     assert facts[3]["files"]
     assert all((folder.path / name).is_file() for name in facts[3]["files"])
     assert (facts[4]["state"], facts[4]["metrics"]["best_val_accuracy"]) == ("finished", 0.75)
     state = json.loads((folder.path / "state.json").read_text())
-    assert (state["state"], state["trials"]) == ("finished", {"COMPLETE": 2, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0})
+    assert (state["state"], state["trials"]) == (
+        "finished",
+        {"COMPLETE": 2, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0},
+    )
     assert state["best"]["trial"] == "toy/1"
 
 
@@ -195,4 +251,6 @@ def test_a_name_that_is_taken_gets_no_second_run(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.path.iterdir() if path.is_file()}
     with pytest.raises(PlanError, match="there is a run 'run'"):
         run(plan_of(folder), tmp_path)
-    assert {path.name: path.read_bytes() for path in folder.path.iterdir() if path.is_file()} == before
+    assert {
+        path.name: path.read_bytes() for path in folder.path.iterdir() if path.is_file()
+    } == before

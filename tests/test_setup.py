@@ -17,7 +17,9 @@ TOOLS = ("sh", "tr", "mktemp", "rm", "tail", "cat")
 def machine(tmp_path: Path) -> Path:
     """A folder of commands for PATH: a bare machine without compiler, apt-get or root."""
     for tool in TOOLS:
-        (tmp_path / tool).symlink_to(next(p for d in ("/bin", "/usr/bin") if (p := Path(d) / tool).exists()))
+        (tmp_path / tool).symlink_to(
+            next(p for d in ("/bin", "/usr/bin") if (p := Path(d) / tool).exists())
+        )
     add(tmp_path, "id", "echo 1000")
     return tmp_path
 
@@ -29,7 +31,13 @@ def add(machine: Path, name: str, script: str) -> None:
 
 def setup(machine: Path, python: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": str(machine)}
-    return subprocess.run(["/bin/sh", str(ROOT / "setup-system.sh"), python], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["/bin/sh", str(ROOT / "setup-system.sh"), python],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_without_root_it_says_what_to_type(machine: Path) -> None:
@@ -37,7 +45,10 @@ def test_without_root_it_says_what_to_type(machine: Path) -> None:
     add(machine, "apt-get", "exit 99")
     done = setup(machine, "no-such-python")
     assert done.returncode == 1
-    assert "sudo apt-get update && sudo apt-get install -y python3.11 python3.11-venv python3.11-dev gcc libc6-dev" in done.stderr
+    assert (
+        "sudo apt-get update && sudo apt-get install -y python3.11 python3.11-venv "
+        "python3.11-dev gcc libc6-dev"
+    ) in done.stderr
 
 
 def test_on_another_system_it_names_what_is_missing(machine: Path) -> None:

@@ -1,4 +1,6 @@
-"""What comes from outside reaches a terminal as text, whatever characters it holds; JSON keeps every one of them."""
+"""What comes from outside reaches a terminal as text, whatever characters it holds; JSON keeps
+every one of them.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,24 @@ from search.console import SearchConsole
 from search.shown_text import Shown
 from spaces.errors import UNFIT, printable, shortened, shown
 
-HOSTILE = ("\x1b[2J\x1b]0;owned\x07cat", "dog\r\x9b31m\u202egod", "owl\n[bold]%s{0}[/bold] :bomb: \ud8ff")
+HOSTILE = (
+    "\x1b[2J\x1b]0;owned\x07cat",
+    "dog\r\x9b31m\u202egod",
+    "owl\n[bold]%s{0}[/bold] :bomb: \ud8ff",
+)
 
 
 def hostile_run(tmp_path: Path) -> RunDirectory:
     """A run whose classes have names that a terminal would obey."""
     folder = run_with(tmp_path, {1: [0] * 5 + [1] * 5, 2: [0] * 4 + [1] * 4 + [2] * 2})
-    folder.write_data(DataFacts(spec="folder:/x", classes=(*HOSTILE[:2], "owl\n[bold]"), sizes={"train": 10}, fingerprint="f" * 64))
+    folder.write_data(
+        DataFacts(
+            spec="folder:/x",
+            classes=(*HOSTILE[:2], "owl\n[bold]"),
+            sizes={"train": 10},
+            fingerprint="f" * 64,
+        )
+    )
     return folder
 
 
@@ -43,7 +56,9 @@ def test_what_is_cut_is_cut_in_the_middle() -> None:
 
 
 def test_streams_and_console_show_what_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that is printed goes through one of these two; what rich draws itself keeps its colours."""
+    """Everything that is printed goes through one of these two; what rich draws itself keeps its
+    colours.
+    """
     ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     print(*HOSTILE, "é", file=Shown(ascii_only))
     ascii_only.flush()
@@ -54,12 +69,18 @@ def test_streams_and_console_show_what_they_are_given(monkeypatch: pytest.Monkey
     console = SearchConsole(file=out, force_terminal=True, soft_wrap=True, highlight=False)
     console.print(HOSTILE[0], style="bold")
     console.print(HOSTILE[2])
-    assert out.getvalue().startswith("\x1b[1m\\u001b[2J"), "rich's own bold, and the text's escape written out"
+    assert out.getvalue().startswith("\x1b[1m\\u001b[2J"), (
+        "rich's own bold, and the text's escape written out"
+    )
     assert "[bold]%s{0}[/bold] :bomb: \\ud8ff" in out.getvalue()
 
 
-@pytest.mark.parametrize("words", [("confusion", "made"), ("best", "made"), ("report", "made"), ("status", "made")])
-def test_no_command_lets_a_class_name_at_the_terminal(tmp_path: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words", [("confusion", "made"), ("best", "made"), ("report", "made"), ("status", "made")]
+)
+def test_no_command_lets_a_class_name_at_the_terminal(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
     """Folders of images come from strangers, and a name can clear the screen, or write commands."""
     hostile_run(tmp_path)
     done = typed(*words, "--runs-dir", tmp_path)
@@ -71,8 +92,18 @@ def test_no_command_lets_a_class_name_at_the_terminal(tmp_path: Path, words: tup
         assert {row["class"] for row in exact["classes"]} == {*HOSTILE[:2], "owl\n[bold]"}
 
 
-@pytest.mark.parametrize("words", [("status", HOSTILE[0]), ("run", HOSTILE[1] + ".yaml"), (HOSTILE[0],), ("run", "--space", HOSTILE[1])])
-def test_an_error_that_repeats_what_was_typed_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", HOSTILE[0]),
+        ("run", HOSTILE[1] + ".yaml"),
+        (HOSTILE[0],),
+        ("run", "--space", HOSTILE[1]),
+    ],
+)
+def test_an_error_that_repeats_what_was_typed_is_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
     """What was typed may have been pasted from anywhere."""
     monkeypatch.chdir(tmp_path)
     done = typed(*words)
@@ -81,7 +112,9 @@ def test_an_error_that_repeats_what_was_typed_is_text(tmp_path: Path, monkeypatc
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_line_that_is_too_long_is_cut_and_keeps_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_is_too_long_is_cut_and_keeps_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ten megabytes in one error scroll everything else away."""
     monkeypatch.chdir(tmp_path)
     done = typed("run", "--space", "tiny-image", "--dataset", "x" * 100_000)

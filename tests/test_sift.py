@@ -46,7 +46,13 @@ def test_an_image_smaller_than_a_descriptor_gives_none(shape: tuple[int, int]) -
     image = np.ascontiguousarray(SCENE[: shape[0], : shape[1]])
     assert dense_sift(image, step=3, bin_size=4, fast=True).shape == (0, 128)
     counts = streamed_word_counts(
-        Images.from_arrays([image]), np.eye(3, 128, dtype=np.float32), **GRID, step=3, bin_size=4, transform="root", assignment="hard"
+        Images.from_arrays([image]),
+        np.eye(3, 128, dtype=np.float32),
+        **GRID,
+        step=3,
+        bin_size=4,
+        transform="root",
+        assignment="hard",
     )
     assert counts.shape == (1, 16, 3)
     assert not counts.any()
@@ -55,7 +61,8 @@ def test_an_image_smaller_than_a_descriptor_gives_none(shape: tuple[int, int]) -
 @pytest.fixture
 def asked_of_vlfeat(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     """(height, width, bin size) of each call that reaches cyvlfeat, which still does its work."""
-    module = importlib.import_module("cyvlfeat.sift.dsift")  # the package shows the function under the same name
+    # the package shows the function under the same name
+    module = importlib.import_module("cyvlfeat.sift.dsift")
 
     asked: list[tuple[int, int, int]] = []
     real = module.dsift
@@ -69,17 +76,35 @@ def asked_of_vlfeat(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int
 
 
 @pytest.mark.parametrize("fast", [True, False])
-@pytest.mark.parametrize(("step", "bin_size", "scales"), [(1, 2, 1), (1, 2, 3), (3, 4, 1), (4, 3, 2), (32, 5, 4), (2, 6, 1)])
+@pytest.mark.parametrize(
+    ("step", "bin_size", "scales"),
+    [(1, 2, 1), (1, 2, 3), (3, 4, 1), (4, 3, 2), (32, 5, 4), (2, 6, 1)],
+)
 def test_no_image_of_too_few_pixels_reaches_vlfeat(
     step: int, bin_size: int, scales: int, fast: bool, asked_of_vlfeat: list[tuple[int, int, int]]
 ) -> None:
-    """vl_dsift reads beyond a picture of one row, and now and then that ends the process without a word."""
-    strips = [(1, 4000), (4000, 1), (1, 512), (2, 300), (3, 300), (300, 3), (6, 100), (7, 100), (100, 7)]
+    """vl_dsift reads beyond a picture of one row, and now and then that ends the process without a
+    word.
+    """
+    strips = [
+        (1, 4000),
+        (4000, 1),
+        (1, 512),
+        (2, 300),
+        (3, 300),
+        (300, 3),
+        (6, 100),
+        (7, 100),
+        (100, 7),
+    ]
     for shape in [*itertools.product(range(1, 21), repeat=2), *strips]:
         image = np.resize(SCENE, shape)
         found = dense_sift(image, step=step, bin_size=bin_size, fast=fast, scales=scales)
         sizes = [bin_size * scale for scale in range(1, scales + 1)]
-        assert found.shape == (sum(along(shape[0], step, size) * along(shape[1], step, size) for size in sizes), 128), shape
+        assert found.shape == (
+            sum(along(shape[0], step, size) * along(shape[1], step, size) for size in sizes),
+            128,
+        ), shape
     assert all(min(height, width) >= 3 * size + 1 for height, width, size in asked_of_vlfeat)
 
 
@@ -97,7 +122,8 @@ def test_a_grey_level_added_everywhere_changes_no_descriptor() -> None:
     """SIFT is made of gradients; an image read with another range would show here."""
     dark = SCENE // 2
     np.testing.assert_array_equal(
-        dense_sift(dark, step=4, bin_size=4, fast=True), dense_sift(dark + np.uint8(100), step=4, bin_size=4, fast=True)
+        dense_sift(dark, step=4, bin_size=4, fast=True),
+        dense_sift(dark + np.uint8(100), step=4, bin_size=4, fast=True),
     )
 
 
@@ -108,7 +134,9 @@ def test_root_sift_compares_descriptors_as_hellinger_would() -> None:
     np.testing.assert_array_equal(raw, DESCRIPTORS)
     root = transformed(DESCRIPTORS, "root")
     assert root.dtype == np.float32
-    np.testing.assert_allclose(root, np.sqrt(DESCRIPTORS / DESCRIPTORS.sum(axis=1, keepdims=True, dtype=float)), rtol=1e-6)
+    np.testing.assert_allclose(
+        root, np.sqrt(DESCRIPTORS / DESCRIPTORS.sum(axis=1, keepdims=True, dtype=float)), rtol=1e-6
+    )
     np.testing.assert_allclose(np.linalg.norm(root, axis=1), 1, rtol=1e-6)
     assert not transformed(np.zeros((2, 128), np.uint8), "root").any()
 
@@ -132,7 +160,9 @@ def test_a_vocabulary_is_where_the_descriptors_are() -> None:
     """Each word is the mean of what is nearest to it, once k-means has come to rest."""
     generator = np.random.default_rng(2)
     centres = generator.integers(0, 200, (5, 128))
-    clouds = np.concatenate([np.clip(centre + generator.integers(0, 3, (60, 128)), 0, 255) for centre in centres]).astype(np.uint8)
+    clouds = np.concatenate(
+        [np.clip(centre + generator.integers(0, 3, (60, 128)), 0, 255) for centre in centres]
+    ).astype(np.uint8)
     found = vocabulary(clouds, size=5, transform="raw", seed=0)
     nearest = nearest_words(transformed(clouds, "raw"), found)
     assert set(nearest.tolist()) == set(range(5))
@@ -144,13 +174,17 @@ def test_a_vocabulary_is_where_the_descriptors_are() -> None:
 def test_a_vocabulary_needs_as_many_descriptors_as_words(count: int) -> None:
     """Small images give few; the error must say what to change."""
     with pytest.raises(
-        ValueError, match=f"a vocabulary of 20 words needs as many descriptors, but the images give {count}: ask for fewer words"
+        ValueError,
+        match="a vocabulary of 20 words needs as many descriptors, but the images give "
+        f"{count}: ask for fewer words",
     ):
         vocabulary(DESCRIPTORS[:count], size=20, transform="raw", seed=0)
 
 
 def test_equal_descriptors_make_a_vocabulary_that_repeats_itself() -> None:
-    """Blank images are no reason to fail: some words are then the same, and the first of them is counted."""
+    """Blank images are no reason to fail: some words are then the same, and the first of them is
+    counted.
+    """
     blank = np.zeros((30, 128), np.uint8)
     found = vocabulary(blank, size=4, transform="root", seed=0)
     assert not found.any()
@@ -172,12 +206,16 @@ def test_of_equal_words_the_first_is_taken() -> None:
 
 @pytest.mark.parametrize("transform", ["raw", "root"])
 def test_a_histogram_counts_every_descriptor_once(transform: str) -> None:
-    """Its sum is the number of descriptors, and each image is counted on its own, whatever stands beside it."""
+    """Its sum is the number of descriptors, and each image is counted on its own, whatever stands
+    beside it.
+    """
     sizes = [(40, 61), (13, 13), (12, 12), (30, 20)]
     images = Images.from_arrays([SCENE[:h, :w] for h, w in sizes])
     grid = {"step": 3, "bin_size": 4}
     book = words(0, transform=transform)
-    counts = streamed_word_counts(images, book, transform=transform, assignment="hard", **grid, **GRID).sum(axis=1)
+    counts = streamed_word_counts(
+        images, book, transform=transform, assignment="hard", **grid, **GRID
+    ).sum(axis=1)
     assert counts.shape == (4, 20)
     assert counts.sum(axis=1).tolist() == [along(h, 3, 4) * along(w, 3, 4) for h, w in sizes]
     for row, image in enumerate(images):
@@ -186,11 +224,15 @@ def test_a_histogram_counts_every_descriptor_once(transform: str) -> None:
 
 
 def test_a_sample_of_descriptors_is_seeded_bounded_and_shared_out() -> None:
-    """One large image must not make the vocabulary alone, and the draw must be one that can be repeated."""
+    """One large image must not make the vocabulary alone, and the draw must be one that can be
+    repeated.
+    """
     images = Images.from_arrays([SCENE, SCENE[:13, :13], SCENE[:, :30], SCENE[:12, :12]])
     limits = {"step": 1, "bin_size": 4, "fast": True, "most_images": 10}
     every = [dense_sift(image, step=1, bin_size=4, fast=True) for image in images]
-    np.testing.assert_array_equal(sampled_descriptors(images, most=10**6, seed=0, **limits), np.concatenate(every))
+    np.testing.assert_array_equal(
+        sampled_descriptors(images, most=10**6, seed=0, **limits), np.concatenate(every)
+    )
     few = [sampled_descriptors(images, most=40, seed=seed, **limits) for seed in (0, 0, 1)]
     assert len(few[0]) == 10 + 1 + 10
     assert few[0].tobytes() == few[1].tobytes() != few[2].tobytes()
@@ -203,14 +245,20 @@ def test_a_sample_of_descriptors_is_seeded_bounded_and_shared_out() -> None:
 def test_a_sample_takes_images_from_the_first_class_to_the_last() -> None:
     """Images stand in class order: the first so many would leave classes out."""
     images = Images.from_arrays([np.roll(SCENE, shift, axis=1)[:13, :13] for shift in range(30)])
-    found = sampled_descriptors(images, step=3, bin_size=4, fast=True, most=10**6, most_images=4, seed=0)
+    found = sampled_descriptors(
+        images, step=3, bin_size=4, fast=True, most=10**6, most_images=4, seed=0
+    )
     expected = [dense_sift(images[row], step=3, bin_size=4, fast=True) for row in (0, 9, 19, 29)]
     np.testing.assert_array_equal(found, np.concatenate(expected))
 
 
-@pytest.mark.parametrize("resampling", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
+@pytest.mark.parametrize(
+    "resampling", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+)
 def test_a_tiny_image_is_what_pillow_makes_of_it(resampling: str) -> None:
-    """The filter is named in the configuration, so it must be that filter; images of any size become one size."""
+    """The filter is named in the configuration, so it must be that filter; images of any size
+    become one size.
+    """
     images = [SCENE, SCENE[:5, :7], SCENE[:1, :1]]
     found = tiny_images(Images.from_arrays(images), size=8, resampling=resampling)
     assert found.shape == (3, 8, 8)
@@ -222,21 +270,33 @@ def test_a_tiny_image_is_what_pillow_makes_of_it(resampling: str) -> None:
 
 def test_a_box_of_whole_blocks_is_their_mean() -> None:
     """Height and width must not change places on the way."""
-    image = np.repeat(np.repeat(np.arange(16, dtype=np.uint8).reshape(4, 4) * 10, 6, axis=0), 3, axis=1)
+    image = np.repeat(
+        np.repeat(np.arange(16, dtype=np.uint8).reshape(4, 4) * 10, 6, axis=0), 3, axis=1
+    )
     found = tiny_images(Images.from_arrays([image]), size=4, resampling="box")
     np.testing.assert_array_equal(found[0], np.arange(16).reshape(4, 4) * 10)
 
 
 def test_a_vocabulary_has_the_same_bits_however_many_threads_openmp_takes() -> None:
-    """k-means adds up in parts, one a thread; a bundle made on other cores than its search must not differ."""
+    """k-means adds up in parts, one a thread; a bundle made on other cores than its search must not
+    differ.
+    """
     code = (
         "import numpy as np, hashlib; from trainables.knn.vocabulary import vocabulary;"
         "d = np.random.default_rng(0).integers(0, 256, (3000, 128), dtype=np.uint8);"
-        "print(hashlib.sha256(vocabulary(d, size=50, transform='raw', seed=0).tobytes()).hexdigest())"
+        "print(hashlib.sha256(vocabulary(d, size=50, transform='raw', "
+        "seed=0).tobytes()).hexdigest())"
     )
     digests = set()
     for threads in ("1", "2"):
         environment = {**os.environ, "OMP_NUM_THREADS": threads}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         digests.add(done.stdout)
     assert len(digests) == 1

@@ -32,7 +32,9 @@ def test_without_a_mistake_the_interval_still_has_a_width() -> None:
     ("only_first", "only_other", "p"),
     [(0, 0, 1.0), (5, 5, 1.0), (6, 0, 2 / 2**6), (8, 2, 2 * (1 + 10 + 45) / 2**10)],
 )
-def test_mcnemars_test_is_a_coin_thrown_for_each_image_only_one_has_right(only_first: int, only_other: int, p: float) -> None:
+def test_mcnemars_test_is_a_coin_thrown_for_each_image_only_one_has_right(
+    only_first: int, only_other: int, p: float
+) -> None:
     """The exact test is small enough to be written out."""
     first = np.array([True] * (only_first + 3) + [False] * only_other)
     other = np.array([False] * only_first + [True] * (3 + only_other))
@@ -45,11 +47,21 @@ def test_mcnemars_test_is_a_coin_thrown_for_each_image_only_one_has_right(only_f
 def test_best_says_how_sure_it_is(tmp_path: Path) -> None:
     """The first of a leaderboard is often first by chance, which nobody sees in its accuracy."""
     run_with(tmp_path, {1: RIGHT, 2: [0] * 10, 3: [0, 0, 1, 1, 1, 1, 1, 0, 0, 1]})
-    first, second = json.loads(typed("best", "made", "--top", 2, "--runs-dir", tmp_path, "--json").stdout)
+    first, second = json.loads(
+        typed("best", "made", "--top", 2, "--runs-dir", tmp_path, "--json").stdout
+    )
     assert first["interval"] == pytest.approx([0.025 ** (1 / 10), 1.0])
-    assert first["against_next"] == {"trial": "tiny-image/3", "only_first": 5, "only_other": 0, "p": 2 / 2**5}
+    assert first["against_next"] == {
+        "trial": "tiny-image/3",
+        "only_first": 5,
+        "only_other": 0,
+        "p": 2 / 2**5,
+    }
     assert second["interval"] == [0.2, 0.8]
     assert "against_next" not in second
     shown = typed("best", "made", "--runs-dir", tmp_path).stdout
     assert "(accuracy 0.6915 to 1.0000, 95 %)" in shown
-    assert "it alone has 5 images right, and tiny-image/3, the next, 0: no more than chance would often do" in shown
+    assert (
+        "it alone has 5 images right, and tiny-image/3, the next, 0: no more than chance would "
+        "often do"
+    ) in shown

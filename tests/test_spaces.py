@@ -18,9 +18,24 @@ TOY = Space(
     "a space with a condition on a condition",
     (
         Parameter("model", Choice(("a", "b", "c")), "which"),
-        Parameter("flag", Choice((False, True)), "whether", when={"model": ("b", "c")}, otherwise=False),
-        Parameter("depth", Integer(1, 3), "how deep", allowed=Integer(1, 9), when={"flag": (True,), "model": ("c",)}, otherwise=1),
-        Parameter("rate", Float(0.001, 1.0, log=True), "how fast, per step", when={"model": ("a",)}, otherwise=0.5),
+        Parameter(
+            "flag", Choice((False, True)), "whether", when={"model": ("b", "c")}, otherwise=False
+        ),
+        Parameter(
+            "depth",
+            Integer(1, 3),
+            "how deep",
+            allowed=Integer(1, 9),
+            when={"flag": (True,), "model": ("c",)},
+            otherwise=1,
+        ),
+        Parameter(
+            "rate",
+            Float(0.001, 1.0, log=True),
+            "how fast, per step",
+            when={"model": ("a",)},
+            otherwise=0.5,
+        ),
     ),
 )
 GRID = TOY.narrow({"rate": [0.1, 0.2]})
@@ -32,7 +47,11 @@ def drawn(space: Space, seed: int) -> tuple[dict[str, Value], list[str]]:
 
     def suggest(name: str, domain: Domain) -> Value:
         asked.append(name)
-        return generator.uniform(domain.low, domain.high) if isinstance(domain, Float) else generator.choice(domain.values())
+        return (
+            generator.uniform(domain.low, domain.high)
+            if isinstance(domain, Float)
+            else generator.choice(domain.values())
+        )
 
     return space.sample(suggest), asked
 
@@ -45,7 +64,9 @@ def brute_force(space: Space) -> set[frozenset[tuple[str, Value]]]:
         full: dict[str, Value] = {}
         active = set()
         for parameter, value in zip(space.parameters, values, strict=True):
-            applies = all(full[parent] in allowed for parent, allowed in (parameter.when or {}).items())
+            applies = all(
+                full[parent] in allowed for parent, allowed in (parameter.when or {}).items()
+            )
             full[parameter.name] = value if applies else parameter.otherwise  # type: ignore[assignment]
             active |= {(parameter.name, value)} if applies else set()
         assert list(full) == names
@@ -60,9 +81,15 @@ def test_sampling_asks_only_for_what_applies(space: Space) -> None:
         config, asked = drawn(space, seed)
         assert list(config) == [parameter.name for parameter in space.parameters]
         for parameter in space.parameters:
-            applies = all(config[parent] in allowed for parent, allowed in (parameter.when or {}).items())
+            applies = all(
+                config[parent] in allowed for parent, allowed in (parameter.when or {}).items()
+            )
             assert (parameter.name in asked) == applies
-            assert config[parameter.name] in parameter.domain if applies else config[parameter.name] == parameter.otherwise
+            assert (
+                config[parameter.name] in parameter.domain
+                if applies
+                else config[parameter.name] == parameter.otherwise
+            )
         assert space.check(config) == config
 
 
@@ -74,7 +101,9 @@ def test_sampling_asks_only_for_what_applies(space: Space) -> None:
         ({"k": 1}, {"vote": "uniform"}),
     ],
 )
-def test_a_parameter_without_effect_has_one_value(config: dict[str, Value], expected: dict[str, Value]) -> None:
+def test_a_parameter_without_effect_has_one_value(
+    config: dict[str, Value], expected: dict[str, Value]
+) -> None:
     """Configurations that do the same must be equal, or they are run twice."""
     full = {
         "metric": "euclidean",
@@ -91,21 +120,33 @@ def test_a_parameter_without_effect_has_one_value(config: dict[str, Value], expe
 
 
 @pytest.mark.parametrize(
-    ("space", "config_type"), [("tiny-image", TinyImageConfig), ("bag-of-sift", BagOfSiftConfig)], ids=lambda value: str(value)
+    ("space", "config_type"),
+    [("tiny-image", TinyImageConfig), ("bag-of-sift", BagOfSiftConfig)],
+    ids=lambda value: str(value),
 )
 def test_a_config_has_the_fields_of_its_space(space: str, config_type: type) -> None:
-    """The space is what may vary and the dataclass what runs: a field in one alone is searched in vain or never."""
-    assert {field.name for field in dataclasses.fields(config_type)} == {parameter.name for parameter in SPACES[space].parameters}
+    """The space is what may vary and the dataclass what runs: a field in one alone is searched in
+    vain or never.
+    """
+    assert {field.name for field in dataclasses.fields(config_type)} == {
+        parameter.name for parameter in SPACES[space].parameters
+    }
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=lambda space: space.name)
 def test_what_is_searched_by_default_is_allowed(space: Space) -> None:
     """A default that a user may not type could not be repeated."""
     for parameter in space.parameters:
-        ends = parameter.domain.values() if isinstance(parameter.domain, Choice) else (parameter.domain.low, parameter.domain.high)
+        ends = (
+            parameter.domain.values()
+            if isinstance(parameter.domain, Choice)
+            else (parameter.domain.low, parameter.domain.high)
+        )
         assert all(value in parameter.limits for value in ends), parameter.name
         conditions = (parameter.when or {}).items()
-        assert all(value in space[parent].limits for parent, values in conditions for value in values), parameter.name
+        assert all(
+            value in space[parent].limits for parent, values in conditions for value in values
+        ), parameter.name
         assert parameter.doc
         if parameter.when:
             assert parameter.otherwise in parameter.limits, parameter.name
@@ -121,8 +162,12 @@ def test_a_vote_applies_to_every_k_over_one() -> None:
     "space",
     [
         GRID,
-        SPACES["tiny-image"].narrow({"size": [8, 16], "resampling": ["box", "nearest"], "k": [1, 2, 5]}),
-        SPACES["bag-of-sift"].narrow({"step": 4, "transform": "raw", "vocabulary_size": [100, 200], "k": "1..2"}),
+        SPACES["tiny-image"].narrow(
+            {"size": [8, 16], "resampling": ["box", "nearest"], "k": [1, 2, 5]}
+        ),
+        SPACES["bag-of-sift"].narrow(
+            {"step": 4, "transform": "raw", "vocabulary_size": [100, 200], "k": "1..2"}
+        ),
     ],
     ids=lambda space: space.name,
 )
@@ -136,7 +181,9 @@ def test_the_grid_gives_each_differing_combination_once(space: Space) -> None:
 
 def test_a_grid_over_real_numbers_is_refused() -> None:
     """There is no every value between 0.001 and 1."""
-    with pytest.raises(SpaceError, match=r"a grid needs a list of values, but got a number in 0\.001\.\.1\.0"):
+    with pytest.raises(
+        SpaceError, match=r"a grid needs a list of values, but got a number in 0\.001\.\.1\.0"
+    ):
         list(TOY.grid())
 
 
@@ -160,13 +207,21 @@ def test_a_grid_over_real_numbers_is_refused() -> None:
         ("size", "2..64", Integer(2, 64)),
     ],
 )
-def test_a_space_is_narrowed_to_a_value_a_list_or_a_range(name: str, setting: Any, expected: Domain) -> None:
-    """The same words must work on the command line, where all is text, and in a plan, where it is not."""
+def test_a_space_is_narrowed_to_a_value_a_list_or_a_range(
+    name: str, setting: Any, expected: Domain
+) -> None:
+    """The same words must work on the command line, where all is text, and in a plan, where it is
+    not.
+    """
     narrowed = SPACES["tiny-image"].narrow({name: setting})
     assert narrowed[name].domain == expected
-    assert [type(value) for value in narrowed[name].domain.values()] == [type(value) for value in expected.values()]
+    assert [type(value) for value in narrowed[name].domain.values()] == [
+        type(value) for value in expected.values()
+    ]
     others = [parameter for parameter in narrowed.parameters if parameter.name != name]
-    assert others == [parameter for parameter in SPACES["tiny-image"].parameters if parameter.name != name]
+    assert others == [
+        parameter for parameter in SPACES["tiny-image"].parameters if parameter.name != name
+    ]
 
 
 @pytest.mark.parametrize(
@@ -207,13 +262,22 @@ BAD_SETTINGS = [
     ("metric", 3, "one of euclidean", "'3'"),
     ("centring", 1, "one of false, true", "'1'"),
     ("centring", "yes", "one of false, true", "'yes'"),
-    ("resampling", "Lanczos", "one of nearest, box, bilinear, hamming, bicubic, lanczos", "'Lanczos'"),
+    (
+        "resampling",
+        "Lanczos",
+        "one of nearest, box, bilinear, hamming, bicubic, lanczos",
+        "'Lanczos'",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("name", "setting", "allowed", "got"), BAD_SETTINGS)
-def test_a_setting_that_is_not_allowed_is_refused_in_one_line(name: str, setting: Any, allowed: str, got: str) -> None:
-    """Whoever mistypes a setting needs its name, what is allowed and what was read, and no traceback."""
+def test_a_setting_that_is_not_allowed_is_refused_in_one_line(
+    name: str, setting: Any, allowed: str, got: str
+) -> None:
+    """Whoever mistypes a setting needs its name, what is allowed and what was read, and no
+    traceback.
+    """
     with pytest.raises(SpaceError) as caught:
         SPACES["tiny-image"].narrow({name: setting})
     message = str(caught.value)
@@ -232,7 +296,9 @@ def test_a_real_parameter_refuses_what_lies_outside(setting: Any) -> None:
 def test_all_bad_settings_are_named_at_once() -> None:
     """One error a run would make a user run as often as there are errors."""
     with pytest.raises(
-        SpaceError, match=r"tiny-image\.k must be .*; tiny-image\.size must be .*; space tiny-image has no parameter 'step'"
+        SpaceError,
+        match=r"tiny-image\.k must be .*; tiny-image\.size must be .*; space tiny-image has no "
+        r"parameter 'step'",
     ):
         SPACES["tiny-image"].narrow({"k": 0, "size": 1, "step": 3, "metric": "cosine"})
 
@@ -240,7 +306,11 @@ def test_all_bad_settings_are_named_at_once() -> None:
 def test_an_unknown_space_is_refused_with_the_names_there_are() -> None:
     """A user who mistypes a space needs the list of them."""
     assert get_space("tiny-image") is SPACES["tiny-image"]
-    with pytest.raises(SpaceError, match=r"^unknown space 'tiny'; the spaces are tiny-image, bag-of-sift, cnn, toy, toy-folds$"):
+    with pytest.raises(
+        SpaceError,
+        match=r"^unknown space 'tiny'; the spaces are tiny-image, bag-of-sift, cnn, toy, "
+        r"toy-folds$",
+    ):
         get_space("tiny")
 
 
@@ -265,15 +335,32 @@ def test_check_refuses_what_a_space_cannot_hold(change: dict[str, Any], message:
 
 def test_check_completes_and_overrides_what_does_not_apply() -> None:
     """Two ways to write the same configuration must end as one."""
-    assert TOY.check({"model": "b", "flag": False, "depth": 7, "rate": 0.1}) == {"model": "b", "flag": False, "depth": 1, "rate": 0.5}
+    assert TOY.check({"model": "b", "flag": False, "depth": 7, "rate": 0.1}) == {
+        "model": "b",
+        "flag": False,
+        "depth": 1,
+        "rate": 0.5,
+    }
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ((Parameter("a", Integer(1, 2), ""), Parameter("a", Integer(1, 2), "")), "a is repeated"),
-        ((Parameter("a", Integer(1, 2), "", when={"b": (1,)}, otherwise=1), Parameter("b", Integer(1, 2), "")), "stands before {'b'}"),
-        ((Parameter("a", Integer(1, 2), ""), Parameter("b", Integer(1, 2), "", when={"a": (1,)})), "b needs a value for otherwise"),
+        (
+            (
+                Parameter("a", Integer(1, 2), "", when={"b": (1,)}, otherwise=1),
+                Parameter("b", Integer(1, 2), ""),
+            ),
+            "stands before {'b'}",
+        ),
+        (
+            (
+                Parameter("a", Integer(1, 2), ""),
+                Parameter("b", Integer(1, 2), "", when={"a": (1,)}),
+            ),
+            "b needs a value for otherwise",
+        ),
     ],
 )
 def test_a_space_cannot_be_built_wrong(parameters: tuple[Parameter, ...], message: str) -> None:
@@ -285,7 +372,8 @@ def test_a_space_cannot_be_built_wrong(parameters: tuple[Parameter, ...], messag
 def test_a_configuration_from_before_a_parameter_existed_means_what_it_meant() -> None:
     """Runs and bundles of released versions say nothing of parameters that came later."""
     old = {
-        "step": 4, "bin_size": 4, "fast": True, "transform": "raw", "vocabulary_step": 8, "vocabulary_size": 100,
+        "step": 4, "bin_size": 4, "fast": True, "transform": "raw", "vocabulary_step": 8,
+        "vocabulary_size": 100,
         "metric": "cityblock", "norm": "l1", "k": 1, "vote": "uniform",
     }  # fmt: skip
     later = {"scales": 1, "assignment": "hard", "regions": "none", "idf": False, "mirrored": False}
@@ -293,10 +381,15 @@ def test_a_configuration_from_before_a_parameter_existed_means_what_it_meant() -
 
 
 def test_a_point_lies_within_what_is_searched() -> None:
-    """A point that is allowed but not searched would be refused by the sampler, after the search has begun."""
+    """A point that is allowed but not searched would be refused by the sampler, after the search
+    has begun.
+    """
     space = SPACES["tiny-image"].narrow({"k": "1..10"})
     assert space.point({"k": "10", "centring": "true"}) == {"k": 10, "centring": True}
-    with pytest.raises(SpaceError, match=r"tiny-image\.k must be a whole number in 1\.\.10 in this search, but got '11'"):
+    with pytest.raises(
+        SpaceError,
+        match=r"tiny-image\.k must be a whole number in 1\.\.10 in this search, but got '11'",
+    ):
         space.point({"k": "11"})
 
 
@@ -304,7 +397,9 @@ def test_a_range_holds_both_its_ends() -> None:
     """A grid of k from 1 to 3 that leaves 3 out never tries it."""
     assert Integer(1, 3).values() == (1, 2, 3)
     assert (
-        [value in Integer(1, 3) for value in (0, 1, 3, 4)] == [value in Float(1, 3) for value in (0, 1, 3, 4)] == [False, True, True, False]
+        [value in Integer(1, 3) for value in (0, 1, 3, 4)]
+        == [value in Float(1, 3) for value in (0, 1, 3, 4)]
+        == [False, True, True, False]
     )
     space = Space("ks", "one parameter", (Parameter("k", Integer(2, 4), "neighbours"),))
     assert [config["k"] for config in space.grid()] == [2, 3, 4]

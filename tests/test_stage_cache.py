@@ -44,8 +44,12 @@ def runs(tmp_path: Path) -> int:
     return len(mark.read_text()) if mark.exists() else 0
 
 
-def test_what_one_search_computed_the_next_one_reads(cache: DiskCache, stage: Stage, tmp_path: Path) -> None:
-    """The same bits and kinds come back, arrays and dicts of arrays alike, and nothing is computed twice."""
+def test_what_one_search_computed_the_next_one_reads(
+    cache: DiskCache, stage: Stage, tmp_path: Path
+) -> None:
+    """The same bits and kinds come back, arrays and dicts of arrays alike, and nothing is computed
+    twice.
+    """
     both = Stage(pair, {}, (stage,))
     first = compute(both, cache=cache)
     again = compute(both, cache=DiskCache(cache.folder, LIMIT))
@@ -79,7 +83,9 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_thrown_away_and_computed_again(cache: DiskCache, stage: Stage, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_thrown_away_and_computed_again(
+    cache: DiskCache, stage: Stage, tmp_path: Path, damage: str
+) -> None:
     """A wrong result believed would be worse than none, and a disk does what it likes."""
     expected = compute(stage, cache=cache)
     (path,) = cache.folder.glob("*.safetensors")
@@ -114,7 +120,9 @@ def test_a_disk_that_cannot_be_written_costs_only_the_cache(stage: Stage, tmp_pa
     assert len(compute(stage, cache=DiskCache(tmp_path / "file" / "below", LIMIT))) == 100
 
 
-def test_a_killed_writer_leaves_nothing_that_is_believed(cache: DiskCache, stage: Stage, tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_nothing_that_is_believed(
+    cache: DiskCache, stage: Stage, tmp_path: Path
+) -> None:
     """Data without its note is no result, and the next clear sweeps it."""
     compute(stage, cache=cache)
     (cache.folder / f"{stage.digest}.json").unlink()
@@ -153,4 +161,9 @@ def test_the_command_shows_and_clears_what_is_kept(digits_runs: Path, tmp_path: 
     refused = typed("cache", "burn", "--runs-dir", tmp_path)
     assert refused.returncode == 2
     assert "list, size or clear, but got 'burn'" in refused.stderr
-    assert json.loads(typed("cache", "size", "--json", "--runs-dir", tmp_path / "none").stdout)["bytes"] == 0
+    assert (
+        json.loads(typed("cache", "size", "--json", "--runs-dir", tmp_path / "none").stdout)[
+            "bytes"
+        ]
+        == 0
+    )

@@ -14,7 +14,13 @@ from spaces.knn import HISTOGRAM_METRICS, SIGNED_METRICS
 from trainables.data import Images, ReadOptions, read_dataset
 from trainables.knn.encoding import streamed_word_counts
 from trainables.knn.neighbours import nearest_neighbours
-from trainables.knn.pipeline import Validation, data_source, evaluate, validation_groups, validation_stage
+from trainables.knn.pipeline import (
+    Validation,
+    data_source,
+    evaluate,
+    validation_groups,
+    validation_stage,
+)
 from trainables.knn.tiny import tiny_images
 from trainables.stages import BLOCK, Stage, chunks, compute, join, run_stage
 
@@ -36,13 +42,21 @@ def other(*inputs: np.ndarray, value: int = 0) -> np.ndarray:
 # Digests
 
 
-def example(function: Callable[..., Any] = added, value: int = 1, base: int = 2, order: int = 1, rows: int | None = None) -> Stage:
+def example(
+    function: Callable[..., Any] = added,
+    value: int = 1,
+    base: int = 2,
+    order: int = 1,
+    rows: int | None = None,
+) -> Stage:
     inputs = (Stage(constant, {"value": base}), Stage(constant, {"value": 9}))
     return Stage(function, {"value": value}, inputs[::order], rows)
 
 
 def test_equal_stages_have_one_digest_whichever_objects_they_are() -> None:
-    """Two trials build their stages apart and must meet, and the order of parameters means nothing."""
+    """Two trials build their stages apart and must meet, and the order of parameters means
+    nothing.
+    """
     assert example().digest == example().digest
     assert Stage(added, {"a": 1, "b": [1, 2]}).digest == Stage(added, {"b": [1, 2], "a": 1}).digest
     assert len(example().digest) == 64
@@ -58,7 +72,9 @@ def test_a_digest_changes_with_whatever_decides_the_answer(change: dict[str, Any
     assert example(**change).digest != example().digest
 
 
-@pytest.mark.parametrize(("one", "two"), [(1, 1.0), (1, True), ("1", 1), (None, "None"), (0.1, 0.1 + 1e-16 * 2)])
+@pytest.mark.parametrize(
+    ("one", "two"), [(1, 1.0), (1, True), ("1", 1), (None, "None"), (0.1, 0.1 + 1e-16 * 2)]
+)
 def test_parameters_of_another_type_or_value_are_others(one: object, two: object) -> None:
     """What only prints alike may compute differently."""
     assert Stage(added, {"value": one}).digest != Stage(added, {"value": two}).digest
@@ -74,7 +90,10 @@ def test_known_content_stands_for_how_it_was_made() -> None:
 
 def test_a_stage_names_itself_and_its_parameters() -> None:
     """An error in a stage is read by someone who knows settings, not digests."""
-    assert str(Stage(tiny_images, {"size": 8, "resampling": "box"})) == "tiny_images(size=8, resampling=box)"
+    assert (
+        str(Stage(tiny_images, {"size": 8, "resampling": "box"}))
+        == "tiny_images(size=8, resampling=box)"
+    )
 
 
 # Chunks
@@ -93,9 +112,19 @@ def test_chunks_cover_all_rows_once_in_whole_blocks(rows: int, parts: int) -> No
 
 def test_results_are_joined_in_order() -> None:
     """Arrays end to end, and dicts of arrays key by key."""
-    np.testing.assert_array_equal(join([np.array([[1, 2]]), np.array([[3, 4], [5, 6]])]), [[1, 2], [3, 4], [5, 6]])
-    joined = join([{"a": np.array([1]), "b": np.array([[2]])}, {"a": np.array([3, 4]), "b": np.array([[5], [6]])}])
-    assert {key: array.tolist() for key, array in joined.items()} == {"a": [1, 3, 4], "b": [[2], [5], [6]]}
+    np.testing.assert_array_equal(
+        join([np.array([[1, 2]]), np.array([[3, 4], [5, 6]])]), [[1, 2], [3, 4], [5, 6]]
+    )
+    joined = join(
+        [
+            {"a": np.array([1]), "b": np.array([[2]])},
+            {"a": np.array([3, 4]), "b": np.array([[5], [6]])},
+        ]
+    )
+    assert {key: array.tolist() for key, array in joined.items()} == {
+        "a": [1, 3, 4],
+        "b": [[2], [5], [6]],
+    }
 
 
 # The same bits
@@ -104,7 +133,10 @@ def test_results_are_joined_in_order() -> None:
 def images(generator: np.random.Generator) -> Images:
     """Pictures of differing sizes, some too small for one descriptor."""
     return Images.from_arrays(
-        [generator.integers(0, 256, (int(h), int(w)), dtype=np.uint8) for h, w in generator.integers(10, 34, (ROWS, 2))]
+        [
+            generator.integers(0, 256, (int(h), int(w)), dtype=np.uint8)
+            for h, w in generator.integers(10, 34, (ROWS, 2))
+        ]
     )
 
 
@@ -119,21 +151,33 @@ PICTURES = images(np.random.default_rng(0))
 WORDS = np.random.default_rng(1).random((30, 128)).astype(np.float32) * 80
 VECTORS = vectors(np.random.default_rng(2))
 SIFT = {
-    "step": 4, "bin_size": 4, "fast": True, "scales": 1, "mirrored": True, "transform": "root", "assignment": "hard",
+    "step": 4, "bin_size": 4, "fast": True, "scales": 1, "mirrored": True, "transform": "root",
+    "assignment": "hard",
 }  # fmt: skip
 CASES: dict[str, tuple[Stage, tuple[Any, ...]]] = {
     "streamed_word_counts": (Stage(streamed_word_counts, SIFT, rows=ROWS), (PICTURES, WORDS)),
-    "tiny_images": (Stage(tiny_images, {"size": 8, "resampling": "lanczos"}, rows=ROWS), (PICTURES,)),
-    "folds": (Stage(nearest_neighbours, {"metric": "cosine", "most": 20}, rows=ROWS), (VECTORS, VECTORS, np.arange(ROWS) % 5)),
+    "tiny_images": (
+        Stage(tiny_images, {"size": 8, "resampling": "lanczos"}, rows=ROWS),
+        (PICTURES,),
+    ),
+    "folds": (
+        Stage(nearest_neighbours, {"metric": "cosine", "most": 20}, rows=ROWS),
+        (VECTORS, VECTORS, np.arange(ROWS) % 5),
+    ),
 } | {
-    metric: (Stage(nearest_neighbours, {"metric": metric, "most": 20}, rows=ROWS), (VECTORS, VECTORS, np.arange(ROWS)))
+    metric: (
+        Stage(nearest_neighbours, {"metric": metric, "most": 20}, rows=ROWS),
+        (VECTORS, VECTORS, np.arange(ROWS)),
+    )
     for metric in SIGNED_METRICS + HISTOGRAM_METRICS
 }
 
 
 def in_parts(stage: Stage, inputs: tuple[Any, ...], parts: int) -> Any:
     assert stage.rows is not None
-    return join([run_stage(stage, inputs, start, stop) for start, stop in chunks(stage.rows, parts)])
+    return join(
+        [run_stage(stage, inputs, start, stop) for start, stop in chunks(stage.rows, parts)]
+    )
 
 
 def bits(result: Any) -> dict[str, tuple[Any, bytes]]:
@@ -154,7 +198,10 @@ def test_the_bits_do_not_depend_on_the_chunks(case: str) -> None:
 def test_the_bits_do_not_depend_on_the_processes(case: str) -> None:
     """One core and many must give the same model."""
     stage, inputs = CASES[case]
-    upstream = tuple(Stage(constant, {"value": number}, content=f"input {number}") for number in range(len(inputs)))
+    upstream = tuple(
+        Stage(constant, {"value": number}, content=f"input {number}")
+        for number in range(len(inputs))
+    )
     whole = Stage(stage.function, stage.parameters, upstream, stage.rows)
     results = []
     for workers in (1, 2):
@@ -187,7 +234,9 @@ def digests(stage: Stage) -> dict[str, str]:
 
 @pytest.fixture
 def source(tmp_path: Path, make_folder: Callable[..., Path]) -> Any:
-    dataset = read_dataset(f"folder:{make_folder(tmp_path, {'train': {'a': 6, 'b': 6}, 'test': {'a': 2, 'b': 2}})}")
+    dataset = read_dataset(
+        f"folder:{make_folder(tmp_path, {'train': {'a': 6, 'b': 6}, 'test': {'a': 2, 'b': 2}})}"
+    )
     return data_source(dataset, ReadOptions())
 
 
@@ -200,9 +249,27 @@ def source(tmp_path: Path, make_folder: Callable[..., Path]) -> Any:
         (TINY, {"size": 16}, {"tiny_images", "normalised", "nearest_neighbours"}),
         (BAG, {"k": 9, "vote": "distance"}, set()),
         (BAG, {"norm": "l2"}, {"region_features", "nearest_neighbours"}),
-        (BAG, {"step": 4}, {"dense_descriptors", "word_counts", "region_features", "nearest_neighbours"}),
-        (BAG, {"vocabulary_size": 20}, {"vocabulary", "word_counts", "region_features", "nearest_neighbours"}),
-        (BAG, {"vocabulary_step": 4}, {"sampled_descriptors", "vocabulary", "word_counts", "region_features", "nearest_neighbours"}),
+        (
+            BAG,
+            {"step": 4},
+            {"dense_descriptors", "word_counts", "region_features", "nearest_neighbours"},
+        ),
+        (
+            BAG,
+            {"vocabulary_size": 20},
+            {"vocabulary", "word_counts", "region_features", "nearest_neighbours"},
+        ),
+        (
+            BAG,
+            {"vocabulary_step": 4},
+            {
+                "sampled_descriptors",
+                "vocabulary",
+                "word_counts",
+                "region_features",
+                "nearest_neighbours",
+            },
+        ),
         (BAG, {"regions": "2x2"}, {"region_features", "nearest_neighbours"}),
         (BAG, {"assignment": "soft"}, {"word_counts", "region_features", "nearest_neighbours"}),
     ],
@@ -212,26 +279,39 @@ def test_configurations_share_every_stage_that_their_difference_leaves_alone(
 ) -> None:
     """Too little shared costs hours; one stage too many shared is a wrong score."""
     validation = Validation("leave-one-out")
-    one, two = (digests(validation_stage(c, source, validation, 0)) for c in (config, type(config)(**{**vars(config), **change})))
+    one, two = (
+        digests(validation_stage(c, source, validation, 0))
+        for c in (config, type(config)(**{**vars(config), **change}))
+    )
     assert {name for name in one if one[name] != two[name]} == differ
 
 
 @pytest.mark.parametrize("config", [TINY, BAG], ids=["tiny-image", "bag-of-sift"])
 def test_a_configuration_is_scored_from_the_files_to_the_vote(source: Any, config: Any) -> None:
-    """The chain of stages alone, with no cluster around it, must lead from images to an accuracy for every k."""
+    """The chain of stages alone, with no cluster around it, must lead from images to an accuracy
+    for every k.
+    """
     memo: dict[str, Any] = {}
-    neighbours = compute(validation_stage(config, source, Validation("k-fold", folds=3, seed=1), 0), memo, workers=1)
+    neighbours = compute(
+        validation_stage(config, source, Validation("k-fold", folds=3, seed=1), 0), memo, workers=1
+    )
     labels = compute(source.labels("train"), memo, workers=1)
     found = evaluate(config, neighbours, labels, labels, 2)
     assert neighbours["indices"].shape == (12, 8)
     assert len(found.accuracy_by_k) == 8
-    assert found.scores.accuracy == found.accuracy_by_k[config.k - 1] == np.mean(found.predictions == labels)
+    assert (
+        found.scores.accuracy
+        == found.accuracy_by_k[config.k - 1]
+        == np.mean(found.predictions == labels)
+    )
 
 
 def test_a_dataset_that_has_changed_since_is_refused(source: Any, tmp_path: Path) -> None:
     """Results are kept under the old fingerprint, and new images must not be mixed in."""
     (tmp_path / "train" / "a" / "000.png").unlink()
-    with pytest.raises(ValueError, match="the images have changed since this search began; start a new search"):
+    with pytest.raises(
+        ValueError, match="the images have changed since this search began; start a new search"
+    ):
         compute(source.stage)
 
 
@@ -242,4 +322,6 @@ def test_folds_are_stratified_and_leave_one_out_is_a_group_each() -> None:
     for fold in range(5):
         assert np.bincount(labels[groups[0] == fold]).tolist() == [2, 4, 6]
     assert groups[0].tolist() == groups[1].tolist() != groups[2].tolist()
-    assert validation_groups(labels, scheme="leave-one-out", folds=5, seed=0).tolist() == list(range(60))
+    assert validation_groups(labels, scheme="leave-one-out", folds=5, seed=0).tolist() == list(
+        range(60)
+    )

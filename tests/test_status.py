@@ -1,4 +1,6 @@
-"""How a run whose driver died stands: quick, however many trials there are, and to the last trial."""
+"""How a run whose driver died stands: quick, however many trials there are, and to the last
+trial.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,30 @@ from trainables.files import write_whole
 
 
 def result(value: float) -> dict[str, Any]:
-    return {"val_accuracy": value, "balanced_accuracy": value, "macro_f1": value, "accuracy_by_k": [value], "seconds": 0.1, "log": ""}
+    return {
+        "val_accuracy": value,
+        "balanced_accuracy": value,
+        "macro_f1": value,
+        "accuracy_by_k": [value],
+        "seconds": 0.1,
+        "log": "",
+    }
 
 
 def dead(tmp_path: Path, noted: int, ended: int) -> RunDirectory:
-    """A run of tiny images that was noted after some trials and died after more, one failed and two running."""
+    """A run of tiny images that was noted after some trials and died after more, one failed and two
+    running.
+    """
     run = RunDirectory(tmp_path / "run")
-    plan = make_plan({"name": "run", "spaces": ["tiny-image"], "dataset": "digits", "trials": 30, "sampler": "random"})
+    plan = make_plan(
+        {
+            "name": "run",
+            "spaces": ["tiny-image"],
+            "dataset": "digits",
+            "trials": 30,
+            "sampler": "random",
+        }
+    )
     write_whole(run.plan_file, plan.to_yaml())
     state = DriverState(id="0123abcd")
     run.write_state(state)
@@ -33,21 +52,31 @@ def dead(tmp_path: Path, noted: int, ended: int) -> RunDirectory:
         assert proposal is not None
         ledger.end(proposal.key, {"failure": "out of luck"} if nth == 4 else result(nth / 100))
         if nth + 1 == noted:
-            run.write_state(state.model_copy(update={"trials": ledger.states(), "best": best_of(ledger.tally.best)}))
+            run.write_state(
+                state.model_copy(
+                    update={"trials": ledger.states(), "best": best_of(ledger.tally.best)}
+                )
+            )
     assert ledger.propose()
     assert ledger.propose()
     return run
 
 
 @pytest.mark.parametrize(("noted", "ended"), [(3, 8), (6, 8), (8, 8)])
-def test_what_ended_after_the_last_note_is_added(tmp_path: Path, noted: int, ended: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ended_after_the_last_note_is_added(
+    tmp_path: Path, noted: int, ended: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A driver notes twice a second; between two notes dozens of trials may end."""
     run = dead(tmp_path, noted, ended)
     slow = status._count(run, "", "val_accuracy")
     monkeypatch.setattr(status, "_count", lambda *arguments: pytest.fail("everything was read"))
     found = read_status(run)
     assert found["state"] == "interrupted"
-    assert found["trials"] == {"COMPLETE": 7, "PRUNED": 0, "FAIL": 1, "RUNNING": 2, "WAITING": 0} == slow[0]
+    assert (
+        found["trials"]
+        == {"COMPLETE": 7, "PRUNED": 0, "FAIL": 1, "RUNNING": 2, "WAITING": 0}
+        == slow[0]
+    )
     assert found["best"] == slow[1]
     assert found["best"]["trial"] == "tiny-image/7"
 

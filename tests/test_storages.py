@@ -1,4 +1,6 @@
-"""Every storage a plan can name: Optuna's own abstract cases, a search through Ray on it, and Optuna's dashboard beside it."""
+"""Every storage a plan can name: Optuna's own abstract cases, a search through Ray on it, and
+Optuna's dashboard beside it.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ class TestPostgres(DatabaseTestCase):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def database(cls, tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[BaseStorage]:
+    def database(
+        cls, tmp_path_factory: pytest.TempPathFactory, postgres: str
+    ) -> Iterator[BaseStorage]:
         yield from closing(opened(tmp_path_factory.mktemp("postgres"), fresh_database(postgres)))
 
 
@@ -86,11 +90,29 @@ def closing(storage: BaseStorage) -> Iterator[BaseStorage]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_two_searches_share_a_database_and_go_on_in_it(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
-    """A team keeps its studies in one place: each run has its own, by its identity, and extending one leaves the other alone."""
-    url = f"sqlite:///{tmp_path / 'studies.db'}" if kind == "sqlite" else fresh_database(request.getfixturevalue("postgres"))
+def test_two_searches_share_a_database_and_go_on_in_it(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    """A team keeps its studies in one place: each run has its own, by its identity, and extending
+    one leaves the other alone.
+    """
+    url = (
+        f"sqlite:///{tmp_path / 'studies.db'}"
+        if kind == "sqlite"
+        else fresh_database(request.getfixturevalue("postgres"))
+    )
     for name in ("one", "two"):
-        words = ("--space", "toy", "--trials", 6, "--pruner", "median", "--storage", url, "--no-tracking")
+        words = (
+            "--space",
+            "toy",
+            "--trials",
+            6,
+            "--pruner",
+            "median",
+            "--storage",
+            url,
+            "--no-tracking",
+        )
         assert output("run", *words, "--name", name, "--runs-dir", tmp_path)["state"] == "finished"
     assert output("extend", "one", "--trials", 3, "--runs-dir", tmp_path)["state"] == "finished"
     counts = {}
@@ -98,35 +120,88 @@ def test_two_searches_share_a_database_and_go_on_in_it(tmp_path: Path, kind: str
         folder = RunDirectory(tmp_path / name)
         (trials,) = read_trials(folder, url).values()
         counts[name] = len(trials)
-        assert {record.number: record.state for record in folder.records()} == {trial.number: trial.state.name for trial in trials}
+        assert {record.number: record.state for record in folder.records()} == {
+            trial.number: trial.state.name for trial in trials
+        }
         assert not folder.journal.exists(), "there is one study, not two"
-        assert output("best", name, "--runs-dir", tmp_path)[0]["val_accuracy"] == max(t.value for t in trials if t.state.name == "COMPLETE")
+        assert output("best", name, "--runs-dir", tmp_path)[0]["val_accuracy"] == max(
+            t.value for t in trials if t.state.name == "COMPLETE"
+        )
         status = output("status", name, "--runs-dir", tmp_path)
         assert status["trials"]["COMPLETE"] + status["trials"]["PRUNED"] == counts[name]
     assert counts == {"one": 9, "two": 6}
     # by the run's identity: two runs of one name on two machines must not write into one study
-    names = {f"visiontune/{RunDirectory(tmp_path / name).identity()}/toy" for name in ("one", "two")}
-    assert set(optuna.get_all_study_names(url.replace("postgresql://", "postgresql+psycopg://"))) == names
+    names = {
+        f"visiontune/{RunDirectory(tmp_path / name).identity()}/toy" for name in ("one", "two")
+    }
+    assert (
+        set(optuna.get_all_study_names(url.replace("postgresql://", "postgresql+psycopg://")))
+        == names
+    )
 
 
 def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     """A wrong address must not cost more than reading one line."""
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
-    line = refusal("run", "--space", "toy", "--trials", 2, "--storage", url, "--runs-dir", tmp_path, "--name", "no", "--no-tracking")
+    line = refusal(
+        "run",
+        "--space",
+        "toy",
+        "--trials",
+        2,
+        "--storage",
+        url,
+        "--runs-dir",
+        tmp_path,
+        "--name",
+        "no",
+        "--no-tracking",
+    )
     assert "cannot be opened" in line
     assert "refused" in line
 
 
 @pytest.mark.parametrize("kind", ["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
 def test_optunas_dashboard_shows_the_study(tmp_path: Path, kind: str) -> None:
-    """What Optuna's own page shows of our study is what it would show of its own: states, values, reports, parameters."""
+    """What Optuna's own page shows of our study is what it would show of its own: states, values,
+    reports, parameters.
+    """
     url = f"sqlite:///{tmp_path / 'studies.db'}" if kind == "sqlite" else ""
-    words = ["--space", "toy", "--trials", 10, "--pruner", "median", "--pruner-option", "n_startup_trials=2", "--max-model-mb", 40]
-    output("run", *words, *(["--storage", url] if url else []), "--name", "seen", "--runs-dir", tmp_path, "--no-tracking")
+    words = [
+        "--space",
+        "toy",
+        "--trials",
+        10,
+        "--pruner",
+        "median",
+        "--pruner-option",
+        "n_startup_trials=2",
+        "--max-model-mb",
+        40,
+    ]
+    output(
+        "run",
+        *words,
+        *(["--storage", url] if url else []),
+        "--name",
+        "seen",
+        "--runs-dir",
+        tmp_path,
+        "--no-tracking",
+    )
     folder = RunDirectory(tmp_path / "seen")
     port = free_port()
-    program = [Path(sys.executable).with_name("optuna-dashboard"), "--host", "127.0.0.1", "--port", str(port), url or folder.journal]
-    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path) as dashboard:
+    program = [
+        Path(sys.executable).with_name("optuna-dashboard"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        url or folder.journal,
+    ]
+    with subprocess.Popen(
+        program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
+    ) as dashboard:
         try:
             end = time.monotonic() + PATIENCE
             while True:
@@ -143,11 +218,18 @@ def test_optunas_dashboard_shows_the_study(tmp_path: Path, kind: str) -> None:
             dashboard.terminate()
     assert shown["name"].endswith("toy")
     (trials,) = read_trials(folder, url).values()
-    assert [trial["state"] for trial in shown["trials"]] == [{"COMPLETE": "Complete", "PRUNED": "Pruned"}[t.state.name] for t in trials]
+    assert [trial["state"] for trial in shown["trials"]] == [
+        {"COMPLETE": "Complete", "PRUNED": "Pruned"}[t.state.name] for t in trials
+    ]
     for there, ours in zip(shown["trials"], trials, strict=True):
-        assert {row["step"]: row["value"] for row in there["intermediate_values"]} == ours.intermediate_values
+        assert {
+            row["step"]: row["value"] for row in there["intermediate_values"]
+        } == ours.intermediate_values
         assert {row["name"] for row in there["params"]} == set(ours.params)
-    assert shown["best_trials"][0]["number"] == max((t for t in trials if t.state.name == "COMPLETE"), key=lambda t: t.value).number
+    assert (
+        shown["best_trials"][0]["number"]
+        == max((t for t in trials if t.state.name == "COMPLETE"), key=lambda t: t.value).number
+    )
 
 
 def get(port: int, path: str) -> Any:

@@ -26,11 +26,19 @@ TOY = ("--space", "toy", "--set", "steps=2", "--set", "pause=0.1", "--trials", "
     ("options", "said"),
     [
         ((), "wants a --runs-dir that the cluster finds too"),
-        (("--runs-dir", "/tmp/none", "--address", "127.0.0.1:6379"), "wants --address http://HOST:8265"),
-        (("--runs-dir", "/tmp/none", "--address", "http://127.0.0.1:9"), "no Ray job server answers there"),
+        (
+            ("--runs-dir", "/tmp/none", "--address", "127.0.0.1:6379"),
+            "wants --address http://HOST:8265",
+        ),
+        (
+            ("--runs-dir", "/tmp/none", "--address", "http://127.0.0.1:9"),
+            "no Ray job server answers there",
+        ),
     ],
 )
-def test_what_cannot_be_submitted_is_refused_in_one_line(options: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_submitted_is_refused_in_one_line(
+    options: tuple[str, ...], said: str
+) -> None:
     """A relative runs directory would lie in the job's own folder, which the cluster removes."""
     assert said in refused("run", *TOY, "--submit", *options)
 
@@ -44,25 +52,54 @@ class Jobs:
     def submit_job(self, entrypoint: str, runtime_env: dict[str, Any]) -> str:
         folder = Path(runtime_env["working_dir"])
         self.entrypoint, self.environment = entrypoint, runtime_env
-        self.files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        self.files = sorted(
+            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+        )
         return "job-1"
 
 
-def test_what_is_sent_is_our_source_and_the_plan_and_nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cluster is others': neither images nor environment nor tests go there, and the driver runs on its head."""
+def test_what_is_sent_is_our_source_and_the_plan_and_nothing_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cluster is others': neither images nor environment nor tests go there, and the driver
+    runs on its head.
+    """
     from search import submit
 
     jobs = Jobs()
     monkeypatch.setattr(submit, "_client", lambda server: jobs)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
     assert (
-        submit.submit(["run", "--plan", "it is's.yaml"], {"it is's.yaml": "spaces: [toy]\n"}, "http://head:8265/", "s3://bucket/runs", True)
+        submit.submit(
+            ["run", "--plan", "it is's.yaml"],
+            {"it is's.yaml": "spaces: [toy]\n"},
+            "http://head:8265/",
+            "s3://bucket/runs",
+            True,
+        )
         == 0
     )
     assert shlex.split(jobs.entrypoint) == [
-        *("python", "-m", "search", "run", "--plan", "it is's.yaml", "--runs-dir", "s3://bucket/runs", "--address", "auto")
+        *(
+            "python",
+            "-m",
+            "search",
+            "run",
+            "--plan",
+            "it is's.yaml",
+            "--runs-dir",
+            "s3://bucket/runs",
+            "--address",
+            "auto",
+        )
     ]
-    assert {name.partition("/")[0] for name in jobs.files} == {"it is's.yaml", "analysis", "search", "spaces", "trainables"}
+    assert {name.partition("/")[0] for name in jobs.files} == {
+        "it is's.yaml",
+        "analysis",
+        "search",
+        "spaces",
+        "trainables",
+    }
     assert {"search/submit.py", "trainables/cnn/run.py"} <= set(jobs.files)
     assert not [name for name in jobs.files if name.endswith(".pyc")]
     assert list(jobs.environment) == ["working_dir"]
@@ -72,15 +109,27 @@ def test_what_is_sent_is_our_source_and_the_plan_and_nothing_of_this_machine(mon
 def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Ray with its job server, started as a user starts it, on loopback."""
     port = free_port()
-    own = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": ""}
+    own = {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONPATH": "",
+    }
     environment = os.environ | own | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = [
-        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1",
-        f"--port={free_port()}", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1", "--disable-usage-stats",
+        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2",
+        "--node-ip-address=127.0.0.1",
+        f"--port={free_port()}", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1",
+        "--disable-usage-stats",
     ]  # fmt: skip
     log = tmp_path_factory.mktemp("ray") / "log"
     with open(log, "wb") as out:
-        head = subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=tmp_path_factory.mktemp("elsewhere"))
+        head = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=out,
+            stderr=out,
+            cwd=tmp_path_factory.mktemp("elsewhere"),
+        )
     try:
         assert _listens(port, head), log.read_text()
         yield f"http://127.0.0.1:{port}"
@@ -91,8 +140,12 @@ def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_search_runs_as_a_job_and_is_followed_to_its_end(job_server: str, tmp_path: Path) -> None:
-    """The user's machine sends source and plan; where the driver runs nothing of this checkout is known."""
-    done = visiontune("run", *TOY, "--submit", "--address", job_server, "--runs-dir", tmp_path, "--name", "sent")
+    """The user's machine sends source and plan; where the driver runs nothing of this checkout is
+    known.
+    """
+    done = visiontune(
+        "run", *TOY, "--submit", "--address", job_server, "--runs-dir", tmp_path, "--name", "sent"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3/3 trials" in done.stdout, "progress is to be read in the job's log"
     assert "ray job stop" in done.stderr
@@ -100,14 +153,25 @@ def test_a_search_runs_as_a_job_and_is_followed_to_its_end(job_server: str, tmp_
     assert [record.state for record in folder.records()] == ["COMPLETE"] * 3
     code = json.loads((folder.path / "provenance.json").read_text())[0]["code"]
     assert set(code) >= {"search/submit.py", "trainables/toy.py"}, "the source that was sent"
-    again = visiontune("resume", "sent", "--submit", "--address", job_server, "--runs-dir", tmp_path, "--json")
+    again = visiontune(
+        "resume", "sent", "--submit", "--address", job_server, "--runs-dir", tmp_path, "--json"
+    )
     assert json.loads(again.stdout)["address"] == job_server
 
 
 @pytest.mark.slow
 def test_a_job_that_fails_is_said_to_have_failed(job_server: str, tmp_path: Path) -> None:
     """A script that submits goes by the exit status."""
-    words = ("run", "--space", "tiny-image", "--dataset", f"folder:{tmp_path / 'absent'}", "--trials", "1", "--submit")
+    words = (
+        "run",
+        "--space",
+        "tiny-image",
+        "--dataset",
+        f"folder:{tmp_path / 'absent'}",
+        "--trials",
+        "1",
+        "--submit",
+    )
     done = visiontune(*words, "--address", job_server, "--runs-dir", tmp_path / "runs")
     assert done.returncode == 1
     assert "no such folder" in done.stdout

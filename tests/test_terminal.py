@@ -1,4 +1,6 @@
-"""A search in a real terminal: it outlives the terminal, and Ctrl-C ends it without a word too many."""
+"""A search in a real terminal: it outlives the terminal, and Ctrl-C ends it without a word too
+many.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,18 @@ from program import ROOT, command, free_port, output, visiontune
 
 from analysis.run_directory import RunDirectory
 
-SEARCH = ("--space", "toy", "--set", "steps=1", "--set", "fault=none", "--concurrency", 2, "--name", "one")
+SEARCH = (
+    "--space",
+    "toy",
+    "--set",
+    "steps=1",
+    "--set",
+    "fault=none",
+    "--concurrency",
+    2,
+    "--name",
+    "one",
+)
 TRIALS = 6
 
 
@@ -33,7 +46,8 @@ class Terminal:
         self.master, slave = pty.openpty()
         self.shown = b""
         self.process = subprocess.Popen(
-            command(*arguments), stdin=slave, stdout=slave, stderr=slave, cwd=ROOT, start_new_session=True,
+            command(*arguments), stdin=slave, stdout=slave, stderr=slave, cwd=ROOT,
+            start_new_session=True,
             preexec_fn=lambda: _control(0),
         )  # fmt: skip
         os.close(slave)
@@ -76,7 +90,10 @@ def terminal(*arguments: object) -> Iterator[Terminal]:
         yield opened
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
-            for process in (*psutil.Process(opened.process.pid).children(recursive=True), opened.process):
+            for process in (
+                *psutil.Process(opened.process.pid).children(recursive=True),
+                opened.process,
+            ):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
         opened.process.wait(30)
@@ -96,8 +113,12 @@ def results(runs: Path) -> int:
 
 
 def test_a_search_whose_terminal_is_closed_goes_on_to_its_end(tmp_path: Path) -> None:
-    """A dropped connection at night must not cost the search: neither its signal nor output that goes nowhere may end it or Ray."""
-    with terminal("run", *SEARCH, "--set", "pause=0.5", "--trials", 12, "--runs-dir", tmp_path) as opened:
+    """A dropped connection at night must not cost the search: neither its signal nor output that
+    goes nowhere may end it or Ray.
+    """
+    with terminal(
+        "run", *SEARCH, "--set", "pause=0.5", "--trials", 12, "--runs-dir", tmp_path
+    ) as opened:
         wait_for(lambda: results(tmp_path) >= 2)
         opened.close()
         assert opened.end() == 0
@@ -122,27 +143,42 @@ DELAYS = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 
     [
         "ray starts",
         "trials run",
-        *(pytest.param(moment, marks=pytest.mark.slow) for moment in (*MOMENTS, *DELAYS) if moment not in ("ray starts", "trials run")),
+        *(
+            pytest.param(moment, marks=pytest.mark.slow)
+            for moment in (*MOMENTS, *DELAYS)
+            if moment not in ("ray starts", "trials run")
+        ),
     ],
 )
-def test_ctrl_c_four_times_is_answered_in_words_whenever_it_comes(moment: str | float, tmp_path: Path) -> None:
-    """Who wants out presses until it is over; what runs then must still be left in order, and resumed to the same end."""
-    with terminal("run", *SEARCH, "--set", "pause=0.2", "--trials", TRIALS, "--runs-dir", tmp_path) as opened:
+def test_ctrl_c_four_times_is_answered_in_words_whenever_it_comes(
+    moment: str | float, tmp_path: Path
+) -> None:
+    """Who wants out presses until it is over; what runs then must still be left in order, and
+    resumed to the same end.
+    """
+    with terminal(
+        "run", *SEARCH, "--set", "pause=0.2", "--trials", TRIALS, "--runs-dir", tmp_path
+    ) as opened:
         if isinstance(moment, str):
             wait_for(lambda: MOMENTS[moment](tmp_path, opened.shown))
         else:
-            wait_for(lambda: psutil.Process(opened.process.pid).cpu_times().user > 0.04)  # Python itself starts: that has no say yet
+            # Python itself starts: that has no say yet
+            wait_for(lambda: psutil.Process(opened.process.pid).cpu_times().user > 0.04)
             time.sleep(moment)
         for _ in range(4):
             opened.press(b"\x03")
             time.sleep(0.1)
         status = opened.end()
-        words = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+        words = [
+            " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])
+        ]
     shown = opened.shown.decode()
     assert "Traceback" not in shown, shown
     assert "Exception" not in shown, shown
     assert status in (0, 1), shown
-    assert not [line for line in words if f"_{opened.process.pid}/" in line], "no process of Ray's is left"
+    assert not [line for line in words if f"_{opened.process.pid}/" in line], (
+        "no process of Ray's is left"
+    )
     if not (tmp_path / "one" / "plan.yaml").exists():
         assert not list(tmp_path.glob("one*")), "nothing is left behind"
         return
@@ -153,10 +189,19 @@ def test_ctrl_c_four_times_is_answered_in_words_whenever_it_comes(moment: str | 
     assert output("status", "one", "--runs-dir", tmp_path)["trials"]["COMPLETE"] == TRIALS
 
 
-@pytest.mark.parametrize(("stream", "place"), [("stderr", "/dev/full"), ("stdout", "pipe"), ("stderr", "pipe")])
-def test_output_that_nobody_can_take_ends_no_search(stream: str, place: str, tmp_path: Path) -> None:
-    """``run … | head`` closes the pipe, and a log file may fill its disk: neither is worth a search."""
-    code = f"import sys; from search.terminal import outlive_terminal; outlive_terminal(); print('x', file=sys.{stream}, flush=True)"
+@pytest.mark.parametrize(
+    ("stream", "place"), [("stderr", "/dev/full"), ("stdout", "pipe"), ("stderr", "pipe")]
+)
+def test_output_that_nobody_can_take_ends_no_search(
+    stream: str, place: str, tmp_path: Path
+) -> None:
+    """``run … | head`` closes the pipe, and a log file may fill its disk: neither is worth a
+    search.
+    """
+    code = (
+        "import sys; from search.terminal import outlive_terminal; outlive_terminal(); "
+        f"print('x', file=sys.{stream}, flush=True)"
+    )
     if place == "pipe":
         read, write = os.pipe()
         os.close(read)
@@ -169,9 +214,19 @@ def test_output_that_nobody_can_take_ends_no_search(stream: str, place: str, tmp
 
 def test_a_result_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """Whoever asked for JSON in a file must not go on with half of it."""
-    code = "import sys; from search.terminal import outlive_terminal; outlive_terminal(); print('{}', flush=True)"
+    code = (
+        "import sys; from search.terminal import outlive_terminal; outlive_terminal(); "
+        "print('{}', flush=True)"
+    )
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
     assert done.returncode != 0
     assert "No space left" in done.stderr
 
@@ -179,9 +234,26 @@ def test_a_result_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.5, 3.0, 30.0])
 def test_ctrl_c_ends_the_ui_with_all_that_it_started(seconds: float, tmp_path: Path) -> None:
-    """It says that Ctrl-C ends it; MLflow interrupted while it loads would print a traceback, and its own server stay."""
-    make = "import sys, pathlib; from search.mlflow_runs import connect; connect(sys.argv[1], pathlib.Path(sys.argv[2]))"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", make, f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path], cwd=ROOT, check=True)
+    """It says that Ctrl-C ends it; MLflow interrupted while it loads would print a traceback, and
+    its own server stay.
+    """
+    make = (
+        "import sys, pathlib; from search.mlflow_runs import connect; connect(sys.argv[1], "
+        "pathlib.Path(sys.argv[2]))"
+    )
+    subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            make,
+            f"sqlite:///{tmp_path / 'mlflow.db'}",
+            tmp_path,
+        ],
+        cwd=ROOT,
+        check=True,
+    )
     with terminal("ui", "--runs-dir", tmp_path, "--port", free_port()) as opened:
         wait_for(lambda: b"Ctrl-C ends it" in opened.shown)
         time.sleep(seconds)

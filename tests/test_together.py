@@ -33,15 +33,25 @@ def test_runs_on_the_same_images_are_ranked_and_compared(tmp_path: Path) -> None
     b.path.rename(tmp_path / "b" / "other")
     found = together(judged(a, RunDirectory(tmp_path / "b" / "other")))
     assert found.differences == []
-    assert [(row["rank"], row["run"], row["val_accuracy"]) for row in found.rows] == [(1, "made", 1.0), (2, "other", 0.8)]
+    assert [(row["rank"], row["run"], row["val_accuracy"]) for row in found.rows] == [
+        (1, "made", 1.0),
+        (2, "other", 0.8),
+    ]
     assert found.against is not None
-    assert (found.against.only_first, found.against.only_other, found.against.trial) == (2, 0, "other: tiny-image/1")
+    assert (found.against.only_first, found.against.only_other, found.against.trial) == (
+        2,
+        0,
+        "other: tiny-image/1",
+    )
 
 
 def test_boards_are_by_space_and_model(tmp_path: Path) -> None:
     """The best network of a kind is lost in one long list."""
     config = {"model": "lenet"}
-    networks = [record(n, space="cnn", config={"model": m}) for n, m in ((3, "lenet"), (4, "vgg16"), (5, "lenet"))]
+    networks = [
+        record(n, space="cnn", config={"model": m})
+        for n, m in ((3, "lenet"), (4, "vgg16"), (5, "lenet"))
+    ]
     folder = run_with(tmp_path, {1: LABELS}, tuple(networks))
     found = together(judged(folder))
     assert {name: [row["trial"] for row in board] for name, board in found.boards.items()} == {
@@ -60,10 +70,15 @@ def test_figures_that_cannot_be_compared_are_said_to_be_so(tmp_path: Path, what:
     b = RunDirectory(tmp_path / "b" / "other")
     if what == "images":
         b.write_data(b.data().model_copy(update={"fingerprint": "0" * 64}))
-    (first, _), (_, second) = judged(a, a), judged(b, b, scheme="leave-one-out" if what == "images" else "val")
+    (first, _), (_, second) = (
+        judged(a, a),
+        judged(b, b, scheme="leave-one-out" if what == "images" else "val"),
+    )
     found = together([first, second])
     assert len(found.differences) == 1
-    assert ("did not see the same images" if what == "images" else "are not judged alike") in found.differences[0]
+    assert (
+        "did not see the same images" if what == "images" else "are not judged alike"
+    ) in found.differences[0]
     assert found.against is None
 
 
@@ -84,9 +99,16 @@ def test_best_leaderboard_and_report_take_several_runs(tmp_path: Path) -> None:
     assert boards["comparable"]
     assert len(boards["boards"]["tiny-image"]) == 2
     done = typed("report", *both, "--out", tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"comparison.html", "comparison.csv", "comparison.json"}, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "comparison.html",
+        "comparison.csv",
+        "comparison.json",
+    }, done.stderr
     assert "judged on the same images" in (tmp_path / "out" / "comparison.html").read_text()
     b.write_data(b.data().model_copy(update={"fingerprint": "0" * 64}))
-    assert "not comparable: made and made did not see the same images" in typed("leaderboard", *both).stderr
+    assert (
+        "not comparable: made and made did not see the same images"
+        in typed("leaderboard", *both).stderr
+    )
     typed("report", *both, "--out", tmp_path / "out")
     assert "cannot be compared" in (tmp_path / "out" / "comparison.html").read_text()

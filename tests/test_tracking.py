@@ -36,7 +36,11 @@ def test_every_trial_is_a_child_with_params_metrics_state_and_times(tmp_path: Pa
     folder = run_directory(tmp_path)
     assert Sender(folder, Tracking()).send() == 4
     (parent,), children = stored(folder)
-    assert sorted(child.info.run_name for child in children) == ["tiny-image/0", "tiny-image/1", "tiny-image/2"]
+    assert sorted(child.info.run_name for child in children) == [
+        "tiny-image/0",
+        "tiny-image/1",
+        "tiny-image/2",
+    ]
     child = next(c for c in children if c.info.run_name == "tiny-image/1")
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.data.tags["visiontune.trial"] == "1"
@@ -48,7 +52,9 @@ def test_every_trial_is_a_child_with_params_metrics_state_and_times(tmp_path: Pa
 
 
 def test_facts_sent_again_after_a_crash_are_stored_once(tmp_path: Path) -> None:
-    """A driver may die after MLflow was told and before that was noted; then everything is sent again."""
+    """A driver may die after MLflow was told and before that was noted; then everything is sent
+    again.
+    """
     folder = run_directory(tmp_path)
     Sender(folder, Tracking()).send()
     Outbox(folder.outbox).mark_sent(0)
@@ -64,17 +70,25 @@ def test_facts_sent_again_after_a_crash_are_stored_once(tmp_path: Path) -> None:
 def test_a_running_trial_can_be_watched_and_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     """A curve is wanted while the network trains, and no point of it twice when it has ended."""
     folder = run_directory(tmp_path, 0)
-    rows = [{"step": n, "time": 1001.0 + n, "seconds": 1.0, "val_accuracy": n / 10} for n in range(3)]
+    rows = [
+        {"step": n, "time": 1001.0 + n, "seconds": 1.0, "val_accuracy": n / 10} for n in range(3)
+    ]
     for row in rows[:2]:
         folder.append_step("cnn", 0, row)
     sender = Sender(folder, Tracking())
     sender.send()
     sender.send_live()
     (child,) = stored(folder)[1]
-    assert (child.info.status, child.data.tags["visiontune.state"], child.data.metrics) == ("RUNNING", "RUNNING", {"val_accuracy": 0.1})
+    assert (child.info.status, child.data.tags["visiontune.state"], child.data.metrics) == (
+        "RUNNING",
+        "RUNNING",
+        {"val_accuracy": 0.1},
+    )
     folder.append_step("cnn", 0, rows[2])
     sender.send_live()
-    ended = record(0).model_copy(update={"space": "cnn", "metrics": {"val_accuracy": 0.2}, "started": 1000.0})
+    ended = record(0).model_copy(
+        update={"space": "cnn", "metrics": {"val_accuracy": 0.2}, "started": 1000.0}
+    )
     folder.write_record(ended, "", None, None)
     Outbox(folder.outbox).append(trial_fact(ended, rows))
     sender.send_live()
@@ -82,7 +96,9 @@ def test_a_running_trial_can_be_watched_and_ends_as_if_it_had_not_been(tmp_path:
     (child,) = stored(folder)[1]
     assert (child.info.status, child.data.tags["visiontune.state"]) == ("FINISHED", "COMPLETE")
     history = client(folder).get_metric_history(child.info.run_id, "val_accuracy")
-    assert [(point.step, point.value, point.timestamp) for point in history] == [(n, n / 10, 1_001_000 + 1000 * n) for n in range(3)]
+    assert [(point.step, point.value, point.timestamp) for point in history] == [
+        (n, n / 10, 1_001_000 + 1000 * n) for n in range(3)
+    ]
     assert child.data.params["metric"] == "cityblock"
 
 
@@ -144,8 +160,12 @@ def test_sync_sends_what_a_server_missed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"offset": 999999}'])
-def test_a_note_of_what_was_sent_that_cannot_be_trusted_means_sending_again(tmp_path: Path, content: bytes) -> None:
-    """A power cut can leave an empty file; sending twice does no harm, sending nothing for ever does."""
+def test_a_note_of_what_was_sent_that_cannot_be_trusted_means_sending_again(
+    tmp_path: Path, content: bytes
+) -> None:
+    """A power cut can leave an empty file; sending twice does no harm, sending nothing for ever
+    does.
+    """
     folder = run_directory(tmp_path)
     (folder.outbox / "sent.json").write_bytes(content)
     assert Outbox(folder.outbox).sent() == 0
@@ -163,9 +183,15 @@ def test_half_a_fact_is_not_sent(tmp_path: Path) -> None:
     assert len(list(outbox.read())) == 5
 
 
-def test_the_parent_shows_plan_data_versions_leaderboard_report_and_the_best_their_pictures(tmp_path: Path) -> None:
-    """Who looks at MLflow alone must find what was searched, on what, with what, and what came out."""
-    folder = run_with(tmp_path, {0: [0] * 10, 1: [0] * 4 + [1] * 6}, plan="abbreviations: {owl: OW}\n")
+def test_the_parent_shows_plan_data_versions_leaderboard_report_and_the_best_their_pictures(
+    tmp_path: Path,
+) -> None:
+    """Who looks at MLflow alone must find what was searched, on what, with what, and what came
+    out.
+    """
+    folder = run_with(
+        tmp_path, {0: [0] * 10, 1: [0] * 4 + [1] * 6}, plan="abbreviations: {owl: OW}\n"
+    )
     outbox, plan = Outbox(folder.outbox), read_plan(folder.plan_file)
     outbox.append(run_fact(folder, plan, "f" * 64, 0.0))
     for item in folder.records():
@@ -177,14 +203,25 @@ def test_the_parent_shows_plan_data_versions_leaderboard_report_and_the_best_the
         assert Sender(folder, Tracking()).send() == 4
     (parent,), children = stored(folder)
     assert (parent.data.params["classes"], parent.data.params["images_train"]) == ("3", "10")
-    assert [(i.dataset.name, i.dataset.digest) for i in parent.inputs.dataset_inputs] == [("folder:/x", "f" * 36)]
+    assert [(i.dataset.name, i.dataset.digest) for i in parent.inputs.dataset_inputs] == [
+        ("folder:/x", "f" * 36)
+    ]
     there = {item.path for item in client(folder).list_artifacts(parent.info.run_id)}
     assert there == {"plan.yaml", "data.json", "report", "leaderboard.json"}
     shown = {item.path for item in client(folder).list_artifacts(parent.info.run_id, "report")}
     assert shown == {f"report/{Path(name).name}" for name in files}
-    assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == [{"path": "leaderboard.json", "type": "table"}]
-    table = json.loads(Path(client(folder).download_artifacts(parent.info.run_id, "leaderboard.json", str(tmp_path))).read_text())
-    assert [dict(zip(table["columns"], row, strict=True))["trial"] for row in table["data"]] == ["tiny-image/1", "tiny-image/0"]
+    assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == [
+        {"path": "leaderboard.json", "type": "table"}
+    ]
+    table = json.loads(
+        Path(
+            client(folder).download_artifacts(parent.info.run_id, "leaderboard.json", str(tmp_path))
+        ).read_text()
+    )
+    assert [dict(zip(table["columns"], row, strict=True))["trial"] for row in table["data"]] == [
+        "tiny-image/1",
+        "tiny-image/0",
+    ]
     best = next(child for child in children if child.info.run_name == "tiny-image/1")
     assert parent.data.tags["visiontune.best_run_id"] == best.info.run_id
     pictures = {item.path for item in client(folder).list_artifacts(best.info.run_id)}
@@ -192,10 +229,20 @@ def test_the_parent_shows_plan_data_versions_leaderboard_report_and_the_best_the
 
 
 def test_a_plan_that_was_extended_is_told_although_params_cannot_change(tmp_path: Path) -> None:
-    """MLflow refuses another value of a param; the refusal would hold up everything behind it for ever."""
+    """MLflow refuses another value of a param; the refusal would hold up everything behind it for
+    ever.
+    """
     folder = run_directory(tmp_path)
     Sender(folder, Tracking()).send()
-    Outbox(folder.outbox).append({"kind": "run", "time": 2000.0, "note": "more", "params": {"trials": 9, "seed": 1}, "tags": {}})
+    Outbox(folder.outbox).append(
+        {
+            "kind": "run",
+            "time": 2000.0,
+            "note": "more",
+            "params": {"trials": 9, "seed": 1},
+            "tags": {},
+        }
+    )
     assert Sender(folder, Tracking()).send() == 1
     (parent,), _ = stored(folder)
     assert parent.data.params == {"trials": "3", "seed": "1"}
@@ -207,13 +254,26 @@ def test_a_run_that_a_late_answer_made_twice_is_one_again(tmp_path: Path) -> Non
     folder = run_directory(tmp_path)
     sender = Sender(folder, Tracking())
     runs = sender.runs()
-    runs.client.create_run(runs.experiment, 0, {"visiontune.run": "one-0123abcd", "visiontune.name": "tiny-image/1"})
+    runs.client.create_run(
+        runs.experiment, 0, {"visiontune.run": "one-0123abcd", "visiontune.name": "tiny-image/1"}
+    )
     sender.send()
-    runs.client.create_run(runs.experiment, 0, {"visiontune.run": "one-0123abcd", "visiontune.name": "parent"})
-    MlflowRuns(f"sqlite:///{folder.path.parent / 'mlflow.db'}", folder.path.parent, "visiontune", "one-0123abcd")
+    runs.client.create_run(
+        runs.experiment, 0, {"visiontune.run": "one-0123abcd", "visiontune.name": "parent"}
+    )
+    MlflowRuns(
+        f"sqlite:///{folder.path.parent / 'mlflow.db'}",
+        folder.path.parent,
+        "visiontune",
+        "one-0123abcd",
+    )
     parents, children = stored(folder)
     assert [run.data.params for run in parents] == [{"trials": "3"}]
-    assert sorted(child.info.run_name for child in children) == ["tiny-image/0", "tiny-image/1", "tiny-image/2"]
+    assert sorted(child.info.run_name for child in children) == [
+        "tiny-image/0",
+        "tiny-image/1",
+        "tiny-image/2",
+    ]
 
 
 def test_an_emptied_database_is_filled_again(tmp_path: Path) -> None:
@@ -225,7 +285,9 @@ def test_an_emptied_database_is_filled_again(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_delays_nothing_but_the_sending(tmp_path: Path) -> None:
-    """Somebody's backup may hold the database; the search writes its outbox meanwhile, and all arrives afterwards."""
+    """Somebody's backup may hold the database; the search writes its outbox meanwhile, and all
+    arrives afterwards.
+    """
     folder = run_directory(tmp_path)
     Sender(folder, Tracking()).runs()
     lock = sqlite3.connect(folder.path.parent / "mlflow.db", isolation_level=None)
@@ -246,7 +308,9 @@ def test_a_locked_database_delays_nothing_but_the_sending(tmp_path: Path) -> Non
 
 
 class Asking(http.server.BaseHTTPRequestHandler):
-    """A server that answers a search for experiments, and only to who shows what ``server.wanted`` says."""
+    """A server that answers a search for experiments, and only to who shows what ``server.wanted``
+    says.
+    """
 
     def do_POST(self) -> None:
         allowed = self.headers.get("Authorization") == self.server.wanted  # type: ignore[attr-defined]
@@ -275,7 +339,10 @@ def asking() -> Iterator[http.server.ThreadingHTTPServer]:
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
-        ({"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "s3cret"}, f"Basic {base64.b64encode(b'me:s3cret').decode()}"),
+        (
+            {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "s3cret"},
+            f"Basic {base64.b64encode(b'me:s3cret').decode()}",
+        ),
         ({"MLFLOW_TRACKING_TOKEN": "s3cret"}, "Bearer s3cret"),
     ],
     ids=["basic", "token"],
@@ -283,7 +350,9 @@ def asking() -> Iterator[http.server.ThreadingHTTPServer]:
 def test_credentials_reach_the_server_and_nothing_that_is_kept(
     tmp_path: Path, asking: Any, given: dict[str, str], shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Users' servers ask who comes; what they are answered is nobody else's business, also when it was wrong."""
+    """Users' servers ask who comes; what they are answered is nobody else's business, also when it
+    was wrong.
+    """
     from search.mlflow_runs import connect
 
     uri = f"http://127.0.0.1:{asking.server_port}"
@@ -299,13 +368,23 @@ def test_credentials_reach_the_server_and_nothing_that_is_kept(
     tracker.start()
     assert "401" in tracker.close(PATIENCE)
     assert "s3cret" not in tracker.error
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+    assert not [
+        path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()
+    ]
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://me:s3cret@host", "https://s3cret@host", "postgresql://me:s3cret@h/d", "mysql://h/d?password=s3cret"]
+    "uri",
+    [
+        "http://me:s3cret@host",
+        "https://s3cret@host",
+        "postgresql://me:s3cret@h/d",
+        "mysql://h/d?password=s3cret",
+    ],
 )
-def test_a_tracking_uri_with_a_secret_is_refused_without_repeating_it(tmp_path: Path, uri: str) -> None:
+def test_a_tracking_uri_with_a_secret_is_refused_without_repeating_it(
+    tmp_path: Path, uri: str
+) -> None:
     """A plan is kept, shown and passed on."""
     said = refused("run", "--space", "toy", "--tracking-uri", uri, "--runs-dir", tmp_path)
     assert "MLFLOW_TRACKING_PASSWORD" in said

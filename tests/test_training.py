@@ -26,7 +26,15 @@ from trainables.cnn.schedule import fraction
 from trainables.cnn.training import CnnRun, ModelTooLarge, TrainingError, model_size_mb
 from trainables.data import Images, ReadOptions, read_dataset
 
-CALM = {"mixup": 0.0, "cutmix": 0.0, "jitter": 0.0, "cutout": 0, "dropout_place": "none", "dropout": 0.0, "flip": 0.0}
+CALM = {
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "jitter": 0.0,
+    "cutout": 0,
+    "dropout_place": "none",
+    "dropout": 0.0,
+    "flip": 0.0,
+}
 
 
 def trained(run: CnnRun) -> CnnRun:
@@ -40,12 +48,19 @@ def weights(run: CnnRun) -> dict[str, torch.Tensor]:
 
 
 def same(one: CnnRun, other: CnnRun) -> bool:
-    strip = [[{k: v for k, v in m.items() if k != "seconds"} for m in run.history] for run in (one, other)]
+    strip = [
+        [{k: v for k, v in m.items() if k != "seconds"} for m in run.history]
+        for run in (one, other)
+    ]
     a, b = weights(one), weights(other)
     return strip[0] == strip[1] and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"optimizer": "adamw"}, {"schedule": "triangular", "ema": 0.0}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{"optimizer": "sgd"}, {"optimizer": "adamw"}, {"schedule": "triangular", "ema": 0.0}],
+    ids=str,
+)
 def test_it_learns_digits(changes: dict[str, Any]) -> None:
     """Whatever the optimiser and schedule, digits are easy: what does not learn them is broken."""
     run = trained(small_run(6, data=digits(), **CALM, test_flip=False, **changes))
@@ -54,7 +69,9 @@ def test_it_learns_digits(changes: dict[str, Any]) -> None:
 
 
 def test_metrics_are_what_they_are_called() -> None:
-    """They are compared across families, so each must be the thing scikit-learn means by its name."""
+    """They are compared across families, so each must be the thing scikit-learn means by its
+    name.
+    """
     from sklearn.metrics import balanced_accuracy_score, f1_score
 
     run = small_run(2)
@@ -64,11 +81,17 @@ def test_metrics_are_what_they_are_called() -> None:
     assert labels is not None
     assert predictions.dtype == np.int64
     assert metrics["val_accuracy"] == pytest.approx(float((labels == predictions).mean()))
-    assert metrics["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, predictions))
-    assert metrics["macro_f1"] == pytest.approx(f1_score(labels, predictions, average="macro", zero_division=0.0))
+    assert metrics["balanced_accuracy"] == pytest.approx(
+        balanced_accuracy_score(labels, predictions)
+    )
+    assert metrics["macro_f1"] == pytest.approx(
+        f1_score(labels, predictions, average="macro", zero_division=0.0)
+    )
     assert metrics["epoch"] == 2
     assert run.done
-    names = "epoch seconds train_accuracy train_loss val_accuracy val_loss balanced_accuracy macro_f1"
+    names = (
+        "epoch seconds train_accuracy train_loss val_accuracy val_loss balanced_accuracy macro_f1"
+    )
     assert set(metrics) == set(names.split())
     with pytest.raises(ValueError, match="all 2 epochs are done"):
         run.step()
@@ -98,7 +121,9 @@ def test_a_run_changes_no_random_numbers_but_its_own_and_none_of_another_run() -
 
 
 def test_a_run_s_random_numbers_go_on_where_they_stopped() -> None:
-    """Begun anew each epoch, dropout would leave out the same units for ever, and half of the network would never learn."""
+    """Begun anew each epoch, dropout would leave out the same units for ever, and half of the
+    network would never learn.
+    """
     own, expected = RandomState(3, torch.device("cpu")), torch.Generator().manual_seed(3)
     for _ in range(3):
         with own.use():
@@ -107,14 +132,21 @@ def test_a_run_s_random_numbers_go_on_where_they_stopped() -> None:
         assert torch.equal(found, torch.rand(4, generator=expected))
 
 
-@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", "learning_rate"), ("adamw", "adamw_learning_rate")])
-def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_epoch(optimizer: str, rate: str) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "rate"), [("sgd", "learning_rate"), ("adamw", "adamw_learning_rate")]
+)
+def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_epoch(
+    optimizer: str, rate: str
+) -> None:
     """Hours on NaN are hours lost; the search goes on with another trial."""
     run = small_run(2, optimizer=optimizer, **{rate: 1e-3}, ema=0.0, dtype="float32")
     run.step()
     with torch.no_grad():
         next(p for p in run.net.parameters() if p.requires_grad).fill_(math.inf)
-    with pytest.raises(TrainingError, match=r"loss became (nan|inf) in epoch 2, step 1 of \d+; lower the learning rate"):
+    with pytest.raises(
+        TrainingError,
+        match=r"loss became (nan|inf) in epoch 2, step 1 of \d+; lower the learning rate",
+    ):
         run.step()
 
 
@@ -125,9 +157,18 @@ def test_a_learning_rate_far_too_high_is_an_error_not_a_result() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 "
+            "bytes"
+        ),
+    ],
 )
-def test_too_little_memory_names_batch_size_and_device(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_too_little_memory_names_batch_size_and_device(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     """What to change must be in the line."""
 
     def fail(*_: object) -> None:
@@ -135,14 +176,19 @@ def test_too_little_memory_names_batch_size_and_device(monkeypatch: pytest.Monke
 
     run = small_run(2)
     monkeypatch.setattr(T, "augment", fail)
-    with pytest.raises(TrainingError, match=r"out of memory on cpu with batch size 64 \(fastnet\): lower batch_size or width"):
+    with pytest.raises(
+        TrainingError,
+        match=r"out of memory on cpu with batch size 64 \(fastnet\): lower batch_size or width",
+    ):
         run.step()
     monkeypatch.setattr(T, "augment", lambda *_: [][0])
     with pytest.raises(IndexError):
         run.step()
 
 
-def test_a_network_over_the_limit_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_over_the_limit_is_refused_before_it_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """128 MiB must not be allocated to find that they are too many."""
     made: list[torch.device] = []
     real = T.build
@@ -153,10 +199,15 @@ def test_a_network_over_the_limit_is_refused_before_it_is_built(monkeypatch: pyt
         return net
 
     monkeypatch.setattr(T, "build", watch)
-    with pytest.raises(ModelTooLarge, match=rf"vgg16 has {VGG16 * 4 / 2**20:.2f} MiB, but max_model_mb is 80; lower its width"):
+    with pytest.raises(
+        ModelTooLarge,
+        match=rf"vgg16 has {VGG16 * 4 / 2**20:.2f} MiB, but max_model_mb is 80; lower its width",
+    ):
         small_run(1, model="vgg16", width=1.0, max_model_mb=80, dropout_place="head")
     assert [device.type for device in made] == ["meta"]
-    assert model_size_mb(replace(EVERYTHING, model="mynet", width=1.0), 10, 32) == pytest.approx(23.49, abs=0.01)
+    assert model_size_mb(replace(EVERYTHING, model="mynet", width=1.0), 10, 32) == pytest.approx(
+        23.49, abs=0.01
+    )
     assert small_run(1, max_model_mb=80).epoch == 0
 
 
@@ -167,7 +218,12 @@ def test_biases_and_norms_do_not_decay() -> None:
     assert [group["weight_decay"] for group in groups] == [EVERYTHING.weight_decay, 0.0]
     assert all(p.ndim == 1 for p in groups[1]["params"])
     learned = sum(p.requires_grad for p in run.net.parameters())
-    assert sum(len(group["params"]) for group in groups) == learned == sum(1 for _ in run.net.parameters()) - 1  # the whitened stem
+    # the whitened stem
+    assert (
+        sum(len(group["params"]) for group in groups)
+        == learned
+        == sum(1 for _ in run.net.parameters()) - 1
+    )
 
 
 def test_ema_is_the_average_of_the_weights_on_their_way() -> None:
@@ -216,14 +272,19 @@ def test_a_schedule_ends_at_nothing_and_never_leaves_its_range(schedule: str) ->
     assert values[-1] == pytest.approx(0, abs=1e-9)
     assert values[0] == (1 if schedule == "cosine" else 0)
     assert max(abs(a - b) for a, b in pairwise(values)) < 0.01
-    with pytest.raises(ValueError, match="schedule must be one-cycle, cosine or triangular, but got 'x'"):
+    with pytest.raises(
+        ValueError, match="schedule must be one-cycle, cosine or triangular, but got 'x'"
+    ):
         fraction("x", 0.5)
 
 
 def test_what_normalises_and_whitens_is_taken_from_training_images_alone() -> None:
     """Validation images are to judge as images do that nobody has seen."""
     draw = np.random.default_rng(0)
-    train, val = draw.integers(0, 90, (40, 3, 32, 32), dtype=np.uint8), draw.integers(120, 250, (40, 3, 32, 32), dtype=np.uint8)
+    train, val = (
+        draw.integers(0, 90, (40, 3, 32, 32), dtype=np.uint8),
+        draw.integers(120, 250, (40, 3, 32, 32), dtype=np.uint8),
+    )
     labels = np.arange(40) % 10
     run = small_run(1, data=CnnData(train, labels, val, labels))
     assert run.use.mean == pytest.approx(tuple(train.astype(float).mean((0, 2, 3))), rel=1e-6)
@@ -232,7 +293,9 @@ def test_what_normalises_and_whitens_is_taken_from_training_images_alone() -> No
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (run.use.mean, run.use.std))
     net.whiten_stem((torch.tensor(train) - mean) / std)
     assert torch.allclose(run.net.state_dict()["stem.0.weight"], net.stem[0].weight, atol=1e-4)
-    assert run.use == run.use.model_copy(update={"size": 32, "classes": 10, "threads": 1, "epoch": 0, "device": "cpu"})
+    assert run.use == run.use.model_copy(
+        update={"size": 32, "classes": 10, "threads": 1, "epoch": 0, "device": "cpu"}
+    )
 
 
 def test_a_refit_trains_without_validation_images() -> None:
@@ -255,8 +318,14 @@ def test_shared_read_only_images_are_copied_not_changed() -> None:
 def test_images_of_any_size_and_colour_become_square_rgb(tmp_path: Any) -> None:
     """Folders hold what they hold."""
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "x.npz", x_train=rng.integers(0, 256, (6, 20, 30), dtype=np.uint8), y_train=np.array([0, 1] * 3))
-    data = CnnData.from_dataset(read_dataset(f"npz:{tmp_path / 'x.npz'}", ReadOptions(color="grey")), size=48)
+    np.savez(
+        tmp_path / "x.npz",
+        x_train=rng.integers(0, 256, (6, 20, 30), dtype=np.uint8),
+        y_train=np.array([0, 1] * 3),
+    )
+    data = CnnData.from_dataset(
+        read_dataset(f"npz:{tmp_path / 'x.npz'}", ReadOptions(color="grey")), size=48
+    )
     assert data.train_images.shape == (6, 3, 48, 48)
     assert np.array_equal(data.train_images[:, 0], data.train_images[:, 2])
     assert data.val_images is None
@@ -266,15 +335,25 @@ def test_images_of_any_size_and_colour_become_square_rgb(tmp_path: Any) -> None:
     assert np.array_equal(found[:2], colours.transpose(0, 3, 1, 2))
     smaller = np.asarray(Image.fromarray(wide).resize((48, 48), Image.Resampling.BICUBIC))
     assert np.array_equal(found[2], smaller.transpose(2, 0, 1)), "rows stay rows, and red stays red"
-    with pytest.raises(UserError, match=r"images must be \(n, 3, size, size\) uint8, but got \(6, 3, 48, 40\)"):
+    with pytest.raises(
+        UserError, match=r"images must be \(n, 3, size, size\) uint8, but got \(6, 3, 48, 40\)"
+    ):
         CnnData(data.train_images[..., :40], data.train_labels)
 
 
-@pytest.mark.parametrize(("float32", "bfloat16", "chosen"), [(3.0, 1.0, "bfloat16"), (1.0, 3.0, "float32"), (1.1, 1.0, "float32")])
-def test_the_format_that_is_clearly_faster_is_chosen(monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float, chosen: str) -> None:
-    """Fewer digits are worth it where they save time, and not for a tenth, which chance may make."""
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "chosen"),
+    [(3.0, 1.0, "bfloat16"), (1.0, 3.0, "float32"), (1.1, 1.0, "float32")],
+)
+def test_the_format_that_is_clearly_faster_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float, chosen: str
+) -> None:
+    """Fewer digits are worth it where they save time, and not for a tenth, which chance may
+    make.
+    """
     took = {torch.float32: float32, torch.bfloat16: bfloat16}
-    busy = iter([9.0, 0.0, 5.0] * 2)  # a neighbour that wants the processor too: the least of three counts
+    # a neighbour that wants the processor too: the least of three counts
+    busy = iter([9.0, 0.0, 5.0] * 2)
     monkeypatch.setattr(P, "_seconds", lambda device, dtype: took[dtype] + next(busy))
     assert measured_dtype.__wrapped__("cpu") is T.DTYPES[chosen]
 

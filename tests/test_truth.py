@@ -1,4 +1,6 @@
-"""The folders of the trials are the truth: the study is built again from them, and nothing that has ended is written again."""
+"""The folders of the trials are the truth: the study is built again from them, and nothing that has
+ended is written again.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +31,28 @@ from search.storage import read_trials
 from search.study import GRID_INDEX
 
 GRID = {
-    "metric": "euclidean,cosine", "size": 16, "resampling": "nearest", "centring": "false", "norm": "l1,l2", "k": "1,3",
+    "metric": "euclidean,cosine", "size": 16, "resampling": "nearest", "centring": "false",
+    "norm": "l1,l2", "k": "1,3",
     "vote": "uniform", "mirrored": "false",
 }  # fmt: skip
 
 
 def plan(**settings: Any) -> Plan:
-    usual = {"spaces": ["toy"], "trials": 12, "name": "run", "pruner": "median", "pruner_options": {"n_startup_trials": 2}}
+    usual = {
+        "spaces": ["toy"],
+        "trials": 12,
+        "name": "run",
+        "pruner": "median",
+        "pruner_options": {"n_startup_trials": 2},
+    }
     return make_plan({**usual, **settings})
 
 
 def begin(tmp_path: Path, wanted: Plan) -> RunDirectory:
     folder = RunDirectory(tmp_path / "run")
-    os.close(create(folder, wanted, DataFacts(spec="none", classes=(), sizes={}, fingerprint=""), None))
+    os.close(
+        create(folder, wanted, DataFacts(spec="none", classes=(), sizes={}, fingerprint=""), None)
+    )
     return folder
 
 
@@ -51,13 +62,25 @@ def run_some(ledger: Ledger, most: int = 1000) -> None:
         proposal = ledger.propose()
         if proposal is None:
             return
-        scores = {"balanced_accuracy": 0.5, "macro_f1": 0.5, "val_loss": 0.1, "model_mb": 1.0, "latency_ms": 1.0}
+        scores = {
+            "balanced_accuracy": 0.5,
+            "macro_f1": 0.5,
+            "val_loss": 0.1,
+            "model_mb": 1.0,
+            "latency_ms": 1.0,
+        }
         if proposal.number % 5 == 4:
             ledger.end(proposal.key, {"failure": "out of luck"})
             continue
         for step in range(3):
             value = ((proposal.number * 7) % 10 + 1) / 11 * (step + 1) / 3
-            done = {"step": step, "val_accuracy": value, **scores, "seconds": 0.1, "done": step == 2}
+            done = {
+                "step": step,
+                "val_accuracy": value,
+                **scores,
+                "seconds": 0.1,
+                "done": step == 2,
+            }
             if proposal.space == "tiny-image":
                 ledger.end(proposal.key, {**done, "accuracy_by_k": [value]})
                 break
@@ -69,11 +92,26 @@ def run_some(ledger: Ledger, most: int = 1000) -> None:
 
 def seen(trials: list[FrozenTrial]) -> list[tuple[Any, ...]]:
     """Everything of a study that a sampler, a pruner or a reader may look at."""
-    return [(t.number, t.state, t.values, t.params, t.distributions, t.intermediate_values, t.user_attrs, t.constraints) for t in trials]
+    return [
+        (
+            t.number,
+            t.state,
+            t.values,
+            t.params,
+            t.distributions,
+            t.intermediate_values,
+            t.user_attrs,
+            t.constraints,
+        )
+        for t in trials
+    ]
 
 
 def results(folder: RunDirectory) -> dict[str, bytes]:
-    return {str(path.relative_to(folder.path)): path.read_bytes() for path in folder.path.glob("trials/*/*/result.json")}
+    return {
+        str(path.relative_to(folder.path)): path.read_bytes()
+        for path in folder.path.glob("trials/*/*/result.json")
+    }
 
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
@@ -83,26 +121,38 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
     "other": lambda path: path.write_text('{"op_code": 99}\n{"op_code": "x"}\n[]\n'),
     "folder": lambda path: (path.unlink(), path.mkdir()),  # type: ignore[dict-item, return-value]
-    "loop": lambda path: (path.unlink(), path.symlink_to(path.name)),  # type: ignore[dict-item, return-value]
+    "loop": lambda path: (path.unlink(), path.symlink_to(path.name)),
+    # type: ignore[dict-item, return-value]
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_study_that_is_lost_is_built_again_from_the_trials(tmp_path: Path, damage: str) -> None:
-    """Finished work must outlive its index: same numbers, values, parameters and reports, and nothing that has ended is touched."""
+    """Finished work must outlive its index: same numbers, values, parameters and reports, and
+    nothing that has ended is touched.
+    """
     folder = begin(tmp_path, plan(constraints={"model_mb": {"max": 50}}))
     run_some(Ledger(folder, plan()), most=9)
     before, bytes_before = seen(read_trials(folder)["toy"]), results(folder)
-    assert {state for _, state, *_ in before} == set(optuna.trial.TrialState) - {optuna.trial.TrialState(0), optuna.trial.TrialState(4)}
+    assert {state for _, state, *_ in before} == set(optuna.trial.TrialState) - {
+        optuna.trial.TrialState(0),
+        optuna.trial.TrialState(4),
+    }
     DAMAGES[damage](folder.journal)
     taken()
     again = Ledger(folder, plan())
     assert seen(read_trials(folder)["toy"]) == before
-    assert [line for line in taken() if "is built again from the folders of the trials: 9 finished trials" in line]
+    assert [
+        line
+        for line in taken()
+        if "is built again from the folders of the trials: 9 finished trials" in line
+    ]
     run_some(again)
     assert results(folder).items() >= bytes_before.items()
     assert again.tally.done == 12
-    assert {record.number: record.state for record in folder.records()} == {t.number: t.state.name for t in read_trials(folder)["toy"]}
+    assert {record.number: record.state for record in folder.records()} == {
+        t.number: t.state.name for t in read_trials(folder)["toy"]
+    }
 
 
 def test_a_study_in_a_database_is_built_again_too(tmp_path: Path) -> None:
@@ -125,7 +175,14 @@ def test_a_study_in_a_database_is_built_again_too(tmp_path: Path) -> None:
 
 def test_a_grid_whose_study_is_lost_gives_each_combination_once(tmp_path: Path) -> None:
     """The place of a trial that was running and left nothing is tried too, under its number."""
-    wanted = plan(spaces=["tiny-image"], sampler="grid", pruner="none", pruner_options={}, set=GRID, trials=100)
+    wanted = plan(
+        spaces=["tiny-image"],
+        sampler="grid",
+        pruner="none",
+        pruner_options={},
+        set=GRID,
+        trials=100,
+    )
     folder = begin(tmp_path, wanted)
     ledger = Ledger(folder, wanted)
     begun = [ledger.propose() for _ in range(3)]
@@ -135,40 +192,75 @@ def test_a_grid_whose_study_is_lost_gives_each_combination_once(tmp_path: Path) 
     again = Ledger(folder, wanted)
     run_some(again)
     places = [trial.user_attrs[GRID_INDEX] for trial in read_trials(folder)["tiny-image"]]
-    configs = [json.dumps(found.config, sort_keys=True) for found in folder.records() if found.state == "COMPLETE"]
+    configs = [
+        json.dumps(found.config, sort_keys=True)
+        for found in folder.records()
+        if found.state == "COMPLETE"
+    ]
     assert sorted(places) == list(range(6))
     assert places[1:3] == [1, 2], "what is there keeps its number"
     assert len(set(configs)) == len(configs)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "empty", "folder", "loop", "turned", "list"])
-def test_a_trial_whose_record_is_lost_is_no_finished_trial_for_anybody_and_runs_again(tmp_path: Path, damage: str) -> None:
-    """If one command counts it and another does not, nobody knows which is right; and it must not be gone for ever."""
+def test_a_trial_whose_record_is_lost_is_no_finished_trial_for_anybody_and_runs_again(
+    tmp_path: Path, damage: str
+) -> None:
+    """If one command counts it and another does not, nobody knows which is right; and it must not
+    be gone for ever.
+    """
     folder = begin(tmp_path, plan())
     run_some(Ledger(folder, plan()))
     folder.write_state(folder.state().model_copy(update={"state": "finished"}))
     best = output("best", "run", "--runs-dir", tmp_path)[0]
     path = folder.path / "trials" / best["trial"].replace("/", "/000") / "result.json"
     path = folder.trial(best["space"], best["number"]) / "result.json"
-    was, others = path.read_text(), {name: content for name, content in results(folder).items() if folder.path / name != path}
+    was, others = (
+        path.read_text(),
+        {name: content for name, content in results(folder).items() if folder.path / name != path},
+    )
     if damage == "turned":
         path.write_text(was.replace('"val_accuracy": 0.', '"val_accuracy": 0.0'))
     elif damage == "list":
         path.write_text("[1]")
     else:
         DAMAGES[damage](path)
-    second, status = typed("best", "run", "--runs-dir", tmp_path, "--json"), typed("status", "run", "--runs-dir", tmp_path, "--json")
-    assert json.loads(second.stdout)[0]["trial"] == json.loads(status.stdout)["best"]["trial"] != best["trial"]
-    assert json.loads(status.stdout)["trials"]["COMPLETE"] == sum('"COMPLETE"' in content.decode() for content in others.values())
+    second, status = (
+        typed("best", "run", "--runs-dir", tmp_path, "--json"),
+        typed("status", "run", "--runs-dir", tmp_path, "--json"),
+    )
+    assert (
+        json.loads(second.stdout)[0]["trial"]
+        == json.loads(status.stdout)["best"]["trial"]
+        != best["trial"]
+    )
+    assert json.loads(status.stdout)["trials"]["COMPLETE"] == sum(
+        '"COMPLETE"' in content.decode() for content in others.values()
+    )
     for done in (second, status):
         assert str(path) in done.stderr
     taken()
     again = Ledger(folder, plan())
-    assert [line for line in taken() if f"trial {best['trial']} is run again under its number" in line]
+    assert [
+        line for line in taken() if f"trial {best['trial']} is run again under its number" in line
+    ]
     proposal = again.propose()
     assert proposal is not None
-    assert (f"{proposal.space}/{proposal.number}", proposal.config) == (best["trial"], best["config"])
-    again.end(proposal.key, {"val_accuracy": 0.99, "val_loss": 0.1, "model_mb": 1.0, "step": 7, "seconds": 1.0, "done": True})
+    assert (f"{proposal.space}/{proposal.number}", proposal.config) == (
+        best["trial"],
+        best["config"],
+    )
+    again.end(
+        proposal.key,
+        {
+            "val_accuracy": 0.99,
+            "val_loss": 0.1,
+            "model_mb": 1.0,
+            "step": 7,
+            "seconds": 1.0,
+            "done": True,
+        },
+    )
     run_some(again)
     assert results(folder).items() >= others.items()
     assert folder.record("toy", best["number"]).metrics["val_accuracy"] == 0.99  # type: ignore[union-attr]
@@ -176,7 +268,9 @@ def test_a_trial_whose_record_is_lost_is_no_finished_trial_for_anybody_and_runs_
 
 
 def test_steps_and_checkpoints_of_nobody_knows_what_are_not_gone_on_from(tmp_path: Path) -> None:
-    """A trial whose parameters are lost is drawn anew: it must not go on from where another configuration was."""
+    """A trial whose parameters are lost is drawn anew: it must not go on from where another
+    configuration was.
+    """
     folder = begin(tmp_path, plan())
     ledger = Ledger(folder, plan())
     proposal = ledger.propose()
@@ -202,7 +296,9 @@ def test_a_finished_record_is_never_written_again(tmp_path: Path) -> None:
 
 
 def test_a_run_is_known_by_what_was_written_once(tmp_path: Path) -> None:
-    """Name, place and the driver's note may change or be lost; MLflow and a database must know the run by more."""
+    """Name, place and the driver's note may change or be lost; MLflow and a database must know the
+    run by more.
+    """
     wanted = plan(storage=f"sqlite:///{tmp_path / 'studies.db'}", trials=6)
     folder = begin(tmp_path, wanted)
     run_some(Ledger(folder, wanted), most=4)
@@ -224,7 +320,9 @@ def test_a_run_is_known_by_what_was_written_once(tmp_path: Path) -> None:
     assert moved.identity() == known, "and so does the database"
 
 
-def test_a_directory_becomes_a_run_by_one_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_becomes_a_run_by_one_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed in between, a run must neither be there by half nor block its name."""
     facts = DataFacts(spec="none", classes=(), sizes={}, fingerprint="")
     rename = os.rename
@@ -266,38 +364,73 @@ def test_commands_that_fail_change_nothing(tmp_path: Path) -> None:
     """An extend that fails three times must not have planned three times as many trials."""
     folder = begin(tmp_path, plan(dataset="none"))
     run_some(Ledger(folder, plan()))
-    folder.write_state(folder.state().model_copy(update={"state": "finished", "reason": "all 12 trials are done"}))
+    folder.write_state(
+        folder.state().model_copy(update={"state": "finished", "reason": "all 12 trials are done"})
+    )
     path = folder.trial("toy", 0) / "result.json"
     path.write_text(json.dumps({"format": 99}))
-    before = {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file() and file.name != "lock"}
-    for words in (("resume",), ("extend", "--trials", 3), ("replicate",), ("retry", "--trial", "0"), ("extend", "--trials", 10**7)):
+    before = {
+        file: file.read_bytes()
+        for file in folder.path.rglob("*")
+        if file.is_file() and file.name != "lock"
+    }
+    for words in (
+        ("resume",),
+        ("extend", "--trials", 3),
+        ("replicate",),
+        ("retry", "--trial", "0"),
+        ("extend", "--trials", 10**7),
+    ):
         done = typed(words[0], "run", *words[1:], "--runs-dir", tmp_path)
         assert done.returncode == 2, (words, done.stderr)
         assert "Traceback" not in done.stderr
         assert "ing Ray" not in done.stderr
-        after = {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file() and file.name != "lock"}
+        after = {
+            file: file.read_bytes()
+            for file in folder.path.rglob("*")
+            if file.is_file() and file.name != "lock"
+        }
         assert after == before, words
 
 
 @pytest.mark.parametrize("name", ["plan.yaml", "replicas/jobs.json", "test_scores.json"])
 def test_whatever_a_command_needs_is_read_before_it_writes(tmp_path: Path, name: str) -> None:
-    """What is found damaged at the end of the work has cost the work; found in the middle it leaves half of it."""
+    """What is found damaged at the end of the work has cost the work; found in the middle it leaves
+    half of it.
+    """
     folder = begin(tmp_path, plan(dataset="none"))
     run_some(Ledger(folder, plan()))
     folder.write_state(folder.state().model_copy(update={"state": "finished"}))
     (folder.path / name).parent.mkdir(exist_ok=True)
     (folder.path / name).write_text("{ spaces: [")
-    before = {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file() and file.name != "lock"}
+    before = {
+        file: file.read_bytes()
+        for file in folder.path.rglob("*")
+        if file.is_file() and file.name != "lock"
+    }
     commands = ("retry", "enqueue") if name == "plan.yaml" else ("replicate",)
     for word in commands:
-        words = {"retry": ("--trial", "4"), "enqueue": ("--set", "quality=0.5"), "replicate": ()}[word]
+        words = {"retry": ("--trial", "4"), "enqueue": ("--set", "quality=0.5"), "replicate": ()}[
+            word
+        ]
         assert Path(name).name in refused(word, "run", *words, "--runs-dir", tmp_path)
-        after = {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file() and file.name not in ("lock", "plan.lock")}
+        after = {
+            file: file.read_bytes()
+            for file in folder.path.rglob("*")
+            if file.is_file() and file.name not in ("lock", "plan.lock")
+        }
         assert after == before
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{", '{"kind": "enqueue"}', '{"kind": "retry", "space": "toy", "params": {}, "number": 999}']
+    "content",
+    [
+        "",
+        "[]",
+        "{",
+        '{"kind": "enqueue"}',
+        '{"kind": "retry", "space": "toy", "params": {}, "number": 999}',
+    ],
 )
 def test_a_request_that_is_none_is_moved_aside_and_named(tmp_path: Path, content: str) -> None:
     """One damaged file must not block a run for ever."""
@@ -334,8 +467,12 @@ def test_a_record_that_contradicts_the_kept_predictions_does_not_rank(tmp_path: 
 
 @pytest.mark.parametrize("name", ["predictions.npy", "val_labels.npy"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "turned", "bits", "folder"])
-def test_an_array_that_is_lost_or_turned_is_said_and_asks_for_no_memory(tmp_path: Path, name: str, damage: str) -> None:
-    """An interval that changes without a word is worse than none; one bit of a header may ask for a terabyte."""
+def test_an_array_that_is_lost_or_turned_is_said_and_asks_for_no_memory(
+    tmp_path: Path, name: str, damage: str
+) -> None:
+    """An interval that changes without a word is worse than none; one bit of a header may ask for a
+    terabyte.
+    """
     folder = run_with(tmp_path, {1: [0] * 4 + [1] * 6, 2: [0] * 10})
     path = folder.path / name if name == "val_labels.npy" else folder.trial("tiny-image", 1) / name
     if name == "val_labels.npy":
@@ -357,12 +494,16 @@ def test_an_array_that_is_lost_or_turned_is_said_and_asks_for_no_memory(tmp_path
 
 
 def test_a_number_that_is_none_is_no_plan() -> None:
-    """A target of NaN counts as reached at once, and a constraint of NaN ends the search at its first trial."""
+    """A target of NaN counts as reached at once, and a constraint of NaN ends the search at its
+    first trial.
+    """
     for settings in (
-        {"limits": {"target": math.nan}}, {"limits": {"target": "nan"}}, {"limits": {"seconds": math.inf}},
+        {"limits": {"target": math.nan}}, {"limits": {"target": "nan"}},
+         {"limits": {"seconds": math.inf}},
         {"constraints": {"model_mb": {"max": math.nan}}}, {"reference": {"low": math.nan}},
         {"pruner_options": {"n_startup_trials": math.nan}},
-        {"limits": {"plateau": {"trials": 3, "gain": math.nan}}}, {"set": {"quality": math.nan}}, {"set": {"quality": [0.1, math.nan]}},
+        {"limits": {"plateau": {"trials": 3, "gain": math.nan}}}, {"set": {"quality": math.nan}},
+         {"set": {"quality": [0.1, math.nan]}},
     ):  # fmt: skip
         with pytest.raises(PlanError):
             plan(**settings)
@@ -372,7 +513,11 @@ def test_a_sealed_file_tells_damage_from_a_newer_version() -> None:
     """What a newer version wrote is no damage, and must not be run again or moved aside."""
     where = Path("x.json")
     text = sealed({"a": 0.1, "b": [1, "é"]})
-    assert unsealed(text.encode(), where) == unsealed(json.dumps(json.loads(text)).encode(), where) == {"a": 0.1, "b": [1, "é"]}
+    assert (
+        unsealed(text.encode(), where)
+        == unsealed(json.dumps(json.loads(text)).encode(), where)
+        == {"a": 0.1, "b": [1, "é"]}
+    )
     with pytest.raises(DamagedError):
         unsealed(text.replace("0.1", "0.2").encode(), where)
     with pytest.raises(NewerError):
@@ -383,25 +528,42 @@ def test_a_sealed_file_tells_damage_from_a_newer_version() -> None:
 
 
 def test_a_clock_that_is_wrong_stops_nothing(tmp_path: Path) -> None:
-    """MLflow refuses times before 1970, and the outbox would wait for ever; and a clock set back in mid-run must change no best."""
+    """MLflow refuses times before 1970, and the outbox would wait for ever; and a clock set back in
+    mid-run must change no best.
+    """
     from analysis.history import running_seconds
     from search.mlflow_runs import milliseconds
 
     assert milliseconds(-3600.5) == 0
-    folder = run_with(tmp_path, {1: [0] * 10}, others=(record(5, started=-100.0), record(6, started=-50.0, seconds=-20.0)))
+    folder = run_with(
+        tmp_path,
+        {1: [0] * 10},
+        others=(record(5, started=-100.0), record(6, started=-50.0, seconds=-20.0)),
+    )
     assert running_seconds(folder.records()) > 0
-    best, status = (json.loads(typed(word, "made", "--runs-dir", tmp_path, "--json").stdout) for word in ("best", "status"))
+    best, status = (
+        json.loads(typed(word, "made", "--runs-dir", tmp_path, "--json").stdout)
+        for word in ("best", "status")
+    )
     assert best[0]["trial"] == status["best"]["trial"] == "tiny-image/6"
     assert typed("report", "made", "--runs-dir", tmp_path).returncode == 0
 
 
-def test_what_a_killed_process_was_writing_is_cleared_and_what_a_live_one_writes_is_not(tmp_path: Path) -> None:
-    """Half-written files that stay for ever fill a disk; one that is just being written must not be taken away."""
+def test_what_a_killed_process_was_writing_is_cleared_and_what_a_live_one_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    """Half-written files that stay for ever fill a disk; one that is just being written must not be
+    taken away.
+    """
     from search.beginning import clear_left_behind
     from trainables.files import hold
 
     folder = begin(tmp_path, plan())
-    dead = [folder.path / ".state.json.0123abcd", folder.path / "outbox" / ".sent.json.0123abcd", tmp_path / ".probe.0123abcd"]
+    dead = [
+        folder.path / ".state.json.0123abcd",
+        folder.path / "outbox" / ".sent.json.0123abcd",
+        tmp_path / ".probe.0123abcd",
+    ]
     for path in dead:
         path.parent.mkdir(exist_ok=True)
         path.touch()
@@ -416,7 +578,9 @@ def test_what_a_killed_process_was_writing_is_cleared_and_what_a_live_one_writes
 
 
 def test_what_a_killed_export_has_left_is_no_bundle(tmp_path: Path) -> None:
-    """It was not checked yet: whoever copied it would predict with something that nobody has judged."""
+    """It was not checked yet: whoever copied it would predict with something that nobody has
+    judged.
+    """
     from golden_runs import GOLDEN
 
     from analysis.bundle import read_bundle, write_bundle
@@ -431,6 +595,11 @@ def test_numpy_reads_back_what_is_checked_before(tmp_path: Path) -> None:
     """The check must refuse no file that is whole."""
     from trainables.files import npy_bytes, read_npy
 
-    for array in (np.zeros(0, np.uint16), np.arange(6, dtype=np.int64).reshape(2, 3), np.asfortranarray(np.eye(3)), np.array(1.5)):
+    for array in (
+        np.zeros(0, np.uint16),
+        np.arange(6, dtype=np.int64).reshape(2, 3),
+        np.asfortranarray(np.eye(3)),
+        np.array(1.5),
+    ):
         (tmp_path / "a.npy").write_bytes(npy_bytes(array))
         assert np.array_equal(read_npy(tmp_path / "a.npy"), array)

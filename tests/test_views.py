@@ -23,8 +23,12 @@ class Recorder(nn.Module):
         return images[:, :1, 0, 3]
 
 
-@pytest.mark.parametrize(("flip", "shift", "times"), [(False, 0, 1), (True, 0, 2), (False, 1, 3), (True, 1, 6)])
-def test_an_image_is_shown_as_often_as_asked_and_its_own_view_counts_half(flip: bool, shift: int, times: int) -> None:
+@pytest.mark.parametrize(
+    ("flip", "shift", "times"), [(False, 0, 1), (True, 0, 2), (False, 1, 3), (True, 1, 6)]
+)
+def test_an_image_is_shown_as_often_as_asked_and_its_own_view_counts_half(
+    flip: bool, shift: int, times: int
+) -> None:
     """A wrong weight or direction would cost accuracy and never be noticed."""
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     net = Recorder()
@@ -41,13 +45,18 @@ def test_an_image_is_shown_as_often_as_asked_and_its_own_view_counts_half(flip: 
 
 
 def test_many_images_are_judged_as_a_few_are_and_by_the_statistics_that_were_learned() -> None:
-    """Neither where a batch ends nor who is in it may matter, whatever state the network was left in."""
+    """Neither where a batch ends nor who is in it may matter, whatever state the network was left
+    in.
+    """
     torch.manual_seed(0)
     net = build("fastnet", 3, 32, {"width": 0.125}).train()
     with torch.no_grad():
         net(torch.rand(50, 3, 32, 32))  # statistics of other images
     images = torch.randint(0, 256, (EVAL_BATCH + 9, 3, 32, 32), dtype=torch.uint8)
-    mean, std = torch.tensor([100.0, 120.0, 90.0]).view(3, 1, 1), torch.tensor([50.0, 60.0, 70.0]).view(3, 1, 1)
+    mean, std = (
+        torch.tensor([100.0, 120.0, 90.0]).view(3, 1, 1),
+        torch.tensor([50.0, 60.0, 70.0]).view(3, 1, 1),
+    )
     found = class_scores(net, images, mean, std, torch.float32, False, 0)
     assert found.shape == (EVAL_BATCH + 9, 3)
     with torch.no_grad():

@@ -62,7 +62,8 @@ def test_the_end_of_a_search_says_what_it_waits_for_and_a_signal_skips_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: list[signal.Signals]
 ) -> None:
     """A minute without a word looks like a program that hangs, and the search is over by then."""
-    monkeypatch.setattr(StopSignals, "interrupted", -AGAIN_AFTER)  # an interruption just now, as by the test before, would be the last
+    # an interruption just now, as by the test before, would be the last
+    monkeypatch.setattr(StopSignals, "interrupted", -AGAIN_AFTER)
     said: list[str] = []
     with slow_server() as uri:
         tracker = Tracker(waiting(tmp_path, uri))

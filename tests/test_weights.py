@@ -11,7 +11,16 @@ from safetensors.torch import save
 
 from trainables.cnn.weights import KEY, Use, WeightsError, pack, read, write
 
-USE = Use(size=48, classes=3, mean=(1.5, 2.5, 3.5), std=(4.0, 5.0, 6.0), dtype="bfloat16", device="cuda", threads=2, epoch=7)
+USE = Use(
+    size=48,
+    classes=3,
+    mean=(1.5, 2.5, 3.5),
+    std=(4.0, 5.0, 6.0),
+    dtype="bfloat16",
+    device="cuda",
+    threads=2,
+    epoch=7,
+)
 TENSORS = {"a.weight": torch.arange(6.0).view(2, 3).T, "count": torch.tensor(5)}
 
 
@@ -21,10 +30,22 @@ def test_what_is_written_comes_back_to_the_bit_with_all_that_its_use_needs(tmp_p
     tensors, use = read(tmp_path / "new" / "x.safetensors")
     assert use == USE
     assert set(tensors) == set(TENSORS)
-    assert all(torch.equal(tensors[name], tensor) and tensors[name].dtype is tensor.dtype for name, tensor in TENSORS.items())
+    assert all(
+        torch.equal(tensors[name], tensor) and tensors[name].dtype is tensor.dtype
+        for name, tensor in TENSORS.items()
+    )
 
 
-FACTS = {"size": 48, "classes": 3, "mean": [1.0], "std": [1.0], "dtype": "float32", "device": "cpu", "threads": 1, "epoch": 1}
+FACTS = {
+    "size": 48,
+    "classes": 3,
+    "mean": [1.0],
+    "std": [1.0],
+    "dtype": "float32",
+    "device": "cpu",
+    "threads": 1,
+    "epoch": 1,
+}
 WHOLE = pack(TENSORS, USE)
 DAMAGED = {
     "empty": b"",
@@ -34,9 +55,16 @@ DAMAGED = {
     "facts of somebody else": save({"a": torch.zeros(1)}, metadata={"other": "{}"}),
     "facts that are no JSON": save({"a": torch.zeros(1)}, metadata={KEY: "{"}),
     "a list of facts": save({"a": torch.zeros(1)}, metadata={KEY: "[]"}),
-    "a fact too few": save({"a": torch.zeros(1)}, metadata={KEY: json.dumps({k: v for k, v in FACTS.items() if k != "epoch"})}),
-    "a fact too many": save({"a": torch.zeros(1)}, metadata={KEY: json.dumps({**FACTS, "code": "x"})}),
-    "a mean that is none": save({"a": torch.zeros(1)}, metadata={KEY: json.dumps({**FACTS, "mean": 3})}),
+    "a fact too few": save(
+        {"a": torch.zeros(1)},
+        metadata={KEY: json.dumps({k: v for k, v in FACTS.items() if k != "epoch"})},
+    ),
+    "a fact too many": save(
+        {"a": torch.zeros(1)}, metadata={KEY: json.dumps({**FACTS, "code": "x"})}
+    ),
+    "a mean that is none": save(
+        {"a": torch.zeros(1)}, metadata={KEY: json.dumps({**FACTS, "mean": 3})}
+    ),
 }
 
 

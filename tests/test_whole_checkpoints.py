@@ -1,4 +1,6 @@
-"""Checkpoint folders with a manifest: what is damaged is never gone on from, and an older one is taken instead."""
+"""Checkpoint folders with a manifest: what is damaged is never gone on from, and an older one is
+taken instead.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def turn_a_byte(path: Path, at: int = -3) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_of_a_newer_one_with_a_turned_byte_and_an_older_one_the_older_is_taken(tmp_path: Path, name: str) -> None:
+def test_of_a_newer_one_with_a_turned_byte_and_an_older_one_the_older_is_taken(
+    tmp_path: Path, name: str
+) -> None:
     """A disk that lies in one bit would else decide a result that nobody could have again."""
     older, newer = checkpoint(tmp_path / "b", 1), checkpoint(tmp_path / "a", 2)
     assert latest([older, newer]) == newer, "it is the steps that count, not the names"
@@ -54,7 +58,9 @@ def test_one_without_one_of_its_files_is_not_whole(tmp_path: Path, name: str) ->
 
 @pytest.mark.parametrize("named", ["../outside.bin", "{root}/outside.bin"])
 def test_a_manifest_speaks_of_no_file_but_its_folder_s_own(tmp_path: Path, named: str) -> None:
-    """What comes from a shared bucket must not make the program read elsewhere, nor pass a file there for its own."""
+    """What comes from a shared bucket must not make the program read elsewhere, nor pass a file
+    there for its own.
+    """
     (tmp_path / "outside.bin").write_bytes(b"x")
     folder = checkpoint(tmp_path / "a", 2)
     files = {named.format(root=tmp_path): hashlib.sha256(b"x").hexdigest()}
@@ -62,7 +68,18 @@ def test_a_manifest_speaks_of_no_file_but_its_folder_s_own(tmp_path: Path, named
     assert steps_done(folder) is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"step": 1}', '{"files": {}}', '{"step": "x", "files": {}}', '{"step": 1, "files": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"step": 1}',
+        '{"files": {}}',
+        '{"step": "x", "files": {}}',
+        '{"step": 1, "files": []}',
+    ],
+)
 def test_a_manifest_that_says_something_else_is_none(tmp_path: Path, text: str) -> None:
     """Whatever is in the file, a search goes on."""
     folder = checkpoint(tmp_path / "a", 2)
@@ -71,7 +88,9 @@ def test_a_manifest_that_says_something_else_is_none(tmp_path: Path, text: str) 
 
 
 def test_a_manifest_names_every_file_but_itself_and_what_is_hidden(tmp_path: Path) -> None:
-    """What Ray leaves beside it is not of the checkpoint, and a second manifest is of the same files."""
+    """What Ray leaves beside it is not of the checkpoint, and a second manifest is of the same
+    files.
+    """
     folder = checkpoint(tmp_path / "a", 2)
     (folder / ".is_checkpoint").write_bytes(b"")
     write_manifest(folder, 3)
@@ -92,11 +111,20 @@ def toy(steps: int = 4, **changes: Any) -> dict[str, Any]:
         "fault": "none",
         "fault_step": 0,
     }
-    shared = {"space": "toy", "number": 3, "seed": 0, "restore": [], "checkpoints": True, "gate": None}
+    shared = {
+        "space": "toy",
+        "number": 3,
+        "seed": 0,
+        "restore": [],
+        "checkpoints": True,
+        "gate": None,
+    }
     return {**shared, "config": {**config, **changes.pop("config", {})}, **changes}
 
 
-def test_a_trial_goes_on_from_the_older_checkpoint_where_the_newer_is_damaged(tmp_path: Path) -> None:
+def test_a_trial_goes_on_from_the_older_checkpoint_where_the_newer_is_damaged(
+    tmp_path: Path,
+) -> None:
     """It costs a step, not the trial."""
     whole = SearchTrial(toy())
     for step in (1, 2):
@@ -114,7 +142,9 @@ def test_a_trial_goes_on_from_the_older_checkpoint_where_the_newer_is_damaged(tm
 
 
 def test_a_worker_that_takes_over_refuses_a_damaged_checkpoint_in_one_line(tmp_path: Path) -> None:
-    """Ray hands over the checkpoint itself: there is no older one to choose, and going on from half of it would be a false result."""
+    """Ray hands over the checkpoint itself: there is no older one to choose, and going on from half
+    of it would be a false result.
+    """
     whole = SearchTrial(toy())
     whole.step()
     whole.save_checkpoint(str(tmp_path))
@@ -147,7 +177,12 @@ def test_a_failure_is_a_result_and_the_worker_takes_the_next_trial_as_if_new() -
     assert "trial toy/3" not in failed["log"], "a line is told once"
     assert trial.reset_config(toy(2, number=4))
     rows = [trial.step(), trial.step()]
-    assert [(row["step"], row["done"], "failure" in row) for row in rows] == [(0, False, False), (1, True, False)]
+    assert [(row["step"], row["done"], "failure" in row) for row in rows] == [
+        (0, False, False),
+        (1, True, False),
+    ]
     assert "trial toy/4" in rows[0]["log"]
     assert trial.reset_config(toy(config={"fault": "reset"}))
-    assert trial.step()["failure"].startswith("RuntimeError: this toy was told to fail when it is set up")
+    assert trial.step()["failure"].startswith(
+        "RuntimeError: this toy was told to fail when it is set up"
+    )

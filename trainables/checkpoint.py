@@ -1,4 +1,6 @@
-"""Checkpoint folders: JSON and arrays, never a pickle, and a manifest that tells whether all of it is there."""
+"""Checkpoint folders: JSON and arrays, never a pickle, and a manifest that tells whether all of it
+is there.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ STATE = "state.json"
 
 
 def write_state(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Write ``state`` (JSON values) beside whatever files the caller has put into ``folder``, and then the manifest.
+    """Write ``state`` (JSON values) beside whatever files the caller has put into ``folder``, and
+    then the manifest.
 
     Args:
         step: steps done so far: the next one has this index.
@@ -24,8 +27,14 @@ def write_state(folder: Path, step: int, state: dict[str, Any]) -> None:
 
 
 def write_manifest(folder: Path, step: int) -> None:
-    """Say that ``folder`` is a whole checkpoint after ``step`` steps, with the files that are in it now."""
-    files = {path.name: _digest(path) for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")}
+    """Say that ``folder`` is a whole checkpoint after ``step`` steps, with the files that are in it
+    now.
+    """
+    files = {
+        path.name: _digest(path)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    }
     files.pop(MANIFEST, None)
     (folder / MANIFEST).write_text(json.dumps({"step": step, "files": files}))
 
@@ -46,7 +55,10 @@ def steps_done(folder: Path) -> int | None:
     """Steps done at a checkpoint; None if it is not whole."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        whole = all(_digest(folder / Path(name).name) == digest for name, digest in manifest["files"].items())
+        whole = all(
+            _digest(folder / Path(name).name) == digest
+            for name, digest in manifest["files"].items()
+        )
         return int(manifest["step"]) if whole else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -54,7 +66,11 @@ def steps_done(folder: Path) -> int | None:
 
 def latest(folders: Iterable[Path]) -> Path | None:
     """The whole checkpoint with the most steps done, if there is one."""
-    whole = [(step, str(folder), folder) for folder in folders if (step := steps_done(folder)) is not None]
+    whole = [
+        (step, str(folder), folder)
+        for folder in folders
+        if (step := steps_done(folder)) is not None
+    ]
     return max(whole)[2] if whole else None
 
 

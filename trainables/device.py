@@ -6,7 +6,9 @@ import functools
 from pathlib import Path
 
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
-"""What a CUDA driver shows on Linux and on Windows' Linux. torch takes seconds to load, so it is asked only then."""
+"""What a CUDA driver shows on Linux and on Windows' Linux. torch takes seconds to load, so it is
+asked only then.
+"""
 
 
 @functools.cache

@@ -30,16 +30,20 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
 
 
-def write_whole(path: Path, content: str | bytes, *, forced: bool = True, within: Path | None = None) -> None:
+def write_whole(
+    path: Path, content: str | bytes, *, forced: bool = True, within: Path | None = None
+) -> None:
     """Write ``path`` so that it is there whole or not at all, whenever the process dies.
 
     Args:
-        forced: on the disk before it has its name, or a power cut could leave the name without the content; and its
-            name before this returns, or what is written next could be there without it. For what is checked when it
-            is read, and can be made again, it costs more than it is worth.
+        forced: on the disk before it has its name, or a power cut could leave the name without the
+            content; and its name before this returns, or what is written next could be there
+            without it. For what is checked when it is read, and can be made again, it costs more
+            than it is worth.
         within: a folder above ``path`` that is not made if it is gone.
 
-    What text cannot be in UTF-8, as of a file's name that is none, is written as JSON and Python would write it: ``\\udcNN``.
+    What text cannot be in UTF-8, as of a file's name that is none, is written as JSON and Python
+    would write it: ``\\udcNN``.
 
     Raises:
         OSError: if it cannot be written; FileNotFoundError if ``within`` is gone.
@@ -71,7 +75,11 @@ def make_folder(folder: Path, within: Path | None = None, *, forced: bool = True
     Raises:
         FileNotFoundError: if ``within`` is gone.
     """
-    missing = list(itertools.takewhile(lambda place: place != within and not place.exists(), (folder, *folder.parents)))
+    missing = list(
+        itertools.takewhile(
+            lambda place: place != within and not place.exists(), (folder, *folder.parents)
+        )
+    )
     for place in reversed(missing):
         with contextlib.suppress(FileExistsError):
             place.mkdir()
@@ -80,7 +88,9 @@ def make_folder(folder: Path, within: Path | None = None, *, forced: bool = True
 
 
 def force_names(folder: Path) -> None:
-    """Force to the disk which files are in ``folder``, and by what names; nothing where its file system cannot."""
+    """Force to the disk which files are in ``folder``, and by what names; nothing where its file
+    system cannot.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -92,13 +102,17 @@ def force_names(folder: Path) -> None:
 
 
 def hold(file: IO[bytes] | int) -> None:
-    """Mark an open file or folder as being written, until it is closed; a dead process marks nothing."""
+    """Mark an open file or folder as being written, until it is closed; a dead process marks
+    nothing.
+    """
     with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def left_behind(folder: Path) -> Iterator[Path]:
-    """Temporary files and folders right in ``folder`` that nobody writes any more: their process was killed."""
+    """Temporary files and folders right in ``folder`` that nobody writes any more: their process
+    was killed.
+    """
     with contextlib.suppress(OSError):
         for path in [path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)]:
             with contextlib.suppress(OSError):
@@ -137,7 +151,8 @@ def append_lines(path: Path, lines: str, *, forced: bool = True) -> None:
     :func:`cut_half_line`.
 
     Args:
-        forced: on the disk before this returns, the name of a new file too, so that a power cut does not take it.
+        forced: on the disk before this returns, the name of a new file too, so that a power cut
+            does not take it.
 
     Raises:
         OSError: if they cannot be written; the file is then as it was.
@@ -188,7 +203,8 @@ def npy_bytes(array: npt.NDArray[Any]) -> bytes:
 def read_npy(path: Path) -> npt.NDArray[Any]:
     """The array in an npy file, never a pickle.
 
-    What its header says is compared with the size of the file before memory is taken: one turned bit may ask for a terabyte.
+    What its header says is compared with the size of the file before memory is taken: one turned
+    bit may ask for a terabyte.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -197,14 +213,20 @@ def read_npy(path: Path) -> npt.NDArray[Any]:
     with open(path, "rb") as file:
         try:
             version = np.lib.format.read_magic(file)
-            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
             shape, _, dtype = read_header(file)
             there = os.fstat(file.fileno()).st_size - file.tell()
             wanted = math.prod(shape) * dtype.itemsize
         except Exception as error:  # a damaged header can make numpy raise anything
             raise ValueError(f"{path}: no npy file") from error
         if dtype.hasobject or wanted != there:
-            raise ValueError(f"{path}: no whole npy file: {wanted:,} bytes of {dtype} {shape} are said to follow, but there are {there:,}")
+            raise ValueError(
+                f"{path}: no whole npy file: {wanted:,} bytes of {dtype} {shape} are said to "
+                f"follow, but there are {there:,}"
+            )
         file.seek(0)
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
@@ -221,7 +243,9 @@ def read_json(path: Path) -> Any:
 
 @contextlib.contextmanager
 def _writing(path: Path, size: int) -> Iterator[None]:
-    """Have what the system refuses in the block name the file, and how many bytes it was to get, for ``trainables.refused``."""
+    """Have what the system refuses in the block name the file, and how many bytes it was to get,
+    for ``trainables.refused``.
+    """
     try:
         yield
     except OSError as error:

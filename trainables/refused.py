@@ -27,7 +27,9 @@ TO_DO = {
 
 
 def refused(error: OSError) -> str:
-    """One line on what the operating system refused: which file, why, and what to do; of a run's own file, how to go on."""
+    """One line on what the operating system refused: which file, why, and what to do; of a run's
+    own file, how to go on.
+    """
     why = error.strerror or str(error) or type(error).__name__
     name = error.filename2 or error.filename  # of a rename, the name that was wanted
     if not isinstance(name, str | bytes):
@@ -41,25 +43,41 @@ def refused(error: OSError) -> str:
     else:
         said = f"{path} cannot be used ({why}); {TO_DO.get(error.errno or 0, 'look at it')}"
     run = next((parent for parent in path.parents if _is_file(parent / "plan.yaml")), None)
-    return f"{said}; what is finished is kept: then go on with visiontune resume {run}" if run else said
+    return (
+        f"{said}; what is finished is kept: then go on with visiontune resume {run}"
+        if run
+        else said
+    )
 
 
 def told(error: BaseException) -> str:
-    """Any error in a line: what a user is meant to read as it is, what the system refused, and the kind of everything else."""
+    """Any error in a line: what a user is meant to read as it is, what the system refused, and the
+    kind of everything else.
+    """
     if isinstance(error, UserError):
         return " ".join(str(error).split())
-    return refused(error) if isinstance(error, OSError) else f"{type(error).__name__}: {on_one_line(error)}"
+    return (
+        refused(error)
+        if isinstance(error, OSError)
+        else f"{type(error).__name__}: {on_one_line(error)}"
+    )
 
 
 def _no_room(error: OSError, path: Path, wants: str) -> str:
     if error.errno == errno.EFBIG:
-        return f"no file may become so large here ({wants}see ulimit -f, or the file system's own limit)"
+        return (
+            f"no file may become so large here ({wants}see ulimit -f, or the file system's "
+            "own limit)"
+        )
     if error.errno == errno.EDQUOT:
         return f"your quota is used up ({wants}see quota); delete something of yours"
     place = next((parent for parent in path.parents if parent.is_dir()), Path("/"))
     if os.statvfs(place).f_favail == 0 and os.statvfs(place).f_files:
         return "no more files fit on its disk (no inode is free, see df -i); delete some"
-    return f"its disk is full ({wants}{_amount(shutil.disk_usage(place).free)} free); make room, as with visiontune cache clear"
+    return (
+        f"its disk is full ({wants}{_amount(shutil.disk_usage(place).free)} free); make "
+        "room, as with visiontune cache clear"
+    )
 
 
 def _is_file(path: Path) -> bool:

@@ -1,7 +1,9 @@
-"""Files at a URI, as ``s3://bucket/folder`` or ``gs://bucket/folder``, read and written whole through pyarrow.
+"""Files at a URI, as ``s3://bucket/folder`` or ``gs://bucket/folder``, read and written whole
+through pyarrow.
 
 Credentials and endpoint come from where pyarrow takes them: the environment (``AWS_ACCESS_KEY_ID``,
-``AWS_ENDPOINT_URL``, an instance's profile, …) and the query of the URI (``?scheme=http&endpoint_override=HOST:PORT``).
+``AWS_ENDPOINT_URL``, an instance's profile, …) and the query of the URI
+(``?scheme=http&endpoint_override=HOST:PORT``).
 """
 
 from __future__ import annotations
@@ -55,9 +57,15 @@ class Remote:
     def __post_init__(self) -> None:
         scheme, _, rest = self.uri.partition("://")
         if scheme not in SCHEMES:
-            raise RemoteError(f"{self.uri} is not among what can be read: a folder, or {', '.join(f'{name}://' for name in SCHEMES)}")
+            raise RemoteError(
+                f"{self.uri} is not among what can be read: a folder, or "
+                f"{', '.join(f'{name}://' for name in SCHEMES)}"
+            )
         if "@" in rest.partition("/")[0] and scheme.startswith(("s3", "gs", "gcs")):
-            raise RemoteError(f"a {scheme}:// URI is kept and shown, so no key belongs in it: put it into the environment")
+            raise RemoteError(
+                f"a {scheme}:// URI is kept and shown, so no key belongs in it: put it into the "
+                "environment"
+            )
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
@@ -99,7 +107,8 @@ class Remote:
         """Put a file there, whole or not at all, in place of one that is there."""
         path = f"{self.base}/{name}"
         local = self.filesystem.type_name == "local"
-        target = f"{path}.{uuid.uuid4().hex[:8]}.part" if local else path  # an object appears when it is complete
+        # an object appears when it is complete
+        target = f"{path}.{uuid.uuid4().hex[:8]}.part" if local else path
         with self._said("written"):
             if local:
                 self.filesystem.create_dir(target.rpartition("/")[0])
@@ -109,14 +118,20 @@ class Remote:
                 self.filesystem.move(target, path)
 
     def files(self, folder: str = "", recursive: bool = True) -> dict[str, Entry]:
-        """Every file in ``folder``, by its name; also those in folders below it, if ``recursive``."""
+        """Every file in ``folder``, by its name; also those in folders below it, if
+        ``recursive``.
+        """
         from pyarrow.fs import FileSelector, FileType
 
         place = f"{self.base}/{folder}".rstrip("/")
         with self._said("listed"):
-            infos = self.filesystem.get_file_info(FileSelector(place, recursive=recursive, allow_not_found=True))
+            infos = self.filesystem.get_file_info(
+                FileSelector(place, recursive=recursive, allow_not_found=True)
+            )
         found = {
-            info.path.removeprefix(f"{self.base}/"): Entry(info.size, info.mtime_ns or 0) for info in infos if info.type == FileType.File
+            info.path.removeprefix(f"{self.base}/"): Entry(info.size, info.mtime_ns or 0)
+            for info in infos
+            if info.type == FileType.File
         }
         return {name: entry for name, entry in found.items() if not name.endswith(".part")}
 
@@ -150,8 +165,12 @@ class Remote:
         """One line for whatever goes wrong."""
         try:
             yield
-        except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's own errors are among these
-            raise RemoteError(f"{self.uri} cannot be {what} ({on_one_line(error)}); check bucket, access and endpoint") from error
+        # pyarrow's own errors are among these
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise RemoteError(
+                f"{self.uri} cannot be {what} ({on_one_line(error)}); check bucket, access and "
+                "endpoint"
+            ) from error
 
 
 def read_file(place: str) -> bytes:

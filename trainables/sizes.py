@@ -22,15 +22,22 @@ def _network(config: Mapping[str, Any], classes: int, size: int) -> dict[str, fl
 @functools.lru_cache(maxsize=10_000)
 def _network_mb(model: str, tweaks: tuple[tuple[str, Any], ...], classes: int, size: int) -> float:
     """Most configurations differ in what is no part of the network."""
-    from trainables.cnn.training import model_size_mb  # torch is loaded only where networks are searched
+    # torch is loaded only where networks are searched
+    from trainables.cnn.training import model_size_mb
 
     return model_size_mb(CnnConfig(model, **dict(tweaks)), classes, size)
 
 
-KNOWN: dict[str, Callable[[Mapping[str, Any], int, int], dict[str, float]]] = {"toy": _toy, "toy-folds": _toy, "cnn": _network}
+KNOWN: dict[str, Callable[[Mapping[str, Any], int, int], dict[str, float]]] = {
+    "toy": _toy,
+    "toy-folds": _toy,
+    "cnn": _network,
+}
 
 
-def known_before(space: str, config: Mapping[str, Any], classes: int = 0, size: int = 0) -> dict[str, float]:
+def known_before(
+    space: str, config: Mapping[str, Any], classes: int = 0, size: int = 0
+) -> dict[str, float]:
     """Metrics of a complete configuration that need no training: its size, where the space has one.
 
     Args:

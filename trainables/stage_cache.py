@@ -80,10 +80,13 @@ class DiskCache:
                 raise ValueError("SHA-256 differs")
             arrays = load(content)
         except FileNotFoundError:
-            self._drop(stage.digest)  # another process made room meanwhile, or a file was removed by hand
+            # another process made room meanwhile, or a file was removed by hand
+            self._drop(stage.digest)
             return None
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            logger.warning("cache: %s of %s is damaged (%s); thrown away, computed again", data, stage, error)
+            logger.warning(
+                "cache: %s of %s is damaged (%s); thrown away, computed again", data, stage, error
+            )
             self._drop(stage.digest)
             return None
         with contextlib.suppress(OSError):
@@ -96,7 +99,12 @@ class DiskCache:
         if arrays is None or not _worth_keeping(stage):
             return
         content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-        facts = {"stage": str(stage), "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "written": time.time()}
+        facts = {
+            "stage": str(stage),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+            "written": time.time(),
+        }
         if len(content) > self.limit:
             return
         try:
@@ -105,14 +113,21 @@ class DiskCache:
             write_whole(self._note(stage.digest), json.dumps(facts), forced=False)
             self._make_room()
         except OSError as error:
-            logger.warning("cache: %s could not be kept in %s (%s); the search goes on without it", stage, self.folder, error)
+            logger.warning(
+                "cache: %s could not be kept in %s (%s); the search goes on without it",
+                stage,
+                self.folder,
+                error,
+            )
 
     def entries(self) -> list[Entry]:
         """What is kept, the most recently used first."""
         return sorted(self._entries(), key=lambda entry: (-entry.used, entry.digest))
 
     def clear(self) -> int:
-        """Remove everything kept, and what killed writers left; returns how many results there were."""
+        """Remove everything kept, and what killed writers left; returns how many results there
+        were.
+        """
         entries = self.entries()
         for entry in entries:
             self._drop(entry.digest)
@@ -145,7 +160,9 @@ class DiskCache:
         self._sweep(LEFTOVER_SECONDS)
 
     def _sweep(self, age: float) -> None:
-        """Remove temporary files, and data that no note stands for, of at least this age in seconds."""
+        """Remove temporary files, and data that no note stands for, of at least this age in
+        seconds.
+        """
         for path in (*self.folder.glob(".*"), *self.folder.glob("*.safetensors")):
             if path.suffix == ".safetensors" and path.with_suffix(".json").exists():
                 continue
@@ -183,6 +200,10 @@ def _worth_keeping(stage: Stage) -> bool:
 def _arrays(result: Any) -> dict[str, Any] | None:
     if isinstance(result, np.ndarray):
         return {ARRAY: result}
-    if isinstance(result, dict) and result and all(isinstance(value, np.ndarray) for value in result.values()):
+    if (
+        isinstance(result, dict)
+        and result
+        and all(isinstance(value, np.ndarray) for value in result.values())
+    ):
         return result
     return None

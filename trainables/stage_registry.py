@@ -24,11 +24,15 @@ TRIAL_CPUS = 0.01
 ATTEMPTS = 3
 """Times a trial asks for a stage whose task or data was lost before it gives up."""
 PARTS_A_CORE = 4
-"""Tasks a core that a stage over many rows is divided into: the last to end keeps few cores waiting."""
+"""Tasks a core that a stage over many rows is divided into: the last to end keeps few cores
+waiting.
+"""
 NAMESPACE = "visiontune"
 
 LARGE_SHARE = 2 / 3
-"""Share of the cluster's object store that large results, which are quick to make again, may take: more would be spilled to disk."""
+"""Share of the cluster's object store that large results, which are quick to make again, may take:
+more would be spilled to disk.
+"""
 
 _task_options = {"num_cpus": STAGE_CPUS, "max_retries": 2, "scheduling_strategy": "SPREAD"}
 
@@ -42,8 +46,12 @@ class CacheMissError(RuntimeError):
 
 
 @ray.remote(**_task_options)
-def _run(stage: Stage, start: int | None, stop: int | None, parts: int, cache: Cache, *inputs: Any) -> Any:
-    """``parts``: how many inputs at the front are its rows of the first, one after the other; 0 if that is there whole."""
+def _run(
+    stage: Stage, start: int | None, stop: int | None, parts: int, cache: Cache, *inputs: Any
+) -> Any:
+    """``parts``: how many inputs at the front are its rows of the first, one after the other; 0 if
+    that is there whole.
+    """
     try:
         if parts:
             inputs = (join(list(inputs[:parts])), *inputs[parts:])
@@ -92,7 +100,9 @@ class StageRegistry:
         large_bytes: large results that are remembered at a time, about; no limit if None.
     """
 
-    def __init__(self, parts: int, cache: Cache = NO_CACHE, large_bytes: float | None = None) -> None:
+    def __init__(
+        self, parts: int, cache: Cache = NO_CACHE, large_bytes: float | None = None
+    ) -> None:
         self._refs: dict[str, Any] = {}
         self._made: dict[str, list[Part]] = {}
         self._large: dict[str, int] = {}  # the least recently used first
@@ -103,7 +113,9 @@ class StageRegistry:
         self._counts = {"computed": 0, "shared": 0, "read": 0}
 
     def adopt(self, stage: Stage, refs: list[Any]) -> None:
-        """Know a result that exists already; the reference is in a list, so that Ray does not resolve it."""
+        """Know a result that exists already; the reference is in a list, so that Ray does not
+        resolve it.
+        """
         self._refs[stage.digest] = refs[0]
 
     def request(self, *stages: Stage) -> tuple[list[Any], bool]:
@@ -125,11 +137,15 @@ class StageRegistry:
             elif stage.rows is None:
                 self._counts["computed"] += 1
                 inputs = [self._submit(upstream) for upstream in stage.inputs]
-                self._refs[stage.digest] = _task(stage).remote(_key(stage), None, None, 0, self._cache, *inputs)
+                self._refs[stage.digest] = _task(stage).remote(
+                    _key(stage), None, None, 0, self._cache, *inputs
+                )
             else:
                 parts = self._submit_parts(stage)
                 self._refs[stage.digest] = (
-                    parts[0].ref if len(parts) == 1 else _join.remote(_key(stage), self._cache, *(part.ref for part in parts))
+                    parts[0].ref
+                    if len(parts) == 1
+                    else _join.remote(_key(stage), self._cache, *(part.ref for part in parts))
                 )
         self._remember(stage)
         return self._refs[stage.digest]
@@ -142,25 +158,33 @@ class StageRegistry:
             rest = [self._submit(upstream) for upstream in stage.inputs[1:]]
             key, task = _key(stage), _task(stage)
             self._made[stage.digest] = [
-                Part(start, stop, task.remote(key, start, stop, parts, self._cache, *first, *rest)) for start, stop, parts, first in tasks
+                Part(start, stop, task.remote(key, start, stop, parts, self._cache, *first, *rest))
+                for start, stop, parts, first in tasks
             ]
         self._remember(stage)
         return self._made[stage.digest]
 
     def _divided(self, stage: Stage) -> list[tuple[int, int, int, list[Any]]]:
-        """(start, stop, parts of the first input, references to them) of each task; no parts if that input is taken whole."""
+        """(start, stop, parts of the first input, references to them) of each task; no parts if
+        that input is taken whole.
+        """
         first, runs = stage.inputs[0], runs_of(stage, self._parts)
         if by_parts(stage) and first.digest not in self._refs and not self._cache.has(first):
             there = self._submit_parts(first)
             if len(there) > 1:
                 each = math.ceil(len(there) / len(runs))
                 groups = [there[at : at + each] for at in range(0, len(there), each)]
-                return [(group[0].start, group[-1].stop, len(group), [part.ref for part in group]) for group in groups]
+                return [
+                    (group[0].start, group[-1].stop, len(group), [part.ref for part in group])
+                    for group in groups
+                ]
         whole = self._submit(first)
         return [(start, stop, 0, [whole]) for start, stop in runs]
 
     def _remember(self, stage: Stage) -> None:
-        """Note that a large result was used; let go of those unused for longest. What a task waits for stays until it has run."""
+        """Note that a large result was used; let go of those unused for longest. What a task waits
+        for stays until it has run.
+        """
         if not stage.large:
             return
         self._large.pop(stage.digest, None)
@@ -190,7 +214,9 @@ class StageRegistry:
             self._made.pop(stage.digest, None)
 
     def stats(self) -> dict[str, int]:
-        """Stages computed and read from disk, and how often a trial asked for one that was there already."""
+        """Stages computed and read from disk, and how often a trial asked for one that was there
+        already.
+        """
         return dict(self._counts)
 
 
@@ -200,7 +226,9 @@ def _task(stage: Stage) -> Any:
 
 def _key(stage: Stage) -> Stage:
     """What a task needs of a stage: not what it was made from, but the digest it is kept under."""
-    return Stage(stage.function, stage.parameters, rows=stage.rows, large=stage.large, known=stage.digest)
+    return Stage(
+        stage.function, stage.parameters, rows=stage.rows, large=stage.large, known=stage.digest
+    )
 
 
 def _failed(ref: Any) -> bool:
@@ -231,10 +259,16 @@ def fetch(registry: Any, *stages: Stage) -> tuple[list[Any], bool]:
             cause = error.cause if isinstance(error.cause, Exception) else error
             if isinstance(cause, CacheMissError) and attempt < ATTEMPTS:
                 continue
-            raise StageError(f"{cause}" if isinstance(cause, StageError) else f"{names} failed: {type(cause).__name__}: {cause}") from cause
+            raise StageError(
+                f"{cause}"
+                if isinstance(cause, StageError)
+                else f"{names} failed: {type(cause).__name__}: {cause}"
+            ) from cause
         except RayError as error:  # a worker, a node or the registry died, or memory ran out
             if attempt == ATTEMPTS:
-                raise StageError(f"{names} was lost {ATTEMPTS} times: {type(error).__name__}: {error}") from error
+                raise StageError(
+                    f"{names} was lost {ATTEMPTS} times: {type(error).__name__}: {error}"
+                ) from error
             for stage in stages:
                 registry.forget.remote(stage)
             time.sleep(attempt)

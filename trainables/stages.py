@@ -44,7 +44,8 @@ class Stage:
             place of function and parameters.
         large: bytes of the result, about, if it is large and quick to make again: such a
             result is kept on no disk, and only for a while in memory. 0 for all others.
-        light: whether trials that hold the cores themselves wait for it: it is run without asking for a core.
+        light: whether trials that hold the cores themselves wait for it: it is run without asking
+            for a core.
         known: its digest, where its inputs are left out of it.
     """
 
@@ -67,7 +68,11 @@ class Stage:
         """SHA-256 of everything that decides the answer, 64 hex digits."""
         if self.known:
             return self.known
-        what = [self.content] if self.content else [f"{self.function.__module__}.{self.name}", self.parameters, code_version()]
+        what = (
+            [self.content]
+            if self.content
+            else [f"{self.function.__module__}.{self.name}", self.parameters, code_version()]
+        )
         key = [what, self.rows is not None, [stage.digest for stage in self.inputs]]
         return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
@@ -107,14 +112,22 @@ NO_CACHE: Cache = _NoCache()
 
 @functools.cache
 def code_version() -> str:
-    """SHA-256 of this package's source and the kind of device: changed code, or another rounding, never meets old results."""
+    """SHA-256 of this package's source and the kind of device: changed code, or another rounding,
+    never meets old results.
+    """
     digest = hashlib.sha256(accelerator().encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def run_stage(stage: Stage, inputs: tuple[Any, ...], start: int | None = None, stop: int | None = None, sliced: bool = False) -> Any:
+def run_stage(
+    stage: Stage,
+    inputs: tuple[Any, ...],
+    start: int | None = None,
+    stop: int | None = None,
+    sliced: bool = False,
+) -> Any:
     """``stage`` on its inputs; only rows ``start:stop`` of the first if it maps over rows.
 
     Runs with one BLAS thread: results must not depend on how many cores a machine has.
@@ -126,17 +139,23 @@ def run_stage(stage: Stage, inputs: tuple[Any, ...], start: int | None = None, s
         if stage.rows is None:
             return stage.function(*inputs, **stage.parameters)
         first, *rest = inputs
-        return stage.function(first if sliced else first[start:stop], *rest, start=start, **stage.parameters)
+        return stage.function(
+            first if sliced else first[start:stop], *rest, start=start, **stage.parameters
+        )
 
 
 def runs_of(stage: Stage, parts: int) -> list[tuple[int, int]]:
-    """The runs of rows (start, stop) that ``stage`` is computed in: ``parts``, or fewer if there are too few rows for that."""
+    """The runs of rows (start, stop) that ``stage`` is computed in: ``parts``, or fewer if there
+    are too few rows for that.
+    """
     assert stage.rows is not None
     return list(chunks(stage.rows, min(parts, math.ceil(stage.rows / stage.grain))))
 
 
 def chunks(rows: int, parts: int) -> Iterator[tuple[int, int]]:
-    """About ``parts`` runs (start, stop) that cover ``rows``, each a multiple of BLOCK but the last."""
+    """About ``parts`` runs (start, stop) that cover ``rows``, each a multiple of BLOCK but the
+    last.
+    """
     blocks = -(-rows // BLOCK)
     size = BLOCK * max(1, -(-blocks // max(1, parts)))
     for start in range(0, rows, size):
@@ -144,7 +163,9 @@ def chunks(rows: int, parts: int) -> Iterator[tuple[int, int]]:
 
 
 def join(parts: list[Any]) -> Any:
-    """The results of runs of rows as one: arrays end to end, dicts key by key, others by their own ``joined``."""
+    """The results of runs of rows as one: arrays end to end, dicts key by key, others by their own
+    ``joined``.
+    """
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], dict):
@@ -159,7 +180,12 @@ def by_parts(stage: Stage) -> bool:
     return stage.rows is not None and bool(stage.inputs) and stage.inputs[0].rows == stage.rows
 
 
-def compute(stage: Stage, memo: dict[str, Any] | None = None, workers: int | None = None, cache: Cache = NO_CACHE) -> Any:
+def compute(
+    stage: Stage,
+    memo: dict[str, Any] | None = None,
+    workers: int | None = None,
+    cache: Cache = NO_CACHE,
+) -> Any:
     """The result of ``stage``, computing what it needs in this process.
 
     Args:
@@ -171,7 +197,9 @@ def compute(stage: Stage, memo: dict[str, Any] | None = None, workers: int | Non
     if stage.digest not in memo:
         found = cache.read(stage)
         if found is None:
-            inputs = tuple(_input(stage, at, memo, workers, cache) for at in range(len(stage.inputs)))
+            inputs = tuple(
+                _input(stage, at, memo, workers, cache) for at in range(len(stage.inputs))
+            )
             found = _run_here(stage, inputs, workers or os.cpu_count() or 1)
             cache.write(stage, found)
         memo[stage.digest] = found
@@ -189,7 +217,9 @@ class _Unmade:
 def _input(stage: Stage, at: int, memo: dict[str, Any], workers: int | None, cache: Cache) -> Any:
     upstream = stage.inputs[at]
     if at == 0 and upstream.large and by_parts(stage) and upstream.digest not in memo:
-        return _Unmade(upstream, tuple(compute(above, memo, workers, cache) for above in upstream.inputs))
+        return _Unmade(
+            upstream, tuple(compute(above, memo, workers, cache) for above in upstream.inputs)
+        )
     return compute(upstream, memo, workers, cache)
 
 
@@ -201,11 +231,17 @@ def _run_here(stage: Stage, inputs: tuple[Any, ...], workers: int) -> Any:
         return join([_run_rows(stage, inputs, start, stop) for start, stop in runs])
     from joblib import Parallel, delayed
 
-    return join(Parallel(n_jobs=workers)(delayed(_run_rows)(stage, inputs, start, stop) for start, stop in runs))
+    return join(
+        Parallel(n_jobs=workers)(
+            delayed(_run_rows)(stage, inputs, start, stop) for start, stop in runs
+        )
+    )
 
 
 def _run_rows(stage: Stage, inputs: tuple[Any, ...], start: int, stop: int) -> Any:
     first, *rest = inputs
     if not isinstance(first, _Unmade):
         return run_stage(stage, inputs, start, stop)
-    return run_stage(stage, (run_stage(first.stage, first.inputs, start, stop), *rest), start, stop, sliced=True)
+    return run_stage(
+        stage, (run_stage(first.stage, first.inputs, start, stop), *rest), start, stop, sliced=True
+    )

@@ -42,7 +42,9 @@ class ToyRun:
         self._reports: list[float] = []
 
     def step(self) -> dict[str, Any]:
-        """The next step's report: ``val_accuracy`` of the trial so far, and ``report`` for the pruner."""
+        """The next step's report: ``val_accuracy`` of the trial so far, and ``report`` for the
+        pruner.
+        """
         config, step = self._config, self._step
         time.sleep(config.pause)
         value = self._accuracy(step)
@@ -66,7 +68,9 @@ class ToyRun:
         config = self._config
         if self._folds:
             return float(np.clip(config.quality + self._noise[step], 0.0, 1.0))
-        return config.quality * (1.0 - math.exp(-config.rate * (1.0 + config.momentum) * (step + 1)))
+        return config.quality * (
+            1.0 - math.exp(-config.rate * (1.0 + config.momentum) * (step + 1))
+        )
 
     def _go_wrong(self, result: dict[str, Any]) -> None:
         fault = self._config.fault
@@ -79,7 +83,9 @@ class ToyRun:
         if fault == "missing":
             del result["val_accuracy"], result["report"]
         else:
-            result["val_accuracy"] = result["report"] = {"nan": math.nan, "infinite": math.inf}[fault]
+            result["val_accuracy"] = result["report"] = {"nan": math.nan, "infinite": math.inf}[
+                fault
+            ]
 
     def save(self, folder: Path) -> None:
         """Write all that the next step depends on."""

@@ -33,10 +33,14 @@ class Run(Protocol):
     """One configuration, from its first step to its last."""
 
     def step(self) -> dict[str, Any]:
-        """Do one step; the metrics by name, ``done`` after the last, and ``report`` where the pruner is to see another value."""
+        """Do one step; the metrics by name, ``done`` after the last, and ``report`` where the
+        pruner is to see another value.
+        """
 
     def save(self, folder: Path) -> None:
-        """Write all that the next step depends on; a whole folder, as ``trainables.checkpoint`` defines it."""
+        """Write all that the next step depends on; a whole folder, as ``trainables.checkpoint``
+        defines it.
+        """
 
     def load(self, folder: Path) -> None:
         """Go on from what ``save`` wrote."""
@@ -81,28 +85,38 @@ def _wait_for_others(gate: Path, name: str, workers: int) -> None:
 
 
 def _node(trial: dict[str, Any]) -> str:
-    """Where this runs: the host's name, on a cluster with the node's address and the beginning of its id."""
+    """Where this runs: the host's name, on a cluster with the node's address and the beginning of
+    its id.
+    """
     if not trial.get("joined"):
         return platform.node()
-    return f"{platform.node()} {ray.util.get_node_ip_address()} {ray.get_runtime_context().get_node_id()[:8]}"
+    return (
+        f"{platform.node()} {ray.util.get_node_ip_address()} "
+        f"{ray.get_runtime_context().get_node_id()[:8]}"
+    )
 
 
 class SearchTrial(tune.Trainable):
     """One configuration of any space, a step at a time.
 
     The Tune config holds ``space``, ``number`` and ``config`` of the trial, ``restore`` (paths or
-    URIs of the checkpoints that earlier drivers left), ``checkpoints`` (whether its space has any), ``gate``
-    (of the first workers: folder and number), and what all trials share: ``seed`` and, for images, ``registry`` (its
-    name), ``data``, ``validation`` and, for networks, ``how`` (``trainables.cnn.run.How``); on a cluster, ``joined``.
+    URIs of the checkpoints that earlier drivers left), ``checkpoints`` (whether its space has any),
+    ``gate`` (of the first workers: folder and number), and what all trials share: ``seed`` and, for
+    images, ``registry`` (its name), ``data``, ``validation`` and, for networks, ``how``
+    (``trainables.cnn.run.How``); on a cluster, ``joined``.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         if config["gate"]:
-            _wait_for_others(Path(config["gate"][0]), f"{config['space']}-{config['number']}", config["gate"][1])
+            _wait_for_others(
+                Path(config["gate"][0]), f"{config['space']}-{config['number']}", config["gate"][1]
+            )
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Nothing outlives a trial: everything it knows is in its config. Never fails: Tune would lose the trial."""
+        """Nothing outlives a trial: everything it knows is in its config. Never fails: Tune would
+        lose the trial.
+        """
         if self._run is not None:  # its trial was stopped before its end
             self._guarded(self._close)
         self._begin(new_config)
@@ -144,14 +158,23 @@ class SearchTrial(tune.Trainable):
         run = self._run
         result = {} if run is None else self._guarded(run.step)
         result = self._failure or result
-        common = {"started": started, "seconds": time.monotonic() - began, "node": _node(self._trial), "log": self._log.getvalue()}
+        common = {
+            "started": started,
+            "seconds": time.monotonic() - began,
+            "node": _node(self._trial),
+            "log": self._log.getvalue(),
+        }
         self._log.seek(0)
         self._log.truncate()
         if self._run is not None and (self._failure or result["done"]):
             self._guarded(self._close)
         if self._failure:
             return {**result, **common, "done": True}
-        return {**result, **common, SHOULD_CHECKPOINT: self._trial["checkpoints"] and not result["done"]}
+        return {
+            **result,
+            **common,
+            SHOULD_CHECKPOINT: self._trial["checkpoints"] and not result["done"],
+        }
 
     def _guarded(self, action: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """``action()`` with its log kept; an exception becomes the trial's failure."""
@@ -164,7 +187,10 @@ class SearchTrial(tune.Trainable):
         except Exception as error:
             logger.error("failed: %s", error)
             cause = f"{type(error).__name__}: {error}"
-            self._failure = {"failure": " ".join(cause.split()), "traceback": traceback.format_exc()}
+            self._failure = {
+                "failure": " ".join(cause.split()),
+                "traceback": traceback.format_exc(),
+            }
             return {}
         finally:
             logger.removeHandler(handler)

@@ -1,7 +1,7 @@
 """The tables of mistakes, ``*.toml`` beside this file, and where in the tree each of them belongs.
 
-A mistake is found by the text it replaces, which stands exactly once in the product, and its tests by their names:
-files may move without the tables noticing.
+A mistake is found by the text it replaces, which stands exactly once in the product, and its tests
+by their names: files may move without the tables noticing.
 
     [[mutant]]
     name = "idf-counts-test-images"      # unique over all tables
@@ -44,7 +44,9 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Place:
-    """The file that a mistake goes into, relative to the root, and its room: package, and folder in it."""
+    """The file that a mistake goes into, relative to the root, and its room: package, and folder in
+    it.
+    """
 
     file: str
 
@@ -74,7 +76,8 @@ def places(mutants: Iterable[Mutant]) -> dict[str, Place]:
     """Where each mistake goes, by its name.
 
     Raises:
-        TableError: if the text of one does not stand in the product exactly once; names all of them.
+        TableError: if the text of one does not stand in the product exactly once; names all of
+            them.
     """
     sources = _sources()
     found, wrong = {}, []
@@ -83,14 +86,22 @@ def places(mutants: Iterable[Mutant]) -> dict[str, Place]:
         if len(files) == 1:
             found[mutant.name] = Place(files[0])
         else:
-            wrong.append(f"{mutant.name}: its text stands {len(files)} times ({', '.join(files[:4]) or 'nowhere'})")
+            wrong.append(
+                f"{mutant.name}: its text stands {len(files)} times "
+                f"({', '.join(files[:4]) or 'nowhere'})"
+            )
     if wrong:
         raise TableError("\n".join(wrong))
     return found
 
 
 def _sources() -> Mapping[str, str]:
-    files = (path for top in PRODUCT for end in ("py", "j2") for path in sorted((ROOT / top).rglob(f"*.{end}")))
+    files = (
+        path
+        for top in PRODUCT
+        for end in ("py", "j2")
+        for path in sorted((ROOT / top).rglob(f"*.{end}"))
+    )
     return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files}
 
 
@@ -101,7 +112,11 @@ def node_ids(names: Iterable[str]) -> list[str]:
         TableError: if there is no such test, or two.
     """
     known = _tests()
-    wrong = [f"{name}: {len(known[name])} tests are called that" for name in names if len(known[name]) != 1]
+    wrong = [
+        f"{name}: {len(known[name])} tests are called that"
+        for name in names
+        if len(known[name]) != 1
+    ]
     if wrong:
         raise TableError("\n".join(wrong))
     return [known[name][0] for name in names]
@@ -116,7 +131,9 @@ def _tests() -> Mapping[str, list[str]]:
     return found
 
 
-def _functions(body: list[ast.stmt], within: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _functions(
+    body: list[ast.stmt], within: tuple[str, ...] = ()
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     for node in body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             yield node.name, within

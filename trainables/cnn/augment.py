@@ -1,4 +1,5 @@
-"""Augmentation of whole batches, drawn anew for every image, as pure functions on the images' device.
+"""Augmentation of whole batches, drawn anew for every image, as pure functions on the images'
+device.
 
 Flip, rotation and shift are one resampling with our own matrices: one pass over the pixels, where
 kornia's three transforms make three (669 against 76 µs an image here, and 286 for torchvision's
@@ -18,8 +19,16 @@ from trainables.cnn.data import Resident
 from trainables.cnn.resolution import shrink
 
 
-def augment(images: Tensor, mirrored: Tensor, config: CnnConfig, data: Resident, generator: torch.Generator, side: int) -> Tensor:
-    """(n, 3, side, side) float32, normalised, channels last, from (n, 3, size, size) uint8; the batch itself is untouched.
+def augment(
+    images: Tensor,
+    mirrored: Tensor,
+    config: CnnConfig,
+    data: Resident,
+    generator: torch.Generator,
+    side: int,
+) -> Tensor:
+    """(n, 3, side, side) float32, normalised, channels last, from (n, 3, size, size) uint8; the
+    batch itself is untouched.
 
     Args:
         mirrored: (n,) bool, which of the images to mirror.
@@ -40,9 +49,9 @@ def augment(images: Tensor, mirrored: Tensor, config: CnnConfig, data: Resident,
 def mirrored_in(epoch: int, count: int, share: float, seed: int) -> Tensor:
     """(count,) bool: which of a training's images are mirrored in ``epoch``.
 
-    Each image is in ``share`` of the epochs, spread evenly; which, is drawn once, from ``seed``. With one half it is
-    in every second epoch (Jordan, 2024), so that two epochs show every image both ways, which chance does
-    to half of them.
+    Each image is in ``share`` of the epochs, spread evenly; which, is drawn once, from ``seed``.
+    With one half it is in every second epoch (Jordan, 2024), so that two epochs show every image
+    both ways, which chance does to half of them.
     """
     phase = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     return (phase + epoch * share) % 1 < share
@@ -54,7 +63,8 @@ def uniform(count: int, low: float, high: float, generator: torch.Generator) -> 
 
 
 def shift_flip(images: Tensor, most: int, mirrored: Tensor, generator: torch.Generator) -> Tensor:
-    """Images shifted by whole pixels, up to ``most`` either way on each axis, those ``mirrored`` also flipped; same dtype.
+    """Images shifted by whole pixels, up to ``most`` either way on each axis, those ``mirrored``
+    also flipped; same dtype.
 
     What is shifted in mirrors what stands at the edge. Pixels are copied, none is interpolated.
     """
@@ -63,7 +73,9 @@ def shift_flip(images: Tensor, most: int, mirrored: Tensor, generator: torch.Gen
     shifts = torch.randint(-most, most + 1, (2, n, 1), generator=generator, device=generator.device)
     rows, columns = _reflect(steps + shifts[0], size), _reflect(steps + shifts[1], size)
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    places = (rows[:, :, None] * size + columns[:, None, :]).view(n, 1, size * size).expand(n, 3, -1)
+    places = (
+        (rows[:, :, None] * size + columns[:, None, :]).view(n, 1, size * size).expand(n, 3, -1)
+    )
     return images.flatten(2).gather(2, places).view_as(images)
 
 
@@ -73,24 +85,35 @@ def _reflect(index: Tensor, size: int) -> Tensor:
     return torch.minimum(index, 2 * size - 2 - index)
 
 
-def rotate_shift_flip(images: Tensor, degrees: float, most: int, mirrored: Tensor, generator: torch.Generator) -> Tensor:
-    """Float images turned by up to ``degrees`` either way, shifted by up to ``most`` whole pixels, those ``mirrored`` flipped.
+def rotate_shift_flip(
+    images: Tensor, degrees: float, most: int, mirrored: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Float images turned by up to ``degrees`` either way, shifted by up to ``most`` whole pixels,
+    those ``mirrored`` flipped.
 
     One bilinear resampling; what comes in from outside mirrors what stands at the edge.
     """
     n, size = len(images), images.shape[-1]
     angle = uniform(n, -math.radians(degrees), math.radians(degrees), generator)
-    shifts = torch.randint(-most, most + 1, (2, n), generator=generator, device=generator.device) * (2 / size)
+    shifts = torch.randint(
+        -most, most + 1, (2, n), generator=generator, device=generator.device
+    ) * (2 / size)
     sign = torch.where(mirrored, -1.0, 1.0)
     cos, sin = angle.cos(), angle.sin()
-    matrices = torch.stack([cos * sign, -sin, shifts[0], sin * sign, cos, shifts[1]], dim=1).view(n, 2, 3)
+    matrices = torch.stack([cos * sign, -sin, shifts[0], sin * sign, cos, shifts[1]], dim=1).view(
+        n, 2, 3
+    )
     grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
 def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Float images in 0..255 whose brightness, contrast and saturation are each multiplied by 1 ± ``strength``."""
-    brightness, contrast, saturation = uniform(3 * len(images), 1 - strength, 1 + strength, generator).view(3, -1, 1, 1, 1)
+    """Float images in 0..255 whose brightness, contrast and saturation are each multiplied by 1 ±
+    ``strength``.
+    """
+    brightness, contrast, saturation = uniform(
+        3 * len(images), 1 - strength, 1 + strength, generator
+    ).view(3, -1, 1, 1, 1)
     out = images * brightness
     mean = out.mean(dim=(1, 2, 3), keepdim=True)
     out = torch.lerp(mean, out, contrast)
@@ -99,7 +122,9 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
 
 
 def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Normalised images with a square of ``side`` pixels, centred anywhere in each, set to 0 (DeVries & Taylor, 2017)."""
+    """Normalised images with a square of ``side`` pixels, centred anywhere in each, set to 0
+    (DeVries & Taylor, 2017).
+    """
     n, size = len(images), images.shape[-1]
     centres = torch.randint(0, size, (2, n, 1), generator=generator, device=generator.device)
     offset = torch.arange(size, device=images.device) - centres + side // 2
@@ -107,19 +132,25 @@ def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     return images.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
 
 
-def mixed(images: Tensor, labels: Tensor, config: CnnConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
+def mixed(
+    images: Tensor, labels: Tensor, config: CnnConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor, float]:
     """A batch mixed with itself as the configuration says.
 
     Returns:
-        the images, the (n,) labels of the second images, and the share of the first; 1 where nothing is mixed.
+        the images, the (n,) labels of the second images, and the share of the first; 1 where
+        nothing is mixed.
     """
     if config.cutmix and uniform(1, 0, 1, generator).item() < config.cutmix:
         return cutmix(images, labels, generator)
     return mixup(images, labels, config.mixup, generator) if config.mixup else (images, labels, 1.0)
 
 
-def cutmix(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
-    """Images with a box from a permutation of themselves (Yun et al., 2019): its area evenly drawn, its centre anywhere.
+def cutmix(
+    images: Tensor, labels: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, float]:
+    """Images with a box from a permutation of themselves (Yun et al., 2019): its area evenly drawn,
+    its centre anywhere.
 
     Returns:
         as ``mixed``; the share is what the box, which the edge may cut, leaves of the first image.
@@ -135,11 +166,14 @@ def cutmix(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[
     return out, labels[partner], 1 - (bottom - top) * (right - left) / (height * width)
 
 
-def mixup(images: Tensor, labels: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
+def mixup(
+    images: Tensor, labels: Tensor, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, float]:
     """Images mixed with a permutation of themselves (Zhang et al., 2018).
 
     Returns:
-        the mixed images, the (n,) labels of the second images, and the share of the first, at least one half.
+        the mixed images, the (n,) labels of the second images, and the share of the first, at least
+        one half.
     """
     share = 0.0
     while not share:  # Jöhnk's method: Beta(alpha, alpha) from two uniform numbers

@@ -1,4 +1,6 @@
-"""A run's state in a folder: tensors as safetensors, the rest as JSON, nothing that could be executed."""
+"""A run's state in a folder: tensors as safetensors, the rest as JSON, nothing that could be
+executed.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,20 @@ class Checkpoint:
 
 
 def write(checkpoint: Checkpoint, folder: Path) -> None:
-    """Put ``checkpoint`` into ``folder``, in place of one that is there; whole, whenever the process dies."""
-    flat = {f"{part}/{name}": tensor.contiguous() for part, named in checkpoint.tensors.items() for name, tensor in named.items()}
+    """Put ``checkpoint`` into ``folder``, in place of one that is there; whole, whenever the
+    process dies.
+    """
+    flat = {
+        f"{part}/{name}": tensor.contiguous()
+        for part, named in checkpoint.tensors.items()
+        for name, tensor in named.items()
+    }
     name = f"tensors-{checkpoint.facts['epoch']:06d}.safetensors"
     content = save(flat)
     write_whole(folder / name, content)
     own = {"format": FORMAT, "tensors": name, "sha256": hashlib.sha256(content).hexdigest()}
-    write_whole(folder / STATE, json.dumps(own | checkpoint.facts, indent=1))  # from here on this checkpoint is the one
+    # from here on this checkpoint is the one
+    write_whole(folder / STATE, json.dumps(own | checkpoint.facts, indent=1))
     for old in (*folder.glob("tensors-*"), *folder.glob(".tensors-*"), *folder.glob(f".{STATE}.*")):
         if old.name != name:
             old.unlink(missing_ok=True)
@@ -58,19 +67,28 @@ def read(folder: Path) -> Checkpoint:
     try:
         facts = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-            raise CheckpointError(f"{folder}: not a checkpoint of format {FORMAT}; start the trial anew")
+            raise CheckpointError(
+                f"{folder}: not a checkpoint of format {FORMAT}; start the trial anew"
+            )
         tensors_file = folder / Path(str(facts["tensors"])).name
         if not tensors_file.is_file():
             raise CheckpointError(f"{folder}: no checkpoint here ({tensors_file.name} is missing)")
         content = tensors_file.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         if facts.get("sha256", digest) != digest:  # an earlier version wrote none
-            raise CheckpointError(f"{folder}: damaged checkpoint: the SHA-256 of {tensors_file.name} is not the one that was written")
+            raise CheckpointError(
+                f"{folder}: damaged checkpoint: the SHA-256 of {tensors_file.name} is not the "
+                "one that was written"
+            )
         flat = load(content)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder}: no checkpoint here ({STATE} is missing)") from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise error if isinstance(error, CheckpointError) else CheckpointError(f"{folder}: damaged checkpoint: {error}") from error
+        raise (
+            error
+            if isinstance(error, CheckpointError)
+            else CheckpointError(f"{folder}: damaged checkpoint: {error}")
+        ) from error
     tensors: dict[str, dict[str, Tensor]] = {}
     for key, tensor in flat.items():
         part, _, name = key.partition("/")

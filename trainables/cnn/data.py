@@ -33,15 +33,29 @@ class CnnData:
     val_labels: Int64 | None = None
 
     def __post_init__(self) -> None:
-        for images, labels in ((self.train_images, self.train_labels), (self.val_images, self.val_labels)):
+        for images, labels in (
+            (self.train_images, self.train_labels),
+            (self.val_images, self.val_labels),
+        ):
             if (images is None) != (labels is None):
                 raise DatasetError("validation images and labels must be given together")
             if images is None or labels is None:
                 continue
-            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-                raise DatasetError(f"images must be (n, 3, size, size) uint8, but got {images.shape} {images.dtype}")
+            if (
+                images.dtype != np.uint8
+                or images.ndim != 4
+                or images.shape[1] != 3
+                or images.shape[2] != images.shape[3]
+            ):
+                raise DatasetError(
+                    f"images must be (n, 3, size, size) uint8, but got {images.shape} "
+                    f"{images.dtype}"
+                )
             if len(images) != len(labels) or not len(images):
-                raise DatasetError(f"images need as many labels and at least one, but got {len(images)} and {len(labels)}")
+                raise DatasetError(
+                    f"images need as many labels and at least one, but got {len(images)} and "
+                    f"{len(labels)}"
+                )
 
     @property
     def size(self) -> int:
@@ -50,7 +64,9 @@ class CnnData:
 
     @classmethod
     def from_dataset(cls, dataset: Dataset, size: int = 32) -> CnnData:
-        """``train`` and ``val`` of a dataset; images of other sizes are resized (Pillow's bicubic), grey ones repeated to RGB."""
+        """``train`` and ``val`` of a dataset; images of other sizes are resized (Pillow's bicubic),
+        grey ones repeated to RGB.
+        """
         val = dataset.val
         return cls(
             stack(dataset.train.images, size),
@@ -86,13 +102,22 @@ class Resident:
         images, labels = tensor(data.train_images), tensor(data.train_labels)
         assert images is not None
         assert labels is not None
-        counts = np.stack([np.bincount(channel.ravel(), minlength=256) for channel in data.train_images.transpose(1, 0, 2, 3)])
+        counts = np.stack(
+            [
+                np.bincount(channel.ravel(), minlength=256)
+                for channel in data.train_images.transpose(1, 0, 2, 3)
+            ]
+        )
         share, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256)
         mean = share @ values
         std = np.sqrt(np.maximum((share * (values - mean[:, None]) ** 2).sum(axis=1), 1.0))
-        statistics = (torch.tensor(s, dtype=torch.float32, device=device).view(3, 1, 1) for s in (mean, std))
+        statistics = (
+            torch.tensor(s, dtype=torch.float32, device=device).view(3, 1, 1) for s in (mean, std)
+        )
         return cls(images, labels, tensor(data.val_images), tensor(data.val_labels), *statistics)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Float32 images of mean 0 and variance 1 a channel, channels last in memory, from 0..255."""
+        """Float32 images of mean 0 and variance 1 a channel, channels last in memory, from
+        0..255.
+        """
         return normalised(images, self.mean, self.std)

@@ -1,4 +1,6 @@
-"""What a search hands its networks: square images as stages, and how all of them are trained. Loads no torch."""
+"""What a search hands its networks: square images as stages, and how all of them are trained. Loads
+no torch.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +41,17 @@ class How:
     start_classes: tuple[str, ...] = ()
 
 
-def data_stages(data: DataSource, size: int, splits: tuple[str, ...] = ("train", "val")) -> tuple[Stage, ...]:
+def data_stages(
+    data: DataSource, size: int, splits: tuple[str, ...] = ("train", "val")
+) -> tuple[Stage, ...]:
     """Images and labels of each split, as networks take them."""
-    images = [Stage(square_images, {"split": split, "size": size}, (data.stage,), light=True) for split in splits]
-    return tuple(stage for pair in zip(images, map(data.labels, splits), strict=True) for stage in pair)
+    images = [
+        Stage(square_images, {"split": split, "size": size}, (data.stage,), light=True)
+        for split in splits
+    ]
+    return tuple(
+        stage for pair in zip(images, map(data.labels, splits), strict=True) for stage in pair
+    )
 
 
 def square_images(dataset: Dataset, *, split: str, size: int) -> UInt8:
@@ -55,6 +64,8 @@ def stack(images: Images, size: int) -> UInt8:
     out = np.empty((len(images), 3, size, size), np.uint8)
     for row, image in enumerate(images):
         if image.shape[:2] != (size, size):
-            image = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+            image = np.asarray(
+                Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
+            )
         out[row] = image.transpose(2, 0, 1) if image.ndim == 3 else image
     return out

@@ -1,4 +1,6 @@
-"""The table of a network's layers, in the layout and numbering of torchsummary, which the report used."""
+"""The table of a network's layers, in the layout and numbering of torchsummary, which the report
+used.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,16 @@ from torch import nn
 
 MIB = 2**20
 UNLISTED = (nn.Sequential, nn.ModuleList, nn.Dropout, nn.Dropout2d)
-"""No rows of their own. Dropout changes neither shape nor parameters; the report's table leaves it out too."""
+"""No rows of their own. Dropout changes neither shape nor parameters; the report's table leaves it
+out too.
+"""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One row: the layer's class and its place in the order of evaluation, what it gives for one image, its own parameters."""
+    """One row: the layer's class and its place in the order of evaluation, what it gives for one
+    image, its own parameters.
+    """
 
     name: str
     output_shape: tuple[int, ...]
@@ -39,9 +45,13 @@ class LayerTable:
 
     def __str__(self) -> str:
         line, double = "-" * 64, "=" * 64
-        rows = [f"{layer.name:>20}  {_shape(layer.output_shape):>25} {layer.parameters:>15,}" for layer in self.layers]
+        rows = [
+            f"{layer.name:>20}  {_shape(layer.output_shape):>25} {layer.parameters:>15,}"
+            for layer in self.layers
+        ]
         inputs = math.prod(self.input_shape) * 4 / MIB
-        outputs = 2 * sum(math.prod(layer.output_shape) for layer in self.layers) * -4 / MIB  # forward and backward, float32
+        # forward and backward, float32
+        outputs = 2 * sum(math.prod(layer.output_shape) for layer in self.layers) * -4 / MIB
         return "\n".join(
             [
                 line,
@@ -63,9 +73,11 @@ class LayerTable:
 
 
 def layer_table(net: nn.Module, size: int) -> LayerTable:
-    """The layers of ``net`` in the order in which one (3, size, size) image meets them; shapes begin with -1 for the batch.
+    """The layers of ``net`` in the order in which one (3, size, size) image meets them; shapes
+    begin with -1 for the batch.
 
-    A network on the meta device is described without computing anything. A layer that is met twice has two rows.
+    A network on the meta device is described without computing anything. A layer that is met twice
+    has two rows.
     """
     rows: list[Layer] = []
 
@@ -73,7 +85,11 @@ def layer_table(net: nn.Module, size: int) -> LayerTable:
         own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
         rows.append(Layer(f"{type(module).__name__}-{len(rows) + 1}", (-1, *output.shape[1:]), own))
 
-    hooks = [m.register_forward_hook(note) for m in net.modules() if m is not net and not isinstance(m, UNLISTED)]
+    hooks = [
+        m.register_forward_hook(note)
+        for m in net.modules()
+        if m is not net and not isinstance(m, UNLISTED)
+    ]
     training = net.training
     try:
         with torch.no_grad():
@@ -83,11 +99,15 @@ def layer_table(net: nn.Module, size: int) -> LayerTable:
         for hook in hooks:
             hook.remove()
     trainable = sum(p.numel() for p in net.parameters() if p.requires_grad)
-    return LayerTable(tuple(rows), sum(p.numel() for p in net.parameters()), trainable, (3, size, size))
+    return LayerTable(
+        tuple(rows), sum(p.numel() for p in net.parameters()), trainable, (3, size, size)
+    )
 
 
 def architecture(net: nn.Module) -> str:
-    """``net`` as PyTorch prints it, without what newer versions add to batch norm, so that it reads as the report's."""
+    """``net`` as PyTorch prints it, without what newer versions add to batch norm, so that it reads
+    as the report's.
+    """
     return re.sub(r"(BatchNorm2d\(.*?affine=\w+), bias=\w+", r"\1", str(net))
 
 

@@ -9,7 +9,9 @@ from spaces.cnn import CnnConfig
 
 
 def make_optimizer(net: nn.Module, config: CnnConfig) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW (Loshchilov & Hutter, 2019); weights decay, biases and norms do not."""
+    """SGD with Nesterov momentum, or AdamW (Loshchilov & Hutter, 2019); weights decay, biases and
+    norms do not.
+    """
     learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
     decay = config.weight_decay if config.optimizer == "sgd" else config.adamw_weight_decay
     groups = [
@@ -17,7 +19,9 @@ def make_optimizer(net: nn.Module, config: CnnConfig) -> torch.optim.Optimizer:
         {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
+        return torch.optim.SGD(
+            groups, lr=0.0, momentum=config.momentum, nesterov=config.momentum > 0, fused=True
+        )
     return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
@@ -29,7 +33,12 @@ def peak_learning_rate(config: CnnConfig) -> float:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """``INDEX.NAME`` to tensor, of what the optimiser remembers of each parameter."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": value for index, named in state.items() for name, value in named.items() if isinstance(value, Tensor)}
+    return {
+        f"{index}.{name}": value
+        for index, named in state.items()
+        for name, value in named.items()
+        if isinstance(value, Tensor)
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
@@ -38,7 +47,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
     for parameter, named in optimizer.state.items():
         for name, value in named.items():
             if value.shape == parameter.shape:  # the parameter's own memory layout

@@ -1,4 +1,6 @@
-"""A run's own random numbers: no other run in the process changes them, nor do they change another's."""
+"""A run's own random numbers: no other run in the process changes them, nor do they change
+another's.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ class RandomState:
     """A generator for order and augmentation, and the global states that dropout draws from.
 
     Args:
-        seed: of both, and of what a network's initial weights are drawn from inside the first ``use``.
+        seed: of both, and of what a network's initial weights are drawn from inside the first
+            ``use``.
         device: whose numbers augmentation needs.
     """
 
@@ -45,7 +48,9 @@ class RandomState:
         return {"generator": self.generator.get_state(), **self._states}
 
     def restore(self, state: dict[str, Tensor], seed: int) -> None:
-        """Go on from ``state``; from ``seed`` where it comes from another kind of device, whose numbers differ."""
+        """Go on from ``state``; from ``seed`` where it comes from another kind of device, whose
+        numbers differ.
+        """
         if set(state) != set(self.state()):
             self._seed(seed)
             return

@@ -1,7 +1,9 @@
-"""Small images first: the side of training images grows over a training, since most of what early epochs teach needs few pixels.
+"""Small images first: the side of training images grows over a training, since most of what early
+epochs teach needs few pixels.
 
-Progressive resizing (Howard, DAWNBench 2018; Tan & Le, EfficientNetV2, 2021). A convolution costs as
-many operations as there are pixels, so an epoch at three quarters of the side costs little over half.
+Progressive resizing (Howard, DAWNBench 2018; Tan & Le, EfficientNetV2, 2021). A convolution costs
+as many operations as there are pixels, so an epoch at three quarters of the side costs little over
+half.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ STEP = 4
 
 
 def side_at(start: float, epoch: int, epochs: int, size: int) -> int:
-    """Side of training images in ``epoch`` (from 0) of ``epochs``, pixels: from ``start`` times ``size``, growing evenly to ``size``.
+    """Side of training images in ``epoch`` (from 0) of ``epochs``, pixels: from ``start`` times
+    ``size``, growing evenly to ``size``.
 
     The last epoch has whole images, however few there are.
     """
@@ -27,5 +30,13 @@ def side_at(start: float, epoch: int, epochs: int, size: int) -> int:
 
 
 def shrink(images: Tensor, side: int) -> Tensor:
-    """(n, 3, side, side) float32 of (n, 3, size, size), bilinear with antialiasing; the images themselves where nothing changes."""
-    return images if images.shape[-1] == side else F.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    """(n, 3, side, side) float32 of (n, 3, size, size), bilinear with antialiasing; the images
+    themselves where nothing changes.
+    """
+    return (
+        images
+        if images.shape[-1] == side
+        else F.interpolate(
+            images, (side, side), mode="bilinear", antialias=True, align_corners=False
+        )
+    )

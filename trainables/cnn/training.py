@@ -23,7 +23,12 @@ from trainables.cnn.augment import augment, mirrored_in, mixed
 from trainables.cnn.data import CnnData, Int64, Resident
 from trainables.cnn.layers import MIB
 from trainables.cnn.models import build
-from trainables.cnn.optimizer import make_optimizer, optimizer_tensors, peak_learning_rate, restore_optimizer
+from trainables.cnn.optimizer import (
+    make_optimizer,
+    optimizer_tensors,
+    peak_learning_rate,
+    restore_optimizer,
+)
 from trainables.cnn.precision import measured_dtype
 from trainables.cnn.randomness import RandomState
 from trainables.cnn.resolution import side_at
@@ -92,10 +97,22 @@ class CnnRun:
         dtype: str = "auto",
         start: tuple[Mapping[str, Tensor], bool] | None = None,
     ) -> None:
-        if max_model_mb is not None and (found := model_size_mb(config, classes, data.size)) > max_model_mb:
-            raise ModelTooLarge(f"{config.model} has {found:.2f} MiB, but max_model_mb is {max_model_mb:g}; lower its width")
+        if (
+            max_model_mb is not None
+            and (found := model_size_mb(config, classes, data.size)) > max_model_mb
+        ):
+            raise ModelTooLarge(
+                f"{config.model} has {found:.2f} MiB, but max_model_mb is {max_model_mb:g}; "
+                "lower its width"
+            )
         torch.set_num_threads(threads)
-        self.config, self.classes, self.epochs, self.seed, self.threads = config, classes, epochs, seed, threads
+        self.config, self.classes, self.epochs, self.seed, self.threads = (
+            config,
+            classes,
+            epochs,
+            seed,
+            threads,
+        )
         self.device = torch.device(device)
         self.dtype = measured_dtype(str(self.device)) if dtype == "auto" else DTYPES[dtype]
         self.random = RandomState(seed, self.device)
@@ -111,7 +128,11 @@ class CnnRun:
             if config.tweaks().get("whiten") and start is None:
                 net.whiten_stem(self.data.normalise(self.data.train_images[:5000]))  # type: ignore[operator]
             self.optimizer = make_optimizer(self.net, config)
-            self.ema = AveragedModel(self.net, multi_avg_fn=self._average, use_buffers=True) if config.ema else None
+            self.ema = (
+                AveragedModel(self.net, multi_avg_fn=self._average, use_buffers=True)
+                if config.ema
+                else None
+            )
         self._forward = torch.compile(self.net) if compile else self.net
         self.steps = max(1, round(len(data.train_labels) / config.batch_size))
 
@@ -129,9 +150,10 @@ class CnnRun:
         """Train for one epoch and judge.
 
         Returns:
-            ``epoch`` (from 1), ``seconds``, ``train_accuracy`` and ``train_loss`` (running means over the augmented
-            epoch, of the loss that is minimised), and on validation images ``val_accuracy``, ``val_loss`` (plain
-            cross-entropy), ``balanced_accuracy``, ``macro_f1``.
+            ``epoch`` (from 1), ``seconds``, ``train_accuracy`` and ``train_loss`` (running means
+            over the augmented epoch, of the loss that is minimised), and on validation images
+            ``val_accuracy``, ``val_loss`` (plain cross-entropy), ``balanced_accuracy``,
+            ``macro_f1``.
 
         Raises:
             TrainingError: for a loss that is not finite, or too little memory.
@@ -169,7 +191,9 @@ class CnnRun:
             scores = scores.float()
             loss = F.cross_entropy(scores, labels, label_smoothing=config.label_smoothing)
             if share < 1:
-                loss = share * loss + (1 - share) * F.cross_entropy(scores, others, label_smoothing=config.label_smoothing)
+                loss = share * loss + (1 - share) * F.cross_entropy(
+                    scores, others, label_smoothing=config.label_smoothing
+                )
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
@@ -178,9 +202,12 @@ class CnnRun:
             with torch.no_grad():
                 total += loss.detach() * len(rows)
                 hits += (scores.argmax(1) == labels).sum()
-            if (number % CHECK_EVERY == 0 or number == self.steps - 1) and not math.isfinite(total.item()):
+            if (number % CHECK_EVERY == 0 or number == self.steps - 1) and not math.isfinite(
+                total.item()
+            ):
                 raise TrainingError(
-                    f"loss became {loss.item():g} in epoch {self.epoch + 1}, step {number + 1} of {self.steps}; lower the learning rate"
+                    f"loss became {loss.item():g} in epoch {self.epoch + 1}, step {number + 1} "
+                    f"of {self.steps}; lower the learning rate"
                 )
         return {"train_accuracy": hits.item() / count, "train_loss": total.item() / count}
 
@@ -203,7 +230,9 @@ class CnnRun:
                 raise ValueError("there are no validation images")
             data, config = self.data, self.config
             views = config.test_flip, config.test_shift
-            self._scores = class_scores(self.judged, self.data.val_images, data.mean, data.std, self.dtype, *views)
+            self._scores = class_scores(
+                self.judged, self.data.val_images, data.mean, data.std, self.dtype, *views
+            )
         return self._scores
 
     def predictions(self) -> Int64:
@@ -213,19 +242,36 @@ class CnnRun:
     @property
     def use(self) -> Use:
         """What whoever uses the judged weights must know."""
-        size, (mean, std) = int(self.data.train_images.shape[2]), (tuple(s.flatten().tolist()) for s in (self.data.mean, self.data.std))
+        size, (mean, std) = (
+            int(self.data.train_images.shape[2]),
+            (tuple(s.flatten().tolist()) for s in (self.data.mean, self.data.std)),
+        )
         return Use(
             size=size, classes=self.classes, mean=mean, std=std,
-            dtype=_NAMES[self.dtype], device=self.device.type, threads=self.threads, epoch=self.epoch,
+            dtype=_NAMES[self.dtype], device=self.device.type, threads=self.threads,
+            epoch=self.epoch,
         )  # fmt: skip
 
     def save(self, folder: Path) -> None:
         """Write all that ``load`` needs into ``folder``, whole or not at all."""
-        tensors = {"model": self.net.state_dict(), "optimizer": optimizer_tensors(self.optimizer), "rng": self.random.state()}
+        tensors = {
+            "model": self.net.state_dict(),
+            "optimizer": optimizer_tensors(self.optimizer),
+            "rng": self.random.state(),
+        }
         if self.ema is not None:
             tensors["ema"] = self.ema.state_dict()
-        facts = {**self._identity(), "epoch": self.epoch, "history": self.history, "dtype": _NAMES[self.dtype], "torch": torch.__version__}
-        on_cpu = {part: {name: tensor.detach().cpu() for name, tensor in named.items()} for part, named in tensors.items()}
+        facts = {
+            **self._identity(),
+            "epoch": self.epoch,
+            "history": self.history,
+            "dtype": _NAMES[self.dtype],
+            "torch": torch.__version__,
+        }
+        on_cpu = {
+            part: {name: tensor.detach().cpu() for name, tensor in named.items()}
+            for part, named in tensors.items()
+        }
         files.write(files.Checkpoint(on_cpu, facts), folder)
 
     def load(self, folder: Path) -> None:
@@ -237,7 +283,10 @@ class CnnRun:
         found = files.read(folder)
         for name, value in self._identity().items():
             if found.facts.get(name) != value:
-                raise files.CheckpointError(f"{folder}: checkpoint of another run: {name} is {found.facts.get(name)}, but must be {value}")
+                raise files.CheckpointError(
+                    f"{folder}: checkpoint of another run: {name} is {found.facts.get(name)}, "
+                    f"but must be {value}"
+                )
         try:
             self.net.load_state_dict(found.tensors["model"])
             if self.ema is not None:
@@ -247,11 +296,18 @@ class CnnRun:
             self.dtype = DTYPES[found.facts["dtype"]]
             self.random.restore(found.tensors["rng"], self.seed + self.epoch)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise files.CheckpointError(f"{folder}: damaged checkpoint: {on_one_line(error)}") from error
+            raise files.CheckpointError(
+                f"{folder}: damaged checkpoint: {on_one_line(error)}"
+            ) from error
         self._scores = None
 
     def _identity(self) -> dict[str, Any]:
-        run = {"classes": self.classes, "epochs": self.epochs, "seed": self.seed, "size": int(self.data.train_images.shape[2])}
+        run = {
+            "classes": self.classes,
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "size": int(self.data.train_images.shape[2]),
+        }
         return {"config": asdict(self.config), **run, "train_images": len(self.data.train_labels)}
 
     def _autocast(self) -> torch.autocast:
@@ -259,7 +315,9 @@ class CnnRun:
 
     @torch.no_grad()
     def _average(self, averages: Any, values: Any, count: Any) -> None:
-        """Move ``averages`` towards ``values``; in the first steps faster, or the initial weights would linger."""
+        """Move ``averages`` towards ``values``; in the first steps faster, or the initial weights
+        would linger.
+        """
         seen = int(count)
         weight = 1 - min(self.config.ema, (1 + seen) / (10 + seen))
         if torch.is_floating_point(averages[0]):
@@ -273,9 +331,12 @@ class CnnRun:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            if not isinstance(
+                error, MemoryError | torch.OutOfMemoryError
+            ) and "allocate memory" not in str(error):
                 raise
             raise TrainingError(
-                f"out of memory on {self.device} with batch size {self.config.batch_size} ({self.config.model}): "
+                f"out of memory on {self.device} with batch size {self.config.batch_size} "
+                f"({self.config.model}): "
                 "lower batch_size or width, or run fewer trials at once"
             ) from error

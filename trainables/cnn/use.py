@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 LEAST_STD = 0.5
-"""Statistics of 8-bit channels never give less (``trainables.cnn.data`` takes 1 for a constant one); dividing by 0 gives no class."""
+"""Statistics of 8-bit channels never give less (``trainables.cnn.data`` takes 1 for a constant
+one); dividing by 0 gives no class.
+"""
 Mean = Annotated[float, Field(ge=0, le=255)]
 Deviation = Annotated[float, Field(ge=LEAST_STD, le=255)]
 

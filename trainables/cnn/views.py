@@ -1,4 +1,6 @@
-"""Test-time augmentation: an image judged by the mean score over several views of it (Krizhevsky et al., 2012)."""
+"""Test-time augmentation: an image judged by the mean score over several views of it (Krizhevsky et
+al., 2012).
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ def mean_over_views(net: nn.Module, images: Tensor, flip: bool, shift: int) -> T
 
     Args:
         flip: each view counts as the mean over itself and its mirror image.
-        shift: the image makes one half, and it moved by so many pixels down and right, and up and left, a
-            quarter each; what comes in mirrors what stands at the edge. 0: the image alone.
+        shift: the image makes one half, and it moved by so many pixels down and right, and up and
+            left, a quarter each; what comes in mirrors what stands at the edge. 0: the image alone.
     """
 
     def seen(view: Tensor) -> Tensor:

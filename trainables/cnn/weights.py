@@ -1,4 +1,5 @@
-"""A trained network in one file: the weights that are judged, and what is needed to use them. No pickle.
+"""A trained network in one file: the weights that are judged, and what is needed to use them. No
+pickle.
 
 The facts travel in the file's own header, so that both appear together or not at all.
 """
@@ -35,7 +36,9 @@ def pack(tensors: Mapping[str, Tensor], use: Use) -> bytes:
 
 
 def write(place: str | Path, tensors: Mapping[str, Tensor], use: Use) -> None:
-    """Put a network at a path or URI, in place of one that is there; whole, whenever the process dies."""
+    """Put a network at a path or URI, in place of one that is there; whole, whenever the process
+    dies.
+    """
     write_file(str(place), pack(tensors, use))
 
 
@@ -65,29 +68,53 @@ def parse(content: bytes, where: str) -> tuple[dict[str, Tensor], Use]:
         use = Use.model_validate_json(header["__metadata__"][KEY])
     except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise WeightsError(f"{where}: damaged weights: {on_one_line(error)}") from error
-    if wrong := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
-        raise WeightsError(f"{where}: weights must be finite numbers, but {echo(wrong[0])} holds others; use another epoch or trial")
+    if wrong := [
+        name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())
+    ]:
+        raise WeightsError(
+            f"{where}: weights must be finite numbers, but {echo(wrong[0])} holds others; use "
+            "another epoch or trial"
+        )
     return tensors, use
 
 
 def begin_from(net: nn.Module, tensors: Mapping[str, Tensor], keep_head: bool) -> None:
-    """Give ``net`` the weights of another network of the same architecture; its head stays new unless ``keep_head``.
+    """Give ``net`` the weights of another network of the same architecture; its head stays new
+    unless ``keep_head``.
 
     Raises:
         WeightsError: if they do not fit.
     """
     own = net.state_dict()
-    last = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]  # what tells classes apart
+    # what tells classes apart
+    last = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
     head = {f"{last}.weight", f"{last}.bias"}
     taken = {name: tensor for name, tensor in tensors.items() if keep_head or name not in head}
-    if wrong := [name for name in own if name not in head and (name not in taken or taken[name].shape != own[name].shape)]:
-        raise WeightsError(f"the weights to start from are of another network: {wrong[0]} does not fit; keep architecture and image size")
+    if wrong := [
+        name
+        for name in own
+        if name not in head and (name not in taken or taken[name].shape != own[name].shape)
+    ]:
+        raise WeightsError(
+            f"the weights to start from are of another network: {wrong[0]} does not fit; keep "
+            "architecture and image size"
+        )
     net.load_state_dict({**own, **taken})
 
 
 @torch.no_grad()
-def class_scores(net: nn.Module, images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype, flip: bool, shift: int) -> Tensor:
-    """(n, classes) float32 for (n, 3, size, size) uint8 images: the mean over the views that ``flip`` and ``shift`` say."""
+def class_scores(
+    net: nn.Module,
+    images: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    dtype: torch.dtype,
+    flip: bool,
+    shift: int,
+) -> Tensor:
+    """(n, classes) float32 for (n, 3, size, size) uint8 images: the mean over the views that
+    ``flip`` and ``shift`` say.
+    """
     net.eval()
     parts = []
     with torch.autocast(images.device.type, dtype, enabled=dtype is not torch.float32):

@@ -1,8 +1,19 @@
-"""Datasets by SPEC: ``digits``, ``fashion-mnist[:DIR]``, ``cifar10[:DIR]``, ``folder:DIR``, ``npz:FILE``."""
+"""Datasets by SPEC: ``digits``, ``fashion-mnist[:DIR]``, ``cifar10[:DIR]``, ``folder:DIR``,
+``npz:FILE``.
+"""
 
 from __future__ import annotations
 
 from trainables.data.dataset import Dataset, DatasetError, Images, Split
 from trainables.data.spec import SPECS, ReadOptions, absolute_spec, read_dataset
 
-__all__ = ["SPECS", "Dataset", "DatasetError", "Images", "ReadOptions", "Split", "absolute_spec", "read_dataset"]
+__all__ = [
+    "SPECS",
+    "Dataset",
+    "DatasetError",
+    "Images",
+    "ReadOptions",
+    "Split",
+    "absolute_spec",
+    "read_dataset",
+]

@@ -18,7 +18,8 @@ from trainables.data.unpacked import most_unpacked
 
 FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_CLASSES = (
-    "T-shirt-top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle-boot",
+    "T-shirt-top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+    "Ankle-boot",
 )  # fmt: skip
 
 
@@ -33,11 +34,15 @@ def read_digits(spec: str, color: Color) -> Dataset:
 
     digits = load_digits()
     small = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    large = [np.asarray(Image.fromarray(a).resize((32, 32), Image.Resampling.BICUBIC)) for a in small]
+    large = [
+        np.asarray(Image.fromarray(a).resize((32, 32), Image.Resampling.BICUBIC)) for a in small
+    ]
     rows = np.arange(len(large))
     train, test = train_test_split(rows, test_size=0.2, random_state=0, stratify=digits.target)
     whole = split_of(large, digits.target, color)
-    return Dataset(spec, tuple("0123456789"), whole.take(np.sort(train)), test=whole.take(np.sort(test)))
+    return Dataset(
+        spec, tuple("0123456789"), whole.take(np.sort(train)), test=whole.take(np.sort(test))
+    )
 
 
 def read_fashion_mnist(spec: str, root: Path, color: Color) -> Dataset:
@@ -52,13 +57,16 @@ def read_fashion_mnist(spec: str, root: Path, color: Color) -> Dataset:
         labels = _read_idx(spec, root, f"{prefix}-labels-idx1-ubyte", 1)
         if len(images) != len(labels) or labels.max(initial=0) >= len(FASHION_MNIST_CLASSES):
             raise DatasetError(
-                f"{spec}: {root}/{prefix}-* hold {len(images)} images and {len(labels)} labels of up to class {labels.max(initial=0)}"
+                f"{spec}: {root}/{prefix}-* hold {len(images)} images and {len(labels)} labels "
+                f"of up to class {labels.max(initial=0)}"
             )
         parts[split] = (images, labels)
     # Labels follow the files; class order is alphabetical everywhere.
     order = np.argsort(FASHION_MNIST_CLASSES)
     rank = np.argsort(order)
-    splits = {name: split_of(images, rank[labels], color) for name, (images, labels) in parts.items()}
+    splits = {
+        name: split_of(images, rank[labels], color) for name, (images, labels) in parts.items()
+    }
     return Dataset(spec, tuple(sorted(FASHION_MNIST_CLASSES)), splits["train"], test=splits["test"])
 
 
@@ -66,7 +74,10 @@ def _read_idx(spec: str, root: Path, name: str, dimensions: int) -> UInt8:
     """One idx file of unsigned bytes (LeCun's format: magic, sizes, data)."""
     path = next((p for p in (root / f"{name}.gz", root / name) if p.is_file()), None)
     if path is None:
-        raise DatasetError(f"{spec}: no {name}[.gz] in {root}; install Debian's dataset-fashion-mnist or give its folder")
+        raise DatasetError(
+            f"{spec}: no {name}[.gz] in {root}; install Debian's dataset-fashion-mnist or give "
+            "its folder"
+        )
     try:
         most, rule = most_unpacked(path)
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
@@ -81,11 +92,14 @@ def _read_idx(spec: str, root: Path, name: str, dimensions: int) -> UInt8:
             raise ValueError(f"sizes {sizes}")
         return data.reshape(sizes)
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
-        raise DatasetError(f"{spec}: {path} is not an idx file of {dimensions} dimensions ({error})") from error
+        raise DatasetError(
+            f"{spec}: {path} is not an idx file of {dimensions} dimensions ({error})"
+        ) from error
 
 
 def read_cifar10(spec: str, root: Path, color: Color) -> Dataset:
-    """CIFAR-10 (Krizhevsky, 2009) through torchvision, which checks the files' MD5 sums before it unpickles them.
+    """CIFAR-10 (Krizhevsky, 2009) through torchvision, which checks the files' MD5 sums before it
+    unpickles them.
 
     Raises:
         DatasetError: if it is not there and cannot be downloaded.
@@ -96,9 +110,13 @@ def read_cifar10(spec: str, root: Path, color: Color) -> Dataset:
         train, test = (CIFAR10(str(root), train=part, download=True) for part in (True, False))
     except Exception as error:
         raise DatasetError(
-            f"{spec}: CIFAR-10 is not in {root} and cannot be downloaded ({error}); put cifar-10-batches-py there"
+            f"{spec}: CIFAR-10 is not in {root} and cannot be downloaded ({error}); put "
+            "cifar-10-batches-py there"
         ) from error
-    splits = {name: split_of(part.data, np.asarray(part.targets), color) for name, part in (("train", train), ("test", test))}
+    splits = {
+        name: split_of(part.data, np.asarray(part.targets), color)
+        for name, part in (("train", train), ("test", test))
+    }
     return Dataset(spec, tuple(train.classes), splits["train"], test=splits["test"])
 
 

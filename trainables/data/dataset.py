@@ -40,7 +40,9 @@ class Images:
 
     @classmethod
     def from_arrays(cls, arrays: Iterable[UInt8]) -> Images:
-        """Images from (H, W) grey or (H, W, 3) RGB uint8 arrays, none of which is kept: one by one they need the memory of one."""
+        """Images from (H, W) grey or (H, W, 3) RGB uint8 arrays, none of which is kept: one by one
+        they need the memory of one.
+        """
         gathered = Gathered()
         for array in arrays:
             gathered.add(array)
@@ -74,7 +76,10 @@ class Images:
         """The images in 8-bit grey; these themselves, if they are."""
         if (self.shapes[:, 2] == 1).all():
             return self
-        return Images.from_arrays(image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L")) for image in self)
+        return Images.from_arrays(
+            image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L"))
+            for image in self
+        )
 
     def take(self, rows: Int64) -> Images:
         """The images at ``rows``, in that order, sharing this buffer."""
@@ -99,7 +104,10 @@ class Gathered:
 
     def images(self, order: Sequence[int] | None = None) -> Images:
         """All of them, or those of these numbers; nothing can be added any more."""
-        shapes, offsets = np.array(self._shapes, np.int64).reshape(-1, 3), np.array(self._offsets, np.int64)
+        shapes, offsets = (
+            np.array(self._shapes, np.int64).reshape(-1, 3),
+            np.array(self._offsets, np.int64),
+        )
         images = Images(np.frombuffer(self._pixels, np.uint8), shapes, offsets)
         return images if order is None else images.take(np.array(order, np.int64))
 
@@ -176,19 +184,30 @@ class Dataset:
         """
         from sklearn.model_selection import train_test_split
 
-        rows, counts = np.arange(len(self.train)), np.bincount(self.train.labels, minlength=len(self.classes))
+        rows, counts = (
+            np.arange(len(self.train)),
+            np.bincount(self.train.labels, minlength=len(self.classes)),
+        )
         cannot = f"{self.spec}: cannot hold out {fraction:g} of {len(rows)} training images"
         alone = [name for name, count in zip(self.classes, counts, strict=True) if count == 1]
         if alone:
-            raise DatasetError(f"{cannot}: a class must stand in both parts, but there is one image only of {few(alone)}; add some")
+            raise DatasetError(
+                f"{cannot}: a class must stand in both parts, but there is one image only of "
+                f"{few(alone)}; add some"
+            )
         held_out = math.ceil(fraction * len(rows))  # as train_test_split counts
         if min(held_out, len(rows) - held_out) < len(self.classes):
             raise DatasetError(
-                f"{cannot}: each of the two parts needs an image of each of the {len(self.classes)} classes, but they would have "
+                f"{cannot}: each of the two parts needs an image of each of the "
+                f"{len(self.classes)} classes, but they would have "
                 f"{len(rows) - held_out} and {held_out}; add images or choose another hold_out"
             )
-        fit, held = train_test_split(rows, test_size=fraction, random_state=seed, stratify=self.train.labels)
-        return replace(self, train=self.train.take(np.sort(fit)), val=self.train.take(np.sort(held)))
+        fit, held = train_test_split(
+            rows, test_size=fraction, random_state=seed, stratify=self.train.labels
+        )
+        return replace(
+            self, train=self.train.take(np.sort(fit)), val=self.train.take(np.sort(held))
+        )
 
 
 def check_classes(spec: str, dataset: Dataset) -> Dataset:
@@ -198,11 +217,16 @@ def check_classes(spec: str, dataset: Dataset) -> Dataset:
         DatasetError: for fewer than two classes, or a class without training images.
     """
     if len(dataset.classes) < 2:
-        raise DatasetError(f"{spec}: needs at least 2 classes, but got {len(dataset.classes)}: {', '.join(dataset.classes)}")
+        raise DatasetError(
+            f"{spec}: needs at least 2 classes, but got {len(dataset.classes)}: "
+            f"{', '.join(dataset.classes)}"
+        )
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
     empty = [name for name, count in zip(dataset.classes, counts, strict=True) if count == 0]
     if empty:
-        raise DatasetError(f"{spec}: no training images of {few(empty)}; add some or remove the class")
+        raise DatasetError(
+            f"{spec}: no training images of {few(empty)}; add some or remove the class"
+        )
     return dataset
 
 

@@ -1,6 +1,8 @@
-"""A dataset at a URI: this machine's own copy of it, fetched once and again only where it has changed there.
+"""A dataset at a URI: this machine's own copy of it, fetched once and again only where it has
+changed there.
 
-Copies lie in ``VISIONTUNE_DATA``, by default ``~/.cache/visiontune/data``, one folder a URI, and stay until somebody removes them.
+Copies lie in ``VISIONTUNE_DATA``, by default ``~/.cache/visiontune/data``, one folder a URI, and
+stay until somebody removes them.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def fetched_folder(uri: str) -> Path:
         raise DatasetError(f"folder:{uri}: nothing lies there; expected URI/train/CLASS/*.jpg")
     for name in there:
         _refuse_leaving(uri, name)
-    there = {name: entry for name, entry in there.items() if not any(map(passed_over, name.split("/")))}
+    there = {
+        name: entry for name, entry in there.items() if not any(map(passed_over, name.split("/")))
+    }
     home = _home(uri)
     copy, index = home / "files", home / INDEX
     with _alone(home):
@@ -55,7 +59,9 @@ def fetched_folder(uri: str) -> Path:
                 for name, _ in zip(missing, pool.map(fetch, missing), strict=True):
                     known[name] = _mark(there[name])
         finally:  # what has come is not fetched again
-            write_whole(index, json.dumps({name: mark for name, mark in known.items() if name in there}))
+            write_whole(
+                index, json.dumps({name: mark for name, mark in known.items() if name in there})
+            )
     return copy
 
 
@@ -82,7 +88,9 @@ def _refuse_leaving(uri: str, name: str) -> None:
 
 
 def _home(uri: str) -> Path:
-    parent = Path(os.environ.get("VISIONTUNE_DATA") or Path.home() / ".cache" / "visiontune" / "data").absolute()
+    parent = Path(
+        os.environ.get("VISIONTUNE_DATA") or Path.home() / ".cache" / "visiontune" / "data"
+    ).absolute()
     return parent / hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,6 @@
-"""``folder:DIR``: the image files of a tree (``trainables.data.tree``), by one rule for all of them (``trainables.data.rule``)."""
+"""``folder:DIR``: the image files of a tree (``trainables.data.tree``), by one rule for all of them
+(``trainables.data.rule``).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,15 @@ from trainables.data.rule import Needs, completed
 from trainables.data.tree import Tree
 
 
-def read_folder(spec: str, root: Path, tree: Tree, how: Reading, *, skip_unreadable: bool, left_out: Collection[str] = ()) -> Dataset:
+def read_folder(
+    spec: str,
+    root: Path,
+    tree: Tree,
+    how: Reading,
+    *,
+    skip_unreadable: bool,
+    left_out: Collection[str] = (),
+) -> Dataset:
     """The images of a tree; see the modules named above for the layout and the rules.
 
     Args:
@@ -22,7 +32,8 @@ def read_folder(spec: str, root: Path, tree: Tree, how: Reading, *, skip_unreada
         left_out: files that are not read even if they could be, relative to ``root``.
 
     Raises:
-        DatasetError: for a file that cannot be read, unless ``skip_unreadable``, or a split of which none can.
+        DatasetError: for a file that cannot be read, unless ``skip_unreadable``, or a split of
+            which none can.
     """
     classes = tree.classes
     files = [
@@ -37,17 +48,27 @@ def read_folder(spec: str, root: Path, tree: Tree, how: Reading, *, skip_unreada
     found: list[int | Needs | DatasetError] = []
     gathered = {name: Gathered() for name in tree.splits}
     for name, path, _ in files:
-        outcome = next(arrays) if path in known else DatasetError(f"{path}: left out, as it was before")
+        outcome = (
+            next(arrays) if path in known else DatasetError(f"{path}: left out, as it was before")
+        )
         found.append(gathered[name].add(outcome) if isinstance(outcome, np.ndarray) else outcome)
     next(arrays, None)  # its threads end here
     rule = completed(how.rule, (outcome for outcome in found if isinstance(outcome, Needs)))
     rest = [row for row, outcome in enumerate(found) if isinstance(outcome, Needs)]
-    for row, outcome in zip(rest, outcomes([files[row][1] for row in rest], replace(how, rule=rule)), strict=True):
-        found[row] = gathered[files[row][0]].add(outcome) if isinstance(outcome, np.ndarray) else outcome
+    for row, outcome in zip(
+        rest, outcomes([files[row][1] for row in rest], replace(how, rule=rule)), strict=True
+    ):
+        found[row] = (
+            gathered[files[row][0]].add(outcome) if isinstance(outcome, np.ndarray) else outcome
+        )
     splits: dict[str, Split] = {}
     skipped: list[str] = []
     for name, listing in tree.splits.items():
-        mine = [(outcome, path, label) for outcome, (split, path, label) in zip(found, files, strict=True) if split == name]
+        mine = [
+            (outcome, path, label)
+            for outcome, (split, path, label) in zip(found, files, strict=True)
+            if split == name
+        ]
         bad = [(outcome, path) for outcome, path, _ in mine if isinstance(outcome, DatasetError)]
         if bad and not skip_unreadable:
             more = f" (and {len(bad) - 1} more such files in {name})" if len(bad) > 1 else ""
@@ -55,8 +76,20 @@ def read_folder(spec: str, root: Path, tree: Tree, how: Reading, *, skip_unreada
         skipped += [str(path.relative_to(root)) for _, path in bad]
         good = [(outcome, label) for outcome, _, label in mine if isinstance(outcome, int)]
         if not good:
-            raise DatasetError(f"{spec}: none of the {len(listing)} files in {name} can be read; repair them or remove {name}")
+            raise DatasetError(
+                f"{spec}: none of the {len(listing)} files in {name} can be read; repair them "
+                f"or remove {name}"
+            )
         images = gathered[name].images([number for number, _ in good])
         splits[name] = Split(images, np.array([label for _, label in good], np.int64))
     train = splits.get("train") or next(iter(splits.values())).take(np.empty(0, np.int64))
-    return Dataset(spec, classes, train, splits.get("val"), splits.get("test"), tuple(skipped), rule, tree.notes)
+    return Dataset(
+        spec,
+        classes,
+        train,
+        splits.get("val"),
+        splits.get("test"),
+        tuple(skipped),
+        rule,
+        tree.notes,
+    )

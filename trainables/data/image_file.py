@@ -1,9 +1,9 @@
 """One image file as an array, by rules that hold whatever the file contains.
 
-- JPEG, PNG, BMP, GIF, TIFF, WebP and PNM are read; an animation or a file of several pages gives its first picture.
-  Formats that run programs (EPS) are never tried.
-- Grey, palette, RGB, CMYK, YCbCr and LAB become 8-bit grey or RGB; so do more bits, floating-point numbers and
-  transparency, by the rule of the data set (``trainables.data.rule``).
+- JPEG, PNG, BMP, GIF, TIFF, WebP and PNM are read; an animation or a file of several pages gives
+  its first picture. Formats that run programs (EPS) are never tried.
+- Grey, palette, RGB, CMYK, YCbCr and LAB become 8-bit grey or RGB; so do more bits, floating-point
+  numbers and transparency, by the rule of the data set (``trainables.data.rule``).
 - Pixels stay as stored: a camera's orientation tag is not applied, as in torchvision's
   ``ImageFolder`` and in the report (one of the 15 scenes has a tag that is wrong).
 - More than ``MAX_PIXELS`` pixels, by the header, are refused before anything is unpacked.
@@ -50,8 +50,11 @@ class Reading:
     rule: Rule = PLAIN
 
 
-def read_image(path: Path, color: Color = "grey", max_side: int | None = None, rule: Rule = PLAIN) -> UInt8:
-    """The picture in ``path`` as (H, W) grey or (H, W, 3) RGB uint8; what ``rule`` does not say is decided by the picture itself.
+def read_image(
+    path: Path, color: Color = "grey", max_side: int | None = None, rule: Rule = PLAIN
+) -> UInt8:
+    """The picture in ``path`` as (H, W) grey or (H, W, 3) RGB uint8; what ``rule`` does not say is
+    decided by the picture itself.
 
     Raises:
         DatasetError: if it is no picture, is damaged, or breaks a rule above.
@@ -72,7 +75,9 @@ def read_images(
 
 
 def outcomes(paths: Sequence[Path], how: Reading) -> Iterator[UInt8 | Needs | DatasetError]:
-    """Each file's picture, or why there is none, or what it needs of a rule that ``how`` has not; in the order of ``paths``."""
+    """Each file's picture, or why there is none, or what it needs of a rule that ``how`` has not;
+    in the order of ``paths``.
+    """
     with _many() as each:
         yield from each(lambda path: _try_read(path, how), paths)
 
@@ -117,13 +122,24 @@ def _read(path: Path, how: Reading) -> UInt8 | Needs:
     except UserError as error:
         raise DatasetError(f"{path}: {error}") from None
     except Image.DecompressionBombError:
-        raise DatasetError(f"{path}: an image may have {MAX_PIXELS:,} pixels, but this has more; shrink it or leave it out") from None
+        raise DatasetError(
+            f"{path}: an image may have {MAX_PIXELS:,} pixels, but this has more; shrink it or "
+            "leave it out"
+        ) from None
     except UnidentifiedImageError as error:
         if kind := kind_of(path):
-            raise DatasetError(f"{path}: {kind} is not read; allowed are {', '.join(FORMATS)}; save it as PNG or JPEG") from error
-        raise DatasetError(f"{path}: not an image; allowed are {', '.join(FORMATS)}; repair or remove it") from error
+            raise DatasetError(
+                f"{path}: {kind} is not read; allowed are {', '.join(FORMATS)}; save it as PNG "
+                "or JPEG"
+            ) from error
+        raise DatasetError(
+            f"{path}: not an image; allowed are {', '.join(FORMATS)}; repair or remove it"
+        ) from error
     except Exception as error:  # a damaged file can make a decoder raise anything
-        raise DatasetError(f"{path}: damaged ({on_one_line(error)}); allowed are {', '.join(FORMATS)}; repair or remove it") from error
+        raise DatasetError(
+            f"{path}: damaged ({on_one_line(error)}); allowed are {', '.join(FORMATS)}; repair "
+            "or remove it"
+        ) from error
 
 
 def _to_array(image: ImageFile.ImageFile, path: Path, how: Reading) -> UInt8 | Needs:
@@ -137,7 +153,9 @@ def _to_array(image: ImageFile.ImageFile, path: Path, how: Reading) -> UInt8 | N
         opacity = np.asarray(layer.getchannel("A"), np.float64) / 255
         light = np.asarray(layer.convert("RGB").convert("L"), np.float64) / 255
         uneven = bool(opacity.min() < opacity.max())
-        need = replace(need, uneven=uneven, visible=float(opacity.sum()), light=float((opacity * light).sum()))
+        need = replace(
+            need, uneven=uneven, visible=float(opacity.sum()), light=float((opacity * light).sum())
+        )
     rule = completed(how.rule, [need])
     if rule != how.rule:
         return need
@@ -154,10 +172,18 @@ def _to_array(image: ImageFile.ImageFile, path: Path, how: Reading) -> UInt8 | N
 
 
 def _transparent_colour(image: ImageFile.ImageFile) -> bytes | int | tuple[int, ...] | None:
-    """What a PNG or GIF file says is transparent: a grey level, a colour, an entry of its palette; or how opaque each entry is."""
+    """What a PNG or GIF file says is transparent: a grey level, a colour, an entry of its palette;
+    or how opaque each entry is.
+    """
     key = image.info.get("transparency")
-    if isinstance(key, int) and image.mode == "L" and image.tile and image.tile[0].args in ("L;2", "L;4"):
-        return key * (85 if image.tile[0].args == "L;2" else 17)  # levels of 2 and 4 bits are stretched by Pillow, but not this one
+    if (
+        isinstance(key, int)
+        and image.mode == "L"
+        and image.tile
+        and image.tile[0].args in ("L;2", "L;4")
+    ):
+        # levels of 2 and 4 bits are stretched by Pillow, but not this one
+        return key * (85 if image.tile[0].args == "L;2" else 17)
     return key
 
 

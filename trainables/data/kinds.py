@@ -36,9 +36,13 @@ SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 
 
 def kind_of(path: Path) -> str:
-    """What the file is; empty if that is not known. AVIF and HEIC also tell by the kinds they are compatible with."""
+    """What the file is; empty if that is not known. AVIF and HEIC also tell by the kinds they are
+    compatible with.
+    """
     with open(path, "rb") as file:
         head = file.read(132)
     if head[4:8] == b"ftyp" and b"avif" in head[:40]:
         return "AVIF"
-    return next((name for offset, mark, name in SIGNATURES if head[offset : offset + len(mark)] == mark), "")
+    return next(
+        (name for offset, mark, name in SIGNATURES if head[offset : offset + len(mark)] == mark), ""
+    )

@@ -21,12 +21,21 @@ IMAGES, LABELS = ("x", "image", "images"), ("y", "label", "labels")
 SHAPES = "(n, H, W), (n, H, W, 1) or (n, H, W, 3)"
 
 
-def read_npz(spec: str, path: Path, color: Color, rule: Rule, *, exactly: bool = False, judged_only: bool = False) -> Dataset:
+def read_npz(
+    spec: str,
+    path: Path,
+    color: Color,
+    rule: Rule,
+    *,
+    exactly: bool = False,
+    judged_only: bool = False,
+) -> Dataset:
     """An npz file with x_train, y_train and, as wished, x_val, y_val, x_test, y_test, classes.
 
-    ``x``: (n, H, W), (n, H, W, 1) or (n, H, W, 3), uint8 or, by the rule of ``trainables.data.rule`` for all of them, other
-    integers, floating-point numbers or booleans; ``y``: (n,) integers from 0; ``classes``: (c,) names in alphabetical order.
-    Names that say the same (``X_valid``, ``train_images``) are taken for these. Pickled content is refused, not run.
+    ``x``: (n, H, W), (n, H, W, 1) or (n, H, W, 3), uint8 or, by the rule of
+    ``trainables.data.rule`` for all of them, other integers, floating-point numbers or booleans;
+    ``y``: (n,) integers from 0; ``classes``: (c,) names in alphabetical order. Names that say the
+    same (``X_valid``, ``train_images``) are taken for these. Pickled content is refused, not run.
 
     Args:
         rule, exactly, judged_only: as in ``trainables.data.ReadOptions``.
@@ -41,19 +50,34 @@ def read_npz(spec: str, path: Path, color: Color, rule: Rule, *, exactly: bool =
         x, y = (arrays.get(given.get(f"{letter}_{name}", "")) for letter in "xy")
         if x is None and y is None and (name != "train" or judged_only):
             continue
-        found[name] = (_checked_images(spec, f"x_{name}", x, y), _checked_labels(spec, f"y_{name}", y, x))
+        found[name] = (
+            _checked_images(spec, f"x_{name}", x, y),
+            _checked_labels(spec, f"y_{name}", y, x),
+        )
     if not found:
-        raise DatasetError(f"{spec}: no images, only {', '.join(arrays) or 'nothing'}; expected x_train and y_train, or x_test and y_test")
+        raise DatasetError(
+            f"{spec}: no images, only {', '.join(arrays) or 'nothing'}; expected x_train and "
+            "y_train, or x_test and y_test"
+        )
     try:
-        rule = completed(rule, (needs_of(x) for x, _ in found.values() if x.dtype != np.uint8 and x.dtype.kind != "b"))
+        rule = completed(
+            rule,
+            (needs_of(x) for x, _ in found.values() if x.dtype != np.uint8 and x.dtype.kind != "b"),
+        )
     except UserError as error:
         raise DatasetError(f"{spec}: {error}") from None
-    most = len(found.get("train", next(iter(found.values())))[1])  # every class has training images, so there are not more classes
+    # every class has training images, so there are not more classes
+    most = len(found.get("train", next(iter(found.values())))[1])
     for name, (_, y) in found.items():
         if y.min() < 0 or (y.max() >= most and not judged_only):
-            raise DatasetError(f"{spec}: y_{name} must be in 0..{most - 1} ({most} training images), but got {y.min()}..{y.max()}")
+            raise DatasetError(
+                f"{spec}: y_{name} must be in 0..{most - 1} ({most} training images), but got "
+                f"{y.min()}..{y.max()}"
+            )
     splits = {
-        name: split_of((image if image.dtype == np.uint8 else to_8_bits(image, rule) for image in x), y, color)
+        name: split_of(
+            (image if image.dtype == np.uint8 else to_8_bits(image, rule) for image in x), y, color
+        )
         for name, (x, y) in found.items()
     }
     top = max(int(part.labels.max(initial=0)) for part in splits.values())
@@ -62,7 +86,9 @@ def read_npz(spec: str, path: Path, color: Color, rule: Rule, *, exactly: bool =
     if "val" in splits and "test" not in splits:
         splits["test"] = splits.pop("val")
     train = splits.get("train") or next(iter(splits.values())).take(np.empty(0, np.int64))
-    return Dataset(spec, classes, train, splits.get("val"), splits.get("test"), rule=rule, notes=tuple(notes))
+    return Dataset(
+        spec, classes, train, splits.get("val"), splits.get("test"), rule=rule, notes=tuple(notes)
+    )
 
 
 def _arrays(spec: str, path: Path) -> dict[str, Numbers]:
@@ -75,15 +101,21 @@ def _arrays(spec: str, path: Path) -> dict[str, Numbers]:
                 raise ValueError(f"{size:,} bytes would be unpacked, more than {rule}")
             return {name: np.asarray(archive[name]) for name in archive.files}
     except Exception as error:  # a damaged file can make a decoder raise anything
-        raise DatasetError(f"{spec}: not a readable npz file without pickles ({on_one_line(error)})") from error
+        raise DatasetError(
+            f"{spec}: not a readable npz file without pickles ({on_one_line(error)})"
+        ) from error
 
 
 def _keys(spec: str, arrays: Mapping[str, Numbers]) -> tuple[dict[str, str], list[str]]:
-    """``x_train`` and so on to the name under which the file has it, and a note on each that has another."""
+    """``x_train`` and so on to the name under which the file has it, and a note on each that has
+    another.
+    """
     found: dict[str, str] = {}
     for name, array in arrays.items():
         words = [word.casefold() for word in re.split(r"[_\-. ]+", name) if word]
-        letter = next((letter for letter, kind in (("x", IMAGES), ("y", LABELS)) if {*words} & {*kind}), None)
+        letter = next(
+            (letter for letter, kind in (("x", IMAGES), ("y", LABELS)) if {*words} & {*kind}), None
+        )
         rest = [word for word in words if word not in (*IMAGES, *LABELS)]
         if letter is None or len(words) > 2 or len(rest) > 1:
             continue
@@ -91,18 +123,30 @@ def _keys(spec: str, arrays: Mapping[str, Numbers]) -> tuple[dict[str, str], lis
         if part is None and (letter == "y" or array.ndim < 3):
             continue
         if part is None:  # images that would be left out of what the user thinks is all of them
-            raise DatasetError(f"{spec}: {name} is none of {letter}_ with {parts_in_words()}; rename or remove it")
+            raise DatasetError(
+                f"{spec}: {name} is none of {letter}_ with {parts_in_words()}; rename or remove it"
+            )
         if (key := f"{letter}_{part}") in found:
-            raise DatasetError(f"{spec}: {found[key]} and {name} are both {key}; rename or remove one of them")
+            raise DatasetError(
+                f"{spec}: {found[key]} and {name} are both {key}; rename or remove one of them"
+            )
         found[key] = name
     return found, [f"{name} is taken for {key}" for key, name in found.items() if name != key]
 
 
 def _checked_images(spec: str, name: str, x: Numbers | None, y: Numbers | None) -> Numbers:
-    fits = x is not None and x.dtype.kind in "buif" and (x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3))) and x.size
+    fits = (
+        x is not None
+        and x.dtype.kind in "buif"
+        and (x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3)))
+        and x.size
+    )
     if x is None or y is None or not fits:
         got = f"{x.dtype} {x.shape}" if x is not None else "none"
-        raise DatasetError(f"{spec}: {name} must be numbers {SHAPES}, not empty, with y_{name[2:]} beside it, but got {got}")
+        raise DatasetError(
+            f"{spec}: {name} must be numbers {SHAPES}, not empty, with y_{name[2:]} beside it, "
+            f"but got {got}"
+        )
     return x[..., 0] if x.ndim == 4 and x.shape[3] == 1 else x
 
 
@@ -110,7 +154,9 @@ def _checked_labels(spec: str, name: str, y: Numbers | None, x: Numbers | None) 
     assert x is not None  # checked before
     assert y is not None
     if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
-        raise DatasetError(f"{spec}: {name} must be {len(x)} integers from 0, but got {y.dtype} {y.shape}")
+        raise DatasetError(
+            f"{spec}: {name} must be {len(x)} integers from 0, but got {y.dtype} {y.shape}"
+        )
     return y
 
 
@@ -119,5 +165,8 @@ def _classes(spec: str, names: Numbers | None, top: int) -> tuple[str, ...]:
         return tuple(f"{i:0{len(str(top))}d}" for i in range(top + 1))
     classes = tuple(str(c) for c in np.atleast_1d(names))
     if len(classes) <= top or list(classes) != sorted(set(classes)):
-        raise DatasetError(f"{spec}: classes must be {top + 1} different names in alphabetical order, but got {classes}")
+        raise DatasetError(
+            f"{spec}: classes must be {top + 1} different names in alphabetical order, but got "
+            f"{classes}"
+        )
     return classes

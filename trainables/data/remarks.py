@@ -1,4 +1,6 @@
-"""What a look at the pixels of a dataset says to whoever uses it: how deep values were read, images of next to nothing, copies."""
+"""What a look at the pixels of a dataset says to whoever uses it: how deep values were read, images
+of next to nothing, copies.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,13 @@ import numpy as np
 from trainables.data.dataset import Dataset, Images, Int64, UInt8
 
 LEVELS = 16
-"""An image whose values, from the darkest to the brightest, span fewer levels of 256 uses under a sixteenth of the range."""
+"""An image whose values, from the darkest to the brightest, span fewer levels of 256 uses under a
+sixteenth of the range.
+"""
 PROBED = 64
-"""Pixels of an image that are looked at first: most span the levels, and its others need no look."""
+"""Pixels of an image that are looked at first: most span the levels, and its others need no
+look.
+"""
 MANY = 0.1
 """Share of the images of a split that is worth a warning."""
 WHOSE = {"train": "training", "val": "validation", "test": "test"}
@@ -27,18 +33,29 @@ def remarks(dataset: Dataset) -> Iterator[str]:
         if narrow and narrow >= MANY * len(part):
             of_one = f" ({flat:,} of them one colour all over)" if flat else ""
             yield (
-                f"warning: {narrow:,} of {len(part):,} {WHOSE[name]} images use under a sixteenth of the range from black to white"
+                f"warning: {narrow:,} of {len(part):,} {WHOSE[name]} images use under a "
+                "sixteenth of the range from black to white"
                 f"{of_one}, so there is next to nothing to see in them; look at how they were saved"
             )
     yield from _copies(dataset)
 
 
 def spans(images: Images) -> Int64:
-    """(n,) from the least to the greatest value of each image, of its channel with the most; of a few pixels where those span enough."""
+    """(n,) from the least to the greatest value of each image, of its channel with the most; of a
+    few pixels where those span enough.
+    """
     shapes = images.shapes
-    if len(images) and (shapes == shapes[0]).all() and (np.diff(images.offsets) == shapes[0].prod()).all():
+    if (
+        len(images)
+        and (shapes == shapes[0]).all()
+        and (np.diff(images.offsets) == shapes[0].prod()).all()
+    ):
         start, size = int(images.offsets[0]), int(shapes[0].prod())
-        return _spans(images.pixels[start : start + size * len(images)].reshape(len(images), -1, int(shapes[0, 2])))
+        return _spans(
+            images.pixels[start : start + size * len(images)].reshape(
+                len(images), -1, int(shapes[0, 2])
+            )
+        )
     stacks = (image.reshape(1, -1, image.shape[2] if image.ndim == 3 else 1) for image in images)
     return np.array([_spans(stack)[0] for stack in stacks], np.int64)
 
@@ -62,11 +79,19 @@ def _copies(dataset: Dataset) -> Iterator[str]:
     if dataset.val is not None:
         own = list(_marks(dataset.val.images))
         if count := sum(mark in known for mark in own):
-            yield f"warning: {_of(count, len(own), 'validation')} also training images, pixel by pixel, so that what is chosen is flattered"
+            yield (
+                f"warning: {_of(count, len(own), 'validation')} also training images, pixel "
+                "by pixel, so that what is chosen is flattered"
+            )
         known |= set(own)
-    if dataset.test is not None and (count := sum(mark in known for mark in _marks(dataset.test.images))):
+    if dataset.test is not None and (
+        count := sum(mark in known for mark in _marks(dataset.test.images))
+    ):
         learned = "training images" if dataset.val is None else "training or validation images"
-        yield f"warning: {_of(count, len(dataset.test), 'test')} also {learned}, pixel by pixel, so that the test flatters"
+        yield (
+            f"warning: {_of(count, len(dataset.test), 'test')} also {learned}, pixel by "
+            "pixel, so that the test flatters"
+        )
 
 
 def _of(count: int, total: int, whose: str) -> str:

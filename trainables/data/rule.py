@@ -1,10 +1,13 @@
-"""How what 8-bit grey or RGB cannot hold becomes that: one rule for all images of a data set, which travels with the bundle.
+"""How what 8-bit grey or RGB cannot hold becomes that: one rule for all images of a data set, which
+travels with the bundle.
 
-- Integers of more than 8 bits: white is the largest number of as many bits as the brightest value of the data set needs,
-  at least 8: 255 where a 16-bit file holds 8-bit values, 4095 where it holds 12-bit ones, 65535 where it uses all.
+- Integers of more than 8 bits: white is the largest number of as many bits as the brightest value
+  of the data set needs, at least 8: 255 where a 16-bit file holds 8-bit values, 4095 where it holds
+      12-bit ones, 65535 where it uses all.
 - Floating-point numbers: white is 1 where none is larger, else 255, else as for integers.
-- Transparency: pictures are laid on white; on black where what is visible of the transparent ones is mostly light. Where
-  transparency is the same all over each of them, it shows nothing, and is dropped.
+- Transparency: pictures are laid on white; on black where what is visible of the transparent ones
+  is mostly light. Where transparency is the same all over each of them, it shows nothing, and is
+  dropped.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ class Rule:
 
     def __post_init__(self) -> None:
         if self.white is not None and (self.white < 255 or self.white & (self.white + 1)):
-            raise ValueError(f"white must be the largest number of 8 bits or more, but got {self.white}")
+            raise ValueError(
+                f"white must be the largest number of 8 bits or more, but got {self.white}"
+            )
         if self.float_white is not None and not 0 < self.float_white < np.inf:
             raise ValueError(f"float_white must be a number over 0, but got {self.float_white}")
 
@@ -51,11 +56,16 @@ class Rule:
         """What it says, a sentence each."""
         found = []
         if self.white is not None:
-            found.append(f"values of more than 8 bits: {self.white:,} becomes white, the largest of {self.white.bit_length()} bits")
+            found.append(
+                f"values of more than 8 bits: {self.white:,} becomes white, the largest of "
+                f"{self.white.bit_length()} bits"
+            )
         if self.float_white is not None:
             found.append(f"floating-point values: {self.float_white:g} becomes white")
         if self.background == "dropped":
-            found.append("transparency is the same all over each image that has any, and is left out")
+            found.append(
+                "transparency is the same all over each image that has any, and is left out"
+            )
         elif self.background:
             found.append(f"transparent parts are shown as {self.background}")
         return found
@@ -63,7 +73,9 @@ class Rule:
 
 PLAIN = Rule()
 FIRST = Rule(65535, None, "dropped")
-"""The rule of bundles that name none: whoever wrote them took all 16 bits, and left transparency out."""
+"""The rule of bundles that name none: whoever wrote them took all 16 bits, and left transparency
+out.
+"""
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,8 @@ class Needs:
     Attributes:
         top: its largest value, where it has integers of more than 8 bits.
         float_top: its largest value, where it has floating-point numbers.
-        uneven: whether it is transparent in some places more than in others; None where it is opaque.
+        uneven: whether it is transparent in some places more than in others; None where it is
+            opaque.
         visible: sum of its opacity, 0 to 1 a pixel.
         light: the same sum, each pixel times its brightness, 0 to 1.
     """
@@ -93,8 +106,12 @@ def completed(rule: Rule, needs: Iterable[Needs]) -> Rule:
     transparent = [need for need in needs if need.uneven is not None]
     return Rule(
         rule.white if rule.white is not None or not tops else white_of(max(tops)),
-        rule.float_white if rule.float_white is not None or not float_tops else float_white_of(max(float_tops)),
-        rule.background if rule.background is not None or not transparent else _background(transparent),
+        rule.float_white
+        if rule.float_white is not None or not float_tops
+        else float_white_of(max(float_tops)),
+        rule.background
+        if rule.background is not None or not transparent
+        else _background(transparent),
     )
 
 
@@ -127,9 +144,15 @@ def needs_of(values: Numbers, alpha: UInt8 | None = None) -> Needs:
         raise UserError("some of its values are no numbers (NaN or infinite)")
     low, top = values.min().item(), values.max().item()
     if low < 0:
-        raise UserError(f"some of its values are below 0, down to {low:g}; shift and scale them to 0..1 or 0..255")
+        raise UserError(
+            f"some of its values are below 0, down to {low:g}; shift and scale them to 0..1 or "
+            "0..255"
+        )
     if top >= 1 << MOST_BITS:
-        raise UserError(f"its values reach {top:g}, and none may need more than {MOST_BITS} bits; scale them to 0..1 or 0..255")
+        raise UserError(
+            f"its values reach {top:g}, and none may need more than {MOST_BITS} bits; scale "
+            "them to 0..1 or 0..255"
+        )
     return Needs(float_top=float(top)) if values.dtype.kind == "f" else Needs(top=int(top))
 
 
@@ -137,14 +160,17 @@ def to_8_bits(values: Numbers, rule: Rule, *, high_bits: bool = False) -> UInt8:
     """The same shape as uint8: 0 stays, and the rule's white, which must be there, becomes 255.
 
     Args:
-        high_bits: take an integer's highest 8 bits, as Pillow does of 16-bit colour, instead of dividing it by what makes its
-            white 255: pictures that use all 16 bits keep what they were before there was a rule.
+        high_bits: take an integer's highest 8 bits, as Pillow does of 16-bit colour, instead of
+            dividing it by what makes its white 255: pictures that use all 16 bits keep what they
+                were before there was a rule.
     """
     if values.dtype.kind == "b":
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "f":
         assert rule.float_white is not None
-        return np.rint(np.clip(values.astype(np.float64) / rule.float_white, 0, 1) * 255).astype(np.uint8)
+        return np.rint(np.clip(values.astype(np.float64) / rule.float_white, 0, 1) * 255).astype(
+            np.uint8
+        )
     assert rule.white is not None
     if high_bits:
         return (np.minimum(values, rule.white) >> (rule.white.bit_length() - 8)).astype(np.uint8)

@@ -21,10 +21,20 @@ from trainables.remote import Remote, is_uri
 
 SPECS: dict[str, str] = {
     "digits": "1,797 handwritten digits that ship with scikit-learn, shown at 32 x 32 pixels",
-    "fashion-mnist[:DIR]": f"70,000 pictures of clothes, idx files (in {FASHION_MNIST_DIR} by default)",
-    "cifar10[:DIR]": "60,000 small pictures in 10 classes, through torchvision (downloaded where there is a network)",
-    "folder:DIR": "your own: DIR/train/CLASS/*.jpg with DIR/test or DIR/val beside it; a folder, or s3://…, gs://…",
-    "npz:FILE": "your own arrays: x_train, y_train and, as wished, x_val, y_val, x_test, y_test, classes",
+    "fashion-mnist[:DIR]": (
+        f"70,000 pictures of clothes, idx files (in {FASHION_MNIST_DIR} by default)"
+    ),
+    "cifar10[:DIR]": (
+        "60,000 small pictures in 10 classes, through torchvision (downloaded "
+        "where there is a network)"
+    ),
+    "folder:DIR": (
+        "your own: DIR/train/CLASS/*.jpg with DIR/test or DIR/val beside it; a "
+        "folder, or s3://…, gs://…"
+    ),
+    "npz:FILE": (
+        "your own arrays: x_train, y_train and, as wished, x_val, y_val, x_test, y_test, classes"
+    ),
 }
 """Every SPEC with what it names, as ``visiontune datasets`` prints them."""
 
@@ -42,10 +52,14 @@ class ReadOptions:
         hold_out: set this fraction of train aside as val; 0 leaves the splits as they are.
         keep_val: hold nothing out where the dataset has a val split of its own.
         seed: of the held-out draw.
-        left_out: files of a ``folder:`` that are not read even if they could be now, relative to it, where files may be left out.
-        rule: how what is not 8-bit grey or RGB becomes that; what it does not say is decided by the dataset.
-        exactly: take files and arrays as the first release did, which passed over all but the exact names of the splits.
-        judged_only: the images are to be judged, not learned from: any part will do, and any number of classes.
+        left_out: files of a ``folder:`` that are not read even if they could be now, relative to
+            it, where files may be left out.
+        rule: how what is not 8-bit grey or RGB becomes that; what it does not say is decided by the
+            dataset.
+        exactly: take files and arrays as the first release did, which passed over all but the exact
+            names of the splits.
+        judged_only: the images are to be judged, not learned from: any part will do, and any number
+            of classes.
     """
 
     color: Color = "grey"
@@ -67,8 +81,18 @@ def absolute_spec(spec: str) -> str:
         DatasetError: if it is none of ``SPECS``.
     """
     kind, _, place = spec.partition(":")
-    needs_place = {"digits": False, "fashion-mnist": None, "cifar10": None, "folder": True, "npz": True}
-    if kind not in needs_place or (needs_place[kind] is True and not place) or (needs_place[kind] is False and place):
+    needs_place = {
+        "digits": False,
+        "fashion-mnist": None,
+        "cifar10": None,
+        "folder": True,
+        "npz": True,
+    }
+    if (
+        kind not in needs_place
+        or (needs_place[kind] is True and not place)
+        or (needs_place[kind] is False and place)
+    ):
         raise DatasetError(f"unknown dataset {echo(spec)}; allowed are {', '.join(SPECS)}")
     if not place:
         return kind
@@ -99,16 +123,30 @@ def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
         root = fetched_folder(place) if is_uri(place) else Path(place)
         how = Reading(options.color, options.max_side, options.rule)
         dataset = read_folder(
-            spec, root, tree_of(spec, root, options), how, skip_unreadable=options.skip_unreadable, left_out=options.left_out
+            spec,
+            root,
+            tree_of(spec, root, options),
+            how,
+            skip_unreadable=options.skip_unreadable,
+            left_out=options.left_out,
         )
     else:
         path = fetched_file(place) if is_uri(place) else Path(place)
-        dataset = read_npz(spec, path, options.color, options.rule, exactly=options.exactly, judged_only=options.judged_only)
+        dataset = read_npz(
+            spec,
+            path,
+            options.color,
+            options.rule,
+            exactly=options.exactly,
+            judged_only=options.judged_only,
+        )
     if not options.judged_only:
         check_classes(spec, dataset)
     if options.hold_out and not (options.keep_val and dataset.val is not None):
         if dataset.val is not None:
-            raise DatasetError(f"{spec}: already has a val split; leave validation at auto instead of hold-out")
+            raise DatasetError(
+                f"{spec}: already has a val split; leave validation at auto instead of hold-out"
+            )
         dataset = dataset.hold_out(options.hold_out, options.seed)
     return replace(dataset, spec=spec, notes=(*dataset.notes, *remarks(dataset)))
 

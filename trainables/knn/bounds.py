@@ -35,7 +35,8 @@ Bounds = Callable[[Floats], tuple[Float64, Float64]]
 
 @contextmanager
 def bounds_of(gallery: Floats, metric: str, device: str | None = None) -> Iterator[Bounds]:
-    """A function from (m, d) queries to two (m, n) arrays that the distances to ``gallery`` lie between.
+    """A function from (m, d) queries to two (m, n) arrays that the distances to ``gallery`` lie
+    between.
 
     Both are one array where the metric is computed exactly at once. One thread computes: the
     bits of a sum depend on the threads.
@@ -63,7 +64,9 @@ def _tiled(gallery: Float32, faiss: Any) -> Callable[[Float32], Float32]:
     """A function from (m, d) queries to the (m, n) sums of |x - y|, in float32."""
     rows = max(1, TILE_BYTES // (4 * max(1, gallery.shape[1])))
     tiles = [gallery[first : first + rows] for first in range(0, len(gallery), rows)]
-    return lambda queries: np.concatenate([faiss.pairwise_distances(queries, tile, faiss.METRIC_L1) for tile in tiles], axis=1)
+    return lambda queries: np.concatenate(
+        [faiss.pairwise_distances(queries, tile, faiss.METRIC_L1) for tile in tiles], axis=1
+    )
 
 
 def _city_block(gallery: Floats, metric: str, rough_sums: Callable[[Float32], Float32]) -> Bounds:
@@ -109,6 +112,8 @@ def _euclidean(gallery: Floats, metric: str, device: str) -> Bounds:
         both = own_squares[:, None] + squares[None, :]
         gaps = both - 2.0 * inner(own)
         slack = (gallery.shape[1] + 8) * 2 * float(np.finfo(np.float64).eps) * both
-        return np.sqrt(np.maximum(gaps - slack, 0.0) * scale) * (1 - 1e-12), np.sqrt((gaps + slack).clip(0) * scale) * (1 + 1e-12)
+        return np.sqrt(np.maximum(gaps - slack, 0.0) * scale) * (1 - 1e-12), np.sqrt(
+            (gaps + slack).clip(0) * scale
+        ) * (1 + 1e-12)
 
     return bounds

@@ -49,12 +49,25 @@ class Descriptors:
     @staticmethod
     def joined(parts: Sequence[Descriptors]) -> Descriptors:
         before = np.cumsum([0, *(len(part.values) for part in parts[:-1])])
-        ends = np.concatenate([part.ends + offset for part, offset in zip(parts, before, strict=True)])
-        return Descriptors(np.concatenate([part.values for part in parts]), np.concatenate([part.cells for part in parts]), ends)
+        ends = np.concatenate(
+            [part.ends + offset for part, offset in zip(parts, before, strict=True)]
+        )
+        return Descriptors(
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.cells for part in parts]),
+            ends,
+        )
 
 
 def described(
-    images: Images, *, step: int, bin_size: int, fast: bool, scales: int, mirrored: bool, start: int = 0
+    images: Images,
+    *,
+    step: int,
+    bin_size: int,
+    fast: bool,
+    scales: int,
+    mirrored: bool,
+    start: int = 0,
 ) -> Iterator[tuple[UInt8, UInt8]]:
     """(cells, descriptors) of each image, or of its mirror image, one at a time."""
     for image in images:
@@ -62,10 +75,23 @@ def described(
         yield located_sift(seen, step=step, bin_size=bin_size, fast=fast, scales=scales)
 
 
-def dense_descriptors(images: Images, *, step: int, bin_size: int, fast: bool, scales: int, mirrored: bool, start: int = 0) -> Descriptors:
+def dense_descriptors(
+    images: Images,
+    *,
+    step: int,
+    bin_size: int,
+    fast: bool,
+    scales: int,
+    mirrored: bool,
+    start: int = 0,
+) -> Descriptors:
     """The descriptors of n grey images; see ``trainables.knn.sift.dense_sift`` for the settings."""
     cells, values = [np.empty(0, np.uint8)], [np.empty((0, DESCRIPTOR), np.uint8)]
-    for cell, descriptors in described(images, step=step, bin_size=bin_size, fast=fast, scales=scales, mirrored=mirrored):
+    for cell, descriptors in described(
+        images, step=step, bin_size=bin_size, fast=fast, scales=scales, mirrored=mirrored
+    ):
         cells.append(cell)
         values.append(descriptors)
-    return Descriptors(np.concatenate(values), np.concatenate(cells), np.cumsum([len(part) for part in values])[1:])
+    return Descriptors(
+        np.concatenate(values), np.concatenate(cells), np.cumsum([len(part) for part in values])[1:]
+    )

@@ -21,7 +21,9 @@ SOFTNESS = 0.05
 """Variance of soft assignment, as a share of the mean squared distance from a word to the next."""
 
 
-def word_counts(descriptors: Descriptors, words: Float32, *, transform: str, assignment: str, start: int = 0) -> Float32:
+def word_counts(
+    descriptors: Descriptors, words: Float32, *, transform: str, assignment: str, start: int = 0
+) -> Float32:
     """How often each word occurs in each of the 4 × 4 cells of an image.
 
     Args:
@@ -51,30 +53,54 @@ def streamed_word_counts(
     assignment: str,
     start: int = 0,
 ) -> Float32:
-    """The same, where the descriptors are too many to keep: made, counted and dropped image by image."""
-    found = described(images, step=step, bin_size=bin_size, fast=fast, scales=scales, mirrored=mirrored)
+    """The same, where the descriptors are too many to keep: made, counted and dropped image by
+    image.
+    """
+    found = described(
+        images, step=step, bin_size=bin_size, fast=fast, scales=scales, mirrored=mirrored
+    )
     return _counts(found, len(images), words, transform, assignment)
 
 
 def _counts(
-    images: Iterable[tuple[UInt8, UInt8]], n: int, words: Float32, transform: str, assignment: str, device: str | None = None
+    images: Iterable[tuple[UInt8, UInt8]],
+    n: int,
+    words: Float32,
+    transform: str,
+    assignment: str,
+    device: str | None = None,
 ) -> Float32:
     counts = np.zeros((n, GRID * GRID, len(words)), np.float32)
-    device, variance = device or accelerator(), SOFTNESS * _spacing(words) if assignment == "soft" else 0.0
-    counted = partial(_counted, words, variance) if device == "cpu" else on_device.word_counter(words, variance, device)
+    device, variance = (
+        device or accelerator(),
+        SOFTNESS * _spacing(words) if assignment == "soft" else 0.0,
+    )
+    counted = (
+        partial(_counted, words, variance)
+        if device == "cpu"
+        else on_device.word_counter(words, variance, device)
+    )
     for row, (cells, descriptors) in enumerate(images):
         for first in range(0, len(cells), BLOCK_DESCRIPTORS):
             block = slice(first, first + BLOCK_DESCRIPTORS)
-            counts[row] += counted(cells[block].astype(np.int64), transformed(descriptors[block], transform))
+            counts[row] += counted(
+                cells[block].astype(np.int64), transformed(descriptors[block], transform)
+            )
     return counts
 
 
-def _counted(words: Float32, variance: float, cells: Int64, descriptors: Float32) -> Float32 | Int64:
-    """The (16, size) word counts of (m, 128) descriptors in (m,) cells; ``variance`` is that of soft assignment, 0 for hard."""
+def _counted(
+    words: Float32, variance: float, cells: Int64, descriptors: Float32
+) -> Float32 | Int64:
+    """The (16, size) word counts of (m, 128) descriptors in (m,) cells; ``variance`` is that of
+    soft assignment, 0 for hard.
+    """
     score = _scores(descriptors, words)
     if not variance:
         places = cells * len(words) + score.argmax(axis=1)
-        return np.bincount(places, minlength=GRID * GRID * len(words)).reshape(GRID * GRID, len(words))
+        return np.bincount(places, minlength=GRID * GRID * len(words)).reshape(
+            GRID * GRID, len(words)
+        )
     score -= score.max(axis=1, keepdims=True)
     score *= np.float32(1 / variance)
     np.exp(score, out=score)
@@ -99,7 +125,9 @@ def nearest_words(descriptors: Float32, words: Float32) -> Int64:
 
 
 def _spacing(words: Float32) -> float:
-    """Mean squared distance from a word to the word next to it; at least a little, where words repeat."""
+    """Mean squared distance from a word to the word next to it; at least a little, where words
+    repeat.
+    """
     exact = words.astype(np.float64)
     squares = (exact * exact).sum(axis=1)
     gaps = squares[:, None] + squares[None, :] - 2 * exact @ exact.T

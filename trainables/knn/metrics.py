@@ -13,7 +13,10 @@ from trainables.knn.norms import Float64, Floats
 def _cosine(x: Float64, y: Float64) -> Float64:
     """1 - x·y / (|x| |y|); 1 from or to a vector of zeros."""
     lengths = [np.sqrt((a * a).sum(axis=1)) for a in (x, y)]
-    units = [a / np.where(length > 0, length, 1.0)[:, None] for a, length in zip((x, y), lengths, strict=True)]
+    units = [
+        a / np.where(length > 0, length, 1.0)[:, None]
+        for a, length in zip((x, y), lengths, strict=True)
+    ]
     return np.maximum(1.0 - units[0] @ units[1].T, 0.0)
 
 
@@ -22,7 +25,9 @@ def _chi_squared(x: Float64, y: Float64) -> Float64:
     from sklearn.metrics.pairwise import additive_chi2_kernel
 
     # scikit-learn's kernel wants writable arrays, which arrays from the object store are not.
-    return np.asarray(additive_chi2_kernel(*(np.require(a, requirements="W") for a in (x, y)))) / -2.0
+    return (
+        np.asarray(additive_chi2_kernel(*(np.require(a, requirements="W") for a in (x, y)))) / -2.0
+    )
 
 
 def _hellinger(x: Float64, y: Float64) -> Float64:
@@ -67,7 +72,9 @@ def distances(queries: Floats, gallery: Floats, metric: str) -> Float64:
 
 def computed(queries: Floats, gallery: Floats, metric: str) -> Float64:
     """The same for vectors that ``check_metric`` has seen."""
-    result = METRICS[metric](queries.astype(np.float64, copy=False), gallery.astype(np.float64, copy=False))
+    result = METRICS[metric](
+        queries.astype(np.float64, copy=False), gallery.astype(np.float64, copy=False)
+    )
     if not np.isfinite(result).all():
         raise ValueError(f"metric {metric} gives distances that are not finite for these features")
     return result
@@ -81,5 +88,10 @@ def check_metric(queries: Floats, gallery: Floats, metric: str) -> None:
     """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, but got {metric!r}")
-    if metric not in ("euclidean", "cityblock", "cosine") and min(queries.min(initial=0), gallery.min(initial=0)) < 0:
-        raise ValueError(f"metric {metric} is for histograms, but the features have negative numbers")
+    if (
+        metric not in ("euclidean", "cityblock", "cosine")
+        and min(queries.min(initial=0), gallery.min(initial=0)) < 0
+    ):
+        raise ValueError(
+            f"metric {metric} is for histograms, but the features have negative numbers"
+        )

@@ -26,7 +26,13 @@ class Neighbours(TypedDict):
 
 
 def nearest_neighbours(
-    queries: Floats, gallery: Floats, groups: Int64 | None = None, *, metric: str, most: int, start: int = 0
+    queries: Floats,
+    gallery: Floats,
+    groups: Int64 | None = None,
+    *,
+    metric: str,
+    most: int,
+    start: int = 0,
 ) -> Neighbours:
     """The ``most`` nearest gallery vectors of each query.
 
@@ -56,7 +62,11 @@ def nearest_neighbours(
                     low[offset, own] = high[offset, own] = np.inf
                 bound = np.partition(high[offset], most - 1)[most - 1]
                 candidates = np.flatnonzero(low[offset] <= bound)
-                exact = high[offset, candidates] if low is high else computed(row[None], gallery[candidates], metric)[0]
+                exact = (
+                    high[offset, candidates]
+                    if low is high
+                    else computed(row[None], gallery[candidates], metric)[0]
+                )
                 order = np.argsort(exact, kind="stable")[:most]
                 indices[first + offset] = candidates[order]
                 nearest[first + offset] = exact[order]
@@ -64,11 +74,15 @@ def nearest_neighbours(
 
 
 def predicted_by_k(neighbours: Neighbours, labels: Int64, classes: int, vote: str, k: int) -> Int64:
-    """(n, k) int64: what the nearest 1, 2, … k neighbours say; arguments and ties as ``votes_by_k`` has them."""
+    """(n, k) int64: what the nearest 1, 2, … k neighbours say; arguments and ties as ``votes_by_k``
+    has them.
+    """
     return _tally(neighbours, labels, classes, vote, k)[0]
 
 
-def votes_by_k(neighbours: Neighbours, labels: Int64, classes: int, vote: str, k: int) -> tuple[Int64, Float64]:
+def votes_by_k(
+    neighbours: Neighbours, labels: Int64, classes: int, vote: str, k: int
+) -> tuple[Int64, Float64]:
     """What the nearest 1, 2, … k neighbours say, and how the last vote was shared out.
 
     Args:
@@ -89,10 +103,13 @@ def votes_by_k(neighbours: Neighbours, labels: Int64, classes: int, vote: str, k
     return predictions, shares / shares.sum(axis=1, keepdims=True)
 
 
-def _tally(neighbours: Neighbours, labels: Int64, classes: int, vote: str, k: int) -> tuple[Int64, Int64, Float64]:
+def _tally(
+    neighbours: Neighbours, labels: Int64, classes: int, vote: str, k: int
+) -> tuple[Int64, Int64, Float64]:
     """(n, k) predictions; and of each query's neighbours the classes, in order, with their votes.
 
-    Only classes that a neighbour has are counted: with all of them, 20,000 classes would take gigabytes.
+    Only classes that a neighbour has are counted: with all of them, 20,000 classes would take
+    gigabytes.
     """
     if vote not in ("uniform", "distance"):
         raise ValueError(f"vote must be uniform or distance, but got {vote!r}")
@@ -106,9 +123,15 @@ def _tally(neighbours: Neighbours, labels: Int64, classes: int, vote: str, k: in
     order = np.argsort(given, axis=1, kind="stable")
     in_order = np.take_along_axis(given, order, axis=1)
     places = np.zeros_like(given)  # of a neighbour's class among those of its query
-    np.put_along_axis(places, order, np.cumsum(np.diff(in_order, axis=1, prepend=in_order[:, :1]) > 0, axis=1), axis=1)
+    np.put_along_axis(
+        places,
+        order,
+        np.cumsum(np.diff(in_order, axis=1, prepend=in_order[:, :1]) > 0, axis=1),
+        axis=1,
+    )
     rows = np.arange(len(given))
-    known = np.repeat(in_order[:, -1:], min(k, classes), axis=1)  # where a query has fewer classes, its last one again
+    # where a query has fewer classes, its last one again
+    known = np.repeat(in_order[:, -1:], min(k, classes), axis=1)
     np.put_along_axis(known, places, given, axis=1)
     totals = np.zeros(known.shape)
     predictions = np.empty(given.shape, np.int64)

@@ -39,5 +39,8 @@ def normalised(features: Floats, *, norm: str, centring: bool = False) -> Floats
     elif norm == "matrix-1" and features.ndim == 3:
         sizes = np.abs(features).sum(axis=1).max(axis=1)
     else:
-        raise ValueError(f"norm must be none, l1, l2, or (for images) matrix-1, but got {norm!r} for shape {features.shape}")
+        raise ValueError(
+            f"norm must be none, l1, l2, or (for images) matrix-1, but got {norm!r} for shape "
+            f"{features.shape}"
+        )
     return flat / np.where(sizes > 0, sizes, flat.dtype.type(1))[:, None]

@@ -1,4 +1,5 @@
-"""Nearest words and distances through torch, for a CUDA device: what ``encoding`` and ``bounds`` do on the cores.
+"""Nearest words and distances through torch, for a CUDA device: what ``encoding`` and ``bounds`` do
+on the cores.
 
 torch is loaded by the functions, since no other part of kNN needs it.
 """
@@ -16,7 +17,9 @@ from trainables.knn.sift import GRID, Float32
 Int64 = npt.NDArray[np.int64]
 
 
-def word_counter(words: Float32, variance: float, device: str) -> Callable[[Int64, Float32], Float32]:
+def word_counter(
+    words: Float32, variance: float, device: str
+) -> Callable[[Int64, Float32], Float32]:
     """A function from (m,) cells and (m, 128) descriptors to their (16, size) word counts.
 
     Args:
@@ -35,7 +38,9 @@ def word_counter(words: Float32, variance: float, device: str) -> Callable[[Int6
             shares = (score / variance).softmax(dim=1)
             found = torch.nn.functional.one_hot(cell, GRID * GRID).T.float() @ shares
         else:
-            found = torch.bincount(cell * len(book) + score.argmax(dim=1), minlength=GRID * GRID * len(book))
+            found = torch.bincount(
+                cell * len(book) + score.argmax(dim=1), minlength=GRID * GRID * len(book)
+            )
         counts: Float32 = found.float().cpu().numpy().reshape(GRID * GRID, len(book))
         return counts
 

@@ -32,10 +32,14 @@ VOCABULARY_DESCRIPTORS = 50_000
 VOCABULARY_IMAGES = 600
 """A vocabulary is made from at most this many descriptors, of at most this many images."""
 SHARED_BYTES = 1536 * 1024**2
-"""Descriptors of more bytes than this are made, counted and dropped image by image for every vocabulary."""
+"""Descriptors of more bytes than this are made, counted and dropped image by image for every
+vocabulary.
+"""
 
 BAGS, DISTANCES = 2048, 4_000_000
-"""Feature vectors made of word counts, and distances between images, that are worth a task of their own: about a tenth of a second."""
+"""Feature vectors made of word counts, and distances between images, that are worth a task of their
+own: about a tenth of a second.
+"""
 
 Int64 = npt.NDArray[np.int64]
 
@@ -97,12 +101,26 @@ class DataSource:
 
 def data_source(dataset: Dataset, options: ReadOptions) -> DataSource:
     """The facts of a dataset, with a stage that reads it again if its pixels are lost."""
-    parameters = {"spec": dataset.spec, "options": asdict(options), "fingerprint": dataset.fingerprint}
+    parameters = {
+        "spec": dataset.spec,
+        "options": asdict(options),
+        "fingerprint": dataset.fingerprint,
+    }
     stage = Stage(load_dataset, parameters, content=dataset.fingerprint, light=True)
     sizes = {name: len(part) for name, part in dataset.splits().items()}
     pixels = {name: part.images.area for name, part in dataset.splits().items()}
     most = int(np.bincount(dataset.train.labels).max(initial=0))
-    return DataSource(stage, dataset.classes, sizes, pixels, dataset.fingerprint, dataset.skipped, dataset.rule, dataset.notes, most)
+    return DataSource(
+        stage,
+        dataset.classes,
+        sizes,
+        pixels,
+        dataset.fingerprint,
+        dataset.skipped,
+        dataset.rule,
+        dataset.notes,
+        most,
+    )
 
 
 def load_dataset(*, spec: str, options: dict[str, Any], fingerprint: str) -> Dataset:
@@ -113,7 +131,9 @@ def load_dataset(*, spec: str, options: dict[str, Any], fingerprint: str) -> Dat
     """
     dataset = read_dataset(spec, ReadOptions(**options | {"rule": Rule(**options["rule"])}))
     if dataset.fingerprint != fingerprint:
-        raise ValueError(f"{spec}: the images have changed since this search began; start a new search")
+        raise ValueError(
+            f"{spec}: the images have changed since this search began; start a new search"
+        )
     return dataset
 
 
@@ -136,13 +156,18 @@ def check_folds(validation: Validation, largest_class: int, spec: str) -> None:
     """
     if validation.scheme == "k-fold" and validation.folds > largest_class:
         raise DatasetError(
-            f"{spec}: validation k-fold makes {validation.folds} folds, each with images of the same classes, but no class has more than "
+            f"{spec}: validation k-fold makes {validation.folds} folds, each with images of the "
+            "same classes, but no class has more than "
             f"{largest_class} training images; ask for fewer folds, or for leave-one-out"
         )
 
 
-def validation_groups(labels: Int64, *, scheme: str, folds: int, seed: int, copies: int = 1) -> Int64:
-    """(copies × n,) the group of each training image that is left out together, its mirror images with it."""
+def validation_groups(
+    labels: Int64, *, scheme: str, folds: int, seed: int, copies: int = 1
+) -> Int64:
+    """(copies × n,) the group of each training image that is left out together, its mirror images
+    with it.
+    """
     if scheme == "leave-one-out":
         return np.tile(np.arange(len(labels)), copies)
     from sklearn.model_selection import StratifiedKFold
@@ -156,15 +181,44 @@ def validation_groups(labels: Int64, *, scheme: str, folds: int, seed: int, copi
 
 def words_stage(config: BagOfSiftConfig, data: DataSource, seed: int) -> Stage:
     """The vocabulary of a bag of SIFT, made from the training images alone."""
-    grid = {"step": config.vocabulary_step, "bin_size": config.bin_size, "fast": config.fast, "scales": config.scales}
-    limits = {"most": VOCABULARY_DESCRIPTORS, "most_images": VOCABULARY_IMAGES, "seed": seed, "total": data.sizes["train"]}
+    grid = {
+        "step": config.vocabulary_step,
+        "bin_size": config.bin_size,
+        "fast": config.fast,
+        "scales": config.scales,
+    }
+    limits = {
+        "most": VOCABULARY_DESCRIPTORS,
+        "most_images": VOCABULARY_IMAGES,
+        "seed": seed,
+        "total": data.sizes["train"],
+    }
     sample = Stage(sampled_descriptors, grid | limits, (data.images("train"),), data.sizes["train"])
-    return Stage(vocabulary, {"size": config.vocabulary_size, "transform": config.transform, "seed": seed}, (sample,))
+    return Stage(
+        vocabulary,
+        {"size": config.vocabulary_size, "transform": config.transform, "seed": seed},
+        (sample,),
+    )
 
 
-def counts_stage(config: BagOfSiftConfig, images: Stage, words: Stage, rows: int, pixels: int, mirrored: bool = False) -> Stage:
-    """The (rows, 16, size) word counts of ``rows`` images that have ``pixels`` in all, or of their mirror images."""
-    grid = {"step": config.step, "bin_size": config.bin_size, "fast": config.fast, "scales": config.scales, "mirrored": mirrored}
+def counts_stage(
+    config: BagOfSiftConfig,
+    images: Stage,
+    words: Stage,
+    rows: int,
+    pixels: int,
+    mirrored: bool = False,
+) -> Stage:
+    """The (rows, 16, size) word counts of ``rows`` images that have ``pixels`` in all, or of their
+    mirror images.
+    """
+    grid = {
+        "step": config.step,
+        "bin_size": config.bin_size,
+        "fast": config.fast,
+        "scales": config.scales,
+        "mirrored": mirrored,
+    }
     encoding = {"transform": config.transform, "assignment": config.assignment}
     size = pixels * config.scales * DESCRIPTOR // config.step**2
     if size > SHARED_BYTES:
@@ -176,34 +230,56 @@ def counts_stage(config: BagOfSiftConfig, images: Stage, words: Stage, rows: int
 def weights_stage(config: BagOfSiftConfig, data: DataSource, seed: int) -> Stage:
     """The weight of each word, from the training images alone."""
     words = words_stage(config, data, seed)
-    return Stage(inverse_document_frequency, {}, (counts_stage(config, data.images("train"), words, *_amount(data, "train")),))
+    return Stage(
+        inverse_document_frequency,
+        {},
+        (counts_stage(config, data.images("train"), words, *_amount(data, "train")),),
+    )
 
 
 def bag_stage(config: BagOfSiftConfig, counts: Stage, weights: Stage | None, rows: int) -> Stage:
     """Word counts as (rows, d) feature vectors."""
     inputs = (counts, weights) if weights else (counts,)
     size = 4 * rows * config.vocabulary_size * (1 + GRID + GRID * GRID)
-    return Stage(region_features, {"regions": config.regions, "norm": config.norm}, inputs, rows, BAGS, large=size)
+    return Stage(
+        region_features,
+        {"regions": config.regions, "norm": config.norm},
+        inputs,
+        rows,
+        BAGS,
+        large=size,
+    )
 
 
 def tiny_stage(config: TinyImageConfig, images: Stage, rows: int, mirrored: bool = False) -> Stage:
     """Tiny images as (rows, size²) feature vectors."""
     parameters = {"size": config.size, "resampling": config.resampling, "mirrored": mirrored}
     tiny = Stage(tiny_images, parameters, (images,), rows)
-    return Stage(normalised, {"norm": config.norm, "centring": config.centring}, (tiny,), large=8 * rows * config.size**2)
+    return Stage(
+        normalised,
+        {"norm": config.norm, "centring": config.centring},
+        (tiny,),
+        large=8 * rows * config.size**2,
+    )
 
 
-def features_stage(config: KnnConfig, data: DataSource, split: str, seed: int, mirrored: bool = False) -> Stage:
+def features_stage(
+    config: KnnConfig, data: DataSource, split: str, seed: int, mirrored: bool = False
+) -> Stage:
     """The (n, d) feature vectors of one split, or of its mirror images."""
     images, (rows, pixels) = data.images(split), _amount(data, split)
     if isinstance(config, TinyImageConfig):
         return tiny_stage(config, images, rows, mirrored)
     counts = counts_stage(config, images, words_stage(config, data, seed), rows, pixels, mirrored)
-    return bag_stage(config, counts, weights_stage(config, data, seed) if config.idf else None, rows)
+    return bag_stage(
+        config, counts, weights_stage(config, data, seed) if config.idf else None, rows
+    )
 
 
 def gallery_stage(config: KnnConfig, data: DataSource, seed: int) -> Stage:
-    """The feature vectors that vote: of the training images and, if the configuration says so, of their mirror images after them."""
+    """The feature vectors that vote: of the training images and, if the configuration says so, of
+    their mirror images after them.
+    """
     features = features_stage(config, data, "train", seed)
     if not config.mirrored:
         return features
@@ -221,18 +297,32 @@ def neighbours_stage(config: KnnConfig, data: DataSource, split: str, seed: int)
     return _neighbours(config, data, (queries, gallery), split)
 
 
-def _neighbours(config: KnnConfig, data: DataSource, inputs: tuple[Stage, ...], split: str) -> Stage:
+def _neighbours(
+    config: KnnConfig, data: DataSource, inputs: tuple[Stage, ...], split: str
+) -> Stage:
     grain = max(1, DISTANCES // data.sizes["train"])
-    return Stage(nearest_neighbours, {"metric": config.metric, "most": MAX_K}, inputs, data.sizes[split], grain)
+    return Stage(
+        nearest_neighbours,
+        {"metric": config.metric, "most": MAX_K},
+        inputs,
+        data.sizes[split],
+        grain,
+    )
 
 
-def validation_stage(config: KnnConfig, data: DataSource, validation: Validation, seed: int) -> Stage:
+def validation_stage(
+    config: KnnConfig, data: DataSource, validation: Validation, seed: int
+) -> Stage:
     """The neighbours that ``validation`` compares configurations by."""
     if validation.scheme == "val":
         return neighbours_stage(config, data, "val", seed)
     parameters = asdict(validation) | {"copies": 2 if config.mirrored else 1}
     groups = Stage(validation_groups, parameters, (data.labels("train"),))
-    inputs = (features_stage(config, data, "train", seed), gallery_stage(config, data, seed), groups)
+    inputs = (
+        features_stage(config, data, "train", seed),
+        gallery_stage(config, data, seed),
+        groups,
+    )
     return _neighbours(config, data, inputs, "train")
 
 
@@ -255,10 +345,16 @@ class Evaluation:
     predictions: Int64
 
 
-def evaluate(config: KnnConfig, neighbours: Neighbours, gallery_labels: Int64, labels: Int64, classes: int) -> Evaluation:
-    """The vote of ``neighbours`` against the true ``labels``; mirror images stand behind all images in the gallery."""
+def evaluate(
+    config: KnnConfig, neighbours: Neighbours, gallery_labels: Int64, labels: Int64, classes: int
+) -> Evaluation:
+    """The vote of ``neighbours`` against the true ``labels``; mirror images stand behind all images
+    in the gallery.
+    """
     gallery_labels = np.tile(gallery_labels, 2 if config.mirrored else 1)
     by_k = predicted_by_k(neighbours, gallery_labels, classes, config.vote, MAX_K)
     predictions = by_k[:, min(config.k, by_k.shape[1]) - 1]
     accuracies = (by_k == labels[:, None]).mean(axis=0)
-    return Evaluation(score(labels, predictions, classes), tuple(float(a) for a in accuracies), predictions)
+    return Evaluation(
+        score(labels, predictions, classes), tuple(float(a) for a in accuracies), predictions
+    )

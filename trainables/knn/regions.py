@@ -12,12 +12,16 @@ REGIONS = {"none": 1, "2x2": 4, "pyramid": 21}
 
 
 def inverse_document_frequency(counts: Float32) -> Float64:
-    """(size,) weight of each word: ln((1 + n) / (1 + images that have it)) + 1 (Sivic & Zisserman, 2003, smoothed)."""
+    """(size,) weight of each word: ln((1 + n) / (1 + images that have it)) + 1 (Sivic & Zisserman,
+    2003, smoothed).
+    """
     present = (counts.sum(axis=1) > 0).sum(axis=0)
     return np.asarray(np.log((1 + len(counts)) / (1 + present)) + 1)
 
 
-def region_features(counts: Float32, weights: Float64 | None = None, *, regions: str, norm: str, start: int = 0) -> Float32:
+def region_features(
+    counts: Float32, weights: Float64 | None = None, *, regions: str, norm: str, start: int = 0
+) -> Float32:
     """The feature vector of each image.
 
     Args:
@@ -40,7 +44,9 @@ def region_features(counts: Float32, weights: Float64 | None = None, *, regions:
     elif regions == "2x2":
         features = quarters.reshape(n, -1)
     elif regions == "pyramid":
-        features = np.concatenate([whole / 4, quarters.reshape(n, -1) / 4, cells.reshape(n, -1) / 2], axis=1)
+        features = np.concatenate(
+            [whole / 4, quarters.reshape(n, -1) / 4, cells.reshape(n, -1) / 2], axis=1
+        )
     else:
         raise ValueError(f"regions must be {', '.join(REGIONS)}, but got {regions!r}")
     return normalised(features, norm=norm).astype(np.float32, copy=False)

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import ray
 
-from trainables.knn.pipeline import CONFIG_TYPES, DataSource, KnnConfig, Validation, evaluate, validation_stage
+from trainables.knn.pipeline import (
+    CONFIG_TYPES,
+    DataSource,
+    KnnConfig,
+    Validation,
+    evaluate,
+    validation_stage,
+)
 from trainables.stage_registry import NAMESPACE, fetch
 
 logger = logging.getLogger("visiontune.trial")
@@ -20,7 +27,8 @@ class KnnRun:
     """The run of one kNN trial.
 
     Args:
-        trial: its ``space`` and ``config``, the name of the stage ``registry``, ``data``, ``validation`` and ``seed``.
+        trial: its ``space`` and ``config``, the name of the stage ``registry``, ``data``,
+            ``validation`` and ``seed``.
     """
 
     def __init__(self, trial: dict[str, Any]) -> None:
@@ -34,9 +42,15 @@ class KnnRun:
         config: KnnConfig = CONFIG_TYPES[trial["space"]](**trial["config"])
         registry = ray.get_actor(trial["registry"], namespace=NAMESPACE)
         started = time.time()
-        stages = (validation_stage(config, data, validation, trial["seed"]), data.labels("train"), data.labels(validation.split))
+        stages = (
+            validation_stage(config, data, validation, trial["seed"]),
+            data.labels("train"),
+            data.labels(validation.split),
+        )
         (neighbours, gallery_labels, labels), there = fetch(registry, *stages)
-        logger.info("neighbours %s after %.2f s", "shared" if there else "computed", time.time() - started)
+        logger.info(
+            "neighbours %s after %.2f s", "shared" if there else "computed", time.time() - started
+        )
         outcome = evaluate(config, neighbours, gallery_labels, labels, len(data.classes))
         logger.info("val_accuracy %.4f", outcome.scores.accuracy)
         return {

@@ -32,18 +32,29 @@ def dense_sift(image: UInt8, *, step: int, bin_size: int, fast: bool, scales: in
     return located_sift(image, step=step, bin_size=bin_size, fast=fast, scales=scales)[1]
 
 
-def located_sift(image: UInt8, *, step: int, bin_size: int, fast: bool, scales: int = 1) -> tuple[UInt8, UInt8]:
-    """(m,) uint8 cell of each descriptor, row by row from the top left, and ``dense_sift``'s descriptors."""
-    from cyvlfeat.sift.dsift import dsift  # here, so that only those who compute descriptors load it
+def located_sift(
+    image: UInt8, *, step: int, bin_size: int, fast: bool, scales: int = 1
+) -> tuple[UInt8, UInt8]:
+    """(m,) uint8 cell of each descriptor, row by row from the top left, and ``dense_sift``'s
+    descriptors.
+    """
+    # here, so that only those who compute descriptors load it
+    from cyvlfeat.sift.dsift import dsift
 
     pixels = image.astype(np.float32)
-    sizes = [bin_size * scale for scale in range(1, scales + 1) if min(image.shape) >= span(bin_size * scale)]
+    sizes = [
+        bin_size * scale
+        for scale in range(1, scales + 1)
+        if min(image.shape) >= span(bin_size * scale)
+    ]
     if not sizes:  # vl_dsift reads beyond an image of one row or column, and may end the process
         return np.empty(0, np.uint8), np.empty((0, DESCRIPTOR), np.uint8)
     found = [dsift(pixels, step=step, size=size, fast=fast) for size in sizes]
     centres = np.concatenate([frames for frames, _ in found])
     row, column = np.minimum(centres * (GRID / np.array(image.shape)), GRID - 1).astype(np.uint8).T
-    return row * np.uint8(GRID) + column, np.concatenate([np.asarray(descriptors, np.uint8) for _, descriptors in found])
+    return row * np.uint8(GRID) + column, np.concatenate(
+        [np.asarray(descriptors, np.uint8) for _, descriptors in found]
+    )
 
 
 def span(bin_size: int) -> int:
@@ -96,9 +107,13 @@ def sampled_descriptors(
     share = most // len(rows)
     found = [np.empty((0, DESCRIPTOR), np.uint8)]
     for row in rows[(rows >= start) & (rows < start + len(images))]:
-        descriptors = dense_sift(images[int(row) - start], step=step, bin_size=bin_size, fast=fast, scales=scales)
+        descriptors = dense_sift(
+            images[int(row) - start], step=step, bin_size=bin_size, fast=fast, scales=scales
+        )
         if len(descriptors) > share:
             generator = np.random.default_rng((seed, int(row)))
-            descriptors = descriptors[np.sort(generator.choice(len(descriptors), share, replace=False))]
+            descriptors = descriptors[
+                np.sort(generator.choice(len(descriptors), share, replace=False))
+            ]
         found.append(descriptors)
     return np.concatenate(found)

@@ -12,7 +12,9 @@ from PIL import Image
 from trainables.data import Images
 
 
-def tiny_images(images: Images, *, size: int, resampling: str, mirrored: bool = False, start: int = 0) -> npt.NDArray[np.float64]:
+def tiny_images(
+    images: Images, *, size: int, resampling: str, mirrored: bool = False, start: int = 0
+) -> npt.NDArray[np.float64]:
     """Grey images of any size, each shrunk to a square.
 
     Args:

@@ -1,4 +1,6 @@
-"""The networks by name; each is ``Net(classes, size, **tweaks)`` and takes (n, 3, size, size) images."""
+"""The networks by name; each is ``Net(classes, size, **tweaks)`` and takes (n, 3, size, size)
+images.
+"""
 
 from __future__ import annotations
 
@@ -33,21 +35,31 @@ MIN_SIZE = 32
 """Pixels: under it the deeper networks pool an image away."""
 
 
-def build(model: str, classes: int, size: int, tweaks: Mapping[str, Any] | None = None) -> nn.Module:
+def build(
+    model: str, classes: int, size: int, tweaks: Mapping[str, Any] | None = None
+) -> nn.Module:
     """The network ``model`` for images of ``size`` × ``size`` pixels.
 
     Args:
-        tweaks: architecture parameters of the space ``cnn`` that apply to it; the network's own defaults for the rest.
+        tweaks: architecture parameters of the space ``cnn`` that apply to it; the network's own
+            defaults for the rest.
 
     Raises:
-        UserError: for an unknown model, a size under ``MIN_SIZE``, or a tweak that the model does not have.
+        UserError: for an unknown model, a size under ``MIN_SIZE``, or a tweak that the model does
+            not have.
     """
     if model not in MODELS:
         raise UserError(f"unknown model {model!r}; the models are {', '.join(MODELS)}")
     if size < MIN_SIZE:
-        raise UserError(f"{model} needs images of at least {MIN_SIZE} × {MIN_SIZE} pixels, but got {size} × {size}; enlarge them")
+        raise UserError(
+            f"{model} needs images of at least {MIN_SIZE} × {MIN_SIZE} pixels, but got {size} × "
+            f"{size}; enlarge them"
+        )
     if unknown := sorted(set(tweaks or {}) - set(tweak_defaults(model))):
-        raise UserError(f"{model} has no parameter {', '.join(unknown)}; it has {', '.join(tweak_defaults(model))}")
+        raise UserError(
+            f"{model} has no parameter {', '.join(unknown)}; it has "
+            f"{', '.join(tweak_defaults(model))}"
+        )
     return MODELS[model](classes, size, **(tweaks or {}))
 
 

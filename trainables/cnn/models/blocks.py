@@ -11,12 +11,16 @@ DropoutPlace = Literal["none", "head", "stages", "both"]
 
 
 def scaled(channels: int, width: float) -> int:
-    """``channels`` times ``width``, rounded to a multiple of 8 (unchanged at width 1), at least 8."""
+    """``channels`` times ``width``, rounded to a multiple of 8 (unchanged at width 1), at least
+    8.
+    """
     return channels if width == 1 else max(8, round(channels * width / 8) * 8)
 
 
 def stem_convolution(channels: int, stem: Stem, padding: int, *, bias: bool = False) -> nn.Conv2d:
-    """The first convolution: 7×7 with stride 2 and padding 3, or 3×3 with stride 1 and ``padding`` pixels."""
+    """The first convolution: 7×7 with stride 2 and padding 3, or 3×3 with stride 1 and ``padding``
+    pixels.
+    """
     if stem == "7x7":
         return nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=bias)
     return nn.Conv2d(3, channels, 3, stride=1, padding=padding, bias=bias)

@@ -5,14 +5,25 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision import models as tv
 
-from trainables.cnn.models.blocks import DropoutPlace, Stem, classifier, head_rate, stage_rate, stem_convolution, stem_pool
+from trainables.cnn.models.blocks import (
+    DropoutPlace,
+    Stem,
+    classifier,
+    head_rate,
+    stage_rate,
+    stem_convolution,
+    stem_pool,
+)
 
 BLOCKS = {53: (4, 6, 8, 6), 89: (6, 8, 16, 12), 121: (6, 12, 24, 16), 169: (6, 12, 32, 32)}
-"""Dense layers in each block by depth (convolutions and the classifier); the last two are the paper's."""
+"""Dense layers in each block by depth (convolutions and the classifier); the last two are the
+paper's.
+"""
 
 
 class DenseNet(nn.Module):
-    """torchvision's DenseNet; dropout in the stages is its own, after every dense layer, as in the paper.
+    """torchvision's DenseNet; dropout in the stages is its own, after every dense layer, as in the
+    paper.
 
     Args:
         densenet_depth: layers in all, one of ``BLOCKS``.
@@ -42,7 +53,9 @@ class DenseNet(nn.Module):
         net.features.conv0 = stem_convolution(2 * densenet_growth, stem, stem_padding)
         nn.init.kaiming_normal_(net.features.conv0.weight)
         net.features.pool0 = stem_pool(stem)
-        net.classifier = classifier(net.classifier.in_features, classes, head_rate(dropout, dropout_place))
+        net.classifier = classifier(
+            net.classifier.in_features, classes, head_rate(dropout, dropout_place)
+        )
         self.densenet = net
 
     def forward(self, images: Tensor) -> Tensor:

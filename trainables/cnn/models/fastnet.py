@@ -1,4 +1,6 @@
-"""FastNet: a net made to train fast on small images, in the spirit of the CIFAR-10 speed records (Jordan, 2024)."""
+"""FastNet: a net made to train fast on small images, in the spirit of the CIFAR-10 speed records
+(Jordan, 2024).
+"""
 
 from __future__ import annotations
 
@@ -7,26 +9,43 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from trainables.cnn.models.blocks import DropoutPlace, classifier, head_rate, scaled, stage_rate, with_channel_dropout
+from trainables.cnn.models.blocks import (
+    DropoutPlace,
+    classifier,
+    head_rate,
+    scaled,
+    stage_rate,
+    with_channel_dropout,
+)
 
 SCALE = 1 / 9
 """Of the scores: keeps the softmax soft in the first steps, where the learning rate is high."""
 
 
 def _convolution(before: int, after: int, *, pool: bool) -> list[nn.Module]:
-    """3×3 convolution, pooling before the normalisation (a quarter of its work), batch norm, ReLU."""
+    """3×3 convolution, pooling before the normalisation (a quarter of its work), batch norm,
+    ReLU.
+    """
     layers: list[nn.Module] = [nn.Conv2d(before, after, 3, padding=1, bias=False)]
     layers += [nn.MaxPool2d(2)] if pool else []
     return [*layers, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
 
 
 class Block(nn.Module):
-    """One convolution with pooling, then ``convolutions - 1`` more, with a shortcut around these."""
+    """One convolution with pooling, then ``convolutions - 1`` more, with a shortcut around
+    these.
+    """
 
     def __init__(self, before: int, after: int, convolutions: int) -> None:
         super().__init__()
         self.down = nn.Sequential(*_convolution(before, after, pool=True))
-        self.rest = nn.Sequential(*(layer for _ in range(convolutions - 1) for layer in _convolution(after, after, pool=False)))
+        self.rest = nn.Sequential(
+            *(
+                layer
+                for _ in range(convolutions - 1)
+                for layer in _convolution(after, after, pool=False)
+            )
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, after, height / 2, width / 2) features of (n, before, height, width)."""
@@ -35,11 +54,13 @@ class Block(nn.Module):
 
 
 class FastNet(nn.Module):
-    """A 2×2 stem and three blocks that halve the image, then the largest of what is left and a linear layer.
+    """A 2×2 stem and three blocks that halve the image, then the largest of what is left and a
+    linear layer.
 
     Args:
         fastnet_convolutions: in each block, 2 or 3.
-        whiten: the stem's filters are made by ``whiten_stem`` from training images and stay as they are.
+        whiten: the stem's filters are made by ``whiten_stem`` from training images and stay as they
+            are.
     """
 
     def __init__(
@@ -60,7 +81,9 @@ class FastNet(nn.Module):
         if whiten:
             self.stem[0].weight.requires_grad_(False)
         rate = stage_rate(dropout, dropout_place)
-        blocks = (Block(before, after, fastnet_convolutions) for before, after in pairwise(channels))
+        blocks = (
+            Block(before, after, fastnet_convolutions) for before, after in pairwise(channels)
+        )
         self.blocks = nn.Sequential(*(with_channel_dropout(block, rate) for block in blocks))
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.fc = classifier(channels[-1], classes, head_rate(dropout, dropout_place))
@@ -71,7 +94,8 @@ class FastNet(nn.Module):
 
     @torch.no_grad()
     def whiten_stem(self, images: Tensor) -> None:
-        """Make the stem's filters the eigenvectors of 2×2 patches, scaled to unit variance, and their negatives.
+        """Make the stem's filters the eigenvectors of 2×2 patches, scaled to unit variance, and
+        their negatives.
 
         Args:
             images: (n, 3, size, size) float, normalised as in training.

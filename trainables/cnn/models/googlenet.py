@@ -34,12 +34,17 @@ INCEPTIONS = {
 
 
 class Inception(TorchvisionInception):
-    """torchvision's Inception, whose branch 3 may have a kernel of 3 or 5 and one more convolution (Inception V2)."""
+    """torchvision's Inception, whose branch 3 may have a kernel of 3 or 5 and one more convolution
+    (Inception V2).
+    """
 
     def __init__(self, before: int, channels: tuple[int, ...], *, kernel: int, extra: bool) -> None:
         super().__init__(before, *channels)
         reduced, after = channels[3:5]
-        convolutions = [BasicConv2d(before, reduced, kernel_size=1), BasicConv2d(reduced, after, kernel_size=kernel, padding=kernel // 2)]
+        convolutions = [
+            BasicConv2d(before, reduced, kernel_size=1),
+            BasicConv2d(reduced, after, kernel_size=kernel, padding=kernel // 2),
+        ]
         if extra:
             convolutions.append(BasicConv2d(after, after, kernel_size=kernel, padding=kernel // 2))
         self.branch3 = nn.Sequential(*convolutions)
@@ -76,7 +81,9 @@ class GoogLeNet(nn.Module):
         rate, before = stage_rate(dropout, dropout_place), scaled(192, width)
         if stem_convolutions == 1:
             self.conv = nn.Sequential(
-                stem_convolution(before, stem, stem_padding, bias=True), nn.BatchNorm2d(before), nn.ReLU(inplace=True)
+                stem_convolution(before, stem, stem_padding, bias=True),
+                nn.BatchNorm2d(before),
+                nn.ReLU(inplace=True),
             )
             if stem == "7x7":
                 self.conv.append(stem_pool(stem))
@@ -84,7 +91,13 @@ class GoogLeNet(nn.Module):
             narrow = scaled(64, width)
             first = stem_convolution(narrow, stem, stem_padding)
             self.conv = nn.Sequential(
-                BasicConv2d(3, narrow, kernel_size=first.kernel_size, stride=first.stride, padding=first.padding),
+                BasicConv2d(
+                    3,
+                    narrow,
+                    kernel_size=first.kernel_size,
+                    stride=first.stride,
+                    padding=first.padding,
+                ),
                 stem_pool(stem),
                 BasicConv2d(narrow, narrow, kernel_size=1),
                 BasicConv2d(narrow, before, kernel_size=3, padding=1),
@@ -93,7 +106,9 @@ class GoogLeNet(nn.Module):
         stages = {"3b": "maxpool_3", "4e": "maxpool_4", "5b": None}
         for name, plan in INCEPTIONS.items():
             channels = tuple(scaled(n, width) for n in plan)
-            block: nn.Module = Inception(before, channels, kernel=branch3_kernel, extra=branch3_extra)
+            block: nn.Module = Inception(
+                before, channels, kernel=branch3_kernel, extra=branch3_extra
+            )
             before = channels[0] + channels[2] + channels[4] + channels[5]
             if name in stages:
                 block = with_channel_dropout(block, rate)

@@ -20,7 +20,9 @@ from trainables.cnn.models.blocks import (
 
 
 class ResNet18(nn.Module):
-    """torchvision's ResNet-18 behind the report's stem: 3×3 with stride 1, no max-pooling, and its odd padding of 3."""
+    """torchvision's ResNet-18 behind the report's stem: 3×3 with stride 1, no max-pooling, and its
+    odd padding of 3.
+    """
 
     def __init__(
         self,
@@ -39,12 +41,16 @@ class ResNet18(nn.Module):
             net.inplanes = scaled(64, width)
             net.bn1 = nn.BatchNorm2d(net.inplanes)
             for stage in range(4):
-                layer = net._make_layer(BasicBlock, scaled(64 << stage, width), 2, stride=1 if stage == 0 else 2)
+                layer = net._make_layer(
+                    BasicBlock, scaled(64 << stage, width), 2, stride=1 if stage == 0 else 2
+                )
                 net.add_module(f"layer{stage + 1}", layer)
         net.conv1 = stem_convolution(net.bn1.num_features, stem, stem_padding)
         net.maxpool = stem_pool(stem)
         for name in ("layer1", "layer2", "layer3", "layer4"):
-            net.add_module(name, with_channel_dropout(getattr(net, name), stage_rate(dropout, dropout_place)))
+            net.add_module(
+                name, with_channel_dropout(getattr(net, name), stage_rate(dropout, dropout_place))
+            )
         net.fc = classifier(scaled(512, width), classes, head_rate(dropout, dropout_place))
         for module in net.modules():
             if isinstance(module, nn.Conv2d):

@@ -1,4 +1,6 @@
-"""VGG-16 and VGG-19 (Simonyan & Zisserman, 2015) with batch normalisation, from torchvision's own layer lists."""
+"""VGG-16 and VGG-19 (Simonyan & Zisserman, 2015) with batch normalisation, from torchvision's own
+layer lists.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from trainables.cnn.models.blocks import DropoutPlace, head_rate, scaled, stage_
 
 
 class VGG(nn.Module):
-    """13 or 16 3×3 convolutions, five poolings, three linear layers as wide as the input size needs.
+    """13 or 16 3×3 convolutions, five poolings, three linear layers as wide as the input size
+    needs.
 
     Args:
         vgg_first: channels of the first two convolutions, 64 or (as the report tried) 96.
@@ -29,12 +32,21 @@ class VGG(nn.Module):
         dropout_place: DropoutPlace = "head",
     ) -> None:
         super().__init__()
-        plan = [step if isinstance(step, str) else scaled(step, width) for step in cfgs[{"16": "D", "19": "E"}[depth]]]
+        plan = [
+            step if isinstance(step, str) else scaled(step, width)
+            for step in cfgs[{"16": "D", "19": "E"}[depth]]
+        ]
         plan[:2] = [scaled(vgg_first, width)] * 2
         layers = list(make_layers(plan, batch_norm=True))
         rate, head = stage_rate(dropout, dropout_place), head_rate(dropout, dropout_place)
         if rate:
-            layers = [part for layer in layers for part in ((layer, nn.Dropout2d(rate)) if isinstance(layer, nn.MaxPool2d) else (layer,))]
+            layers = [
+                part
+                for layer in layers
+                for part in (
+                    (layer, nn.Dropout2d(rate)) if isinstance(layer, nn.MaxPool2d) else (layer,)
+                )
+            ]
         hidden, side = scaled(4096, width), size // 32
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
