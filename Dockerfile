@@ -20,7 +20,7 @@ RUN useradd --create-home --uid 1000 --shell /bin/bash ray \
 COPY --chown=ray:ray . /home/ray/visiontune
 WORKDIR /home/ray/visiontune
 RUN pip install --no-cache-dir --constraint constraints.txt --no-build-isolation --editable ".[cluster]" \
-    && python -c "from pathlib import Path; from search.doctor import check_machine; from search.versions import Pins; \
+    && python -c "from pathlib import Path; from search.doctor.machine import check_machine; from search.doctor.versions import Pins; \
        bad = [c for c in check_machine(Path('/tmp'), Pins.read()) if not c.ok and c.name in ('python', 'packages', 'vlfeat')]; assert not bad, bad"
 
 USER ray

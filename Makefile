@@ -14,7 +14,7 @@ SEED ?= 1
 .DELETE_ON_ERROR:
 
 demo: setup
-	@$(BIN)/python -m search.demo --runs-dir "$(RUNS)"
+	@$(BIN)/python -m search.cli.demo --runs-dir "$(RUNS)"
 
 test: setup
 	@$(BIN)/python -m pytest -m "not slow" --randomly-seed=$(SEED)

@@ -24,8 +24,8 @@ from typing import Any
 
 import psutil
 
-from analysis.run_directory import RunDirectory
-from search.storage import read_trials
+from analysis.run.directory import RunDirectory
+from search.study.storage import read_trials
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("worker", "driver", "head", "all")

@@ -76,7 +76,7 @@ def noop(options: Any) -> dict[str, Any]:
     """Trials that do nothing, proposed by a searcher as ours are, in actors that wait for each
     other and are then reused.
     """
-    from search.cluster import local_cluster
+    from search.cluster.start import local_cluster
 
     began = time.monotonic()
     with local_cluster(CORES, print), tempfile.TemporaryDirectory() as place:

@@ -42,7 +42,7 @@ def bare(scenes: Path, each: int) -> dict[str, Any]:
     Every trial does all of its own work, one a core, in reused actors; the images are in the object
     store.
     """
-    from search.cluster import local_cluster
+    from search.cluster.start import local_cluster
 
     rng = np.random.default_rng(0)
     points = [

@@ -34,12 +34,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from program import free_port
 
-from analysis.records import DriverState, TrialRecord
-from analysis.run_directory import RunDirectory
-from search import tracking
-from search.addresses import Tracking
-from search.outbox import Outbox, trial_fact
-from search.ui import QUIET
+from analysis.plan.addresses import Tracking
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState, TrialRecord
+from search.ledger.outbox import Outbox, trial_fact
+from search.tracking import sender as tracking
+from search.tracking.ui import QUIET
 
 NAMES = (
     "val_accuracy",

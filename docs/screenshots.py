@@ -19,10 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from analysis.run_directory import RunDirectory
+from analysis.plan.plan import read_plan
+from analysis.run.directory import RunDirectory
 from benchmarks.tracking import server
-from search.plan import read_plan
-from search.tracking import PARENT, Sender
+from search.tracking.sender import PARENT, Sender
 
 SIZE = "1500,950"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.plan import Plan, make_plan, read_plan
-    from search.runner import resume, run
+    from analysis.plan.plan import Plan, make_plan, read_plan
+    from search.driver.runner import resume, run
 
 __all__ = ["Plan", "make_plan", "read_plan", "resume", "run"]
 
@@ -21,6 +21,8 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(
-        importlib.import_module("search.runner" if name in ("run", "resume") else "search.plan"),
+        importlib.import_module(
+            "search.driver.runner" if name in ("run", "resume") else "analysis.plan.plan"
+        ),
         name,
     )

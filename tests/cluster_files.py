@@ -11,9 +11,9 @@ import pytest
 import yaml
 from program import ROOT
 
-from search.cluster_file import Finding
-from search.cluster_lint import Needs, lint
-from search.versions import Pins
+from search.doctor.cluster_file import Finding
+from search.doctor.cluster_lint import Needs, lint
+from search.doctor.versions import Pins
 
 Change = Callable[[dict[str, Any]], object]
 OURS = ROOT / "cluster.yaml"

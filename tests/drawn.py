@@ -9,7 +9,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import figures, search_files
+from analysis.figures import drawing as figures
+from analysis.report import search_files
 
 
 def keep_figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from samples import record
 
-from analysis.records import DataFacts, DriverState
-from analysis.run_directory import RunDirectory
-from search.plan import Plan
+from analysis.plan.plan import Plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DataFacts, DriverState
 from spaces import get_space
 from trainables.data import read_dataset
 from trainables.knn.pipeline import CONFIG_TYPES, data_source, evaluate, validation_stage
-from trainables.stages import compute
+from trainables.stages.stage import compute
 
 TINY: dict[str, Any] = {
     "metric": "cityblock", "size": 8, "resampling": "box", "centring": False, "norm": "l1", "k": 3,

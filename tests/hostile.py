@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.bundle import write_bundle
-from analysis.bundle_cnn import CnnModel
-from analysis.bundle_facts import BundleFacts, Measured, Preprocessing
-from analysis.bundle_knn import KnnModel
+from analysis.bundle.bundle import write_bundle
+from analysis.bundle.cnn import CnnModel
+from analysis.bundle.facts import BundleFacts, Measured, Preprocessing
+from analysis.bundle.knn import KnnModel
 from spaces.cnn import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.models import build

@@ -21,15 +21,15 @@ from typing import Any
 
 from program import typed
 
-from analysis.records import DataFacts
-from analysis.run_directory import RunDirectory, RunError
-from search.beginning import clear_left_behind, create, named
-from search.ledger import Ledger
-from search.plan import Plan, make_plan, read_plan
-from search.plan_file import change_plan
-from search.requests import ask
-from search.storage import read_trials
-from trainables.files import TEMPORARY
+from analysis.plan.plan import Plan, make_plan, read_plan
+from analysis.run.changing import change_plan
+from analysis.run.directory import RunDirectory, RunError
+from analysis.run.records import DataFacts
+from search.driver.beginning import clear_left_behind, create, named
+from search.ledger.ledger import Ledger
+from search.ledger.requests import ask
+from search.study.storage import read_trials
+from trainables.io.files import TEMPORARY
 
 WATCHED = ("replace", "rename", "fsync", "unlink", "mkdir", "write")
 FACTS = DataFacts(spec="none", classes=(), sizes={}, fingerprint="")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.records import DataFacts, DriverState, TrialRecord
-from analysis.run_directory import RunDirectory
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DataFacts, DriverState, TrialRecord
 
 CONFIG = {
     "metric": "cityblock", "size": 16, "resampling": "nearest", "centring": False, "norm": "l1",

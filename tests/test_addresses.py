@@ -14,9 +14,9 @@ import pytest
 from program import output, refused, typed
 from samples import record, run_with
 
-from search.addresses import Tracking, absolute, check_tracking
-from search.outbox import Outbox, trial_fact
-from search.plan import make_plan, read_plan
+from analysis.plan.addresses import Tracking, absolute, check_tracking
+from analysis.plan.plan import make_plan, read_plan
+from search.ledger.outbox import Outbox, trial_fact
 from spaces.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's own, of its own dependencies
@@ -176,8 +176,8 @@ def test_the_ui_is_named_only_where_it_has_something_to_show(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     """A search that told MLflow nothing has no page there."""
-    from search.cli_search import say_ended
-    from search.session import Summary
+    from search.cli.search import say_ended
+    from search.driver.session import Summary
 
     run = run_with(
         tmp_path, {1: [0] * 5 + [1] * 5}, plan="tracking: {enabled: false}\n" if words else ""

@@ -22,9 +22,9 @@ from PIL import Image
 from program import typed, visiontune
 from samples import record, run_with
 
-from analysis.records import DataFacts
-from analysis.run_directory import NAME, RunDirectory
-from search.plan import make_plan, read_plan
+from analysis.plan.plan import make_plan, read_plan
+from analysis.run.directory import NAME, RunDirectory
+from analysis.run.records import DataFacts
 from spaces.errors import UNFIT
 from trainables.data import ReadOptions, read_dataset
 from trainables.data.names import on_disk

@@ -20,8 +20,8 @@ from spaces.knn import HISTOGRAM_METRICS, SIGNED_METRICS
 from trainables.data import Images, ReadOptions, read_dataset
 from trainables.knn import pipeline
 from trainables.knn.descriptors import Descriptors, dense_descriptors
+from trainables.knn.distances import distances
 from trainables.knn.encoding import nearest_words, streamed_word_counts, word_counts
-from trainables.knn.metrics import distances
 from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.pipeline import Validation, data_source, gallery_stage, validation_stage
 from trainables.knn.regions import inverse_document_frequency, region_features
@@ -29,7 +29,7 @@ from trainables.knn.report import stretched_histograms
 from trainables.knn.sift import dense_sift, located_sift, sampled_descriptors, transformed
 from trainables.knn.tiny import tiny_images
 from trainables.knn.vocabulary import vocabulary
-from trainables.stages import compute
+from trainables.stages.stage import compute
 
 GENERATOR = np.random.default_rng(3)
 IMAGES = Images.from_arrays(

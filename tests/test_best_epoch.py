@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from program import environment_kept, output, refusal, visiontune
 
-from analysis.run_directory import RunDirectory
-from search.cluster import local_cluster
+from analysis.run.directory import RunDirectory
+from search.cluster.start import local_cluster
 from spaces import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData
@@ -28,7 +28,7 @@ from trainables.cnn.run import CnnTrial
 from trainables.cnn.training import DTYPES, CnnRun
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.knn.pipeline import data_source
-from trainables.stage_registry import NAMESPACE, StageRegistry
+from trainables.stages.registry import NAMESPACE, StageRegistry
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own
 EPOCHS = 4

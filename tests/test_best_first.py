@@ -15,16 +15,17 @@ from drawn import keep_figures
 from program import typed
 from samples import CONFIG, LABELS, record, run_with
 
-from analysis import search_figures, search_page
-from analysis.axes import axes_of, thinned
-from analysis.history import best_so_far
-from analysis.leaderboard import chosen_record, pareto_front, passed, ranked, replicas, rows
-from analysis.metrics import METRICS
-from analysis.networks import best_networks, model_table
-from analysis.records import TrialRecord
-from analysis.report import ReportSettings, write_report
-from analysis.run_directory import RunDirectory
-from analysis.together import Judged, together, write_comparison
+from analysis.figures import search_figures
+from analysis.figures.axes import axes_of, thinned
+from analysis.plan.objectives import METRICS
+from analysis.ranking.history import best_so_far
+from analysis.ranking.leaderboard import chosen_record, pareto_front, passed, ranked, replicas, rows
+from analysis.ranking.together import Judged, together, write_comparison
+from analysis.report import search_page
+from analysis.report.networks import best_networks, model_table
+from analysis.report.page import ReportSettings, write_report
+from analysis.run.directory import RunDirectory
+from analysis.run.records import TrialRecord
 
 LARGER_IS_BETTER = {
     "val_accuracy": True, "balanced_accuracy": True, "macro_f1": True, "val_loss": False,

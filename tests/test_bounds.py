@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from analysis.records import DriverState
-from analysis.run_directory import RunDirectory
-from search.ledger import Ledger
-from search.limits import Bound, Limits, Standing, ending
-from search.plan import Plan, make_plan
-from search.storage import read_trials
+from analysis.plan.limits import Bound, Limits, Standing, ending
+from analysis.plan.plan import Plan, make_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState
+from search.ledger.ledger import Ledger
+from search.study.storage import read_trials
 
 
 def plan_of(**settings: Any) -> Plan:

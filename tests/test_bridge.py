@@ -16,12 +16,18 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from analysis.records import DriverState
-from analysis.run_directory import RunDirectory
-from search.ledger import Ledger
-from search.plan import make_plan
-from search.storage import read_trials
-from search.tune_adapters import Bridge, StopRequest, StudyCallback, StudyScheduler, StudySearcher
+from analysis.plan.plan import make_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState
+from search.cluster.tune_adapters import (
+    Bridge,
+    StopRequest,
+    StudyCallback,
+    StudyScheduler,
+    StudySearcher,
+)
+from search.ledger.ledger import Ledger
+from search.study.storage import read_trials
 
 TOY = {
     "step": 0,
@@ -245,7 +251,7 @@ def test_a_failed_trial_is_tried_again_as_often_as_the_plan_says_also_after_a_ki
     """One retry too few loses a configuration to a passing fault, one too many runs what always
     fails.
     """
-    from search.study import SpaceStudy
+    from search.study.study import SpaceStudy
 
     folder, ledger = ledger_of(tmp_path, trials=1, retries=1, limits={"max_failed_in_a_row": 20})
     bridge = bridge_of(ledger)

@@ -12,7 +12,7 @@ from program import output, refusal, visiontune
 from safetensors.numpy import load_file
 from samples import record
 
-from analysis.run_directory import RunDirectory
+from analysis.run.directory import RunDirectory
 
 IMAGE_FILES = {
     "bundle.json",

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.confusion import display_names, display_order
+from analysis.ranking.confusion import display_names, display_order
 from trainables.data import DatasetError, read_dataset
 from trainables.data.unpacked import VARIABLE
 from trainables.knn.neighbours import predicted_by_k, votes_by_k

@@ -24,9 +24,9 @@ from cluster_files import (
 )
 from program import ROOT, output, refusal, visiontune
 
-from search.cluster_lint import Needs
-from search.plan import Plan, Training
-from search.versions import Pins
+from analysis.plan.plan import Plan, Training
+from search.doctor.cluster_lint import Needs
+from search.doctor.versions import Pins
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from cnn_run import digits, small_run
 from cnn_search import arguments
 from program import output, visiontune
 
-from analysis.run_directory import RunDirectory
+from analysis.run.directory import RunDirectory
 
 pytestmark = [
     pytest.mark.gpu,

@@ -12,12 +12,12 @@ from cnn_run import VGG16
 from cnn_search import arguments
 from program import PATIENCE, Driver, output, refused, visiontune
 
-from analysis.run_directory import RunDirectory
-from search.capacity import Capacity
-from search.combinations import check_combination
-from search.exports import source_of
-from search.networks import how, on_this_machine
-from search.plan import Plan, PlanError, make_plan, read_plan
+from analysis.plan.plan import Plan, PlanError, make_plan, read_plan
+from analysis.run.directory import RunDirectory
+from search.cluster.capacity import Capacity
+from search.driver.exports import source_of
+from search.driver.networks import how, on_this_machine
+from search.study.combinations import check_combination
 from spaces import CnnConfig
 from trainables.cnn import training
 from trainables.cnn.data import CnnData

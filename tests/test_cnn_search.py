@@ -16,11 +16,11 @@ from only_named import evaluated
 from PIL import Image
 from program import output, refusal, visiontune
 
-from analysis.bundle import read_bundle
-from analysis.export import Wish, export
-from analysis.run_directory import RunDirectory, RunError
-from search.exports import source_of
-from search.plan import read_plan
+from analysis.bundle.bundle import read_bundle
+from analysis.bundle.export import Wish, export
+from analysis.plan.plan import read_plan
+from analysis.run.directory import RunDirectory, RunError
+from search.driver.exports import source_of
 from trainables.cnn import weights
 from trainables.cnn.models import build
 from trainables.data import read_dataset

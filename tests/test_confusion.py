@@ -9,7 +9,7 @@ import pytest
 from program import output, typed
 from samples import record, run_with
 
-from analysis.confusion import confusion_of
+from analysis.ranking.confusion import confusion_of
 
 GIVEN = [0, 0, 1, 1, 1, 1, 1, 0, 0, 1]  # an owl is never recognised
 RIGHT = [0] * 4 + [1] * 4 + [2] * 2

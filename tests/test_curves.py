@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.curves import learning_curves, to_csv
+from analysis.figures.curves import learning_curves, to_csv
 
 ONE = [
     {"step": 0, "train_accuracy": 0.1, "train_loss": 2.5, "val_accuracy": 0.2, "val_loss": 1.5},

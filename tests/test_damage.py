@@ -16,16 +16,17 @@ import numpy as np
 import pytest
 from program import typed, visiontune
 
-from analysis.bundle_facts import Measured
-from analysis.looks import count_look
-from analysis.notes import taken
-from analysis.records import DataFacts
-from analysis.run_directory import RunDirectory
-from search import provenance, requests
-from search.beginning import create
-from search.ledger import Ledger
-from search.plan import make_plan, read_plan
-from search.tracked_facts import run_fact
+from analysis.bundle.facts import Measured
+from analysis.plan.plan import make_plan, read_plan
+from analysis.ranking.looks import count_look
+from analysis.run import provenance
+from analysis.run.directory import RunDirectory
+from analysis.run.notes import taken
+from analysis.run.records import DataFacts
+from search.driver.beginning import create
+from search.ledger import requests
+from search.ledger.ledger import Ledger
+from search.tracking.tracked_facts import run_fact
 from spaces.errors import UserError
 from trainables.data import read_dataset
 

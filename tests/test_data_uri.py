@@ -14,7 +14,7 @@ from s3_server import s3_here
 from trainables.data import DatasetError, ReadOptions, read_dataset
 from trainables.data.fetched import fetched_folder
 from trainables.data.spec import absolute_spec, check_place
-from trainables.remote import Remote, RemoteError
+from trainables.io.remote import Remote, RemoteError
 
 MakeFolder = Callable[..., Path]
 LAYOUT = {"train": {"cat": 3, "dog": 2}, "test": {"cat": 1, "dog": 1}}

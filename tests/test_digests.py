@@ -20,7 +20,6 @@ from finished import BAG, TINY
 import trainables
 from spaces import get_space
 from spaces.domain import Choice
-from trainables import stage_cache
 from trainables.data import Dataset, Images, ReadOptions, Split
 from trainables.knn.pipeline import (
     CONFIG_TYPES,
@@ -30,8 +29,9 @@ from trainables.knn.pipeline import (
     neighbours_stage,
     validation_stage,
 )
-from trainables.stage_cache import DiskCache
-from trainables.stages import Stage, code_version
+from trainables.stages import cache as stage_cache
+from trainables.stages.cache import DiskCache
+from trainables.stages.stage import Stage, code_version
 
 PACKAGE = Path(trainables.__file__).parent
 

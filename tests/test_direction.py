@@ -10,20 +10,20 @@ from typing import Any
 import optuna
 import pytest
 
-from analysis.records import DriverState, TrialRecord
-from analysis.run_directory import RunDirectory
-from search.importance import judge
-from search.ledger import Ledger
-from search.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
-from search.networks import how
-from search.plan import Plan, make_plan
-from search.replicas import Replicas
-from search.replicate import Replicate
-from search.status import best_of, read_status
-from search.tally import KEPT_PREDICTIONS, Tally
+from analysis.plan.plan import Plan, make_plan
+from analysis.plan.replicate import Replicate
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState, TrialRecord
+from search.driver.networks import how
+from search.ledger.ledger import Ledger
+from search.ledger.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
+from search.ledger.replicas import Replicas
+from search.ledger.status import best_of, read_status
+from search.ledger.tally import KEPT_PREDICTIONS, Tally
+from search.study.importance import judge
 from spaces import get_space
-from trainables.checkpoint import write_state
-from trainables.files import write_whole
+from trainables.io.checkpoint import write_state
+from trainables.io.files import write_whole
 
 GOODNESS = [0.5, 0.75, 0.625, 0.875, 0.25]
 """Of trials in the order they end; the fourth is the best, then the second, the third, the first

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from program import ROOT
 
-from search import doctor
-from search.cluster_exposure import EXPOSURE
-from search.versions import Pins
+from search.doctor import machine as doctor
+from search.doctor.cluster_exposure import EXPOSURE
+from search.doctor.versions import Pins
 from spaces.errors import UserError
 
 PINS = Pins.read()

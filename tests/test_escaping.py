@@ -13,14 +13,14 @@ import pytest
 from markdown_it import MarkdownIt
 from samples import CONFIG, record
 
-from analysis.bundle_facts import BundleFacts, Measured, Preprocessing, Replicated
-from analysis.importance import Importance
-from analysis.model_card import model_card
-from analysis.records import DataFacts, DriverState
-from analysis.report import ReportSettings, write_report
-from analysis.reproduced import write_page
-from analysis.run_directory import RunDirectory
-from analysis.together import Judged, together, write_comparison
+from analysis.bundle.facts import BundleFacts, Measured, Preprocessing, Replicated
+from analysis.bundle.model_card import model_card
+from analysis.ranking.importance import Importance
+from analysis.ranking.together import Judged, together, write_comparison
+from analysis.report.page import ReportSettings, write_report
+from analysis.report.reproduced import write_page
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DataFacts, DriverState
 
 
 def hostile(name: str) -> str:

@@ -12,9 +12,9 @@ from conftest import MakeFolder
 from PIL import Image
 from samples import run_with
 
-from analysis.examples import thumbnails
-from search.plan import Plan
-from search.reporting import write_report
+from analysis.plan.plan import Plan
+from analysis.report.examples import thumbnails
+from search.driver.reporting import write_report
 from trainables.data import ReadOptions, read_dataset
 
 GIVEN = [0, 0, 1, 1, 1, 1, 1, 0, 0, 1]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from program import ROOT, Driver, output, typed
 
-from analysis.run_directory import RunDirectory
+from analysis.run.directory import RunDirectory
 
 CAUSES = {
     "error": "RuntimeError: this toy was told to fail in step 2",
@@ -135,7 +135,7 @@ def test_failed_trials_are_tried_again_and_configurations_added_while_it_runs(
 
 DIE_AT_THE_END = """
 import os
-from search.cluster import local_cluster
+from search.cluster.start import local_cluster
 
 with local_cluster(1) as ray:
 

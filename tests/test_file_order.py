@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from file_order import Deed, FileOrder
 
-from analysis.records import DataFacts, DriverState
-from analysis.run_directory import RunDirectory
-from search import requests
-from search.beginning import create
-from search.ledger import Ledger
-from search.plan import make_plan
-from search.replicas import Replicas
-from search.replicate import Replicate
-from search.storage import read_trials
-from trainables.checkpoint import latest, read_state, steps_done, write_state
-from trainables.files import append_lines, write_whole
+from analysis.plan.plan import make_plan
+from analysis.plan.replicate import Replicate
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DataFacts, DriverState
+from search.driver.beginning import create
+from search.ledger import requests
+from search.ledger.ledger import Ledger
+from search.ledger.replicas import Replicas
+from search.study.storage import read_trials
+from trainables.io.checkpoint import latest, read_state, steps_done, write_state
+from trainables.io.files import append_lines, write_whole
 
 TOY = {"val_accuracy": 0.5, "val_loss": 0.7, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 0.1}
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from samples import record
 
-from analysis.run_directory import RunDirectory
-from search.outbox import Outbox, trial_fact
-from search.storage import open_journal
-from trainables.files import append_lines, cut_half_line
+from analysis.run.directory import RunDirectory
+from search.ledger.outbox import Outbox, trial_fact
+from search.study.storage import open_journal
+from trainables.io.files import append_lines, cut_half_line
 
 
 @contextmanager

@@ -12,11 +12,11 @@ from golden_runs import BUNDLES, GOLDEN, RUNS, golden_runs
 from PIL import Image
 from program import output, refused, tracked, typed
 
-from analysis.notes import taken
-from analysis.run_directory import RunDirectory
-from search.ledger import Ledger
-from search.plan import read_plan
-from search.storage import read_trials
+from analysis.plan.plan import read_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.notes import taken
+from search.ledger.ledger import Ledger
+from search.study.storage import read_trials
 
 ENDED = {
     "database": (2, 8, 2), "killed": (6, 0, 0), "knn": (6, 0, 0), "networks": (2, 1, 1),

@@ -18,8 +18,8 @@ from PIL import Image
 from program import refusal, typed
 from safetensors.numpy import save
 
-from analysis.bundle import read_bundle
-from analysis.bundle_facts import BundleError
+from analysis.bundle.bundle import read_bundle
+from analysis.bundle.facts import BundleError
 
 DEEP = "[" * 200_000
 

@@ -13,11 +13,11 @@ import pytest
 from program import typed
 from samples import record, run_with
 
-from analysis.importance import Importance, to_csv
-from analysis.run_directory import RunDirectory
-from search.plan import Plan
-from search.storage import open_journal
-from search.study import SpaceStudy
+from analysis.plan.plan import Plan
+from analysis.ranking.importance import Importance, to_csv
+from analysis.run.directory import RunDirectory
+from search.study.storage import open_journal
+from search.study.study import SpaceStudy
 
 Score = Callable[[dict[str, Any]], dict[str, float]]
 

@@ -13,7 +13,7 @@ import pytest
 from program import PATIENCE, ROOT, Driver, refusal
 from s3_server import BUCKET, s3_here
 
-from analysis.run_directory import RunDirectory
+from analysis.run.directory import RunDirectory
 
 TRIALS = 12
 

@@ -10,9 +10,9 @@ import pytest
 from program import refused
 from samples import run_with
 
-from analysis.run_directory import RunDirectory
-from search.ledger import Ledger
-from search.plan import PlanError, make_plan, read_plan
+from analysis.plan.plan import PlanError, make_plan, read_plan
+from analysis.run.directory import RunDirectory
+from search.ledger.ledger import Ledger
 
 SETTINGS = "trials: 2\ntracking: {enabled: false}\n"
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 from program import PATIENCE, Driver, output, refusal, refused, tracked, typed, visiontune
 
-from analysis.run_directory import RunDirectory
-from search.storage import read_trials
+from analysis.run.directory import RunDirectory
+from search.study.storage import read_trials
 
 TRIALS = 30
 MANY = 1000

@@ -18,8 +18,8 @@ from finished import BAG, HARD, TINY
 from program import typed, visiontune
 from sklearn.model_selection import StratifiedKFold
 
-from analysis.run_directory import RunDirectory
-from search.storage import read_trials
+from analysis.run.directory import RunDirectory
+from search.study.storage import read_trials
 from spaces import SPACES, CnnConfig, get_space
 from spaces.domain import Domain, Float, Value
 from trainables.cnn.images import How, data_stages
@@ -33,7 +33,7 @@ from trainables.knn.pipeline import (
     validation_groups,
     validation_stage,
 )
-from trainables.stages import compute
+from trainables.stages.stage import compute
 
 CLASSES = ("ash", "birch", "cedar")
 IMAGES = {"train": 30, "val": 12, "test": 12}

@@ -11,12 +11,12 @@ from typing import Any
 import optuna
 import pytest
 
-from analysis.records import DriverState
-from analysis.run_directory import RunDirectory
-from search.ledger import Ledger
-from search.outbox import Outbox
-from search.plan import Plan, make_plan
-from search.storage import open_journal, read_trials
+from analysis.plan.plan import Plan, make_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState
+from search.ledger.ledger import Ledger
+from search.ledger.outbox import Outbox
+from search.study.storage import open_journal, read_trials
 
 
 def plan(**settings: Any) -> Plan:
@@ -326,7 +326,7 @@ def test_a_failure_while_the_search_stops_is_left_for_resume(
     """A service manager kills the workers and the driver together; those trials did not fail of
     their own.
     """
-    from search.tune_adapters import Bridge
+    from search.cluster.tune_adapters import Bridge
 
     folder = run_directory(tmp_path)
     ledger = Ledger(folder, plan())
@@ -345,7 +345,7 @@ def test_a_trial_that_fails_while_it_waits_to_go_on_goes_on(tmp_path: Path) -> N
 
     from ray.tune.experiment import Trial
 
-    from search.tune_adapters import Bridge, StudyCallback, StudyScheduler
+    from search.cluster.tune_adapters import Bridge, StudyCallback, StudyScheduler
 
     folder = run_directory(tmp_path)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from analysis.records import TrialRecord
-from analysis.run_directory import RunDirectory
-from analysis.working_copy import working_copy
-from search.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints, drop_unknown
-from trainables.checkpoint import write_state
-from trainables.remote import Remote
+from analysis.run.directory import RunDirectory
+from analysis.run.records import TrialRecord
+from analysis.run.working_copy import working_copy
+from search.ledger.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints, drop_unknown
+from trainables.io.checkpoint import write_state
+from trainables.io.remote import Remote
 
 
 def test_only_the_last_checkpoint_of_the_best_and_all_of_what_goes_on_are_kept(

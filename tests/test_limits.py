@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 from program import PATIENCE, output, refusal, typed, visiontune
 
-from analysis.records import DriverState
-from analysis.run_directory import RunDirectory
-from search.ledger import Ledger, Proposal
-from search.plan import make_plan
-from search.provenance import changes, facts, note, sessions
-from search.storage import read_trials
+from analysis.plan.plan import make_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.provenance import changes, facts, note, sessions
+from analysis.run.records import DriverState
+from search.ledger.ledger import Ledger, Proposal
+from search.study.storage import read_trials
 
 
 class Clock:
@@ -304,7 +304,7 @@ def test_changed_code_packages_and_plan_are_named(tmp_path: Path) -> None:
     now: dict[str, Any] = {
         "python": "3.11.2",
         "packages": {"torch": "2.14.1", "ray": "2.60.0"},
-        "code": {"search/plan.py": "aa", "spaces/toy.py": "bb"},
+        "code": {"analysis/plan/plan.py": "aa", "spaces/toy.py": "bb"},
         "plan": {"trials": 5, "seed": 0},
         "data": "f",
     }
@@ -313,7 +313,7 @@ def test_changed_code_packages_and_plan_are_named(tmp_path: Path) -> None:
         **now,
         "python": "3.11.1",
         "packages": {"torch": "2.13.0", "ray": "2.60.0"},
-        "code": {"search/plan.py": "aa"},
+        "code": {"analysis/plan/plan.py": "aa"},
     }
     then["plan"] = {"trials": 3, "seed": 1}
     lines = changes(then, now)
@@ -331,9 +331,9 @@ def test_a_session_is_held_against_the_one_before_it(tmp_path: Path) -> None:
     plan = make_plan({"spaces": "toy", "name": "made"})
     now = facts(plan, "f")
     assert {
-        "search/provenance.py",
+        "analysis/run/provenance.py",
         "trainables/knn/run.py",
-        "analysis/records.py",
+        "analysis/run/records.py",
         "spaces/toy.py",
     } <= set(now["code"])
     changed = {**now, "data": "g"}

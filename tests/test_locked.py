@@ -17,9 +17,9 @@ from postgres_server import PostgresServer, fresh_database, postgres_that_restar
 from program import Driver, output
 from samples import run_with
 
-from analysis.run_directory import RunDirectory, RunError
-from search.database import Database
-from search.storage import close, read_trials
+from analysis.run.directory import RunDirectory, RunError
+from search.study.database import Database
+from search.study.storage import close, read_trials
 from spaces.errors import FailedError
 
 HOLD = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from program import output
 
-from search.lookahead import Lookahead
+from search.cluster.lookahead import Lookahead
 
 
 def test_work_is_started_so_many_kinds_ahead_and_each_once() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search.plan import make_plan, read_plan
+from analysis.plan.plan import make_plan, read_plan
 from trainables.data import ReadOptions, read_dataset
 from trainables.data.dataset import Gathered
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from file_order import FileOrder
 
-from analysis.records import DriverState
-from analysis.run_directory import RunDirectory
-from analysis.working_copy import copy_of, working_copy
-from search import mirror as mirror_module
-from search.ledger import Ledger
-from search.mirror import Mirror
-from search.outbox import Outbox
-from search.plan import make_plan
-from search.storage import read_trials
-from trainables.files import write_whole
-from trainables.remote import Remote
+from analysis.plan.plan import make_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState
+from analysis.run.working_copy import copy_of, working_copy
+from search.driver import mirror as mirror_module
+from search.driver.mirror import Mirror
+from search.ledger.ledger import Ledger
+from search.ledger.outbox import Outbox
+from search.study.storage import read_trials
+from trainables.io.files import write_whole
+from trainables.io.remote import Remote
 
 TOY = {"val_accuracy": 0.5, "val_loss": 0.7, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 0.1}
 

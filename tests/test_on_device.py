@@ -16,7 +16,7 @@ from trainables.knn.descriptors import Descriptors
 from trainables.knn.encoding import word_counts
 from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.sift import transformed
-from trainables.stages import code_version
+from trainables.stages.stage import code_version
 
 GENERATOR = np.random.default_rng(5)
 WORDS = (GENERATOR.random((30, 128)) / 8).astype(np.float32)
@@ -104,5 +104,5 @@ def test_results_of_another_kind_of_device_are_not_met_again(
 ) -> None:
     """A device rounds otherwise: a search must not mix the two from one cache."""
     here = code_version.__wrapped__()
-    monkeypatch.setattr("trainables.stages.accelerator", lambda: "another")
+    monkeypatch.setattr("trainables.stages.stage.accelerator", lambda: "another")
     assert code_version.__wrapped__() != here

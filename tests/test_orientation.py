@@ -19,14 +19,14 @@ from finished import finished
 from program import output, typed
 from samples import record
 
-from analysis import figures
-from analysis.bundle import write_bundle
-from analysis.bundle_facts import BundleFacts, Measured, Preprocessing
-from analysis.bundle_knn import KnnModel
-from analysis.confusion import Confusion, confusion_between, to_csv
-from analysis.records import DataFacts, DriverState
-from analysis.run_directory import RunDirectory
-from search.reproduce_knn import confusion_table
+from analysis.bundle.bundle import write_bundle
+from analysis.bundle.facts import BundleFacts, Measured, Preprocessing
+from analysis.bundle.knn import KnnModel
+from analysis.figures import drawing as figures
+from analysis.ranking.confusion import Confusion, confusion_between, to_csv
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DataFacts, DriverState
+from search.reproduce.knn import confusion_table
 from trainables.scores import confusion, score
 
 CLASSES = ("cat", "dog", "owl")

@@ -19,7 +19,7 @@ from postgres_server import fresh_database, postgres_server
 from program import Driver, free_port, output, visiontune
 from s3_server import BUCKET, s3_here
 
-from analysis.run_directory import RunDirectory
+from analysis.run.directory import RunDirectory
 from benchmarks.tracking import server
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from program import ROOT, installed
 
-from search.own_code import LAYERS, difference, looker
+from search.cluster.own_code import LAYERS, difference, looker
 
 TINY = (
     "run",
@@ -80,7 +80,7 @@ def test_workers_that_would_run_other_code_are_refused_by_name(
     somebody else's code.
     """
     place = other(tmp_path)  # type: ignore[operator]
-    code = f"import search.cluster as c; c.first_folders = lambda: [{str(place)!r}]; "
+    code = f"import search.cluster.start as c; c.first_folders = lambda: [{str(place)!r}]; "
     command = [
         *installed()[:3],
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}from search.cli import main; main()",
@@ -114,7 +114,7 @@ def test_a_process_knows_where_its_code_lies_without_running_it(tmp_path: Path) 
     assert difference(looker()()) == ""
     empty_package(tmp_path)
     ask = (
-        f"import sys, cloudpickle; sys.path.insert(0, {str(ROOT)!r}); from search.own_code "
+        f"import sys, cloudpickle; sys.path.insert(0, {str(ROOT)!r}); from search.cluster.own_code "
         "import looker; "
         "sys.stdout.buffer.write(cloudpickle.dumps(looker()))"
     )

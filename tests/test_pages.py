@@ -14,12 +14,12 @@ from browser import CHROMIUM, MISSING, Browser, browser
 from samples import CONFIG, record, run_with
 from test_report import NAMES
 
-from analysis.importance import Importance
-from analysis.records import TrialRecord
-from analysis.report import ReportSettings, write_report
-from analysis.reproduced import write_page
-from analysis.run_directory import RunDirectory
-from analysis.together import Judged, together, write_comparison
+from analysis.ranking.importance import Importance
+from analysis.ranking.together import Judged, together, write_comparison
+from analysis.report.page import ReportSettings, write_report
+from analysis.report.reproduced import write_page
+from analysis.run.directory import RunDirectory
+from analysis.run.records import TrialRecord
 
 WIDTHS = (1100, 400)
 A4 = 718

@@ -12,9 +12,11 @@ from conftest import MakeFolder
 from drawn import keep_figures, lines, matrix
 from finished import BAG, TINY, finished
 
-from analysis import figures, reproduced, search_figures
-from analysis.importance import Importance
-from analysis.report import ReportSettings, write_report
+from analysis.figures import drawing as figures
+from analysis.figures import search_figures
+from analysis.ranking.importance import Importance
+from analysis.report import reproduced
+from analysis.report.page import ReportSettings, write_report
 
 
 def test_accuracy_against_k_begins_at_one_and_marks_the_k_that_was_chosen() -> None:

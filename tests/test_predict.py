@@ -14,10 +14,10 @@ from conftest import MakeFolder
 from PIL import Image
 from program import typed
 
-from analysis import predict as predicting
-from analysis.batches import scores_in_batches, spans
-from analysis.bundle import read_bundle
-from analysis.export import read_options
+from analysis.bundle import predict as predicting
+from analysis.bundle.batches import scores_in_batches, spans
+from analysis.bundle.bundle import read_bundle
+from analysis.bundle.export import read_options
 from trainables.data import read_dataset
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from analysis.records import DriverState
-from analysis.run_directory import RunDirectory
-from search.console import SearchConsole
-from search.ledger import Ledger
-from search.plan import make_plan
-from search.progress import Progress, clock
+from analysis.plan.plan import make_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState
+from search.ledger.ledger import Ledger
+from search.screen.console import SearchConsole
+from search.screen.progress import Progress, clock
 
 
 def ledger(tmp_path: Path) -> Ledger:

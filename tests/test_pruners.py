@@ -12,8 +12,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.pruners import PRUNERS, make_pruner
-from search.storage import open_journal
+from search.study.pruners import PRUNERS, make_pruner
+from search.study.storage import open_journal
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "median": {"n_startup_trials": 3},

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.bundle import read_bundle, write_bundle
-from analysis.bundle_facts import BundleError, write_facts
-from analysis.export_cnn import refit_cnn
-from analysis.export_source import Source
-from analysis.records import TrialRecord
-from analysis.run_directory import RunDirectory
-from search.networks import how, keep_start, start_warning, with_start
-from search.plan import PlanError, make_plan
+from analysis.bundle.bundle import read_bundle, write_bundle
+from analysis.bundle.export_cnn import refit_cnn
+from analysis.bundle.facts import BundleError, write_facts
+from analysis.bundle.source import Source
+from analysis.plan.plan import PlanError, make_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import TrialRecord
+from search.driver.networks import how, keep_start, start_warning, with_start
 from spaces import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData

@@ -16,8 +16,8 @@ from program import typed
 from samples import run_with
 from test_full_disk import room_for
 
-from trainables.files import append_lines, write_whole
-from trainables.refused import TO_DO, refused
+from trainables.io.files import append_lines, write_whole
+from trainables.io.refused import TO_DO, refused
 
 
 @pytest.fixture

@@ -194,9 +194,9 @@ def network_bundle(folder: Path) -> Path:
     """A bundle of a small network that was never trained."""
     import torch
 
-    from analysis.bundle import write_bundle
-    from analysis.bundle_cnn import read_cnn
-    from analysis.bundle_facts import BundleFacts, Measured, Preprocessing
+    from analysis.bundle.bundle import write_bundle
+    from analysis.bundle.cnn import read_cnn
+    from analysis.bundle.facts import BundleFacts, Measured, Preprocessing
     from spaces import CnnConfig
     from trainables.cnn import weights
     from trainables.cnn.models import build
@@ -233,8 +233,8 @@ def test_a_network_gives_the_same_scores_in_onnxruntime_for_any_number_of_images
     pytest.importorskip("onnxscript", reason="needs visiontune[onnx]")
     import onnxruntime
 
-    from analysis.bundle import read_bundle
-    from analysis.export_onnx import TOLERANCE, write_onnx
+    from analysis.bundle.bundle import read_bundle
+    from analysis.bundle.onnx import TOLERANCE, write_onnx
     from trainables.data import Images
 
     with warnings.catch_warnings():

@@ -12,10 +12,10 @@ import pytest
 import stage_functions
 from program import environment_kept
 
-from search.cluster import local_cluster
-from trainables.stage_cache import DiskCache
-from trainables.stage_registry import ATTEMPTS, StageError, StageRegistry, fetch
-from trainables.stages import Stage, compute
+from search.cluster.start import local_cluster
+from trainables.stages.cache import DiskCache
+from trainables.stages.registry import ATTEMPTS, StageError, StageRegistry, fetch
+from trainables.stages.stage import Stage, compute
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own
 
@@ -264,8 +264,8 @@ def test_a_reused_actor_leaks_nothing_from_one_trial_to_the_next(ray: Any, regis
     """Trials A, B, A on one actor: both A give the same bits, and B is not A."""
     from trainables.data import ReadOptions, read_dataset
     from trainables.knn.pipeline import Validation, data_source
-    from trainables.stage_registry import NAMESPACE
-    from trainables.tune import SearchTrial
+    from trainables.stages.registry import NAMESPACE
+    from trainables.worker import SearchTrial
 
     source = data_source(read_dataset("digits"), ReadOptions())
     named = StageRegistry.options(name="aba", namespace=NAMESPACE).remote(parts=2)  # type: ignore[attr-defined]

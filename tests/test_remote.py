@@ -13,15 +13,22 @@ from typing import Any
 import pytest
 from s3_server import s3_here
 
-from analysis.records import TrialRecord
-from analysis.run_directory import RunDirectory, RunError
-from analysis.working_copy import LEASE_SECONDS, copy_of, working_copy
-from search.ledger import Ledger
-from search.mirror import Mirror, ask_elsewhere
-from search.outbox import Outbox
-from search.plan import Plan, make_plan
-from search.storage import read_trials
-from trainables.remote import Remote, RemoteError, join_place, local_copies, read_file, write_file
+from analysis.plan.plan import Plan, make_plan
+from analysis.run.directory import RunDirectory, RunError
+from analysis.run.records import TrialRecord
+from analysis.run.working_copy import LEASE_SECONDS, copy_of, working_copy
+from search.driver.mirror import Mirror, ask_elsewhere
+from search.ledger.ledger import Ledger
+from search.ledger.outbox import Outbox
+from search.study.storage import read_trials
+from trainables.io.remote import (
+    Remote,
+    RemoteError,
+    join_place,
+    local_copies,
+    read_file,
+    write_file,
+)
 
 
 @pytest.fixture(scope="module", params=["s3", "file"])
@@ -265,7 +272,7 @@ def test_weights_of_trials_are_fetched_and_those_of_losers_deleted(
     """Trials write them at the URI wherever they run; an export on the head must find those of the
     best.
     """
-    from search.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
+    from search.ledger.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
 
     folder, _ = begun(machine(place, tmp_path, monkeypatch), trials=KEPT_CHECKPOINTS + 1)
     remote = Remote(place).child("toy")

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from analysis.leaderboard import ranked, rows
-from analysis.records import DriverState
-from analysis.run_directory import RunDirectory
-from search.ledger import Ledger
-from search.outbox import Outbox
-from search.plan import make_plan
-from search.replicas import Replicas
-from search.replicate import Replicate
-from search.tune_adapters import Bridge
+from analysis.plan.plan import make_plan
+from analysis.plan.replicate import Replicate
+from analysis.ranking.leaderboard import ranked, rows
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState
+from search.cluster.tune_adapters import Bridge
+from search.ledger.ledger import Ledger
+from search.ledger.outbox import Outbox
+from search.ledger.replicas import Replicas
 
 TOY = {
     "step": 0,

@@ -11,9 +11,9 @@ from conftest import copied, for_reading
 from program import output, typed, visiontune
 from samples import record, run_with
 
-from analysis.leaderboard import ranked, rows
-from analysis.run_directory import RunDirectory
-from search.outbox import Outbox
+from analysis.ranking.leaderboard import ranked, rows
+from analysis.run.directory import RunDirectory
+from search.ledger.outbox import Outbox
 
 TOY = ("run", "--space", "toy-folds", "--trials", 6, "--no-tracking", "--seed", 1)
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from samples import record
 
-from analysis.bundle_facts import Measured
-from analysis.leaderboard import ranked, rows, to_csv
-from analysis.looks import count_look
-from analysis.records import DataFacts, DriverState, TrialRecord
-from analysis.report import ReportSettings, write_report
-from analysis.run_directory import RunDirectory
+from analysis.bundle.facts import Measured
+from analysis.ranking.leaderboard import ranked, rows, to_csv
+from analysis.ranking.looks import count_look
+from analysis.report.page import ReportSettings, write_report
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DataFacts, DriverState, TrialRecord
 from spaces.errors import UserError
 
 NAMES = ("<script>alert(1)</script>", "Straße $x^2$", "日本")

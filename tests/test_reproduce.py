@@ -13,9 +13,9 @@ import pytest
 from conftest import MakeFolder
 from program import typed
 
-from analysis.reproduced import number, numbers_of, summary
-from search import reproduce_networks
-from search.reproduce import Wish, reproduce
+from analysis.report.reproduced import number, numbers_of, summary
+from search.reproduce import networks as reproduce_networks
+from search.reproduce.tables import Wish, reproduce
 
 SCENES = ("Coast", "Kitchen", "Office")
 

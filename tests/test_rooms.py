@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from search.capacity import Capacity
-from search.cluster_capacity import ClusterCapacity, fits
-from search.plan import PlanError, make_plan
-from search.preflight import Probe, answer
+from analysis.plan.plan import PlanError, make_plan
+from search.cluster.capacity import Capacity
+from search.cluster.growing import ClusterCapacity, fits
+from search.cluster.preflight import Probe, answer
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_another_version_on_a_node_is_named(tmp_path: Path) -> None:
     found["software"] = {
         **found["software"],
         "python": "3.11.0",
-        "code": {**found["software"]["code"], "search/plan.py": "0" * 16},
+        "code": {**found["software"]["code"], "analysis/plan/plan.py": "0" * 16},
     }
     said = probe.complaint(found, "node-1")
     assert "Python is 3.11.0, the driver's is" in said
-    assert "search/plan.py" in said
+    assert "analysis/plan/plan.py" in said
 
 
 def test_a_node_with_a_folder_of_its_own_is_not_fit(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import pytest
 from odd_images import GREY, GREY_ALPHA, RGB, RGBA, png, ppm, save_all, shapes, tiff
 from PIL import Image
 
-from analysis.records import DataFacts
-from search.plan import make_plan
-from search.reading import options_of
+from analysis.plan.plan import make_plan
+from analysis.run.reading import options_of
+from analysis.run.records import DataFacts
 from trainables.data import Dataset, DatasetError, ReadOptions, read_dataset
 from trainables.data.image_file import read_image
 from trainables.data.rule import FIRST, Rule, completed, needs_of, to_8_bits

@@ -15,10 +15,10 @@ from finished import BAG, HARD, TINY, finished
 from program import output, refusal
 from safetensors.numpy import load_file
 
-from analysis.bundle import read_bundle, write_bundle
-from analysis.export_knn import leave_out, make_knn
-from search.exports import source_of
-from search.plan import read_plan
+from analysis.bundle.bundle import read_bundle, write_bundle
+from analysis.bundle.export_knn import leave_out, make_knn
+from analysis.plan.plan import read_plan
+from search.driver.exports import source_of
 from trainables.data import read_dataset
 from trainables.knn.pipeline import (
     CONFIG_TYPES,
@@ -27,7 +27,7 @@ from trainables.knn.pipeline import (
     features_stage,
     neighbours_stage,
 )
-from trainables.stages import compute
+from trainables.stages.stage import compute
 
 
 @pytest.mark.parametrize("validation", ["leave-one-out", "k-fold", "val"])

@@ -16,7 +16,7 @@ from optuna.testing.pytest_samplers import (
     SingleOnlySamplerTestCase,
 )
 
-from search.samplers import SAMPLERS, make_sampler
+from search.study.samplers import SAMPLERS, make_sampler
 
 Maker = Callable[[], BaseSampler]
 EXPERIMENTAL = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

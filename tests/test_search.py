@@ -13,8 +13,8 @@ import yaml
 from program import output, refusal, tracked, typed, visiontune
 
 import search
-from analysis.run_directory import RunDirectory
-from search.storage import read_trials
+from analysis.run.directory import RunDirectory
+from search.study.storage import read_trials
 
 
 def test_a_search_leaves_exactly_its_trials_everywhere(digits_runs: Path) -> None:

@@ -13,13 +13,13 @@ import pytest
 from program import typed
 from samples import CONFIG, record, run_with
 
-from analysis.axes import axes_of, thinned
-from analysis.history import best_so_far, survival
-from analysis.importance import Importance
-from analysis.leaderboard import short_config
-from analysis.records import TrialRecord
-from analysis.report import ReportSettings, write_report
-from analysis.search_page import as_json, slices
+from analysis.figures.axes import axes_of, thinned
+from analysis.ranking.history import best_so_far, survival
+from analysis.ranking.importance import Importance
+from analysis.ranking.leaderboard import short_config
+from analysis.report.page import ReportSettings, write_report
+from analysis.report.search_page import as_json, slices
+from analysis.run.records import TrialRecord
 
 TOY = {
     "quality": 0.5, "optimiser": "sgd", "rate": 0.5, "momentum": 0.3, "width": 8, "steps": 8,

@@ -16,9 +16,9 @@ import psutil
 import pytest
 from program import PATIENCE, ROOT, command, free_port
 
-from search.cluster import private_token
-from search.cluster_file import read
-from search.plan import read_plan
+from analysis.plan.plan import read_plan
+from search.cluster.start import private_token
+from search.doctor.cluster_file import read
 from spaces.errors import UserError
 
 KNOCK = (
@@ -47,7 +47,7 @@ def test_ray_of_a_search_answers_only_who_has_the_token(tmp_path: Path) -> None:
         name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")
     } | {"HOME": str(tmp_path)}
     code = (
-        "import sys; from search.cluster import local_cluster\n"
+        "import sys; from search.cluster.start import local_cluster\n"
         "with local_cluster(1) as ray:\n"
         "    print(ray.get_runtime_context().gcs_address, file=sys.__stdout__, flush=True); "
         "sys.stdin.read()"
@@ -182,7 +182,7 @@ def test_a_yaml_file_cannot_run_anything(reader: Callable[[Path], object], tmp_p
 def test_the_ui_listens_on_loopback_alone(tmp_path: Path) -> None:
     """MLflow asks nobody who they are."""
     make = (
-        "import sys, pathlib; from search.mlflow_runs import connect; connect(sys.argv[1], "
+        "import sys, pathlib; from search.tracking.mlflow_runs import connect; connect(sys.argv[1], "
         "pathlib.Path(sys.argv[2]))"
     )
     subprocess.run(

@@ -13,15 +13,15 @@ from program import refused
 from samples import record, run_with
 from tracked_run import run_directory, stored
 
-from search import tracking
-from search.addresses import Tracking
-from search.mlflow_runs import MlflowRuns
-from search.outbox import Outbox, trial_fact
-from search.plan import make_plan, read_plan
-from search.provenance import facts
-from search.tracked_facts import run_fact
-from search.tracked_files import BEST, best_files
-from search.tracking import Sender
+from analysis.plan.addresses import Tracking
+from analysis.plan.plan import make_plan, read_plan
+from analysis.run.provenance import facts
+from search.ledger.outbox import Outbox, trial_fact
+from search.tracking import sender as tracking
+from search.tracking.mlflow_runs import MlflowRuns
+from search.tracking.sender import Sender
+from search.tracking.tracked_facts import run_fact
+from search.tracking.tracked_files import BEST, best_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's own, of its own dependencies
 

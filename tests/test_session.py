@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.run_directory import RunDirectory
-from search import requests
-from search.beginning import create
-from search.capacity import Capacity
-from search.outbox import Outbox
-from search.plan import Plan, make_plan
-from search.runner import run
-from search.session import Session, Summary
-from search.storage import read_trials
-from trainables.files import write_whole
+from analysis.plan.plan import Plan, make_plan
+from analysis.run.directory import RunDirectory
+from search.cluster.capacity import Capacity
+from search.driver.beginning import create
+from search.driver.runner import run
+from search.driver.session import Session, Summary
+from search.ledger import requests
+from search.ledger.outbox import Outbox
+from search.study.storage import read_trials
+from trainables.io.files import write_whole
 
 TOY = {"step": 0, "val_loss": 0.7, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 2.0, "done": True}
 
@@ -60,7 +60,7 @@ class Here(Session):
 
 def begun(tmp_path: Path, **settings: Any) -> RunDirectory:
     """A new run of the toy, whose lock nobody holds."""
-    from analysis.records import DataFacts
+    from analysis.run.records import DataFacts
 
     plan = make_plan(
         {
@@ -80,7 +80,7 @@ def begun(tmp_path: Path, **settings: Any) -> RunDirectory:
 
 
 def plan_of(folder: RunDirectory) -> Plan:
-    from search.plan import read_plan
+    from analysis.plan.plan import read_plan
 
     return read_plan(folder.plan_file)
 
@@ -245,7 +245,7 @@ def test_a_finished_session_leaves_report_state_and_facts(tmp_path: Path) -> Non
 
 def test_a_name_that_is_taken_gets_no_second_run(tmp_path: Path) -> None:
     """Two searches in one folder would number their trials alike."""
-    from search.plan import PlanError
+    from analysis.plan.plan import PlanError
 
     folder = begun(tmp_path)
     before = {path.name: path.read_bytes() for path in folder.path.iterdir() if path.is_file()}

@@ -12,10 +12,10 @@ import pytest
 from program import typed
 from samples import run_with
 
-from analysis.records import DataFacts
-from analysis.run_directory import RunDirectory
-from search.console import SearchConsole
-from search.shown_text import Shown
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DataFacts
+from search.screen.console import SearchConsole
+from search.screen.shown_text import Shown
 from spaces.errors import UNFIT, printable, shortened, shown
 
 HOSTILE = (

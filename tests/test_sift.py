@@ -18,7 +18,7 @@ from trainables.knn.encoding import nearest_words, streamed_word_counts
 from trainables.knn.sift import dense_sift, sampled_descriptors, transformed
 from trainables.knn.tiny import tiny_images
 from trainables.knn.vocabulary import vocabulary
-from trainables.stages import Stage, run_stage
+from trainables.stages.stage import Stage, run_stage
 
 ROOT = Path(__file__).resolve().parent.parent
 SCENE = np.random.default_rng(0).integers(0, 256, (40, 61), dtype=np.uint8)

@@ -10,7 +10,7 @@ import pytest
 from program import typed
 from samples import run_with
 
-from analysis.significance import compare, interval
+from analysis.ranking.significance import compare, interval
 
 RIGHT = [0] * 4 + [1] * 4 + [2] * 2
 

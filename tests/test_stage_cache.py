@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from program import output, typed
 
-from trainables.stage_cache import DiskCache, stage_cache
-from trainables.stages import NO_CACHE, Stage, compute
+from trainables.stages.cache import DiskCache, stage_cache
+from trainables.stages.stage import NO_CACHE, Stage, compute
 
 LIMIT = 2**20
 

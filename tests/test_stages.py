@@ -22,7 +22,7 @@ from trainables.knn.pipeline import (
     validation_stage,
 )
 from trainables.knn.tiny import tiny_images
-from trainables.stages import BLOCK, Stage, chunks, compute, join, run_stage
+from trainables.stages.stage import BLOCK, Stage, chunks, compute, join, run_stage
 
 ROWS = 4 * BLOCK + 37
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from analysis.records import DriverState
-from analysis.run_directory import RunDirectory
-from search import status
-from search.ledger import Ledger
-from search.plan import make_plan
-from search.status import best_of, read_status
-from trainables.files import write_whole
+from analysis.plan.plan import make_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState
+from search.ledger import status
+from search.ledger.ledger import Ledger
+from search.ledger.status import best_of, read_status
+from trainables.io.files import write_whole
 
 
 def result(value: float) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from optuna.testing.pytest_storages import StorageTestCase
 from postgres_server import fresh_database, postgres_server
 from program import PATIENCE, free_port, output, refusal
 
-from analysis.records import DriverState
-from analysis.run_directory import RunDirectory
-from search.storage import close, open_storage, read_trials
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState
+from search.study.storage import close, open_storage, read_trials
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

@@ -14,14 +14,14 @@ import pytest
 import yaml
 from program import output
 
-from analysis.records import DriverState
-from analysis.run_directory import RunDirectory
-from search.combinations import check_combination, markdown, table
-from search.ledger import Ledger
-from search.plan import PlanError, make_plan
-from search.pruners import PRUNERS
-from search.samplers import SAMPLERS
-from search.storage import read_trials
+from analysis.plan.plan import PlanError, make_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState
+from search.ledger.ledger import Ledger
+from search.study.combinations import check_combination, markdown, table
+from search.study.pruners import PRUNERS
+from search.study.samplers import SAMPLERS
+from search.study.storage import read_trials
 from spaces import ToyConfig
 from trainables.toy import ToyRun
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from program import PATIENCE, free_port, refused, visiontune
 
-from analysis.run_directory import RunDirectory
+from analysis.run.directory import RunDirectory
 
 TOY = ("--space", "toy", "--set", "steps=2", "--set", "pause=0.1", "--trials", "3", "--no-tracking")
 
@@ -64,7 +64,7 @@ def test_what_is_sent_is_our_source_and_the_plan_and_nothing_of_this_machine(
     """The cluster is others': neither images nor environment nor tests go there, and the driver
     runs on its head.
     """
-    from search import submit
+    from search.cluster import submit
 
     jobs = Jobs()
     monkeypatch.setattr(submit, "_client", lambda server: jobs)
@@ -100,7 +100,7 @@ def test_what_is_sent_is_our_source_and_the_plan_and_nothing_of_this_machine(
         "spaces",
         "trainables",
     }
-    assert {"search/submit.py", "trainables/cnn/run.py"} <= set(jobs.files)
+    assert {"search/cluster/submit.py", "trainables/cnn/run.py"} <= set(jobs.files)
     assert not [name for name in jobs.files if name.endswith(".pyc")]
     assert list(jobs.environment) == ["working_dir"]
 
@@ -152,7 +152,9 @@ def test_a_search_runs_as_a_job_and_is_followed_to_its_end(job_server: str, tmp_
     folder = RunDirectory(tmp_path / "sent")
     assert [record.state for record in folder.records()] == ["COMPLETE"] * 3
     code = json.loads((folder.path / "provenance.json").read_text())[0]["code"]
-    assert set(code) >= {"search/submit.py", "trainables/toy.py"}, "the source that was sent"
+    assert set(code) >= {"search/cluster/submit.py", "trainables/toy.py"}, (
+        "the source that was sent"
+    )
     again = visiontune(
         "resume", "sent", "--submit", "--address", job_server, "--runs-dir", tmp_path, "--json"
     )

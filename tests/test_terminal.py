@@ -22,7 +22,7 @@ import psutil
 import pytest
 from program import ROOT, command, free_port, output, visiontune
 
-from analysis.run_directory import RunDirectory
+from analysis.run.directory import RunDirectory
 
 SEARCH = (
     "--space",
@@ -199,7 +199,7 @@ def test_output_that_nobody_can_take_ends_no_search(
     search.
     """
     code = (
-        "import sys; from search.terminal import outlive_terminal; outlive_terminal(); "
+        "import sys; from search.screen.terminal import outlive_terminal; outlive_terminal(); "
         f"print('x', file=sys.{stream}, flush=True)"
     )
     if place == "pipe":
@@ -215,7 +215,7 @@ def test_output_that_nobody_can_take_ends_no_search(
 def test_a_result_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """Whoever asked for JSON in a file must not go on with half of it."""
     code = (
-        "import sys; from search.terminal import outlive_terminal; outlive_terminal(); "
+        "import sys; from search.screen.terminal import outlive_terminal; outlive_terminal(); "
         "print('{}', flush=True)"
     )
     with open("/dev/full", "w") as full:
@@ -238,7 +238,7 @@ def test_ctrl_c_ends_the_ui_with_all_that_it_started(seconds: float, tmp_path: P
     its own server stay.
     """
     make = (
-        "import sys, pathlib; from search.mlflow_runs import connect; connect(sys.argv[1], "
+        "import sys, pathlib; from search.tracking.mlflow_runs import connect; connect(sys.argv[1], "
         "pathlib.Path(sys.argv[2]))"
     )
     subprocess.run(

@@ -9,8 +9,8 @@ import pytest
 from program import typed
 from samples import LABELS, record, run_with
 
-from analysis.run_directory import RunDirectory
-from analysis.together import Judged, together
+from analysis.ranking.together import Judged, together
+from analysis.run.directory import RunDirectory
 from spaces.errors import UserError
 
 WRONG = [0, 0, 0, 0, 1, 1, 1, 1, 0, 0]

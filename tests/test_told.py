@@ -14,16 +14,16 @@ import numpy as np
 import optuna
 import pytest
 
-from analysis.records import DriverState
-from analysis.run_directory import RunDirectory
-from search.ledger import Ledger, Proposal
-from search.outbox import Outbox
-from search.plan import make_plan
-from search.storage import read_trials
-from search.study import SpaceStudy
+from analysis.plan.plan import make_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState
+from search.ledger.ledger import Ledger, Proposal
+from search.ledger.outbox import Outbox
+from search.study.storage import read_trials
+from search.study.study import SpaceStudy
 from spaces import ToyConfig
 from trainables.toy import ToyRun
-from trainables.tune import SearchTrial
+from trainables.worker import SearchTrial
 
 FOLDS = [  # (mean of the folds so far, this fold's own)
     (0.9, 0.9),

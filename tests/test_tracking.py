@@ -18,15 +18,15 @@ from program import PATIENCE, refused
 from samples import record, run_with
 from tracked_run import client, new_database, run_directory, stored
 
-from analysis.records import DriverState
-from search.addresses import Tracking
-from search.mlflow_runs import MlflowRuns
-from search.outbox import Outbox, replica_fact, trial_fact
-from search.plan import read_plan
-from search.reporting import write_report
-from search.tracked_facts import run_fact
-from search.tracker import Tracker
-from search.tracking import Sender
+from analysis.plan.addresses import Tracking
+from analysis.plan.plan import read_plan
+from analysis.run.records import DriverState
+from search.driver.reporting import write_report
+from search.ledger.outbox import Outbox, replica_fact, trial_fact
+from search.tracking.mlflow_runs import MlflowRuns
+from search.tracking.sender import Sender
+from search.tracking.tracked_facts import run_fact
+from search.tracking.tracker import Tracker
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's own, of its own dependencies
 
@@ -353,7 +353,7 @@ def test_credentials_reach_the_server_and_nothing_that_is_kept(
     """Users' servers ask who comes; what they are answered is nobody else's business, also when it
     was wrong.
     """
-    from search.mlflow_runs import connect
+    from search.tracking.mlflow_runs import connect
 
     uri = f"http://127.0.0.1:{asking.server_port}"
     asking.wanted = shown

@@ -19,16 +19,16 @@ from optuna.trial import FrozenTrial
 from program import output, refused, typed
 from samples import record, run_with
 
-from analysis.identity import FILE as IDENTITY
-from analysis.notes import taken
-from analysis.records import DataFacts, DriverState
-from analysis.run_directory import RunDirectory, RunError
-from analysis.sealed import DamagedError, NewerError, sealed, unsealed
-from search.beginning import create, named
-from search.ledger import Ledger
-from search.plan import Plan, PlanError, make_plan
-from search.storage import read_trials
-from search.study import GRID_INDEX
+from analysis.plan.plan import Plan, PlanError, make_plan
+from analysis.run.directory import RunDirectory, RunError
+from analysis.run.identity import FILE as IDENTITY
+from analysis.run.notes import taken
+from analysis.run.records import DataFacts, DriverState
+from analysis.run.sealed import DamagedError, NewerError, sealed, unsealed
+from search.driver.beginning import create, named
+from search.ledger.ledger import Ledger
+from search.study.storage import read_trials
+from search.study.study import GRID_INDEX
 
 GRID = {
     "metric": "euclidean,cosine", "size": 16, "resampling": "nearest", "centring": "false",
@@ -476,7 +476,7 @@ def test_an_array_that_is_lost_or_turned_is_said_and_asks_for_no_memory(
     folder = run_with(tmp_path, {1: [0] * 4 + [1] * 6, 2: [0] * 10})
     path = folder.path / name if name == "val_labels.npy" else folder.trial("tiny-image", 1) / name
     if name == "val_labels.npy":
-        from search.identity import make_identity
+        from search.ledger.identity import make_identity
 
         make_identity(folder, "made-0")
     content = path.read_bytes()
@@ -531,8 +531,8 @@ def test_a_clock_that_is_wrong_stops_nothing(tmp_path: Path) -> None:
     """MLflow refuses times before 1970, and the outbox would wait for ever; and a clock set back in
     mid-run must change no best.
     """
-    from analysis.history import running_seconds
-    from search.mlflow_runs import milliseconds
+    from analysis.ranking.history import running_seconds
+    from search.tracking.mlflow_runs import milliseconds
 
     assert milliseconds(-3600.5) == 0
     folder = run_with(
@@ -555,8 +555,8 @@ def test_what_a_killed_process_was_writing_is_cleared_and_what_a_live_one_writes
     """Half-written files that stay for ever fill a disk; one that is just being written must not be
     taken away.
     """
-    from search.beginning import clear_left_behind
-    from trainables.files import hold
+    from search.driver.beginning import clear_left_behind
+    from trainables.io.files import hold
 
     folder = begin(tmp_path, plan())
     dead = [
@@ -583,7 +583,7 @@ def test_what_a_killed_export_has_left_is_no_bundle(tmp_path: Path) -> None:
     """
     from golden_runs import GOLDEN
 
-    from analysis.bundle import read_bundle, write_bundle
+    from analysis.bundle.bundle import read_bundle, write_bundle
 
     model = read_bundle(GOLDEN / "bundles" / "networks")
     folder = tmp_path / ".out.0123abcd"
@@ -593,7 +593,7 @@ def test_what_a_killed_export_has_left_is_no_bundle(tmp_path: Path) -> None:
 
 def test_numpy_reads_back_what_is_checked_before(tmp_path: Path) -> None:
     """The check must refuse no file that is whole."""
-    from trainables.files import npy_bytes, read_npy
+    from trainables.io.files import npy_bytes, read_npy
 
     for array in (
         np.zeros(0, np.uint16),

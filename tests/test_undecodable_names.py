@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from program import command, output, typed
 
-from trainables.files import write_whole
+from trainables.io.files import write_whole
 
 BROKEN = os.fsdecode(b"caf\xe9")
 NAMES = [

@@ -16,11 +16,11 @@ from program import typed
 from samples import record, run_with
 from slow_server import slow_server
 
-from search.addresses import Tracking
-from search.outbox import Outbox, trial_fact
-from search.signals import AGAIN_AFTER, StopSignals, interruptible
-from search.tracker import Tracker
-from search.tracking import Sender
+from analysis.plan.addresses import Tracking
+from search.ledger.outbox import Outbox, trial_fact
+from search.screen.signals import AGAIN_AFTER, StopSignals, interruptible
+from search.tracking.sender import Sender
+from search.tracking.tracker import Tracker
 from spaces.errors import UNFIT
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's own, of its own dependencies

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from trainables.checkpoint import latest, read_state, steps_done, write_manifest, write_state
-from trainables.tune import SearchTrial
+from trainables.io.checkpoint import latest, read_state, steps_done, write_manifest, write_state
+from trainables.worker import SearchTrial
 
 FILES = ("state.json", "tensors.safetensors")
 

@@ -10,10 +10,10 @@ from typing import Any
 import mlflow
 from samples import record
 
-from analysis.records import DriverState
-from analysis.run_directory import RunDirectory
-from search.mlflow_runs import connect
-from search.outbox import Outbox, trial_fact
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState
+from search.ledger.outbox import Outbox, trial_fact
+from search.tracking.mlflow_runs import connect
 
 
 @cache

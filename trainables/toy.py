@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spaces import ToyConfig
-from trainables.checkpoint import read_state, write_state
+from trainables.io.checkpoint import read_state, write_state
 
 NOISE = 0.02
 """Standard deviation of a fold's accuracy around the learner's own."""

@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from spaces.errors import UserError
-from trainables.files import write_whole
+from trainables.io.files import write_whole
 
 FORMAT = 1
 STATE = "state.json"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from trainables.data.dataset import Dataset, Images, UInt8
 from trainables.knn.pipeline import DataSource
-from trainables.stages import Stage
+from trainables.stages.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class How:
     """What every trial of a search shares, beside data and seed.
 
     Attributes:
-        epochs, image_size, cpus_per_trial, compile, deterministic: as ``search.training`` has them.
+        epochs, image_size, cpus_per_trial, compile, deterministic: as ``analysis.plan.training`` has them.
         gpus: that a trial gets; 0 trains on the CPU.
         objective: metric by which the best epoch is told.
         maximize: whether more of it is better.

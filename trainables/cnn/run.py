@@ -17,14 +17,14 @@ import ray
 import torch
 
 from spaces import CnnConfig
-from trainables.checkpoint import write_manifest
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import How, data_stages
 from trainables.cnn.training import CnnRun, TrainingError
+from trainables.io.checkpoint import write_manifest
+from trainables.io.remote import join_place, read_file
 from trainables.knn.pipeline import DataSource
-from trainables.remote import join_place, read_file
-from trainables.stage_registry import NAMESPACE, fetch
+from trainables.stages.registry import NAMESPACE, fetch
 
 logger = logging.getLogger("visiontune.trial")
 LAST, BEST = "last.safetensors", "best.safetensors"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from spaces.errors import UserError, echo, on_one_line
 from trainables.cnn.use import Use
 from trainables.cnn.views import mean_over_views
-from trainables.remote import read_file, write_file
+from trainables.io.remote import read_file, write_file
 
 KEY = "visiontune"
 EVAL_BATCH = 500

@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 
 from trainables.data.dataset import DatasetError
 from trainables.data.names import passed_over
-from trainables.files import write_whole
-from trainables.remote import AT_A_TIME, Entry, Remote, read_file
+from trainables.io.files import write_whole
+from trainables.io.remote import AT_A_TIME, Entry, Remote, read_file
 
 INDEX = "index.json"
 """Beside the copy: name to [size, written there], of every file that the copy has in full."""

@@ -17,7 +17,7 @@ from trainables.data.npz import read_npz
 from trainables.data.remarks import remarks
 from trainables.data.rule import PLAIN, Rule
 from trainables.data.tree import Tree, list_folder
-from trainables.remote import Remote, is_uri
+from trainables.io.remote import Remote, is_uri
 
 SPECS: dict[str, str] = {
     "digits": "1,797 handwritten digits that ship with scikit-learn, shown at 32 x 32 pixels",

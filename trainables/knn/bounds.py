@@ -1,6 +1,6 @@
 """Distances from below and above, quickly: only what may be among the nearest is compared exactly.
 
-The exact distance of the few candidates is then what ``trainables.knn.metrics`` says, so
+The exact distance of the few candidates is then what ``trainables.knn.distances`` says, so
 neighbours, ties and votes are those of a full comparison in float64, to the last bit.
 
 - Sums of |x - y| come from faiss in float32, six times as fast as SciPy in float64. A sum of
@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from trainables.device import accelerator
 from trainables.knn import on_device
-from trainables.knn.metrics import computed
+from trainables.knn.distances import computed
 from trainables.knn.norms import Float64, Floats
 from trainables.knn.sift import Float32
 

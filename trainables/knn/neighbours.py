@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.knn.bounds import bounds_of
-from trainables.knn.metrics import check_metric, computed
+from trainables.knn.distances import check_metric, computed
 from trainables.knn.norms import Float64, Floats
-from trainables.stages import BLOCK
+from trainables.stages.stage import BLOCK
 
 Int64 = npt.NDArray[np.int64]
 

@@ -21,7 +21,7 @@ from trainables.knn.sift import DESCRIPTOR, GRID, sampled_descriptors
 from trainables.knn.tiny import tiny_images
 from trainables.knn.vocabulary import vocabulary
 from trainables.scores import Scores, score
-from trainables.stages import Stage
+from trainables.stages.stage import Stage
 
 KnnConfig = TinyImageConfig | BagOfSiftConfig
 CONFIG_TYPES: dict[str, type[TinyImageConfig] | type[BagOfSiftConfig]] = {

@@ -18,7 +18,7 @@ from trainables.knn.pipeline import (
     evaluate,
     validation_stage,
 )
-from trainables.stage_registry import NAMESPACE, fetch
+from trainables.stages.registry import NAMESPACE, fetch
 
 logger = logging.getLogger("visiontune.trial")
 

@@ -1,0 +1,158 @@
+"""The export bundle: a folder that holds everything needed to classify an image, and no code.
+
+    bundle.json         format, kind, config, classes, preprocessing, metrics with their split and
+    n,
+                        seed, versions, dataset, source trial, and the model file's SHA-256
+    model.safetensors   arrays: see ``analysis.bundle.knn`` and ``analysis.bundle.cnn``
+
+Nothing in a bundle is executed: JSON and safetensors hold data only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+
+from analysis.bundle.facts import FORMAT, BundleError, BundleFacts, as_written, write_facts
+from analysis.bundle.knn import Float64, Int64, read_knn
+from spaces import get_space
+from spaces.errors import echo, on_one_line
+from trainables.data import Images
+from trainables.io.files import write_whole
+
+
+class Model(Protocol):
+    """A classifier in memory.
+
+    Attributes:
+        facts: what bundle.json says of it.
+        how_tested: how it classifies images that it has not seen, in words.
+        tolerance: by which its accuracy here may differ from what was recorded.
+    """
+
+    @property
+    def facts(self) -> BundleFacts: ...
+
+    @property
+    def how_tested(self) -> str: ...
+
+    @property
+    def tolerance(self) -> float: ...
+
+    def scores_of(self, images: Images) -> tuple[Int64, Float64]:
+        """(m,) predicted class and (m, classes) float64 scores, which sum to 1."""
+
+    def content(self) -> bytes:
+        """The model file."""
+
+
+def write_bundle(folder: Path, model: Model, unfinished: bool = False) -> None:
+    """Write bundle.json and model.safetensors; ``unfinished`` where more is to be done before
+    anybody may use them.
+    """
+    content = model.content()
+    write_whole(folder / "model.safetensors", content)
+    write_facts(
+        folder,
+        model.facts.model_copy(
+            update={"model_sha256": hashlib.sha256(content).hexdigest(), "unfinished": unfinished}
+        ),
+    )
+
+
+def read_facts(folder: Path) -> BundleFacts:
+    """What bundle.json in ``folder`` says, with its configuration checked.
+
+    Raises:
+        BundleError: with the reason why it cannot be trusted or read.
+    """
+    facts, content = _facts(folder)
+    _check_digest(folder, facts, content)
+    return facts
+
+
+def _facts(folder: Path) -> tuple[BundleFacts, bytes]:
+    """bundle.json, read and as it stands; its digest is left to be compared last, so that what is
+    plainly wrong is named first.
+    """
+    if not (folder / "bundle.json").is_file():
+        raise BundleError(
+            f"{folder}: no bundle here (no bundle.json); make one with visiontune export RUN "
+            "--out DIR"
+        )
+    try:
+        content = (folder / "bundle.json").read_bytes()
+        raw = json.loads(content)
+        if isinstance(raw, dict) and raw.get("format") != FORMAT:
+            got = echo(raw.get("format"))
+            raise BundleError(
+                f"{folder}: bundle format must be {FORMAT}, but got {got}; use the visiontune "
+                "that wrote it"
+            )
+        facts = BundleFacts.model_validate(raw)
+        facts = facts.model_copy(update={"config": get_space(facts.space).check(facts.config)})
+    except (ValidationError, ValueError, RecursionError, OSError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(
+            f"{folder}: not a whole bundle (bundle.json: {on_one_line(error)})"
+        ) from error
+    if len(set(facts.classes)) != len(facts.classes):
+        raise BundleError(f"{folder}: bundle.json names a class twice")
+    if (facts.kind == "cnn") != get_space(facts.space).trains:
+        raise BundleError(f"{folder}: bundle.json calls space {facts.space} a {facts.kind}")
+    return facts, content
+
+
+def _check_digest(folder: Path, facts: BundleFacts, content: bytes) -> None:
+    if not as_written(content, facts):
+        raise BundleError(
+            f"{folder}: bundle.json is not the file that was exported (SHA-256 differs); export "
+            "it again"
+        )
+
+
+def read_bundle(folder: Path, whole: bool = True) -> Model:
+    """The model in ``folder``, checked against what bundle.json says of it.
+
+    Args:
+        whole: refuse one whose export has not come to its end.
+
+    Raises:
+        BundleError: with the reason why it cannot be trusted or read.
+    """
+    facts, manifest = _facts(folder)
+    if whole and facts.unfinished:
+        raise BundleError(
+            f"{folder}: no bundle, but what an export that was killed has left; remove it, and "
+            "export again"
+        )
+    model = _model(folder, facts)
+    _check_digest(folder, facts, manifest)
+    return model
+
+
+def _model(folder: Path, facts: BundleFacts) -> Model:
+    try:
+        content = (folder / "model.safetensors").read_bytes()
+        if hashlib.sha256(content).hexdigest() != facts.model_sha256:
+            raise BundleError(
+                f"{folder}: model.safetensors is not the file that was exported (SHA-256 "
+                "differs); export it again"
+            )
+        if facts.kind == "cnn":
+            from analysis.bundle.cnn import read_cnn  # a kNN bundle needs no torch
+
+            return read_cnn(folder, facts, content)
+        return read_knn(folder, facts, content)
+    except (ValueError, RecursionError, OSError, SafetensorError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(
+            f"{folder}: not a whole bundle (model.safetensors: {on_one_line(error)})"
+        ) from error

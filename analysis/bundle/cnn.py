@@ -1,0 +1,110 @@
+"""A convolutional network as a bundle holds it: model.safetensors is the file of
+``trainables.cnn.weights``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from analysis.bundle.facts import BundleError, BundleFacts
+from analysis.bundle.knn import Float64, Int64
+from spaces import CnnConfig
+from spaces.errors import on_one_line
+from trainables.cnn import weights
+from trainables.cnn.images import stack
+from trainables.cnn.models import build
+from trainables.cnn.training import DTYPES
+from trainables.cnn.use import Use
+from trainables.data import Images
+
+TOLERANCE = 0.005
+"""By which a network's accuracy may differ on another kind of device than it was judged on."""
+
+
+@dataclass(frozen=True)
+class CnnModel:
+    """A network in memory.
+
+    Attributes:
+        file: the model file.
+        net: on the device where it is used.
+        use: what the file says beside the weights.
+    """
+
+    facts: BundleFacts
+    file: bytes
+    net: nn.Module
+    use: Use
+
+    @property
+    def how_tested(self) -> str:
+        return f"epoch {self.use.epoch}" + (
+            ", trained on all training images" if self.facts.refit else ""
+        )
+
+    @property
+    def views(self) -> tuple[bool, int]:
+        """Of an image, as ``trainables.cnn.views`` takes them."""
+        config = CnnConfig(**self.facts.config)  # type: ignore[arg-type]
+        return config.test_flip, config.test_shift
+
+    @property
+    def tolerance(self) -> float:
+        """By which its accuracy here may differ from what was recorded."""
+        return 0.0 if _device(self.use).type == self.use.device else TOLERANCE
+
+    def content(self) -> bytes:
+        """The model file."""
+        return self.file
+
+    def scores_of(self, images: Images) -> tuple[Int64, Float64]:
+        """(m,) predicted class and (m, classes) float64 probabilities of m images of any size."""
+        use, device = self.use, _device(self.use)
+        torch.set_num_threads(use.threads)  # the bits may depend on it
+        pixels = torch.tensor(stack(images, use.size), device=device)
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
+            for values in (use.mean, use.std)
+        )
+        scores: Tensor = weights.class_scores(
+            self.net, pixels, mean, std, DTYPES[use.dtype], *self.views
+        )
+        shares = scores.double().softmax(1).cpu().numpy()
+        return scores.argmax(1).cpu().numpy().astype(np.int64), shares
+
+
+def read_cnn(folder: Path, facts: BundleFacts, content: bytes) -> CnnModel:
+    """The network in a model file.
+
+    Raises:
+        BundleError: if it does not fit bundle.json.
+    """
+    try:
+        tensors, use = weights.parse(content, str(folder / "model.safetensors"))
+        if (
+            use.classes != len(facts.classes)
+            or use.dtype not in DTYPES
+            or use.size != facts.preprocessing.size
+        ):
+            raise BundleError(
+                f"{folder}: model.safetensors does not fit bundle.json (classes, size or dtype)"
+            )
+        config = CnnConfig(**facts.config)  # type: ignore[arg-type]
+        with torch.device("meta"):
+            net = build(config.model, use.classes, use.size, config.tweaks())
+        net.load_state_dict(tensors, assign=True)
+    except (weights.WeightsError, RuntimeError) as error:
+        raise BundleError(
+            f"{folder}: model.safetensors does not fit bundle.json ({on_one_line(error)})"
+        ) from error
+    net = net.to(_device(use), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return CnnModel(facts, content, net.eval(), use)
+
+
+def _device(use: Use) -> torch.device:
+    return torch.device("cuda" if use.device == "cuda" and torch.cuda.is_available() else "cpu")

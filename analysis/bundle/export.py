@@ -1,0 +1,316 @@
+"""Export: the chosen configuration as a bundle, checked after it is written, scored on the test
+images once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.bundle.batches import Say, scores_in_batches
+from analysis.bundle.bundle import Model, read_bundle, write_bundle
+from analysis.bundle.export_knn import leave_out, make_knn
+from analysis.bundle.facts import BundleError, BundleFacts, Measured, Replicated, write_facts
+from analysis.bundle.knn import Float64, Int64, KnnModel
+from analysis.bundle.model_card import model_card
+from analysis.bundle.source import Source
+from analysis.figures import drawing as figures
+from analysis.figures.curves import learning_curves
+from analysis.ranking.confusion import display_order
+from analysis.ranking.leaderboard import replicas
+from analysis.ranking.looks import count_look, looks
+from analysis.run.directory import RunError
+from analysis.run.records import TrialRecord
+from spaces import get_space
+from trainables.data import Dataset, ReadOptions, read_dataset
+from trainables.data.dataset import few
+from trainables.data.names import lookalike
+from trainables.io.files import hold, left_behind, remove, temporary_name, write_whole
+from trainables.knn.pipeline import CONFIG_TYPES, Validation
+from trainables.scores import confusion, score
+
+if TYPE_CHECKING:
+    from analysis.bundle.export_cnn import Progress
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export made, and what is to be known of its images, a line each."""
+
+    bundle: Path
+    trial: str
+    val_accuracy: float
+    test_accuracy: float | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be exported of a trial.
+
+    Attributes:
+        score_test: score the dataset's test split, if it has one. The run counts how often.
+        epoch: a network as it was after its ``last`` or its ``best`` epoch.
+        refit: a network trained again on all training images, those included that chose it.
+        refit_epochs: that it is then trained for, its schedule laid over them; as many as in the
+            search by default.
+        say: told after each epoch of a refit.
+    """
+
+    score_test: bool = True
+    epoch: str = "last"
+    refit: bool = False
+    refit_epochs: int | None = None
+    say: Progress = lambda epoch, epochs, metrics: None
+
+
+def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = None) -> Exported:
+    """Write the bundle of a trial to ``out``; it appears whole or not at all.
+
+    Args:
+        record: a COMPLETE trial.
+
+    Raises:
+        RunError: if ``out`` exists, the trial did not complete, or the images have changed.
+        BundleError: if the written bundle does not give the recorded validation accuracy.
+    """
+    wish = wish or Wish()
+    if out.exists():
+        raise RunError(f"{out} exists already; give another --out or remove it")
+    if record.state != "COMPLETE":
+        raise RunError(
+            f"trial {record.key} is {record.state}; only COMPLETE trials can be exported"
+        )
+    network = get_space(record.space).trains
+    if not network and record.space not in CONFIG_TYPES:
+        raise RunError(
+            f"trial {record.key} has no classifier: only trials of {', '.join(CONFIG_TYPES)} "
+            "and cnn can be exported"
+        )
+    if not network and (wish.refit or wish.epoch != "last"):
+        raise RunError(
+            f"trial {record.key} trains no network, so there is no --refit and no --epoch; "
+            "leave them out"
+        )
+    facts = source.run.data()
+    looks(source.run)  # what cannot be read is to be known before the work, not after it
+    for path in left_behind(out.parent):
+        if path.name.startswith(f".{out.name}."):
+            remove(path)
+    dataset = read_dataset(facts.spec, source.options)
+    if dataset.fingerprint != facts.fingerprint:
+        raise RunError(
+            f"{facts.spec} is not what it was when run {source.run.name} began; put the images "
+            "back, or run the search again"
+        )
+    temporary = temporary_name(out)
+    temporary.mkdir(parents=True)
+    marked = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        hold(marked)
+        made = _fill(temporary, source, record, dataset, wish)
+        temporary.rename(out)
+    finally:
+        os.close(marked)
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Exported(
+        out, record.key, made.val.accuracy, made.test.accuracy if made.test else None, dataset.notes
+    )
+
+
+def _fill(
+    folder: Path, source: Source, record: TrialRecord, dataset: Dataset, wish: Wish
+) -> BundleFacts:
+    made, recorded = _make(source, record, dataset, wish)
+    write_bundle(folder, made, unfinished=True)
+    # what follows is said by the written files, not by what made them
+    model = read_bundle(folder, whole=False)
+    facts = model.facts
+    if wish.refit:
+        _check_same(made, model, dataset)
+    else:
+        truth, predictions = _validate(model, source.validation, dataset)
+        measured = _measured(model, truth, predictions, facts.val.split, facts.val.scheme)
+        if abs(measured.accuracy - recorded) > model.tolerance:
+            raise BundleError(
+                f"the bundle gives validation accuracy {measured.accuracy!r}, but trial "
+                f"{record.key} recorded {recorded!r}; "
+                "package versions may differ from the search's"
+            )
+        facts = facts.model_copy(update={"val": measured})
+        _draw(folder / "confusion.png", model, truth, predictions, source.class_order, "validation")
+    write_whole(folder / "curves.png", figures.to_png(_curves(facts, record)))
+    if wish.score_test and dataset.test is not None:
+        predictions, _ = model.scores_of(dataset.test.images)
+        test = _measured(model, dataset.test.labels, predictions, "test", model.how_tested)
+        _draw(
+            folder / "confusion-test.png",
+            model,
+            dataset.test.labels,
+            predictions,
+            source.class_order,
+            "test",
+        )
+        count_look(source.run, record, test)
+        facts = facts.model_copy(update={"test": test})
+    again = replicas(record, "val_accuracy")
+    told = {
+        "unfinished": False,
+        "test_evaluations": len(looks(source.run)),
+        "replicas": Replicated(**again) if again else None,
+    }
+    facts = facts.model_copy(update=told)
+    write_facts(folder, facts)
+    write_whole(folder / "README.md", model_card(facts))
+    return facts
+
+
+def _make(source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> tuple[Model, float]:
+    """The trial's classifier, and the validation accuracy that was recorded of it."""
+    if not get_space(record.space).trains:
+        return make_knn(source, record, dataset), record.metrics["val_accuracy"]
+    from analysis.bundle.export_cnn import make_cnn, refit_cnn  # kNN needs no torch
+
+    if wish.refit:
+        return refit_cnn(source, record, dataset, wish.refit_epochs, wish.say), record.metrics[
+            "val_accuracy"
+        ]
+    made = make_cnn(source, record, dataset, wish.epoch)
+    return made, made.facts.val.accuracy
+
+
+def _validate(model: Model, validation: Validation, dataset: Dataset) -> tuple[Int64, Int64]:
+    """True and predicted classes of the validation images, from the bundle's own arrays."""
+    if isinstance(model, KnnModel) and validation.scheme != "val":
+        return leave_out(model, validation, dataset)
+    assert dataset.val is not None  # the search ran on it
+    return dataset.val.labels, model.scores_of(dataset.val.images)[0]
+
+
+def _check_same(made: Model, written: Model, dataset: Dataset) -> None:
+    """That what no validation images can judge any more classifies as it did before it was written.
+
+    Raises:
+        BundleError: if it does not.
+    """
+    some = dataset.train.images[:1000]
+    if not np.array_equal(made.scores_of(some)[1], written.scores_of(some)[1]):
+        raise BundleError(
+            "the written network classifies otherwise than the trained one; export it again"
+        )
+
+
+def _curves(facts: BundleFacts, record: TrialRecord) -> Figure:
+    if facts.kind == "cnn":
+        return learning_curves({record.key: facts.history}, {})
+    return figures.accuracy_by_k(
+        {record.key: record.accuracy_by_k}, {record.key: int(record.config["k"])}, {}
+    )
+
+
+def _measured(model: Model, truth: Int64, predictions: Int64, split: str, scheme: str) -> Measured:
+    scores = score(truth, predictions, len(model.facts.classes))
+    return Measured(split=split, n=len(truth), scheme=scheme, **asdict(scores))
+
+
+def _draw(
+    path: Path,
+    model: Model,
+    truth: Int64,
+    predictions: Int64,
+    class_order: Sequence[str],
+    part: str,
+) -> None:
+    classes = model.facts.classes
+    order = display_order(classes, class_order)
+    counts = confusion(truth, predictions, len(classes))[order][:, order]
+    title = (
+        f"{model.facts.space}, {part} accuracy {np.mean(truth == predictions):.4f} (n = "
+        f"{len(truth):,})"
+    )
+    write_whole(path, figures.to_png(figures.confusion(counts, [classes[i] for i in order], title)))
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """How a bundle does on a dataset: in all, and (n,) true classes, (n,) given ones and (n,
+    classes) scores of each image.
+
+    Attributes:
+        notes: what is to be known of the images, a line each.
+    """
+
+    split: str
+    measured: Measured
+    confusion: Int64
+    labels: Int64
+    predictions: Int64
+    scores: Float64
+    notes: tuple[str, ...] = ()
+
+
+def evaluate(
+    folder: Path, spec: str, skip_unreadable: bool = False, say: Say = lambda done, of: None
+) -> Evaluated:
+    """Score a bundle on the test split of a dataset (else its val split, else its images); ``say``
+    is told after each batch.
+
+    On the test images of the run it comes from, the bundle counts one more look.
+
+    Raises:
+        BundleError: if the bundle cannot be read, or the dataset has classes it does not know.
+    """
+    model = read_bundle(folder)
+    dataset = read_dataset(spec, read_options(model, skip_unreadable))
+    name, part = next(
+        (n, p) for n in ("test", "val", "train") if (p := dataset.splits().get(n)) is not None
+    )
+    unknown = sorted(set(dataset.classes) - set(model.facts.classes))
+    if unknown:
+        alike = next(
+            (said for name in unknown if (said := lookalike(name, model.facts.classes))), ""
+        )
+        told = (
+            f"{alike}: give both the same name"
+            if alike
+            else f"it has {few(model.facts.classes, 20)}"
+        )
+        raise BundleError(f"{spec} has a class that the bundle has not: {few(unknown)}; {told}")
+    place = {name: i for i, name in enumerate(model.facts.classes)}
+    index = np.array([place[name] for name in dataset.classes], np.int64)
+    truth = index[part.labels]
+    predictions, scores = scores_in_batches(model, part.images, say)
+    if part.fingerprint == model.facts.test_fingerprint:
+        write_facts(
+            folder,
+            model.facts.model_copy(update={"test_evaluations": model.facts.test_evaluations + 1}),
+        )
+    measured = _measured(model, truth, predictions, name, model.how_tested)
+    return Evaluated(
+        name,
+        measured,
+        confusion(truth, predictions, len(model.facts.classes)),
+        truth,
+        predictions,
+        scores,
+        dataset.notes,
+    )
+
+
+def read_options(model: Model, skip_unreadable: bool = False) -> ReadOptions:
+    """How images are read for this model: as its training images were."""
+    preprocessing = model.facts.preprocessing
+    return ReadOptions(
+        color=preprocessing.color,
+        max_side=preprocessing.max_side,
+        skip_unreadable=skip_unreadable,
+        rule=preprocessing.rule,
+        judged_only=True,
+    )

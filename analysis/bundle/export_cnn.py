@@ -1,0 +1,138 @@
+"""The chosen network: its kept weights, or the same configuration trained again on all training
+images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from analysis.bundle.cnn import CnnModel, read_cnn
+from analysis.bundle.facts import Preprocessing
+from analysis.bundle.source import Source, bundle_facts
+from analysis.run.directory import RunError
+from analysis.run.records import TrialRecord
+from spaces import CnnConfig
+from trainables.cnn import weights
+from trainables.cnn.data import CnnData
+from trainables.cnn.images import stack
+from trainables.cnn.run import BEST, LAST, make_run
+from trainables.cnn.use import Use
+from trainables.data import Dataset
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+"""Told after each epoch of a refit: epoch, epochs, and its metrics."""
+
+
+def make_cnn(source: Source, record: TrialRecord, dataset: Dataset, epoch: str) -> CnnModel:
+    """The network that the search trained, as it was after its ``last`` or its ``best`` epoch.
+
+    Raises:
+        RunError: if its weights were not kept.
+    """
+    path = source.run.weights(record.space, record.number) / {"last": LAST, "best": BEST}[epoch]
+    if not path.is_file():
+        raise RunError(
+            f"the weights of trial {record.key} were not kept, as it was not among the best; "
+            f"visiontune export {source.run.name} --trial {record.key} --refit trains them again"
+        )
+    file = path.read_bytes()
+    wanted = record.digests.get(f"weights/{path.name}")
+    if wanted and hashlib.sha256(file).hexdigest() != wanted:
+        raise RunError(
+            f"{path}: not what trial {record.key} wrote (its SHA-256 is another); "
+            f"visiontune export {source.run.name} --trial {record.key} --refit trains it again"
+        )
+    _, use = weights.parse(file, str(path))
+    steps = source.run.steps(record.space, record.number, record)
+    found = next((row for row in steps if row["step"] == use.epoch - 1), None)
+    if found is None:
+        raise RunError(
+            f"{path} is of epoch {use.epoch}, of which trial {record.key} has no record; use "
+            "--epoch last"
+        )
+    record = record.model_copy(
+        update={"metrics": {name: found.get(name, value) for name, value in record.metrics.items()}}
+    )
+    return _model(
+        source, record, dataset, file, use, history=tuple(map(_plain, steps)), refit=False
+    )
+
+
+def refit_cnn(
+    source: Source, record: TrialRecord, dataset: Dataset, epochs: int | None, say: Progress
+) -> CnnModel:
+    """The configuration trained anew on all training images, those included that chose it; nothing
+    judges it until the test.
+
+    Args:
+        epochs: to train for, with the schedule laid over them; as many as in the search by default.
+    """
+    assert source.how is not None  # whoever exports a network's trial says how it was trained
+    how = replace(source.how, epochs=epochs or source.how.epochs)
+    parts = [part for part in (dataset.train, dataset.val) if part is not None]
+    images, labels = (
+        np.concatenate(found)
+        for found in zip(*((stack(p.images, how.image_size), p.labels) for p in parts), strict=True)
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    threads = len(os.sched_getaffinity(0))
+    config = CnnConfig(**record.config)  # type: ignore[arg-type]
+    run = make_run(
+        config,
+        CnnData(images, labels),
+        how,
+        dataset.classes,
+        seed=source.seed,
+        device=device,
+        threads=threads,
+    )
+    while not run.done:
+        say(run.epoch + 1, run.epochs, run.step())
+    file = weights.pack(run.judged.state_dict(), run.use)
+    history = tuple({"step": epoch["epoch"] - 1, **_plain(epoch)} for epoch in run.history)
+    return _model(source, record, dataset, file, run.use, history=history, refit=True)
+
+
+def _model(
+    source: Source,
+    record: TrialRecord,
+    dataset: Dataset,
+    file: bytes,
+    use: Use,
+    *,
+    history: tuple[dict[str, float], ...],
+    refit: bool,
+) -> CnnModel:
+    options = source.options
+    seen = Preprocessing(
+        color=options.color,
+        max_side=options.max_side,
+        rule=dataset.rule,
+        size=use.size,
+        mean=use.mean,
+        std=use.std,
+    )
+    facts = bundle_facts(
+        source, record, dataset, "cnn", preprocessing=seen, history=history, refit=refit
+    )
+    scheme = (
+        "before it was trained again on these images too"
+        if refit
+        else f"held out, epoch {use.epoch}"
+    )
+    return read_cnn(
+        Path("model"),
+        facts.model_copy(update={"val": facts.val.model_copy(update={"scheme": scheme})}),
+        file,
+    )
+
+
+def _plain(row: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name not in ("time", "report")}

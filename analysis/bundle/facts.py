@@ -1,0 +1,130 @@
+"""What bundle.json says of a classifier, whatever its kind."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from spaces.errors import UserError
+from trainables.cnn.use import LEAST_STD
+from trainables.data.rule import FIRST, Rule
+from trainables.io.files import write_whole
+
+FORMAT = 1
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Side = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class BundleError(UserError):
+    """A folder that is no bundle, or one that was damaged or changed."""
+
+
+class Measured(BaseModel):
+    """Scores on one split: which, of how many images, and how it was measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: str
+    n: Count
+    scheme: str
+    accuracy: Share
+    balanced_accuracy: Share
+    macro_f1: Share
+
+
+class Replicated(BaseModel):
+    """Validation accuracy of the same configuration under other seeds: mean, and sample standard
+    deviation (0 of a single seed).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seeds: tuple[int, ...] = Field(min_length=1)
+    mean: Share
+    spread: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Preprocessing(BaseModel):
+    """How an image file becomes pixels: see ``trainables.data.ReadOptions``.
+
+    Attributes:
+        rule: how what is not 8-bit grey or RGB is read; what it does not say, the training images
+            had no need of.
+        size, mean, std: networks see images resized to this side, with these subtracted from each
+            channel (0..255) and divided by.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    color: Literal["grey", "rgb"]
+    max_side: Side
+    rule: Rule = FIRST
+    size: Side | None = None
+    mean: tuple[Annotated[float, Field(ge=0, le=255)], ...] = ()
+    std: tuple[Annotated[float, Field(ge=LEAST_STD, le=255)], ...] = ()
+
+
+class BundleFacts(BaseModel):
+    """What bundle.json says.
+
+    Attributes:
+        val: how the configuration did on validation images, which chose it.
+        replicas: how it did there under other seeds, which the search tried at its end.
+        refit: it was trained again afterwards, on the validation images too.
+        history: a network's metrics, epoch by epoch.
+        unfinished: it is being made: not checked yet, and not scored.
+        facts_sha256: of bundle.json with nothing in this place; empty in bundles of versions that
+            had none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1]
+    kind: Literal["knn", "cnn"]
+    space: str
+    config: dict[str, bool | int | float | str]
+    classes: tuple[str, ...] = Field(min_length=2)
+    preprocessing: Preprocessing
+    val: Measured
+    replicas: Replicated | None = None
+    test: Measured | None
+    test_evaluations: Count
+    seed: Annotated[int, Field(ge=0, lt=2**64)]
+    versions: dict[str, str]
+    dataset: str
+    fingerprint: str
+    test_fingerprint: str | None
+    trial: str
+    model_sha256: str
+    refit: bool = False
+    history: tuple[dict[str, float], ...] = ()
+    unfinished: bool = False
+    facts_sha256: str = ""
+
+
+def write_facts(folder: Path, facts: BundleFacts) -> None:
+    """Write bundle.json, with the digest of itself."""
+    digest = hashlib.sha256(_text(facts, "").encode()).hexdigest()
+    write_whole(folder / "bundle.json", _text(facts, digest))
+
+
+def _text(facts: BundleFacts, digest: str) -> str:
+    # versions before that know no such field
+    left_out = None if facts.unfinished else {"unfinished"}
+    return facts.model_copy(update={"facts_sha256": digest}).model_dump_json(
+        indent=1, exclude=left_out
+    )
+
+
+def as_written(content: bytes, facts: BundleFacts) -> bool:
+    """Whether the bundle.json that ``facts`` were read from is to the byte what was written; True
+    where no digest was.
+    """
+    digest = facts.facts_sha256.encode()
+    return (
+        not digest or hashlib.sha256(content.replace(digest, b"", 1)).hexdigest().encode() == digest
+    )

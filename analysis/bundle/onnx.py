@@ -1,0 +1,128 @@
+"""A network of a bundle as model.onnx, checked against torch in onnxruntime.
+
+``images``: (n, 3, size, size) uint8 RGB, n free; ``scores``: (n, classes) float32, which sum to 1 a
+row. Normalisation, the mirror image where the network is judged with one, and softmax are part of
+the graph, which computes in float32.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.bundle.facts import BundleError
+from analysis.run.directory import RunError
+from analysis.run.records import TrialRecord
+from spaces import get_space
+
+if TYPE_CHECKING:
+    from analysis.bundle.cnn import CnnModel
+
+TOLERANCE = 1e-4
+"""By which a score may differ from torch's in float32."""
+BATCHES = (2, 7)
+"""Images that the export traces, and another number that it is checked with."""
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+
+
+def check_onnx(record: TrialRecord, wanted: bool) -> None:
+    """Refuse before anything is written.
+
+    Raises:
+        RunError: if the trial has no network, or the packages are missing.
+    """
+    if not wanted:
+        return
+    if not get_space(record.space).trains:
+        raise RunError(
+            f"--onnx is for networks, but trial {record.key} is a kNN classifier; leave it out"
+        )
+    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
+        raise RunError(f"--onnx needs {', '.join(missing)}; install visiontune[onnx]")
+
+
+def write_onnx(folder: Path) -> float:
+    """Write model.onnx into a bundle; returns by how much a score differs from torch's in float32,
+    at most.
+
+    Raises:
+        BundleError: if onnxruntime gives other scores than torch; no file is left then.
+    """
+    import torch
+
+    from analysis.bundle.bundle import read_bundle
+
+    model: CnnModel = read_bundle(folder)  # type: ignore[assignment]  # networks only, see check_onnx
+    judge = _judge(model)
+    path = folder / "model.onnx"
+    generator = np.random.default_rng(0)
+    shape = (3, model.use.size, model.use.size)
+    traced, other = (
+        torch.from_numpy(generator.integers(0, 256, (n, *shape), dtype=np.uint8)) for n in BATCHES
+    )
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, about its own exporter
+        program = torch.onnx.export(
+            judge,
+            (traced,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["scores"],
+            dynamic_shapes=({0: "n"},),
+            verbose=False,
+        )
+    assert program is not None  # it is where dynamo exports
+    program.save(str(path), external_data=False)
+    difference = max(_difference(path, judge, images) for images in (traced, other))
+    if not difference <= TOLERANCE:
+        path.unlink()
+        raise BundleError(
+            f"{path}: onnxruntime's scores differ from torch's by {difference:.1e}, more than "
+            f"{TOLERANCE:g}; it was removed"
+        )
+    return difference
+
+
+def _judge(model: CnnModel):  # type: ignore[no-untyped-def]  # torch is loaded late
+    import torch
+    from torch import Tensor, nn
+
+    from trainables.cnn.views import mean_over_views
+
+    class Judge(nn.Module):
+        """Pixels to scores, as ``trainables.cnn.weights.class_scores`` and a softmax, in
+        float32.
+        """
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = model.net.cpu().float()
+            self.views = model.views
+            self.mean, self.std = (
+                torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
+                for values in (model.use.mean, model.use.std)
+            )
+
+        def forward(self, images: Tensor) -> Tensor:
+            return mean_over_views(
+                self.net, (images.float() - self.mean) / self.std, *self.views
+            ).softmax(1)
+
+    return Judge().eval()
+
+
+def _difference(path: Path, judge, images) -> float:  # type: ignore[no-untyped-def]
+    import onnxruntime
+    import torch
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (given,) = session.run(["scores"], {"images": images.numpy()})
+    with torch.no_grad():
+        wanted = judge(images).numpy()
+    return float(np.abs(given - wanted).max())

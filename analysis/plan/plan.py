@@ -1,0 +1,390 @@
+"""The plan: everything a search is told, in one frozen value."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from analysis.plan.addresses import MOST_ADDRESS, Tracking, absolute, as_begun
+from analysis.plan.limits import Bound, Limits
+from analysis.plan.objectives import METRICS
+from analysis.plan.replicate import Replicate
+from analysis.plan.training import Training
+from analysis.plan.yaml_text import YamlError, read_yaml_file
+from analysis.run.directory import NAME
+from spaces import Space, get_space
+from spaces.errors import UserError, echo
+from trainables.data import ReadOptions, absolute_spec
+from trainables.data.names import on_disk
+from trainables.knn.pipeline import Validation
+
+NO_DATASET = "none"
+"""Dataset of a plan whose spaces need no images."""
+STORAGES = ("sqlite:///", "postgresql://", "postgresql+psycopg2://", "mysql://", "mysql+pymysql://")
+MOST_TOLD = 20
+"""Wrong settings that one error names."""
+MAX_MODEL_MB = 80.0
+"""MiB of float32 parameters that a network may have unless the plan says otherwise: the limit of
+the report.
+"""
+MAX_SIDE = 512
+"""Pixels that the longer side of a photograph keeps."""
+SIDES = 4
+"""Or so many times the side of a network's squares: 800 photographs of 1024 × 768 take 29 MB for
+squares of 32, and 472 MB at 512.
+"""
+Sampler = Literal["tpe", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "random", "grid", "brute-force"]
+Pruner = Literal[
+    "none",
+    "median",
+    "percentile",
+    "successive-halving",
+    "hyperband",
+    "threshold",
+    "patient",
+    "wilcoxon",
+]
+Option = bool | int | float | str
+Setting = bool | int | float | str | list[bool | int | float | str]
+
+
+class PlanError(UserError):
+    """A plan that cannot be run; the message lists everything that is wrong with it."""
+
+
+class Plan(BaseModel):
+    """Everything a search is told. Plans are data: nothing in one is ever executed.
+
+    Attributes:
+        spaces: the spaces to search; trials are shared out among them in turn.
+        dataset: SPEC of the images.
+        trials: how many to finish (COMPLETE or PRUNED), over all spaces together.
+        name: of the run directory; made from space and dataset if empty.
+        sampler: who proposes, one of ``search.study.samplers.SAMPLERS``.
+        sampler_options: its options.
+        pruner: who stops weak trials, one of ``search.study.pruners.PRUNERS``.
+        pruner_options: its options.
+        storage: where the Optuna studies live: a database URL; by default a journal in the run
+            directory.
+        seed: of samplers, folds and vocabularies.
+        objective: what is to be best (``analysis.plan.objectives`` says which way), measured on
+            validation images only. Given as a list, the rest of it is ``tradeoff``.
+        tradeoff: further objectives: the search then looks for the Pareto front.
+        constraints: metric to the values that are acceptable. A trial known to break one
+            before it runs is not run; one that turns out to break one is no candidate for the best.
+        max_model_mb: short for a constraint on ``model_mb``, MiB of float32 parameters;
+            ``MAX_MODEL_MB`` for networks if None.
+        limits: what else ends the search.
+        retries: how often a failed configuration is tried again, as a new trial.
+        gpus_per_trial: GPUs, or a share of one, that a trial of a space without shared stages gets;
+            if None, one a network where there are any.
+        training: how networks are trained.
+        validation: ``auto`` is the dataset's val split if it has one, else leave-one-out, or
+            hold-out where networks are trained.
+        folds: of k-fold.
+        hold_out: fraction of train set aside, for validation ``hold-out``.
+        replicate: the best trials are run again with other seeds when the search has ended, and
+            stand by their means.
+        set: parameter to value, list, or "low..high"; replaces the space's own domain.
+        concurrency: trials at a time, at most four a core, or as many networks as there is room
+            for; if None, one more than the cores, or as many.
+        max_side: pictures of a folder are shrunk to this many pixels at most; if None, to 512, or
+            to four times ``training.image_size`` where that is less and nothing but networks is
+            searched.
+        skip_unreadable: leave out files that cannot be read, and count them.
+        cache_gib: size limit of the stages kept on disk in the runs directory for the next search;
+            0 keeps none.
+        class_order: order in which classes are shown; changes nothing that is computed.
+        abbreviations: class to its short name in confusion matrices.
+        reference: named lines to compare with, drawn on curves and marked in tables.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    spaces: Annotated[tuple[str, ...], Field(min_length=1)]
+    dataset: Annotated[str, Field(max_length=MOST_ADDRESS)] = "digits"
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    name: str = ""
+    sampler: Sampler = "tpe"
+    sampler_options: dict[str, Option] = {}
+    pruner: Pruner = "none"
+    pruner_options: dict[str, Option] = {}
+    storage: Annotated[str, Field(max_length=MOST_ADDRESS)] = ""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    objective: str = "val_accuracy"
+    tradeoff: tuple[str, ...] = ()
+    constraints: dict[str, Bound] = {}
+    max_model_mb: Annotated[float, Field(gt=0)] | None = None
+    limits: Limits = Limits()
+    retries: Annotated[int, Field(ge=0, le=10)] = 0
+    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
+    training: Training = Training()
+    validation: Literal["auto", "leave-one-out", "k-fold", "val", "hold-out"] = "auto"
+    folds: Annotated[int, Field(ge=2, le=100)] = 5
+    hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    replicate: Replicate | None = None
+    set: dict[str, Setting] = {}
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    max_side: Annotated[int, Field(ge=8, le=10_000)] | None = None
+    skip_unreadable: bool = False
+    cache_gib: Annotated[float, Field(ge=0, le=100_000)] = 10.0
+    class_order: tuple[str, ...] = ()
+    abbreviations: dict[str, str] = {}
+    reference: dict[str, float] = {}
+    tracking: Tracking = Tracking()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, settings: Any) -> Any:
+        """``objective`` as a list, and ``max_model_mb``, are written out."""
+        if not isinstance(settings, dict):
+            return settings
+        settings = dict(settings)
+        goals = settings.get("objective")
+        if isinstance(goals, list | tuple) and goals and not settings.get("tradeoff"):
+            settings["objective"], settings["tradeoff"] = goals[0], tuple(goals[1:])
+        return settings
+
+    @field_validator("objective", "tradeoff", "constraints")
+    @classmethod
+    def _known_metrics(cls, value: Any) -> Any:
+        for name in (value,) if isinstance(value, str) else value:
+            if name not in METRICS:
+                raise ValueError(f"no metric {echo(name)}; there are {', '.join(METRICS)}")
+        return value
+
+    @field_validator("storage")
+    @classmethod
+    def _known_storage(cls, url: str) -> str:
+        if url and not url.startswith(STORAGES):
+            raise ValueError(
+                f"a storage is a URL that begins with {', '.join(STORAGES)}; leave it out for a "
+                "journal in the run directory"
+            )
+        if urlsplit(url).password is not None:
+            raise ValueError(
+                "a plan is kept and shown, so no password belongs in it: put it into PGPASSWORD "
+                "or ~/.pgpass, or ~/.my.cnf"
+            )
+        if url in ("sqlite:///", "sqlite:///:memory:"):
+            raise ValueError(
+                "a storage in memory would be gone with the search: name a file, "
+                "sqlite:///studies.db"
+            )
+        return absolute(url)
+
+    @field_validator("spaces", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("spaces")
+    @classmethod
+    def _known_spaces(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            get_space(name)
+        if len(set(names)) != len(names):
+            raise ValueError("a space stands twice")
+        return names
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, spec: str) -> str:
+        return spec if spec == NO_DATASET else absolute_spec(spec)
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if name and not NAME.fullmatch(name):
+            raise ValueError(
+                "a name is letters, digits, '.', '_' and '-', and begins with a letter or digit"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Plan:
+        self.search_spaces()
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(f"an objective stands twice: {', '.join(self.objectives)}")
+        if self.needs_images and self.dataset == NO_DATASET:
+            raise ValueError(
+                "dataset none is for spaces that need no images, but there is "
+                f"{', '.join(self.spaces)}"
+            )
+        if not self.needs_images:
+            object.__setattr__(self, "dataset", NO_DATASET)
+        return self
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """All of them, the primary one first."""
+        return (self.objective, *self.tradeoff)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether any of the spaces reads a dataset."""
+        return any(get_space(name).needs_images for name in self.spaces)
+
+    @property
+    def trains(self) -> bool:
+        """Whether any of the spaces trains networks."""
+        return any(get_space(name).trains for name in self.spaces)
+
+    @property
+    def trial_gpus(self) -> float:
+        """``gpus_per_trial``, 0 where nobody has decided yet."""
+        return self.gpus_per_trial or 0.0
+
+    def bounds(self) -> dict[str, Bound]:
+        """Every constraint by metric, ``max_model_mb`` included."""
+        limit = self.max_model_mb or (MAX_MODEL_MB if self.trains else None)
+        size = {} if limit is None else {"model_mb": Bound(max=limit)}
+        return {**size, **self.constraints}
+
+    def search_spaces(self) -> dict[str, Space]:
+        """The spaces, narrowed by ``set``; a setting applies wherever its parameter exists.
+
+        Raises:
+            SpaceError: for a setting that is not allowed, or that no space has.
+        """
+        spaces = {name: get_space(name) for name in self.spaces}
+        for name in self.set:
+            if not any(name in {p.name for p in space.parameters} for space in spaces.values()):
+                next(iter(spaces.values()))[name]  # raises, naming what there is
+        narrowed = {}
+        for name, space in spaces.items():
+            own = {p.name for p in space.parameters}
+            narrowed[name] = space.narrow(
+                {key: value for key, value in self.set.items() if key in own}
+            )
+        return narrowed
+
+    def read_options(self) -> ReadOptions:
+        """How the dataset is to be read."""
+        held = self.validation == "hold-out" or (self.validation == "auto" and self.trains)
+        return ReadOptions(
+            color="rgb" if self.trains else "grey",
+            max_side=self._side,
+            skip_unreadable=self.skip_unreadable,
+            hold_out=self.hold_out if held else 0.0,
+            keep_val=self.validation == "auto",
+            seed=self.seed,
+        )
+
+    def with_side(self) -> Plan:
+        """The plan with ``max_side`` decided, so that a later release reads its images as this one
+        does.
+        """
+        return self.model_copy(update={"max_side": self._side})
+
+    @property
+    def _side(self) -> int:
+        if self.max_side is not None:
+            return self.max_side
+        alone = all(get_space(name).trains for name in self.spaces if get_space(name).needs_images)
+        return (
+            min(MAX_SIDE, SIDES * self.training.image_size) if self.trains and alone else MAX_SIDE
+        )
+
+    def validation_for(self, splits: dict[str, int]) -> Validation:
+        """How configurations are compared on a dataset with these splits.
+
+        Raises:
+            PlanError: if the plan asks for a val split that is not there.
+        """
+        scheme = self.validation
+        if scheme == "auto":
+            scheme = "val" if "val" in splits else "leave-one-out"
+        if scheme == "hold-out":
+            scheme = "val"
+        if scheme == "val" and "val" not in splits:
+            raise PlanError(
+                f"validation: val needs a val split, but {self.dataset} has "
+                f"{', '.join(splits)}; use leave-one-out, k-fold or hold-out"
+            )
+        return Validation(scheme, self.folds, self.seed)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def make_plan(settings: dict[str, Any], where: str = "plan") -> Plan:
+    """A plan from plain settings.
+
+    Raises:
+        PlanError: one line with every setting that is wrong, what is allowed, and what was got.
+    """
+    try:
+        return Plan(**settings)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)
+        more = f"; and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
+        raise PlanError(
+            f"{where}: " + "; ".join(_complaint(item) for item in wrong[:MOST_TOLD]) + more
+        ) from None
+    except TypeError as error:
+        raise PlanError(f"{where}: {error}") from None
+
+
+def _complaint(item: Any) -> str:
+    place = ".".join(str(part) for part in item["loc"])
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        models: dict[Any, type[BaseModel]] = {
+            "tracking": Tracking,
+            "limits": Limits,
+            "training": Training,
+            "replicate": Replicate,
+        }
+        there = models.get(item["loc"][0], Plan).model_fields
+        message = f"no such setting; there are {', '.join(there)}"
+    if item["type"] == "string_unicode":
+        return f"{place}: {on_disk(item['input'])} is not UTF-8; rename it"
+    if item["type"] == "value_error" and not place:
+        return message
+    got = echo(_without_secrets(item["input"]))
+    return (
+        f"{place}: {message[0].lower()}{message[1:]}, but got {got}"
+        if item["type"] != "missing"
+        else f"{place}: is missing"
+    )
+
+
+def _without_secrets(given: Any) -> Any:
+    """What somebody gave, without passwords: what is said may end in a log."""
+    if isinstance(given, str):
+        return re.sub(r"(//[^/@\s]*@|password=[^&'\s]*)", "…", given[:MOST_ADDRESS])
+    if isinstance(given, dict):
+        return {_without_secrets(key): _without_secrets(value) for key, value in given.items()}
+    return (
+        [_without_secrets(value) for value in given] if isinstance(given, list | tuple) else given
+    )
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a YAML file.
+
+    Raises:
+        PlanError: if the file is missing, is no YAML mapping, or the plan is wrong.
+    """
+    try:
+        settings = read_yaml_file(path, "plan")
+    except YamlError as error:
+        raise PlanError(str(error)) from None
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise PlanError(
+            f"{path}: a plan is a YAML mapping of settings, but got {type(settings).__name__}"
+        )
+    tracking = settings.get("tracking")
+    if (
+        (path.parent / "data.json").is_file()
+        and isinstance(tracking, dict)
+        and isinstance(tracking.get("uri"), str)
+    ):
+        settings["tracking"] = {**tracking, "uri": as_begun(tracking["uri"], path.parent.parent)}
+    return make_plan(settings, str(path))

@@ -1,0 +1,78 @@
+"""Every look at the test images of a run: counted, kept and shown, since whoever looks twice could
+choose by it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from analysis.bundle.facts import Measured
+from analysis.run.directory import RunDirectory, RunError
+from analysis.run.notes import note
+from analysis.run.records import TrialRecord
+from spaces.errors import on_one_line
+from trainables.io.files import read_json, write_whole
+
+FILE = "test_scores.json"
+COPY = "test_scores.copy.json"
+"""A second one: a count that is lost would begin again at 1."""
+MISSING = "missing"
+_WANTED = {"trial", "time", "accuracy"}
+
+
+def looks(run: RunDirectory) -> list[dict[str, Any]]:
+    """``trial``, ``time`` (seconds since the epoch), ``accuracy``, of each, oldest first; ``n`` and
+    ``scheme`` too, but in runs of old.
+    """
+    first, second = (_read(run.path / name) for name in (FILE, COPY))
+    if isinstance(first, list) and (not isinstance(second, list) or len(first) >= len(second)):
+        return first
+    if isinstance(second, list):
+        note(
+            f"{run.path / FILE}: {first if isinstance(first, str) else 'missing a look'}; "
+            f"{COPY} beside it says what it said"
+        )
+        return second
+    if isinstance(first, str) and (first != MISSING or second != MISSING):
+        raise RunError(
+            f"{run.path / FILE}: {first}; it counts the looks at the test images: put it back, "
+            "or move it away to count from 0 again"
+        )
+    return []
+
+
+def _read(path: Path) -> list[dict[str, Any]] | str:
+    """The looks that a file tells of, or why it tells none."""
+    try:
+        found = read_json(path)
+    except FileNotFoundError:
+        return MISSING
+    except OSError as error:
+        return error.strerror or "unreadable"
+    except (ValueError, RecursionError) as error:
+        return f"no JSON ({on_one_line(error)})"
+    if not isinstance(found, list) or not all(
+        isinstance(look, dict) and look.keys() >= _WANTED for look in found
+    ):
+        return "no list of looks"
+    if not all(
+        isinstance(look["accuracy"], int | float) and 0 <= look["accuracy"] <= 1 for look in found
+    ):
+        return "a look whose accuracy is none"
+    return found
+
+
+def count_look(run: RunDirectory, record: TrialRecord, test: Measured) -> None:
+    entry = {
+        "trial": record.key,
+        "time": time.time(),
+        "accuracy": test.accuracy,
+        "n": test.n,
+        "scheme": test.scheme,
+    }
+    content = json.dumps([*looks(run), entry], indent=1)
+    for name in (COPY, FILE):
+        write_whole(run.path / name, content, within=run.path)

@@ -1,0 +1,469 @@
+"""The run directory: where everything about one search lies.
+
+RUNS/NAME/run.json           who the run is, and digests of what was written with it and never
+changes
+          plan.yaml          the plan, as resolved
+          data.json          the dataset's facts: classes, sizes, fingerprint, skipped files
+          val_labels.npy     the true classes of the validation images
+          state.json         what the driver last said of itself
+          provenance.json    each session's code, package versions and plan
+          study.journal      the Optuna studies, one per space
+          trials/SPACE/N/    trial.json, what is tried, from its beginning; steps.jsonl, a line a
+          report;
+                             result.json, how it ended, and log.txt; traceback.txt of a failure;
+                             predictions.npy of a trial that was among the best; weights/ of a
+                             network: best and last epoch
+          replicas/          the best trials run again with other seeds: jobs.json says which, and
+          trials/ as above start/             the bundle that networks start from, if they do
+          requests/          what was asked of the driver and is not done yet
+          outbox/            what MLflow is to be told
+          set-aside/         what trials that are run again had left, since their record was lost or
+          damaged report/            tables, plots and the HTML report
+          tune/              Ray Tune's own directory: disposable
+
+Where RUNS is a URI, this is its working copy (``analysis.run.working_copy``), and weights/ and tune/
+lie at the URI alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.run.identity import name_at_first, read_identity
+from analysis.run.notes import note
+from analysis.run.records import DataFacts, DriverState, TrialRecord
+from analysis.run.sealed import DamagedError, read_as, sealed, unsealed
+from analysis.run.trial_files import (
+    BEGUN,
+    PREDICTIONS,
+    RECORD,
+    STEPS,
+    Integers,
+    TrialFiles,
+    read_bytes,
+)
+from analysis.run.working_copy import copy_of, working_copy
+from spaces.errors import UserError, on_one_line
+from trainables.io.files import append_lines, make_folder, npy_bytes, read_json, sha256, write_whole
+from trainables.io.remote import is_uri
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class RunError(UserError):
+    """A run, or a trial of it, that does not exist or does not hold what was asked for."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One search's directory; see the module for what lies where."""
+
+    path: Path
+
+    @classmethod
+    def find(cls, run: str, runs_dir: Path) -> RunDirectory:
+        """The run called ``run``, or at the path or URI ``run``; fetched first, where the runs
+        directory is at a URI.
+
+        Raises:
+            RunError: if there is none; says which there are.
+            RemoteError: if the URI cannot be read.
+        """
+        if is_uri(run):
+            place, mark, query = run.partition("?")
+            parent, _, run = place.rstrip("/").rpartition("/")
+            runs_dir = working_copy(parent + mark + query)
+        if copy := copy_of(runs_dir):
+            if NAME.fullmatch(run):
+                copy.fetch(run, driver_here=cls(runs_dir / run)._locked())
+            if not (runs_dir / run / "plan.yaml").is_file():
+                others = ", ".join(copy.names()[:8]) or "none yet"
+                raise RunError(f"no run {run!r} in {copy.remote.uri}; there are {others}")
+        for path in (runs_dir / run, Path(run)):
+            with contextlib.suppress(OSError):  # a name too long for a file is no run either
+                if (path / "plan.yaml").is_file():
+                    return cls(path.absolute())
+        if NAME.fullmatch(run) and (runs_dir / run).is_dir():
+            raise RunError(
+                f"{runs_dir / run} is no run: it has no plan.yaml; put that back, or move the "
+                "folder away and run the search again"
+            )
+        names = (
+            sorted(
+                p.parent.name for p in runs_dir.glob("*/plan.yaml") if NAME.fullmatch(p.parent.name)
+            )
+            if runs_dir.is_dir()
+            else []
+        )
+        there = f"there are {', '.join(names[:8])}" if names else "there are none yet"
+        raise RunError(f"no run {run!r} in {runs_dir}; {there}")
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def plan_file(self) -> Path:
+        return self.path / "plan.yaml"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "study.journal"
+
+    @property
+    def outbox(self) -> Path:
+        return self.path / "outbox"
+
+    @property
+    def start(self) -> Path:
+        return self.path / "start"
+
+    @property
+    def replicas(self) -> RunDirectory:
+        return RunDirectory(self.path / "replicas")
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
+    @property
+    def stop_file(self) -> Path:
+        return self.path / "stop"
+
+    @property
+    def requests(self) -> Path:
+        return self.path / "requests"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "driver.log"
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "state.json"
+
+    def trial(self, space: str, number: int) -> Path:
+        return self.path / "trials" / space / f"{number:05d}"
+
+    # --- the driver
+
+    def identity(self) -> str:
+        """The run among all runs anywhere, whatever its directory is called; empty if nothing says
+        it any more.
+
+        Raises:
+            NewerError: if a newer version wrote the run.
+        """
+        if known := read_identity(self.path):
+            return known.study
+        state = self.state()
+        return state.study or (f"{name_at_first(self.path)}-{state.id}" if state.id else "")
+
+    def state(self) -> DriverState:
+        """What the driver last said of itself; what a run is without that note is for its trials to
+        say.
+
+        Raises:
+            NewerError: if a newer version wrote it.
+        """
+        try:
+            return read_as(DriverState, self.state_file.read_bytes(), self.state_file)
+        except FileNotFoundError:
+            why = f"{self.state_file}: missing"
+        except OSError as error:
+            why = f"{self.state_file}: no readable file ({error.strerror})"
+        except DamagedError as error:
+            why = str(error)
+        if self.plan_file.is_file():
+            note(f"{why}; how the run stands is told by its trials alone")
+        return DriverState(
+            state="stopped", reason="the driver's note is missing; visiontune resume goes on"
+        )
+
+    def write_state(self, state: DriverState) -> None:
+        write_whole(self.state_file, sealed(state.model_dump(mode="json")))
+
+    def lock(self) -> int | None:
+        """Take the driver's lock: a file descriptor to keep open, or None if a live driver has it,
+        here or on another machine.
+
+        The kernel holds it for the process, so a dead driver holds nothing.
+        """
+        if self.elsewhere():
+            return None
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        for _ in range(20):  # somebody who only looks holds it for an instant
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                time.sleep(0.05)
+        os.close(descriptor)
+        return None
+
+    def alive(self) -> bool:
+        """Whether a driver works on this run now, here or, for a run at a URI, on another
+        machine.
+        """
+        return self._locked() or bool(self.elsewhere())
+
+    def elsewhere(self) -> str:
+        """The other machine on which a driver works on this run now; empty if there is none."""
+        copy = copy_of(self.path.parent)
+        lease = copy.elsewhere(self.path.name) if copy else None
+        return lease.node if lease else ""
+
+    def _locked(self) -> bool:
+        """Whether a driver on this machine works on this run now."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    # --- facts and records
+
+    def data(self) -> DataFacts:
+        """What is known of the dataset.
+
+        Raises:
+            RunError: if data.json is missing, or not as it was written.
+        """
+        path = self.path / "data.json"
+        again = "visiontune resume writes it again from the images, if they are as they were"
+        try:
+            content, known = read_bytes(path), read_identity(self.path)
+            facts = DataFacts.model_validate(unsealed(content, path))
+            wanted = known.sha256s.get(path.name) if known else None
+            if wanted not in (None, sha256(path)):
+                raise DamagedError(f"{path}: not what was written (its SHA-256 is another)")
+        except FileNotFoundError:
+            raise RunError(f"{path}: missing; {again}") from None
+        except DamagedError as error:
+            raise RunError(f"{error}; {again}") from None
+        except ValueError as error:
+            if isinstance(error, UserError):
+                raise
+            raise RunError(
+                f"{path}: not what was written ({on_one_line(error)}); {again}"
+            ) from None
+        return facts
+
+    def write_data(self, facts: DataFacts) -> None:
+        write_whole(self.path / "data.json", facts.model_dump_json(indent=1))
+
+    @property
+    def trial_files(self) -> TrialFiles:
+        return TrialFiles(self.path)
+
+    def validation_labels(self) -> npt.NDArray[np.int64] | None:
+        """(n,) true classes of the images that configurations are compared on; None, and noted, if
+        they are not as they were written.
+        """
+        return self.trial_files.labels
+
+    def write_validation_labels(self, labels: npt.NDArray[np.int64]) -> None:
+        write_whole(self.path / "val_labels.npy", npy_bytes(labels))
+
+    def begin_trial(self, space: str, number: int, facts: dict[str, Any]) -> None:
+        """Keep what is tried; once."""
+        path = self.trial(space, number) / BEGUN
+        if not path.exists():
+            write_whole(
+                path,
+                sealed({"space": space, "number": number, **facts}),
+                forced=False,
+                within=self.path,
+            )
+
+    def begun(self, space: str, number: int) -> dict[str, Any] | None:
+        """What ``begin_trial`` kept; None if there is nothing, or nothing that can be read.
+
+        Raises:
+            NewerError: if a newer version wrote it.
+        """
+        path = self.trial(space, number) / BEGUN
+        try:
+            facts = unsealed(path.read_bytes(), path)
+        except (OSError, DamagedError):
+            return None
+        return facts if (facts.get("space"), facts.get("number")) == (space, number) else None
+
+    def write_record(
+        self,
+        record: TrialRecord,
+        log: str,
+        traceback: str | None,
+        predictions: npt.NDArray[np.uint16] | None,
+    ) -> None:
+        """Keep a finished trial; ``result.json`` comes last, so it stands for all of it.
+
+        Raises:
+            RunError: if the trial is finished already: a record is never written again.
+        """
+        folder = self.trial(record.space, record.number)
+        path = folder / RECORD
+        if path.is_symlink() or path.exists():
+            raise RunError(
+                f"{path}: trial {record.key} is finished, and is never written again; another "
+                "driver may be at work on this run"
+            )
+        digests = dict(record.digests)
+        write_whole(folder / "log.txt", log, within=self.path)
+        if traceback:
+            write_whole(folder / "traceback.txt", traceback, within=self.path)
+        if predictions is not None:
+            write_whole(folder / PREDICTIONS, npy_bytes(predictions), within=self.path)
+            digests[PREDICTIONS] = sha256(folder / PREDICTIONS)
+        if (folder / STEPS).is_file():
+            digests[STEPS] = sha256(folder / STEPS)
+        whole = record.model_copy(update={"digests": digests})
+        write_whole(path, sealed(whole.model_dump(mode="json")), within=self.path)
+
+    def set_trial_aside(self, space: str, number: int) -> Path:
+        """Move all that a trial has left out of the way, so that it is run again from its
+        beginning; returns where it is kept.
+        """
+        folder = self.path / "set-aside"
+        make_folder(folder, self.path)
+        count, place = 1, folder / f"{space}-{number:05d}"
+        while place.exists():
+            count += 1
+            place = folder / f"{space}-{number:05d}-{count}"
+        os.rename(self.trial(space, number), place)
+        return place
+
+    def record(self, space: str, number: int) -> TrialRecord | None:
+        """The record of a finished trial; None if it has none yet.
+
+        Raises:
+            DamagedError: if the file is not what was recorded of this trial.
+        """
+        return self.trial_files.record(space, number)
+
+    def records(self) -> list[TrialRecord]:
+        """Every finished trial, by space and number, with its replicas; one whose record cannot be
+        believed is noted and left out.
+        """
+        records, replicas = list(self.trial_files.records()), self.replicated()
+        return (
+            [
+                record.model_copy(update={"replicas": replicas.get(record.key, {})})
+                for record in records
+            ]
+            if replicas
+            else records
+        )
+
+    def replicated(self) -> dict[str, dict[int, dict[str, float]]]:
+        """Of each trial that was run again with every seed that was asked for: seed to metrics."""
+        found: dict[str, dict[int, dict[str, float]]] = {}
+        unfinished, replicas = (
+            set(),
+            {
+                (record.space, record.number): record
+                for record in self.replicas.trial_files.records()
+            },
+        )
+        for number, job in enumerate(self.replicas.jobs()):
+            key, record = f"{job['space']}/{job['trial']}", replicas.get((job["space"], number))
+            if record is None:
+                unfinished.add(key)
+            elif record.state == "COMPLETE":
+                found.setdefault(key, {})[int(job["seed"])] = record.metrics
+        return {key: metrics for key, metrics in found.items() if key not in unfinished}
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Of the replicas of a run: which trial each runs again, ``space`` and ``trial``, with
+        which ``seed``.
+
+        Raises:
+            RunError: if jobs.json cannot be read.
+        """
+        path = self.path / "jobs.json"
+        try:
+            found = read_json(path)
+            fits = isinstance(found, list) and all(
+                isinstance(job, dict)
+                and {name: type(value) for name, value in job.items()}
+                == {"space": str, "trial": int, "seed": int}
+                for job in found
+            )
+            why = "" if fits else "no list of jobs"
+        except FileNotFoundError:
+            if not any((self.path / "trials").glob("*/*/result.json")):
+                return []
+            why = "missing"
+        except (OSError, ValueError, RecursionError) as error:
+            why = (
+                error.strerror or "unreadable" if isinstance(error, OSError) else on_one_line(error)
+            )
+        if why:
+            raise RunError(
+                f"{path}: {why}; it says which trials were run again, and nothing can be ranked "
+                "without it: put it back, "
+                f"or move {self.path} away and run them again with visiontune replicate"
+            )
+        return list(found)
+
+    def ended(self) -> list[tuple[str, int]]:
+        """(space, number) of every trial that has a record, without reading any."""
+        return [
+            (space, number)
+            for space, number in self.trial_files.all()
+            if (self.trial(space, number) / RECORD).is_file()
+        ]
+
+    def predictions(self, record: TrialRecord) -> Integers | None:
+        """(n,) predicted classes of the validation images, kept for trials that were among the
+        best.
+        """
+        return self.trial_files.predictions(record)
+
+    def append_step(self, space: str, number: int, row: dict[str, Any]) -> None:
+        """Keep one report of a trial."""
+        folder = self.trial(space, number)
+        make_folder(folder, self.path)
+        append_lines(folder / STEPS, json.dumps(row) + "\n", forced=False)
+
+    def steps(
+        self, space: str, number: int, record: TrialRecord | None = None
+    ) -> list[dict[str, Any]]:
+        """Every report of a trial: ``step`` counted from 0, ``time``, ``seconds`` and the metrics;
+        half a line is left out.
+
+        Args:
+            record: of a finished one, whose digest tells whether they are all there.
+        """
+        return self.trial_files.steps(space, number, record.digests.get(STEPS) if record else None)
+
+    def weights(self, space: str, number: int) -> Path:
+        """Folder of a network's weights."""
+        return self.trial(space, number) / "weights"
+
+    def text(self, space: str, number: int, name: str) -> str:
+        path = self.trial(space, number) / name
+        try:
+            return path.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            note(f"{path}: no readable file ({error.strerror})")
+            return ""

@@ -1,0 +1,114 @@
+"""What is written down of a search: a trial, its dataset, its driver."""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainables.data.rule import Rule
+
+STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
+State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
+
+
+class TrialRecord(BaseModel):
+    """A finished trial, as its result.json says. Times are Unix seconds.
+
+    Attributes:
+        metrics: by name, as ``analysis.plan.objectives`` knows them; for a pruned trial the last ones.
+        steps: how many it did; 0 where its space reports nothing along the way.
+        failure: why it failed.
+        pruned_by: what stopped it: the pruner, a constraint, or a limit of the search.
+        violations: constraints it breaks, in words.
+        infeasible: it was never run, since it was known to break a constraint.
+        gpu_seconds: seconds times GPUs.
+        digests: SHA-256 of what lies beside the record, by its name in the trial's folder; empty
+            where a version wrote none.
+        replicas: seed to the metrics that it had when it was run again with that; not part of its
+            own file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    space: str
+    number: int
+    state: State
+    config: dict[str, bool | int | float | str]
+    metrics: dict[str, float] = {}
+    accuracy_by_k: tuple[float, ...] = ()
+    started: float
+    seconds: float
+    node: str = ""
+    failure: str | None = None
+    steps: int = 0
+    pruned_by: str | None = None
+    violations: tuple[str, ...] = ()
+    infeasible: bool = False
+    gpu_seconds: float = 0.0
+    digests: dict[str, str] = {}
+    replicas: dict[int, dict[str, float]] = Field(default={}, exclude=True)
+
+    @property
+    def key(self) -> str:
+        return f"{self.space}/{self.number}"
+
+    def value(self, metric: str) -> float:
+        """A metric as the trial stands by it: the mean over its replicas, where there are any."""
+        return (
+            fmean(found[metric] for found in self.replicas.values())
+            if self.replicas
+            else self.metrics[metric]
+        )
+
+
+class DataFacts(BaseModel):
+    """What is known of the dataset without reading it again.
+
+    Attributes:
+        rule: how what is not 8-bit grey or RGB was read; None of a run that the first release
+            began.
+        notes: what the search said of the images when it began.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: str
+    classes: tuple[str, ...]
+    sizes: dict[str, int]
+    fingerprint: str
+    skipped: tuple[str, ...] = ()
+    rule: Rule | None = None
+    notes: tuple[str, ...] = ()
+
+
+class DriverState(BaseModel):
+    """What the driver last said of itself.
+
+    Attributes:
+        id: of a run that has no run.json from its beginning, among all runs of its name; the others
+            are known by that.
+        study: what run.json says, should that be lost.
+        seconds: of all its sessions together.
+        tracking_error: why MLflow could not be told, last; empty if it could.
+        session: how many drivers have worked on the run.
+        trials: by state, as last counted.
+        best: the best trial so far, as ``visiontune status`` shows it.
+        infeasible: how many of the PRUNED were not run since they break a constraint.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = ""
+    study: str = ""
+    state: Literal["running", "stopped", "finished", "failed"] = "running"
+    reason: str = ""
+    pid: int = 0
+    node: str = ""
+    seconds: float = 0.0
+    tracking_error: str = ""
+    session: int = 0
+    trials: dict[str, int] = {}
+    best: dict[str, Any] | None = None
+    infeasible: int = 0

@@ -1,0 +1,115 @@
+"""The commands that look into what was found: who is confused with whom, and which parameters
+mattered.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.cli.search import RUNS, Json, RunName, RunsDir
+from spaces.errors import shortened, shown
+
+WIDEST = 40
+"""Characters of a class's name in a table."""
+
+
+def confusion(
+    run: RunName,
+    trial: Annotated[
+        str | None, typer.Option(help="Trial to look at, N or SPACE/N; the best by default.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="By default confusion.png in the run's report."),
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """Draw the confusion matrix of one of the best trials; with precision and recall of each class,
+    and who is confused most.
+    """
+    from analysis.figures.drawing import confusion as draw
+    from analysis.figures.drawing import to_png
+    from analysis.plan.plan import read_plan
+    from analysis.ranking.confusion import confusion_of
+    from analysis.ranking.leaderboard import chosen_record, ranked
+    from analysis.run.directory import RunDirectory, RunError
+    from trainables.io.files import write_whole
+
+    folder = RunDirectory.find(run, runs_dir)
+    plan = read_plan(folder.plan_file)
+    records = folder.records()
+    none = (
+        f"run {folder.name} has no complete trial yet; visiontune status {run} says how it stands"
+    )
+    record = chosen_record(records, plan.objective, trial, none)
+    order = ranked(records, plan.objective)
+    found = confusion_of(folder, record, plan.class_order, plan.abbreviations)
+    if found is None:
+        kept = [r.key for r in order if folder.predictions(r) is not None]
+        there = f"there are those of {', '.join(kept)}" if kept else "there are none in this run"
+        raise RunError(
+            f"the predictions of {record.key} were not kept, only those of trials that were "
+            f"among the best; {there}"
+        )
+    best = bool(order) and record.key == order[0].key
+    path = out or folder.report / (
+        "confusion.png" if best else f"confusion-{record.space}-{record.number}.png"
+    )
+    write_whole(path, to_png(draw(found.counts, found.names, found.title)))
+    if json_:
+        print(json.dumps({"file": str(path), **found.facts()}, ensure_ascii=False))
+        return
+    print(f"{shown(path)}: {found.title}")
+    names = {name: shortened(shown(name), WIDEST) for name in found.classes}
+    width = max(map(len, names.values()))
+    print(f"{'class':{width}}  images  predicted  precision  recall")
+    for row in found.by_class():
+        precision, recall = (
+            "–" if row[name] is None else f"{row[name]:.4f}" for name in ("precision", "recall")
+        )
+        print(
+            f"{names[row['class']]:{width}}  {row['images']:6}  {row['predicted']:9}  "
+            f"{precision:>9}  {recall:>6}"
+        )
+    for pair in found.pairs():
+        print(
+            f"{names[pair['true']]} taken for {names[pair['predicted']]}: {pair['count']}, the "
+            f"other way {pair['reverse']}"
+        )
+    if found.mistakes:
+        print(
+            f"asymmetry {found.asymmetry:.3f} (0 symmetric, 1 one-sided; by chance "
+            f"{found.asymmetry_by_chance:.3f})"
+        )
+
+
+def importance(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> None:
+    """Which parameters mattered, space by space, as Optuna judges it; and which could not be
+    judged, and why.
+    """
+    from analysis.plan.plan import read_plan
+    from analysis.run.directory import RunDirectory
+    from search.study.importance import importances
+
+    folder = RunDirectory.find(run, runs_dir)
+    found = importances(folder, read_plan(folder.plan_file))
+    if json_:
+        print(json.dumps([item.facts() for item in found], ensure_ascii=False))
+        return
+    for item in found:
+        print(item.headline)
+        for name, share in item.shares.items():
+            some = (
+                f"  (applied in {item.applied[name]})" if item.applied[name] < item.trials else ""
+            )
+            print(f"  {name:22} {share:6.1%}  {'█' * round(share * 40)}{some}")
+        for line in item.lines:
+            print(f"  not judged: {line}")
+
+
+COMMANDS = (confusion, importance)

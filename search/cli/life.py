@@ -1,0 +1,270 @@
+"""The life of a search: continued, watched, stopped, extended and told what to try, from any
+terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from search.cli.search import (
+    RUNS,
+    Address,
+    Json,
+    RunName,
+    RunsDir,
+    Submit,
+    key_values,
+    say_ended,
+    submit_job,
+)
+from search.screen.terminal import outlive_terminal
+
+
+def resume(
+    run: RunName,
+    address: Address = None,
+    submit: Submit = False,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> int:
+    """Go on with a run that stopped, was stopped or was killed."""
+    if submit:
+        return submit_job(["resume", run], {}, address, runs_dir, json_)
+    from analysis.run.directory import RunDirectory
+
+    return _go_on(RunDirectory.find(run, runs_dir), address or "", json_)
+
+
+def _go_on(folder: Any, address: str, json_: bool, change: Any = None) -> int:
+    outlive_terminal()
+    from search.driver.runner import resume as resume_search
+
+    return say_ended(resume_search(folder, address=address, change=change), json_)
+
+
+def status(
+    run: RunName,
+    trial: Annotated[
+        str | None, typer.Option(help="Show one trial, N or SPACE/N, with its log and traceback.")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """How a run stands: trials by state, the best so far, seconds."""
+    from analysis.ranking.leaderboard import find_record
+    from analysis.run.directory import RunDirectory
+    from search.ledger.status import read_status
+
+    folder = RunDirectory.find(run, runs_dir)
+    if trial is None:
+        found = read_status(folder)
+        if json_:
+            print(json.dumps(found))
+            return
+        _print(found)
+        return
+    record = find_record(folder.records(), trial)
+    log, traceback = (
+        folder.text(record.space, record.number, name) for name in ("log.txt", "traceback.txt")
+    )
+    if json_:
+        print(json.dumps({**record.model_dump(mode="json"), "log": log, "traceback": traceback}))
+        return
+    _print(record.model_dump(exclude={"accuracy_by_k"}))
+    print(f"\n{log}{traceback}")
+
+
+def stop(
+    run: RunName,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for it to end.")] = 60.0,
+    runs_dir: RunsDir = RUNS,
+) -> int:
+    """Stop a running search; visiontune resume goes on with it."""
+    from analysis.run.directory import RunDirectory, RunError
+    from search.driver.mirror import ask_elsewhere
+
+    folder = RunDirectory.find(run, runs_dir)
+    if not folder.alive():
+        raise RunError(
+            f"run {folder.name} is not running; visiontune status {run} says how it stands"
+        )
+    if not ask_elsewhere(folder, "stop", {}):
+        folder.stop_file.touch()
+    end = time.monotonic() + wait
+    while folder.alive():
+        if time.monotonic() > end:
+            print(
+                f"asked run {folder.name} to stop; it has not ended within {wait:g} s and will "
+                "when it can"
+            )
+            return 1
+        time.sleep(0.2)
+    print(f"stopped run {folder.name}; go on with: visiontune resume {run}")
+    return 0
+
+
+def extend(
+    run: RunName,
+    trials: Annotated[int, typer.Option(min=1, help="How many more trials to finish.")],
+    address: Address = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> int:
+    """Give a search more trials: one that runs takes them up, one that does not goes on at once."""
+    from analysis.plan.plan import Plan
+    from analysis.run.changing import change_plan
+    from analysis.run.directory import RunDirectory, RunError
+    from search.driver.beginning import BusyError
+
+    def longer(plan: Plan) -> dict[str, Any]:
+        return {"trials": plan.trials + trials}
+
+    folder = RunDirectory.find(run, runs_dir)
+    if where := folder.elsewhere():
+        raise RunError(
+            f"run {folder.name} is running on {where}, and only there can it be extended; type "
+            "it there, or stop it first"
+        )
+    if not folder.alive():
+        try:
+            return _go_on(folder, address or "", json_, longer)
+        except BusyError:
+            pass  # another terminal was quicker: its driver takes the change up
+    budget = change_plan(folder, longer).trials
+    if not folder.alive():  # it ended just now
+        return _go_on(folder, address or "", json_)
+    if json_:
+        print(json.dumps({"name": folder.name, "budget": budget}))
+    else:
+        print(f"run {folder.name} goes on to {budget} trials")
+    return 0
+
+
+def replicate(
+    run: RunName,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best.")] = 3,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, help="Other seeds for each: of the vocabulary, or of the training."),
+    ] = 3,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> int:
+    """Run the best trials of a search again with other seeds, on validation images; best and export
+    go by their means then.
+    """
+    from analysis.run.directory import RunDirectory, RunError
+
+    folder = RunDirectory.find(run, runs_dir)
+    if folder.alive():
+        raise RunError(
+            f"run {folder.name} is running; wait until it has ended, or stop it: visiontune "
+            f"stop {run}"
+        )
+    return _go_on(folder, "", json_, lambda plan: {"replicate": {"top": top, "seeds": seeds}})
+
+
+def enqueue(
+    run: RunName,
+    set_: Annotated[
+        list[str],
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A parameter's value; what is left open is drawn."
+        ),
+    ],
+    space: Annotated[
+        str | None, typer.Option(help="Space of the configuration, if the run has several.")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Have a search try a configuration of yours next, also while it runs."""
+    from analysis.plan.plan import read_plan
+    from analysis.run.directory import RunDirectory, RunError
+    from search.ledger.requests import ask
+    from search.ledger.status import read_status
+
+    folder = RunDirectory.find(run, runs_dir)
+    spaces = read_plan(folder.plan_file).search_spaces()
+    if space is None and len(spaces) > 1:
+        raise RunError(f"run {folder.name} searches {', '.join(spaces)}: say which with --space")
+    name = space or next(iter(spaces))
+    if name not in spaces:
+        raise RunError(
+            f"run {folder.name} does not search {name!r}; it searches {', '.join(spaces)}"
+        )
+    params = spaces[name].point(key_values(set_, "--set"))
+    read_status(folder)  # whatever of the run cannot be read refuses before anything is asked
+    ask(folder, "enqueue", name, params)
+    _say_asked(
+        folder, f"{name} with {', '.join(f'{key}={value}' for key, value in params.items())}"
+    )
+
+
+def retry(
+    run: RunName,
+    trial: Annotated[
+        list[str] | None,
+        typer.Option(help="Trial to try again, N or SPACE/N; all failed ones by default."),
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Have a search try failed trials again, as new trials."""
+    from analysis.ranking.leaderboard import find_record
+    from analysis.run.directory import RunDirectory, RunError
+    from search.ledger.requests import ask
+    from search.ledger.status import read_status
+
+    folder = RunDirectory.find(run, runs_dir)
+    read_status(folder)  # whatever of the run cannot be read refuses before anything is asked
+    records = folder.records()
+    chosen = (
+        [find_record(records, one) for one in trial]
+        if trial
+        else [record for record in records if record.state == "FAIL"]
+    )
+    if not chosen:
+        raise RunError(
+            f"run {folder.name} has no failed trial; visiontune status {run} counts them"
+        )
+    for record in chosen:
+        ask(folder, "retry", record.space, {}, record.number)
+    _say_asked(folder, f"{', '.join(record.key for record in chosen)} again")
+
+
+def _say_asked(folder: Any, what: str) -> None:
+    """Say who will try what was asked for, and when."""
+    from search.ledger.status import read_status
+
+    if folder.alive():
+        print(f"run {folder.name} tries {what}, next")
+        return
+    stands = read_status(folder)
+    done = stands["trials"]["COMPLETE"] + stands["trials"]["PRUNED"] - stands["infeasible"]
+    command = (
+        f"visiontune extend {folder.name} --trials N"
+        if done >= stands["budget"]
+        else f"visiontune resume {folder.name}"
+    )
+    print(f"run {folder.name} will try {what} first, with: {command}")
+
+
+def _print(found: dict[str, Any]) -> None:
+    """One line an entry; what is empty is left out."""
+    for key, value in found.items():
+        if value not in ("", None, {}):
+            print(f"{key:10} {_plain(value)}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{key}={_plain(item)}" for key, item in value.items() if item != "")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+COMMANDS = (resume, status, stop, extend, replicate, enqueue, retry)

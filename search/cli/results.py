@@ -1,0 +1,335 @@
+"""The commands that say what was found, export it and use it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search.cli.search import RUNS, Json, RunName, RunsDir
+
+if TYPE_CHECKING:
+    from analysis.bundle.export import Exported
+
+Runs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...", help="Name of a run in the runs directory, or its path; or several."
+    ),
+]
+
+
+def best(
+    run: Runs,
+    top: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """The best configurations of a run, by validation alone; with several objectives, the whole
+    Pareto front. Of several runs: of all.
+    """
+    from analysis.plan.objectives import METRICS
+    from analysis.plan.plan import read_plan
+    from analysis.ranking.leaderboard import ranked, rows, short_config
+    from analysis.ranking.significance import first_against_next, intervals
+    from analysis.run.directory import RunDirectory
+    from search.cli.side_by_side import best_of_several
+
+    if len(run) > 1:
+        best_of_several(run, top, runs_dir, json_)
+        return
+    folder = RunDirectory.find(run[0], runs_dir)
+    plan = read_plan(folder.plan_file)
+    records = folder.records()
+    order = ranked(records, plan.objective)
+    table = rows(records, plan.objective, plan.reference, plan.tradeoff)
+    table = [row for row in table if row["front"]] if plan.tradeoff else table[:top]
+    spreads = intervals(folder, [order[row["rank"] - 1] for row in table])
+    against = first_against_next(folder, order) if table else None
+    if json_:
+        for row, spread in zip(table, spreads, strict=True):
+            row["interval"] = spread
+        if table and table[0]["rank"] == 1:
+            table[0]["against_next"] = asdict(against) if against else None
+        print(json.dumps(table, ensure_ascii=False))
+        return
+    if not table:
+        print("no trial is complete yet")
+    for row, spread in zip(table, spreads, strict=True):
+        passes = f"  above {', '.join(row['passes'])}" if row["passes"] else ""
+        scores = "  ".join(
+            f"{name} {row[name]:.{METRICS[name].digits}f}"
+            for name in dict.fromkeys((*plan.objectives, "val_accuracy"))
+            if name in row
+        )
+        sure = f"  (accuracy {spread[0]:.4f} to {spread[1]:.4f}, 95 %)" if spread else ""
+        if again := row.get("replicas"):
+            scores = (
+                f"mean {again['mean']:.4f} ± {again['spread']:.4f} of "
+                f"{len(again['seeds'])} other seeds; {scores}"
+            )
+        print(
+            f"{row['rank']:>3}  {row['trial']:<18} {scores}{sure}{passes}\n     "
+            f"{short_config(row['config'], row['space'])}"
+        )
+        if against and row["rank"] == 1:
+            print(f"     {against}")
+
+
+def report(
+    run: Runs,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the page of several runs goes; by default comparison-…."),
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """Write leaderboard, curves, confusion matrix, how the search went, report.html and
+    search.html; also while a search runs.
+
+    Of several runs: one page that compares them, and says if their figures cannot be compared.
+    """
+    from analysis.plan.plan import read_plan
+    from analysis.run.directory import RunDirectory
+    from search.cli.side_by_side import report_of_several
+    from search.driver.reporting import write_report
+
+    if len(run) > 1:
+        files = report_of_several(run, out, runs_dir)
+    else:
+        folder = RunDirectory.find(run[0], runs_dir)
+        files = write_report(folder, read_plan(folder.plan_file))
+    print(
+        json.dumps([str(file) for file in files])
+        if json_
+        else "\n".join(str(file) for file in files)
+    )
+
+
+def curves(
+    run: RunName,
+    trial: Annotated[
+        list[str] | None,
+        typer.Option(help="Network to draw, N or SPACE/N; may be given several times."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=10, help="How many of the best to draw.")] = 3,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="By default curves.png in the run's report."),
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """Draw accuracy and loss of networks, on training and validation images, epoch by epoch; also
+    while they train.
+    """
+    from analysis.figures.curves import learning_curves
+    from analysis.figures.drawing import to_png
+    from analysis.plan.plan import read_plan
+    from analysis.report.networks import curves_of
+    from analysis.run.directory import RunDirectory
+    from trainables.io.files import write_whole
+
+    folder = RunDirectory.find(run, runs_dir)
+    plan = read_plan(folder.plan_file)
+    found = curves_of(folder, plan.objective, trial or (), top)
+    path = out or folder.report / "curves.png"
+    write_whole(path, to_png(learning_curves(found, plan.reference)))
+    print(json.dumps({"file": str(path), "trials": found}) if json_ else path)
+
+
+def export(
+    run: RunName,
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    trial: Annotated[
+        str | None, typer.Option(help="Trial to export, N or SPACE/N; the best by default.")
+    ] = None,
+    no_test: Annotated[
+        bool, typer.Option("--no-test", help="Do not score the test split.")
+    ] = False,
+    epoch: Annotated[
+        str, typer.Option(help="A network as it was after its last or its best epoch.")
+    ] = "last",
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit",
+            help="Train the network again, on all training images, those included that chose it.",
+        ),
+    ] = False,
+    refit_epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs of --refit, its schedule laid over them; as many as in the search by "
+            "default.",
+        ),
+    ] = None,
+    onnx: Annotated[
+        bool,
+        typer.Option("--onnx", help="Write a network as model.onnx too, checked in onnxruntime."),
+    ] = False,
+    register: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Register the bundle in MLflow under this name, with the alias best.",
+        ),
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """Export the best configuration as a bundle, checked, and scored on the test split; the run's
+    report tells of that score.
+    """
+    from analysis.bundle.bundle import read_facts
+    from analysis.bundle.export import Wish
+    from analysis.bundle.export import export as write
+    from analysis.bundle.onnx import check_onnx, write_onnx
+    from analysis.plan.plan import read_plan
+    from analysis.ranking.leaderboard import chosen_record
+    from analysis.run.directory import RunDirectory
+    from search.driver.exports import show_in_report, source_of
+    from search.tracking.registered import Registry
+    from trainables.stages.cache import stage_cache
+
+    if epoch not in ("last", "best"):
+        raise typer.BadParameter(f"--epoch must be last or best, but got {epoch!r}")
+    if refit_epochs and not refit:
+        raise typer.BadParameter("--refit-epochs is for --refit; add that")
+    folder = RunDirectory.find(run, runs_dir)
+    plan = read_plan(folder.plan_file)
+    none = (
+        f"run {folder.name} has no complete trial to export; visiontune status {run} says "
+        "how it stands"
+    )
+    record = chosen_record(folder.records(), plan.objective, trial, none)
+    cache = stage_cache(folder.path.parent, plan.cache_gib)
+    check_onnx(record, onnx)
+    registry = Registry(folder, plan) if register else None
+    wish = Wish(not no_test, epoch, refit, refit_epochs, _say_epoch(time.monotonic()))
+    done = write(source_of(folder, plan, cache), record, out, wish)
+    difference = write_onnx(out) if onnx else None
+    version = (
+        registry.register(out, read_facts(out), record.key, register, max(record.steps - 1, 0))
+        if registry and register
+        else None
+    )
+    _say_exported(done, register, version, difference, json_)
+    show_in_report(done, folder, plan)
+
+
+def _say_exported(
+    done: Exported, register: str | None, version: int | None, difference: float | None, json_: bool
+) -> None:
+    for line in done.notes:
+        print(line, file=sys.stderr)
+    if json_:
+        facts = {
+            "bundle": str(done.bundle),
+            "trial": done.trial,
+            "val_accuracy": done.val_accuracy,
+            "test_accuracy": done.test_accuracy,
+        }
+        facts["notes"] = done.notes
+        print(
+            json.dumps(
+                {**facts, "onnx_difference": difference, "registered": register, "version": version}
+            )
+        )
+        return
+    test = "not scored" if done.test_accuracy is None else f"{done.test_accuracy:.4f}"
+    print(
+        f"{done.bundle}: trial {done.trial}, val_accuracy {done.val_accuracy:.4f}, "
+        f"test_accuracy {test}"
+    )
+    if difference is not None:
+        print(
+            f"{done.bundle / 'model.onnx'}: scores differ from torch's by at most {difference:.1e}"
+        )
+    if version is not None:
+        print(f"registered: models:/{register}/{version}, and as models:/{register}@best")
+
+
+def _say_epoch(began: float) -> Callable[[int, int, Mapping[str, float]], None]:
+    """Tells after each epoch of a refit how far it is."""
+
+    def say(epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        from search.screen.progress import clock
+
+        gone = time.monotonic() - began
+        left = f", about {clock(gone / epoch * (epochs - epoch))} left" if epoch < epochs else ""
+        line = (
+            f"refit: epoch {epoch}/{epochs}, train_accuracy {metrics['train_accuracy']:.4f}, "
+            f"{clock(gone)} gone{left}"
+        )
+        print(line, file=sys.stderr, flush=True)
+
+    return say
+
+
+def spaces(json_: Json = False) -> None:
+    """What can be searched: spaces, their parameters, what is tried and what is allowed."""
+    from spaces import SPACES
+
+    if json_:
+        print(json.dumps([_space(space) for space in SPACES.values()], ensure_ascii=False))
+        return
+    for space in SPACES.values():
+        print(f"{space.name}: {space.doc}")
+        for parameter in space.parameters:
+            allowed = f"; allowed: {parameter.allowed}" if parameter.allowed else ""
+            print(f"  {parameter.name:16} {parameter.domain}{allowed}\n  {'':16} {parameter.doc}")
+        print()
+
+
+def _space(space: Any) -> dict[str, Any]:
+    parameters = [
+        {
+            "name": p.name,
+            "domain": str(p.domain),
+            "allowed": str(p.limits),
+            "doc": p.doc,
+            "when": {k: list(v) for k, v in (p.when or {}).items()},
+        }
+        for p in space.parameters
+    ]
+    return {"name": space.name, "doc": space.doc, "parameters": parameters}
+
+
+def samplers(json_: Json = False) -> None:
+    """Samplers and pruners, and what they go with."""
+    from search.study.combinations import table
+
+    found = table()
+    if json_:
+        print(json.dumps(found))
+        return
+    for kind in found.values():
+        for row in kind:
+            (_, name), (_, doc), *rest = row.items()
+            print(
+                f"{name:20} {doc}\n{'':20} " + "; ".join(f"{key}: {value}" for key, value in rest)
+            )
+        print()
+
+
+def datasets(json_: Json = False) -> None:
+    """What can be read: the dataset SPECs."""
+    from trainables.data import SPECS
+
+    if json_:
+        print(json.dumps([{"spec": spec, "doc": doc} for spec, doc in SPECS.items()]))
+        return
+    for spec, doc in SPECS.items():
+        print(f"{spec:22} {doc}")
+
+
+COMMANDS = (best, report, curves, export, spaces, samplers, datasets)

@@ -1,0 +1,374 @@
+"""The commands that begin a search and show it in MLflow, and the words in which a search ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search.screen.console import SearchConsole
+from search.screen.terminal import outlive_terminal
+from spaces.errors import echo
+from trainables.io.remote import is_uri
+
+if TYPE_CHECKING:
+    from search.driver.session import Summary
+
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="Name of a run in the runs directory, or path of one.")
+]
+
+
+def _runs_folder(place: str | Path) -> Path:
+    """The folder of the runs; for a URI, the folder of this machine that stands for it."""
+    if not is_uri(str(place)):
+        return Path(place)
+    from analysis.run.working_copy import working_copy
+
+    return working_copy(str(place))
+
+
+RunsDir = Annotated[
+    Path,
+    typer.Option(
+        "--runs-dir",
+        metavar="DIR|URI",
+        envvar="VISIONTUNE_RUNS",
+        parser=_runs_folder,
+        help="Directory of all runs, or s3://…, gs://….",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|HOST:PORT|URL",
+        envvar="VISIONTUNE_ADDRESS",
+        help="Search on a Ray cluster that this machine is a node of.",
+    ),
+]
+Submit = Annotated[
+    bool,
+    typer.Option(
+        "--submit",
+        help="Do it as a job of a Ray cluster; --address is its job server, by default "
+        "http://127.0.0.1:8265.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RUNS = Path("runs")
+
+
+def run(
+    plan: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PLAN.yaml]", help="A plan; options below override what it says."),
+    ] = None,
+    space: Annotated[
+        list[str] | None, typer.Option(help="Space to search; may be given several times.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="SPEC of the images; see visiontune datasets.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="How many trials to finish.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Fix or narrow a parameter: k=5, step=4,6 or k=1..10.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC", help="What is to be best; given several times, a Pareto search."
+        ),
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="Who proposes; see visiontune samplers.")
+    ] = None,
+    pruner: Annotated[
+        str | None, typer.Option(help="Who stops weak trials; see visiontune samplers.")
+    ] = None,
+    pruner_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the pruner.")
+    ] = None,
+    sampler_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the sampler.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Database of the Optuna studies; a journal in the run directory by default.",
+        ),
+    ] = None,
+    max_model_mb: Annotated[float | None, typer.Option(help="Largest model allowed, MiB.")] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What else ends the search: seconds=3600, target=0.9, trial_seconds=60, …",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of samplers, folds and vocabularies.")
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="auto, leave-one-out, k-fold, val or hold-out.")
+    ] = None,
+    replicate: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run the best N again with other seeds at the end, and go by their means.",
+        ),
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Trials at a time.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs that a network is trained for.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="BUNDLE", help="Exported network that every network starts from."),
+    ] = None,
+    cpus_per_trial: Annotated[
+        int | None, typer.Option(help="Cores that a network is trained on.")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="GPUs, or a share of one, that a network is trained on.")
+    ] = None,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unreadable", help="Leave out files that cannot be read, and count them."
+        ),
+    ] = False,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="MLflow tracking URI; by default MLFLOW_TRACKING_URI, or sqlite here."),
+    ] = None,
+    no_tracking: Annotated[
+        bool, typer.Option("--no-tracking", help="Tell MLflow nothing.")
+    ] = False,
+    address: Address = None,
+    submit: Submit = False,
+    runs_dir: RunsDir = RUNS,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check everything, show sampled configurations, start nothing."
+        ),
+    ] = False,
+    json_: Json = False,
+) -> int:
+    """Run a search, from a plan or from options."""
+    from analysis.plan.addresses import check_tracking
+    from analysis.plan.plan import make_plan, read_plan
+    from analysis.plan.yaml_text import read_yaml
+
+    settings: dict[str, Any] = read_plan(plan).model_dump(exclude_unset=True) if plan else {}
+    given = {
+        "spaces": tuple(space) if space else None, "dataset": dataset, "trials": trials,
+        "name": name, "sampler": sampler,
+        "objective": objective, "pruner": pruner, "storage": storage, "max_model_mb": max_model_mb,
+        "seed": seed, "validation": validation, "concurrency": concurrency,
+        "skip_unreadable": skip_unreadable or None,
+        "gpus_per_trial": gpus_per_trial,
+    }  # fmt: skip
+    settings |= {key: value for key, value in given.items() if value is not None}
+    if replicate:
+        settings["replicate"] = {**(settings.get("replicate") or {}), "top": replicate}
+    if objective:
+        settings.pop("tradeoff", None)
+    pairs = {
+        "--set": set_,
+        "--pruner-option": pruner_option,
+        "--sampler-option": sampler_option,
+        "--limit": limit,
+    }
+    keys = {
+        "--set": "set",
+        "--pruner-option": "pruner_options",
+        "--sampler-option": "sampler_options",
+        "--limit": "limits",
+    }
+    for option, texts in pairs.items():
+        read = key_values(texts or [], option)
+        values = (
+            read
+            if option == "--set"
+            else {name: read_yaml(text, f"{option} {name}", "value") for name, text in read.items()}
+        )
+        if values:
+            settings[keys[option]] = {**settings.get(keys[option], {}), **values}
+    trained = {
+        "epochs": epochs,
+        "start_from": str(init) if init else None,
+        "cpus_per_trial": cpus_per_trial,
+    }
+    if trained := {key: value for key, value in trained.items() if value is not None}:
+        settings["training"] = {**settings.get("training", {}), **trained}
+    if not tracking_uri and not settings.get("tracking"):
+        tracking_uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if tracking_uri or no_tracking:
+        settings["tracking"] = {**settings.get("tracking", {}), "enabled": not no_tracking} | (
+            {"uri": tracking_uri} if tracking_uri else {}
+        )
+    if "spaces" not in settings:
+        raise typer.BadParameter(
+            "give a PLAN.yaml or --space NAME; visiontune spaces lists the names"
+        )
+    made = make_plan(settings, str(plan) if plan else "run")
+    if not submit:
+        check_tracking(made.tracking, runs_dir)
+    if dry_run:
+        from search.driver.dry_run import dry_run as preview
+
+        preview(made, json_)
+        return 0
+    if submit:
+        return submit_job(
+            ["run", "plan.yaml"], {"plan.yaml": made.to_yaml()}, address, runs_dir, json_
+        )
+    outlive_terminal()
+    from search.driver.runner import run as run_search
+
+    return say_ended(run_search(made, runs_dir, address=address or ""), json_)
+
+
+def sync(
+    run: RunName,
+    silence: Annotated[
+        float,
+        typer.Option(
+            min=1, metavar="SECONDS", help="Give up when MLflow has not answered for so long."
+        ),
+    ] = 120.0,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Send MLflow, and the URI of the runs directory, what they have not been told of a run."""
+    from analysis.plan.addresses import check_tracking
+    from analysis.plan.plan import read_plan
+    from analysis.run.directory import RunDirectory, RunError
+    from search.driver.mirror import mirrored
+    from search.ledger.identity import settle_identity
+    from search.tracking.sender import Sender
+    from search.tracking.tracker import in_time
+
+    folder = RunDirectory.find(run, runs_dir)
+    plan = read_plan(folder.plan_file)
+    check_tracking(plan.tracking, folder.path.parent)
+    lock = folder.lock()  # two senders at once would both create what neither finds
+    if lock is None:
+        raise RunError(
+            f"run {folder.name} is running and sends by itself; sync it when it has ended"
+        )
+    try:
+        settle_identity(folder, plan)
+        with mirrored(folder, print):
+            pass  # which sends what the URI lacks
+        sender = Sender(folder, plan.tracking)
+        sent = in_time(sender, sender.send, partial(print, file=sys.stderr), silence)
+        print(f"sent {sent} facts to {sender.place}")
+    finally:
+        os.close(lock)
+
+
+def ui(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Open at this run.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 5000,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Serve the MLflow UI on what was run, on loopback, until Ctrl-C."""
+    from search.tracking.ui import serve
+
+    serve(run, port, runs_dir)
+
+
+def key_values(pairs: list[str], option: str) -> dict[str, str]:
+    """``["k=5"]`` as a dict."""
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key or not value:
+            raise typer.BadParameter(f"{option} wants KEY=VALUE, but got {echo(pair)}")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
+def submit_job(
+    words: list[str], files: dict[str, str], address: str | None, runs_dir: Path, json_: bool
+) -> int:
+    """Do ``visiontune WORDS`` as a job of a cluster."""
+    from analysis.run.working_copy import place_of
+    from search.cluster.submit import submit
+
+    return submit(words, files, address, place_of(runs_dir), json_)
+
+
+def say_ended(summary: Summary, json_: bool) -> int:
+    """Say how a search ended and what to do next; 0 if it is finished."""
+    from analysis.plan.plan import read_plan
+    from analysis.run.working_copy import shown
+
+    folder, best = summary.run, summary.best
+    at = "" if folder.path.parent == RUNS.absolute() else f" --runs-dir {shown(folder.path.parent)}"
+    if json_:
+        found: dict[str, Any] = {
+            "name": folder.name,
+            "path": str(folder.path),
+            "state": summary.state,
+            "reason": summary.reason,
+        }
+        found |= {
+            "trials": summary.counts,
+            "best": best.model_dump(mode="json") if best else None,
+            "seconds": summary.seconds,
+        }
+        print(json.dumps({**found, "tracking_error": summary.tracking_error}))
+        return 0 if summary.state == "finished" else 1
+    console = SearchConsole(highlight=False, soft_wrap=True)
+    console.print(f"{summary.state}: {summary.reason}", markup=False)
+    if best:
+        from analysis.ranking.leaderboard import short_config
+
+        again = (
+            f"  (mean of {len(best.replicas)} other seeds {best.value('val_accuracy'):.4f})"
+            if best.replicas
+            else ""
+        )
+        console.print(
+            f"best       {best.key}  val_accuracy {best.metrics['val_accuracy']:.4f}{again}\n"
+            f"           {short_config(best.config, best.space)}",
+            markup=False,
+        )
+    if summary.counts["FAIL"]:
+        console.print(
+            f"failed     {summary.counts['FAIL']} trials; see visiontune report {folder.name}{at}",
+            markup=False,
+        )
+    console.print(f"report     {folder.report / 'report.html'}", markup=False)
+    if summary.state == "finished" and folder.data().classes:
+        console.print(f"bundle     visiontune export {folder.name}{at} --out DIR", markup=False)
+    elif summary.state != "finished":
+        console.print(f"go on with visiontune resume {folder.name}{at}", markup=False)
+    if read_plan(folder.plan_file).tracking.enabled:
+        console.print(f"MLflow     visiontune ui {folder.name}{at}", markup=False)
+    if summary.tracking_error:
+        console.print(
+            f"MLflow was not told everything ({summary.tracking_error}); visiontune sync "
+            f"{folder.name}{at}",
+            markup=False,
+        )
+    return 0 if summary.state == "finished" else 1
+
+
+COMMANDS = (run, sync, ui)

@@ -1,0 +1,82 @@
+"""What is said of several runs together, for the commands ``leaderboard``, ``best`` and
+``report``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.plan.objectives import METRICS
+from analysis.plan.plan import NO_DATASET, read_plan
+from analysis.ranking.leaderboard import short_config
+from analysis.ranking.together import Judged, Together, together, write_comparison
+from analysis.run.directory import RunDirectory
+
+
+def best_of_several(run: Sequence[str], top: int, runs_dir: Path, json_: bool) -> None:
+    """``visiontune best`` of several runs: the best trials of all."""
+    found = side_by_side(run, runs_dir)
+    if json_:
+        print(
+            json.dumps(
+                [{**row, "comparable": not found.differences} for row in found.rows[:top]],
+                ensure_ascii=False,
+            )
+        )
+        return
+    warn(found)
+    for row in found.rows[:top]:
+        say_row(row["run"], row, found.objective)
+    if found.against:
+        print(f"     {found.against}")
+
+
+def report_of_several(run: Sequence[str], out: Path | None, runs_dir: Path) -> list[Path]:
+    """``visiontune report`` of several runs: one page; returns the files written."""
+    found = side_by_side(run, runs_dir)
+    warn(found)
+    names = [RunDirectory.find(name, runs_dir).name for name in run]
+    return write_comparison(found, names, out or runs_dir / f"comparison-{'-'.join(names)}"[:120])
+
+
+def side_by_side(run: Sequence[str], runs_dir: Path) -> Together:
+    """Several runs, as their plans want them judged."""
+    judged = []
+    for name in run:
+        folder = RunDirectory.find(name, runs_dir)
+        plan = read_plan(folder.plan_file)
+        scheme = (
+            "no images"
+            if plan.dataset == NO_DATASET
+            else plan.validation_for(folder.data().sizes).scheme
+        )
+        judged.append(Judged(folder, plan.objective, scheme, plan.reference))
+    return together(judged)
+
+
+def warn(found: Together) -> None:
+    """Say on standard error why figures cannot be compared."""
+    for line in found.differences:
+        print(f"not comparable: {line}", file=sys.stderr)
+
+
+def say_row(run: str, row: dict[str, Any], objective: str) -> None:
+    """Print one trial."""
+    digits = METRICS[objective].digits
+    again = row.get("replicas")
+    mean = (
+        (
+            f"  mean {again['mean']:.{digits}f} ± {again['spread']:.{digits}f} of "
+            f"{len(again['seeds'])} other seeds"
+        )
+        if again
+        else ""
+    )
+    print(
+        f"{row['rank']:>3}  {run}: {row['trial']:<18} {objective} {row[objective]:.{digits}f}{mean}"
+    )
+    print(f"     {short_config(row['config'], row['space'])}")

@@ -1,0 +1,154 @@
+"""The commands that use a bundle: on a dataset whose classes are known, and on images whose are
+not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search.cli.search import Json
+from spaces.errors import shown
+
+SHOWN = 10
+"""Classes whose scores are printed of an image, the likeliest first; JSON has all."""
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by visiontune export.")]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write a row an image there: FILE.csv or FILE.json."),
+]
+
+
+def evaluate(
+    bundle: Bundle,
+    dataset: Annotated[str, typer.Option(help="SPEC of the images; see visiontune datasets.")],
+    out: Out = None,
+    skip_unreadable: SkipUnreadable = False,
+    json_: Json = False,
+) -> None:
+    """Score a bundle on the test split of a dataset; with --out, the class that each image was
+    given.
+    """
+    from analysis.bundle.bundle import read_bundle
+    from analysis.bundle.export import evaluate as score
+
+    _check(out)
+    with _progress() as say:
+        found = score(bundle, dataset, skip_unreadable, say)
+    measured, classes = found.measured, read_bundle(bundle).facts.classes
+    for line in found.notes:
+        print(line, file=sys.stderr)
+    if out:
+        given = zip(
+            found.labels.tolist(), found.predictions.tolist(), found.scores.tolist(), strict=True
+        )
+        rows = [
+            {
+                "image": i,
+                "true": classes[true],
+                "class": classes[taken],
+                "scores": dict(zip(classes, scores, strict=True)),
+            }
+            for i, (true, taken, scores) in enumerate(given)
+        ]
+        _write(out, ("image", "true", "class"), classes, rows)
+    if json_:
+        scores = measured.model_dump(exclude={"scheme"}) | {"notes": found.notes}
+        print(
+            json.dumps(
+                {**scores, "classes": classes, "confusion": found.confusion.tolist()},
+                ensure_ascii=False,
+            )
+        )
+        return
+    print(
+        f"{found.split}: accuracy {measured.accuracy:.4f}, balanced "
+        f"{measured.balanced_accuracy:.4f}, "
+        f"macro F1 {measured.macro_f1:.4f}, n = {measured.n:,}"
+    )
+
+
+def predict(
+    bundle: Bundle,
+    image: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")
+    ],
+    out: Out = None,
+    skip_unreadable: SkipUnreadable = False,
+    json_: Json = False,
+) -> None:
+    """The class of each image, with a score for every class."""
+    from analysis.bundle.predict import predict as classify
+
+    _check(out)
+    with _progress() as say:
+        rows, skipped = classify(bundle, image, skip_unreadable, say)
+    for reason in skipped:
+        print(f"left out: {reason}", file=sys.stderr)
+    if out:
+        _write(out, ("path", "class"), list(rows[0]["scores"]) if rows else [], rows)
+        print(
+            json.dumps({"file": str(out), "images": len(rows), "skipped": len(skipped)})
+            if json_
+            else f"{out}: {len(rows):,} images"
+        )
+        return
+    if json_:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    for row in rows:
+        scores = sorted(row["scores"].items(), key=lambda item: -item[1])
+        more = f", and {len(scores) - SHOWN:,} more" if len(scores) > SHOWN else ""
+        likely = ", ".join(f"{shown(name)} {score:.3f}" for name, score in scores[:SHOWN])
+        print(f"{shown(row['path'])}: {shown(row['class'])}  ({likely}{more})")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, where that is a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from search.screen.console import SearchConsole
+
+    console = SearchConsole(stderr=True)
+    columns = ("images", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task("images", total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+def _check(out: Path | None) -> None:
+    """Refuse a file of another kind before the work."""
+    if out is not None and out.suffix.lower() not in (".csv", ".json"):
+        raise typer.BadParameter(f"--out must end with .csv or .json, but got {out.name!r}")
+
+
+def _write(
+    out: Path, columns: Sequence[str], classes: Sequence[str], rows: Sequence[dict[str, Any]]
+) -> None:
+    """A row an image; in CSV the score of each class is a column ``score NAME``."""
+    from analysis.run.csv_text import csv_text
+    from trainables.io.files import write_whole
+
+    if out.suffix.lower() == ".json":
+        write_whole(out, json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    header = [*columns, *(f"score {name}" for name in classes)]
+    write_whole(
+        out,
+        csv_text(header, ([*(row[c] for c in columns), *row["scores"].values()] for row in rows)),
+    )
+
+
+COMMANDS = (evaluate, predict)

@@ -1,0 +1,124 @@
+"""What a trial asks of the machine, and how many there is room for at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from analysis.plan.plan import Plan, PlanError
+from spaces import get_space
+from trainables.stages.registry import TRIAL_CPUS
+
+MORE_TRIALS_THAN_CORES = 1
+"""Trials that wait for stages: one more than there are cores keeps the cores busy."""
+MOST_TRIALS_A_CORE = 4
+"""TRIAL_CPUS x 4 + STAGE_CPUS is one core."""
+NETWORK_CORES = "network_cores"
+"""Ray resource: cores that networks may train on. Where other spaces are searched beside them one
+core is left to their stages.
+"""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Room for the trials of one plan.
+
+    Attributes:
+        cores: as Ray is told.
+        gpus: as Ray found them.
+    """
+
+    plan: Plan
+    cores: int
+    gpus: float = 0.0
+
+    @classmethod
+    def of(cls, plan: Plan, cores: int) -> Capacity:
+        """Room on ``cores``, before it is known what GPUs there are; a single core is called two
+        where networks share it with stages.
+        """
+        return cls(plan, max(cores, 2) if plan.trains and cls._others(plan) else cores)
+
+    @staticmethod
+    def _others(plan: Plan) -> bool:
+        return any(not get_space(name).trains for name in plan.spaces)
+
+    @property
+    def network_cores(self) -> int:
+        return self.cores - 1 if self._others(self.plan) else self.cores
+
+    def asks(self, space: str) -> dict[str, float]:
+        """Ray resources of a trial of ``space``."""
+        plan = self.plan
+        gpus = plan.trial_gpus if get_space(space).reports != "nothing" else 0.0
+        asked = {"CPU": TRIAL_CPUS, **({"GPU": gpus} if gpus else {})}
+        if get_space(space).trains:
+            asked |= {
+                "CPU": float(plan.training.cpus_per_trial),
+                NETWORK_CORES: float(plan.training.cpus_per_trial),
+            }
+        return asked
+
+    @property
+    def alike(self) -> bool:
+        """Whether all trials ask for the same."""
+        return len({tuple(self.asks(space).items()) for space in self.plan.spaces}) == 1
+
+    @property
+    def concurrency(self) -> int:
+        """Trials at once: as the plan says, but no more than there is room for, or proposals would
+        wait while others end.
+        """
+        plan = self.plan
+        networks = self._networks() if plan.trains else 0
+        left = self.cores - self.network_cores if plan.trains else self.cores
+        if not left:
+            return min(plan.concurrency or networks, networks)
+        waiting = (
+            self._on_gpus(MOST_TRIALS_A_CORE * left)
+            if not plan.needs_images
+            else MOST_TRIALS_A_CORE * left
+        )
+        return min(plan.concurrency or networks + left + MORE_TRIALS_THAN_CORES, networks + waiting)
+
+    def now(self) -> int:
+        """Trials at once as things stand; on one machine that does not change."""
+        return self.concurrency
+
+    def _networks(self) -> int:
+        """Networks that are trained at once.
+
+        Raises:
+            PlanError: if there is room for none.
+        """
+        plan, each = self.plan, self.plan.training.cpus_per_trial
+        if each > self.network_cores:
+            kept = (
+                ", one of them kept for the stages of the other spaces"
+                if self._others(plan)
+                else ""
+            )
+            raise PlanError(
+                f"training.cpus_per_trial is {each}, but there are {self.cores} cores{kept}; "
+                "lower it"
+            )
+        return self._on_gpus(self.network_cores // each)
+
+    def _on_gpus(self, most: int) -> int:
+        """At most ``most`` trials, by what GPUs there are.
+
+        Raises:
+            PlanError: if there are too few for one trial.
+        """
+        share = self.plan.trial_gpus
+        if not share:
+            return most
+        room = (
+            int(self.gpus) * math.floor(1 / share + 1e-9) if share <= 1 else int(self.gpus // share)
+        )
+        if not room:
+            raise PlanError(
+                f"gpus_per_trial is {share:g}, but Ray finds {self.gpus:g} GPUs here; lower it, "
+                "or set it to 0"
+            )
+        return min(most, room)

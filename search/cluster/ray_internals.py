@@ -1,0 +1,183 @@
+"""What we ask of Ray beyond what it promises, all in one place: how its own node is started, and
+what its workers import.
+
+Import this only where Ray may be imported: ``search.cluster.start`` sets the variables that Ray reads
+then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ray._private import node, services
+from ray._private.authentication import authentication_token_setup
+from ray._raylet import (  # type: ignore[attr-defined]  # compiled
+    DASHBOARD_AGENT_LISTEN_PORT_NAME,
+    METRICS_AGENT_PORT_NAME,
+    METRICS_EXPORT_PORT_NAME,
+    persist_port,
+)
+from ray.job_config import JobConfig
+
+BYSTANDERS = ("start_monitor", "start_log_monitor", "start_api_server")
+"""By which a node of Ray starts its autoscaler, what forwards workers' output, and the dashboard's
+server: Python processes that a search on one machine asks nothing of, and that start when it waits
+for its first workers.
+"""
+AGENT = "--dashboard_agent_command="
+"""By which the raylet of a node is told to start one more of them, for figures and logs, without
+which it ends.
+"""
+PORTS = (METRICS_AGENT_PORT_NAME, METRICS_EXPORT_PORT_NAME, DASHBOARD_AGENT_LISTEN_PORT_NAME)
+"""What that agent would listen at: the raylet waits until it is told."""
+NO_PORT = -1
+"""Ray's word for a service that is not there."""
+PATIENCE = 300.0
+"""Seconds that a raylet has to start, where Ray has 30: a busy machine may need a minute."""
+IDLE = Path(__file__).with_name("idle.py")
+
+
+class NotStartedError(Exception):
+    """A process of Ray's ended, or took too long, while it was started."""
+
+
+class OwnPathJob(JobConfig):
+    """A job whose workers look for modules in given folders first, and in the driver's working
+    directory not at all.
+
+    Ray itself would have them look there, and where the driver's script lies, before anything else.
+    """
+
+    def __init__(self, folders: list[str]) -> None:
+        super().__init__(_py_driver_sys_path=folders)
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        """What Ray asks before it adds these two: a job that brings its own directory needs
+        neither.
+        """
+        return True
+
+
+@contextlib.contextmanager
+def bare_node() -> Iterator[list[Any]]:
+    """While a node is started in this block, it starts nothing that a search does not need, and is
+    waited for with patience.
+
+    Gives the nodes that were begun: when one fails to start, what it had started by then goes on
+    running.
+    """
+    begun: list[Any] = []
+    make, start_raylet = node.Node.__init__, node.Node.start_raylet
+    start_process, look = services.start_ray_process, services.get_node
+
+    def begin(self: Any, ray_params: Any, *args: Any, **options: Any) -> None:
+        begun.append(self)
+        # A raylet waits 15 s for an agent that chooses its port itself, and minutes for one that is
+        # told.
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ray_params.runtime_env_agent_port = probe.getsockname()[1]
+        make(self, ray_params, *args, **options)
+
+    def start_raylet_alone(self: Any, *args: Any, **options: Any) -> None:
+        for name in PORTS:
+            persist_port(self.get_session_dir_path(), self.node_id, name, NO_PORT)
+        start_raylet(self, *args, **options)
+
+    def start_process_without_agent(command: list[str], *args: Any, **options: Any) -> Any:
+        return start_process([_idle(word) for word in command], *args, **options)
+
+    def look_patiently(address: str, node_id: str) -> Any:
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                found = look(address, node_id)
+                socket.create_connection(
+                    ("127.0.0.1", found["runtime_env_agent_port"]), timeout=10
+                ).close()
+                # had its agent failed, the raylet would have ended by now, and the driver that
+                # joins it too
+                return found
+            except (RuntimeError, OSError):  # one of the two is not there yet
+                _wait(begun[-1], end)
+
+    with (
+        _replaced(
+            node.Node,
+            {
+                "__init__": begin,
+                "start_raylet": start_raylet_alone,
+                **dict.fromkeys(BYSTANDERS, _nothing),
+            },
+        ),
+        _replaced(
+            services, {"start_ray_process": start_process_without_agent, "get_node": look_patiently}
+        ),
+    ):
+        yield begun
+
+
+def _wait(node: Any, end: float) -> None:
+    """A moment, for a node that is not up yet."""
+    if dead := [name for name, _ in node.dead_processes()]:
+        raise NotStartedError(f"its {dead[0]} ended")
+    if time.monotonic() > end:
+        raise NotStartedError(f"it was not up after {PATIENCE:.0f} s")
+    time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def uncounted_callbacks() -> Iterator[None]:
+    """To count Tune's callbacks for its usage statistics, which are off, Ray would first import all
+    of MLflow: here it does not.
+    """
+    from ray.air._internal import usage
+
+    with _replaced(usage, {"tag_callbacks": _nothing}):
+        yield
+
+
+def log_of(begun: list[Any]) -> Path | None:
+    """The log of the last node of ``bare_node``; None if it did not get so far as to have one."""
+    folder = getattr(begun[-1], "_logs_dir", None) if begun else None
+    return Path(folder) if folder else None
+
+
+def read_token_again() -> None:
+    """Ray looks for its token once in a process: have it look again, as the environment has
+    another.
+    """
+    authentication_token_setup.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _idle(word: str) -> str:
+    """A word of the raylet's command line, with a process that does nothing in place of the
+    agent.
+    """
+    return (
+        AGENT + services.subprocess.list2cmdline([sys.executable, "-I", "-S", str(IDLE)])
+        if word.startswith(AGENT)
+        else word
+    )
+
+
+def _nothing(*args: Any, **options: Any) -> None:
+    """In place of what starts a process that is not needed."""
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, values: dict[str, Any]) -> Iterator[None]:
+    before = {name: getattr(owner, name) for name in values}
+    for name, value in values.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)

@@ -1,0 +1,101 @@
+"""``run --dry-run``: everything checked and shown, nothing started or written."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from typing import Any
+
+import numpy as np
+
+from analysis.plan.plan import Plan
+from analysis.ranking.confusion import display_names, display_order
+from analysis.ranking.leaderboard import short_config
+from search.cluster.capacity import Capacity
+from search.driver.networks import with_start
+from search.study.combinations import check_combination
+from spaces.domain import Choice, Domain, Integer, Value
+from trainables.data import read_dataset
+from trainables.knn.pipeline import check_folds
+from trainables.sizes import known_before
+from trainables.stages.registry import STAGE_CPUS
+
+SHOWN = 20
+"""Configurations printed in a terminal."""
+DRAWN = 1000
+"""Configurations that ``--json`` gives at most: what a dry run costs does not grow with the number
+of trials.
+"""
+
+
+def dry_run(plan: Plan, as_json: bool) -> None:
+    """Print the dataset's facts, what a trial asks for, and random configurations: as many as
+    trials, up to a limit.
+    """
+    plan = with_start(plan)
+    check_combination(plan)
+    facts: dict[str, Any] = {
+        "dataset": plan.dataset,
+        **(_images(plan) if plan.needs_images else {}),
+    }
+    spaces = list(plan.search_spaces().values())
+    generator = random.Random(plan.seed)
+    configs = [
+        {"space": space.name, **space.sample(lambda _, domain: _draw(generator, domain))}
+        for space in (
+            spaces[i % len(spaces)] for i in range(min(plan.trials, DRAWN if as_json else SHOWN))
+        )
+    ]
+    cores = len(os.sched_getaffinity(0))
+    cpus = {space.name: Capacity.of(plan, cores).asks(space.name)["CPU"] for space in spaces}
+    facts |= {
+        "cores": cores,
+        "cpus_per_trial": max(cpus.values()),
+        "cpus_per_stage_task": STAGE_CPUS,
+    }
+    how = (facts.get("classes", 0), plan.training.image_size)
+    sizes_of = [
+        known_before(str(config["space"]), {k: v for k, v in config.items() if k != "space"}, *how)
+        for config in configs
+    ]
+    for config, known in zip(configs, sizes_of, strict=True):
+        config.update(known)
+    if as_json:
+        print(json.dumps({**facts, "configs": configs}))
+        return
+    notes = facts.pop("notes", ())
+    for name, value in facts.items():
+        print(f"{name:20} {value}")
+    for line in notes:
+        print(line)
+    print(f"\n{plan.trials:,} trials; {len(configs)} configurations, drawn at random:")
+    for config in configs:
+        print("  " + short_config(config, str(config["space"])))
+
+
+def _images(plan: Plan) -> dict[str, Any]:
+    """Facts of the dataset, which is read for them."""
+    dataset = read_dataset(plan.dataset, plan.read_options())
+    sizes = {name: len(part) for name, part in dataset.splits().items()}
+    display_order(dataset.classes, plan.class_order)
+    display_names(dataset.classes, plan.abbreviations)
+    pixels = sum(int(part.images.shapes.prod(axis=1).sum()) for part in dataset.splits().values())
+    validation = plan.validation_for(sizes)
+    check_folds(validation, int(np.bincount(dataset.train.labels).max()), plan.dataset)
+    return {
+        "classes": len(dataset.classes),
+        "images": sizes,
+        "megabytes": round(pixels / 2**20, 1),
+        "skipped": len(dataset.skipped),
+        "validation": validation.scheme,
+        "notes": list(dataset.notes),
+    }
+
+
+def _draw(generator: random.Random, domain: Domain) -> Value:
+    if isinstance(domain, Choice):
+        return generator.choice(domain.options)
+    if isinstance(domain, Integer):
+        return generator.randint(domain.low, domain.high)
+    return generator.uniform(domain.low, domain.high)

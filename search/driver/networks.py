@@ -1,0 +1,132 @@
+"""What a search that trains networks needs beside the others: GPUs, settings that its trials share,
+their images.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from analysis.bundle.bundle import read_bundle, read_facts
+from analysis.plan.objectives import METRICS
+from analysis.plan.plan import Plan, PlanError
+from analysis.run.directory import RunDirectory
+from analysis.run.working_copy import place_of
+from spaces import CnnConfig
+from spaces.domain import Value
+from trainables.cnn.images import How, data_stages
+from trainables.io.files import write_whole
+from trainables.io.remote import join_place
+from trainables.knn.pipeline import DataSource
+
+JUDGED_BY = ("val_accuracy", "balanced_accuracy", "macro_f1", "val_loss")
+"""Objectives that tell a better epoch from a worse one."""
+
+
+def on_this_machine(plan: Plan, gpus: float) -> Plan:
+    """The plan with the GPUs that a trial gets decided: one a network where there are any and the
+    plan does not say.
+    """
+    if plan.gpus_per_trial is not None or not plan.trains:
+        return plan
+    return plan.model_copy(update={"gpus_per_trial": min(gpus, 1.0)})
+
+
+def with_start(plan: Plan) -> Plan:
+    """The plan with architecture and image size of the bundle that its networks start from, if they
+    start from one.
+
+    Raises:
+        PlanError: if that bundle cannot be started from, or the plan says otherwise.
+        BundleError: if it cannot be read.
+    """
+    training = plan.training
+    if not training.start_from:
+        return plan
+    if not plan.trains:
+        raise PlanError(
+            "training.start_from is for networks, but the plan searches "
+            f"{', '.join(plan.spaces)}; leave it out"
+        )
+    facts = read_bundle(Path(training.start_from)).facts
+    size = facts.preprocessing.size
+    if facts.kind != "cnn" or size is None:
+        raise PlanError(
+            f"training.start_from: {training.start_from} holds a {facts.kind} classifier, and "
+            "only networks can be started from"
+        )
+    if "image_size" in training.model_fields_set and training.image_size != size:
+        raise PlanError(
+            f"training.image_size is {training.image_size}, but the network to start from sees "
+            f"{size}; leave it out"
+        )
+    network = CnnConfig(**facts.config)  # type: ignore[arg-type]
+    fixed: dict[str, Value] = {"model": network.model, **network.tweaks()}
+    narrowed = plan.search_spaces()["cnn"]
+    for name, value in fixed.items():
+        if name in plan.set and value not in narrowed[name].domain:
+            raise PlanError(
+                f"set.{name} is {plan.set[name]}, but the network to start from has {value}; "
+                "leave it out"
+            )
+    changes = {
+        "set": {**plan.set, **fixed},
+        "training": training.model_copy(update={"image_size": size}),
+    }
+    return plan.model_copy(update=changes)
+
+
+def keep_start(plan: Plan, folder: RunDirectory) -> None:
+    """Copy what networks start from into the run, which then depends on nothing outside it."""
+    if plan.training.start_from:
+        for name in ("bundle.json", "model.safetensors"):
+            write_whole(folder.start / name, (Path(plan.training.start_from) / name).read_bytes())
+
+
+def start_warning(plan: Plan, folder: RunDirectory, fingerprint: str) -> str:
+    """What makes validation on these images worthless, if the network to start from has been
+    trained on them.
+    """
+    if plan.training.start_from:
+        facts = read_facts(folder.start)
+        if facts.refit and facts.fingerprint == fingerprint:
+            return (
+                "the network to start from was trained on the very images that this search "
+                "validates on, so its figures say little"
+            )
+    return ""
+
+
+def how(plan: Plan, folder: RunDirectory) -> How:
+    """What every network of a search is told."""
+    training, objective = (
+        plan.training,
+        plan.objective if plan.objective in JUDGED_BY else "val_accuracy",
+    )
+    place = place_of(folder.path)
+    return How(
+        epochs=training.epochs,
+        image_size=training.image_size,
+        cpus_per_trial=training.cpus_per_trial,
+        compile=training.compile,
+        deterministic=training.deterministic,
+        gpus=plan.trial_gpus,
+        objective=objective,
+        maximize=METRICS[objective].direction == "maximize",
+        trials=join_place(place, "trials", "cnn"),
+        start=join_place(place, folder.start.name, "model.safetensors")
+        if training.start_from
+        else "",
+        start_classes=read_facts(folder.start).classes if training.start_from else (),
+    )
+
+
+def prepare_images(ray: Any, registry: Any, data: DataSource, size: int) -> None:
+    """Have the images resized before any trial holds a core."""
+    references, _ = ray.get(registry.request.remote(*data_stages(data, size)))
+    try:
+        ray.get(references)
+    except ray.exceptions.RayTaskError as error:
+        raise (
+            error.cause if isinstance(error.cause, ValueError | RuntimeError) else error
+        ) from None

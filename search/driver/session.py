@@ -1,0 +1,475 @@
+"""One driver's life on one run: from a locked run directory to a written report."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from analysis.plan.plan import Plan, read_plan
+from analysis.ranking.history import running_seconds
+from analysis.ranking.leaderboard import ranked
+from analysis.run.changing import Change, change_plan
+from analysis.run.directory import RunDirectory, RunError
+from analysis.run.notes import note, taken
+from analysis.run.records import TrialRecord
+from analysis.run.working_copy import place_of
+from search.cluster.capacity import Capacity
+from search.cluster.lookahead import Lookahead
+from search.driver.beginning import is_gone
+from search.ledger.ledger import Ledger
+from search.ledger.leftovers import checkpoints, clear_checkpoints
+from search.ledger.replicas import Replicas
+from search.ledger.status import best_of
+from search.screen.progress import Progress
+from search.screen.signals import interruptible
+from search.tracking.sender import Sender
+from search.tracking.tracked_facts import run_fact
+from search.tracking.tracker import Tracker
+from spaces.errors import UserError
+from trainables.io.files import set_aside, write_whole
+from trainables.io.refused import told
+
+logger = logging.getLogger("visiontune.session")
+TRACKING_PATIENCE = 60.0
+"""Seconds that a finished search waits for MLflow before it leaves the rest to ``sync``."""
+NOTE_EVERY = 0.5
+"""Seconds between two looks at what other terminals ask, and two notes in state.json for
+``status``.
+"""
+Ahead = Callable[[str, Iterator[dict[str, Any]], int], Lookahead]
+"""Makes what prepares the coming configurations of a space whose trials share their work: space,
+configurations, depth.
+"""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a session of a search ended.
+
+    Attributes:
+        state: ``finished``, ``stopped`` (resume goes on) or ``failed`` (no trial completed, or too
+            many failed).
+        counts: trials of all sessions by state.
+        seconds: of all sessions together.
+        tracking_error: why MLflow was not told everything; empty if it was.
+    """
+
+    run: RunDirectory
+    state: str
+    reason: str
+    counts: dict[str, int]
+    best: TrialRecord | None
+    seconds: float
+    tracking_error: str
+
+
+class Session:
+    """Runs the trials that a run still lacks. The caller holds the run's lock.
+
+    Args:
+        folder: the run directory; plan and facts are in it.
+        plan: as read from it.
+        console: where progress is shown.
+        keep: called when all is written, and before MLflow is told the rest of it.
+        mend: writes again what was found damaged; called once everything has been read.
+        change: what of the plan is other than in the folder; written there once everything has been
+            read.
+
+    Raises:
+        UserError: if the run cannot be gone on with; nothing has been written then but what mends
+            it.
+    """
+
+    def __init__(
+        self,
+        folder: RunDirectory,
+        plan: Plan,
+        console: Console,
+        keep: Callable[[], None] = lambda: None,
+        mend: Callable[[], None] = lambda: None,
+        change: Change | None = None,
+    ) -> None:
+        self._keep = keep
+        self._folder = folder
+        self._plan = plan
+        self._console = console
+        before = folder.state()
+        news = {
+            "state": "running",
+            "reason": "",
+            "pid": os.getpid(),
+            "node": platform.node(),
+            "session": before.session + 1,
+        }
+        self._seconds_before, self._began = (
+            before.seconds or running_seconds(folder.records()),
+            time.monotonic(),
+        )
+        self._noted = 0.0
+        self._ledger = Ledger(folder, plan, self.seconds, self._say, mend)
+        if change:
+            self._ledger.trials = change_plan(folder, change).trials
+        self._plan_time = folder.plan_file.stat().st_mtime_ns
+        self._state = before.model_copy(update={**news, "study": folder.identity()})
+        for path in (folder.state_file, folder.log_file):
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                note(f"{path}: no file; moved to {set_aside(path)}")
+        folder.write_state(self._state)
+        _log_to(folder.log_file)
+        self._say_notes()
+        self._tracker = (
+            Tracker(Sender(folder, plan.tracking), self._say) if plan.tracking.enabled else None
+        )
+
+    def seconds(self) -> float:
+        """Of all sessions of this run so far."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """For all that is done with a session: note how the search ended, also if it is by an
+        exception.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if self._gone():
+                raise self._gone_error() from error
+            if self._state.state == "running":
+                self._state.state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+                self._state.reason = (
+                    "interrupted" if isinstance(error, KeyboardInterrupt) else told(error)
+                )
+            # the disk may be what failed; the first error is the one to tell
+            with contextlib.suppress(OSError, UserError):
+                self._note()
+                self._ledger.outbox.append(
+                    {"kind": "end", "time": time.time(), "state": self._state.state, "metrics": {}}
+                )
+            if self._tracker and self._tracker.is_alive():
+                self._tracker.close(0.0)
+            raise
+
+    def run(
+        self,
+        shared: dict[str, Any],
+        fingerprint: str,
+        capacity: Capacity,
+        asked: list[str],
+        more: Callable[[], str] = str,
+        ahead: Ahead | None = None,
+    ) -> None:
+        """Run trials until there are enough, or until somebody asks to stop.
+
+        Args:
+            shared: what the Tune config of every trial holds.
+            fingerprint: of the dataset.
+            capacity: how many trials there is room for.
+            asked: signals that asked to stop; filled while it runs.
+            more: what else the progress line is to say.
+            ahead: for spaces whose trials share their work.
+
+        Raises:
+            Exception: whatever kept the search from writing down what came out (a full disk, say).
+        """
+        self._ledger.outbox.append(run_fact(self._folder, self._plan, fingerprint, capacity.gpus))
+        self._take_news()  # what was asked while no driver was there comes first
+        if self._tracker:
+            self._tracker.start()
+        with Progress(
+            self._ledger, self._plan.objective, self.seconds, self._console, more
+        ) as progress:
+            reason = self._run_trials(shared, progress, capacity, asked, ahead)
+        done = self._ledger.ending is not None and not self._ledger.ending.gave_up and not reason
+        cut_short = self._replicate(shared, capacity, asked) if done else ""
+        ending = self._ledger.ending
+        if ending is not None and ending.at_once and not reason:
+            self._ledger.settle(ending.reason)
+        finished = self._ledger.finished_reason
+        self._state.state = "stopped"
+        if finished and ending is not None and not cut_short:
+            self._state.state = (
+                "failed" if ending.gave_up or not self._ledger.tally.done else "finished"
+            )
+        self._state.reason = cut_short or finished or reason
+
+    def _run_trials(
+        self,
+        shared: dict[str, Any],
+        progress: Progress,
+        capacity: Capacity,
+        asked: list[str],
+        ahead: Ahead | None,
+    ) -> str:
+        """Run trials; returns why it stopped early, if it did."""
+        from search.cluster.tune_adapters import Bridge, run_tune
+        from trainables.worker import SearchTrial
+
+        folder, plan, session = self._folder, self._plan, self._state.session
+        concurrency = capacity.concurrency
+        wave, first = min(concurrency, self._ledger.trials - self._ledger.tally.done), list[int]()
+        if not capacity.alike or shared.get("joined"):
+            wave = 0  # no worker goes from a trial of one kind to one of another
+        stepwise = {
+            name: space.reports != "nothing" for name, space in plan.search_spaces().items()
+        }
+
+        lookaheads = {
+            name: ahead(name, self._ledger.coming(name), 2 * concurrency)
+            for name in plan.spaces
+            if ahead and not stepwise[name]
+        }
+        for lookahead in lookaheads.values():
+            # Tune and its first workers need seconds before they ask for anything
+            lookahead.begin()
+
+        def left_of(space: str, number: int) -> list[str]:
+            return checkpoints(folder, space, number) if stepwise[space] else []
+
+        def tune_config(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
+            if space in lookaheads:
+                lookaheads[space].reached(config)
+            left = left_of(space, number) if number < self._ledger.before[space] else []
+            own = {
+                "space": space,
+                "number": number,
+                "config": config,
+                "checkpoints": stepwise[space],
+            }
+            if len(first) < wave:
+                first.append(number)
+                own["gate"] = (str(folder.path / "tune" / f"gate-{session}"), wave)
+            return {**shared, "gate": None, **own, "restore": left}
+
+        def redraw() -> None:
+            progress.redraw()
+            if time.monotonic() - self._noted > NOTE_EVERY:
+                self._take_news()
+                self._note()
+                # which looks after the nodes of a cluster, also while no more trials are proposed
+                capacity.now()
+
+        def stop_asked() -> bool:
+            return bool(asked) or folder.stop_file.exists()
+
+        # Tune pickles it, and a cluster's capacity knows its nodes
+        asks = {name: capacity.asks(name) for name in plan.spaces}
+        bridge = Bridge(
+            self._ledger, tune_config, stop_asked, plan.limits.trial_seconds, capacity.now, left_of
+        )
+        run_tune(
+            SearchTrial,
+            bridge,
+            redraw,
+            resources=lambda config: asks[config["space"]],
+            concurrency=concurrency,
+            joined=bool(shared.get("joined")),
+            alike=capacity.alike,
+            place=place_of(folder.path),
+            session=session,
+        )
+        if bridge.error:
+            raise bridge.error
+        return (
+            f"asked by {asked[0]}"
+            if asked
+            else "asked by visiontune stop"
+            if folder.stop_file.exists()
+            else ""
+        )
+
+    def _replicate(self, shared: dict[str, Any], capacity: Capacity, asked: list[str]) -> str:
+        """Run the best trials again with other seeds, if the plan wants it; returns why that
+        stopped early, if it did.
+        """
+        from search.cluster.tune_adapters import Bridge, run_tune
+        from trainables.worker import SearchTrial
+
+        folder, plan = self._folder, self._plan
+        if plan.replicate is None:
+            return ""
+        jobs = Replicas(
+            folder, plan.replicate, plan.objective, plan.seed, self._ledger.outbox, self._say
+        )
+
+        def stop_asked() -> bool:
+            return bool(asked) or folder.stop_file.exists()
+
+        if jobs.left:
+            self._say(
+                f"running the best {plan.replicate.top} again with {plan.replicate.seeds} other "
+                "seeds"
+            )
+            bridge = Bridge(
+                jobs,
+                jobs.tune_config(shared),
+                stop_asked,
+                plan.limits.trial_seconds,
+                capacity.now,
+                jobs.checkpoints,
+            )
+            asks = {name: capacity.asks(name) for name in plan.spaces}
+            run_tune(
+                SearchTrial, bridge, self._note_now_and_then,
+                resources=lambda config: asks[config["space"]],
+                concurrency=capacity.concurrency, joined=bool(shared.get("joined")),
+                alike=capacity.alike,
+                place=place_of(folder.replicas.path), session=self._state.session,
+            )  # fmt: skip
+            if bridge.error:
+                raise bridge.error
+            if stop_asked():
+                return (
+                    f"asked by {asked[0] if asked else 'visiontune stop'}, before all of the "
+                    "best had run again"
+                )
+            jobs.clear()
+        self._ledger.tally.best = next(iter(ranked(folder.records(), plan.objective)), None)
+        return ""
+
+    def _say_notes(self) -> None:
+        for line in taken():
+            self._say(f"warning: {line}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _note_now_and_then(self) -> None:
+        if time.monotonic() - self._noted > NOTE_EVERY:
+            self._note()
+
+    def _gone(self) -> bool:
+        """Whether somebody has deleted or moved the run's directory."""
+        return is_gone(self._folder)
+
+    def _gone_error(self) -> RunError:
+        if self._tracker:
+            self._tracker.close(0.0)
+        return RunError(
+            f"{self._folder.path} is gone: it was deleted or moved while the search ran, which "
+            "ends here"
+        )
+
+    def _take_news(self) -> None:
+        """Do what other terminals asked: more trials (in the plan), configurations to try, the time
+        limit.
+        """
+        if self._gone():
+            raise self._gone_error()
+        if not self._folder.plan_file.exists():
+            plan = self._plan.model_copy(update={"trials": self._ledger.trials})
+            write_whole(self._folder.plan_file, plan.to_yaml(), within=self._folder.path)
+            self._say(f"warning: {self._folder.plan_file} was gone, and is written again")
+        changed = self._folder.plan_file.stat().st_mtime_ns
+        if changed != self._plan_time:
+            self._plan_time, self._ledger.trials = changed, read_plan(self._folder.plan_file).trials
+        self._ledger.take_requests()
+        self._ledger.look()
+        self._say_notes()
+
+    def _note(self) -> None:
+        """Say how things stand, in one file that ``status`` reads."""
+        if self._gone():
+            raise self._gone_error()
+        self._noted = time.monotonic()
+        state, tally = self._state, self._ledger.tally
+        state.seconds, state.trials, state.infeasible = (
+            self.seconds(),
+            self._ledger.states(),
+            tally.infeasible,
+        )
+        state.best = best_of(tally.best)
+        state.tracking_error = self._tracker.error if self._tracker else ""
+        self._folder.write_state(state)
+
+    def finish(self) -> Summary:
+        """Write the report, tell MLflow, and say how it ended."""
+        from search.driver.reporting import write_report
+
+        plan, ledger, folder, state, tally = (
+            self._plan,
+            self._ledger,
+            self._folder,
+            self._state,
+            self._ledger.tally,
+        )
+        self._note()
+        clear_checkpoints(folder, plan.objectives)
+        files = [str(path.relative_to(folder.path)) for path in write_report(folder, plan)]
+        ledger.outbox.append({"kind": "report", "files": files})
+        best = {
+            f"best_{name}": value
+            for name, value in (tally.best.metrics if tally.best else {}).items()
+        }
+        ledger.outbox.append(
+            {
+                "kind": "end",
+                "time": time.time(),
+                "state": state.state,
+                "metrics": {**best, "seconds": state.seconds},
+            }
+        )
+        self._keep()
+        logger.info(
+            "the outbox took %.3f s of %.1f s",
+            ledger.outbox.seconds,
+            time.monotonic() - self._began,
+        )
+        if self._tracker:
+            state.tracking_error = self._wait_for(self._tracker)
+        folder.write_state(state)
+        return Summary(
+            folder,
+            state.state,
+            state.reason,
+            dict(tally.counts),
+            tally.best,
+            state.seconds,
+            state.tracking_error,
+        )
+
+    def _wait_for(self, tracker: Tracker) -> str:
+        """Give MLflow time for the rest; returns why it was not told everything, or nothing."""
+
+        def say(place: str) -> None:
+            self._say(
+                f"waiting up to {TRACKING_PATIENCE:.0f} s for MLflow at {place}; Ctrl-C leaves "
+                "the rest to visiontune sync"
+            )
+
+        try:
+            with interruptible():
+                return tracker.close(TRACKING_PATIENCE, say)
+        except KeyboardInterrupt:
+            return tracker.error or "it was not waited for"
+
+
+class _Quiet(logging.FileHandler):
+    """A log that falls silent when its disk is full: what stopped the search is told by the
+    search.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Nothing: logging itself would print a traceback."""
+
+
+def _log_to(path: Path) -> None:
+    """Send our log to the run's driver.log, and nowhere else."""
+    ours = logging.getLogger("visiontune")
+    for old in list(ours.handlers):
+        ours.removeHandler(old)
+        old.close()
+    handler = _Quiet(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False

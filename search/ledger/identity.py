@@ -1,0 +1,66 @@
+"""Who a run is, settled by its driver: whatever still says it is asked, and it is written down
+where it was not or is no longer.
+"""
+
+from __future__ import annotations
+
+from analysis.plan.plan import Plan
+from analysis.run.directory import RunDirectory
+from analysis.run.identity import Identity, name_at_first, new_study, read_identity, write_identity
+from analysis.run.notes import note
+from analysis.run.trial_files import LABELS
+from search.ledger.outbox import Outbox
+from search.study.storage import runs_in
+from trainables.io.files import sha256
+
+KEPT = ("data.json", LABELS)
+"""Files that never change."""
+
+
+def make_identity(run: RunDirectory, study: str) -> None:
+    """Write run.json, with digests of the files that are there."""
+    paths = [run.path / name for name in KEPT]
+    write_identity(
+        run.path,
+        Identity(
+            study=study, sha256s={path.name: sha256(path) for path in paths if path.is_file()}
+        ),
+    )
+
+
+def settle_identity(run: RunDirectory, plan: Plan) -> None:
+    """Write run.json where there is none: of a run of old, or one that has lost it.
+
+    Raises:
+        NewerError: if a newer version wrote the run.
+        RunError: if a database that may tell cannot be reached.
+    """
+    if read_identity(run.path) is not None:
+        return
+    study = run.identity() or _told(run) or _in_database(run, plan)
+    if not study:
+        study = new_study(name_at_first(run.path))
+        if any((run.path / "trials").glob("*/*/result.json")):
+            note(
+                f"{run.path / 'run.json'}: missing, and nothing else says who this run is: "
+                "MLflow is told all of it as a new one"
+            )
+    make_identity(run, study)
+
+
+def _told(run: RunDirectory) -> str:
+    """As MLflow was last told it."""
+    return next(
+        (
+            fact["study"]
+            for fact, _ in Outbox(run.outbox).read()
+            if fact["kind"] == "run" and fact.get("study")
+        ),
+        "",
+    )
+
+
+def _in_database(run: RunDirectory, plan: Plan) -> str:
+    """As the one run of that name in a database of studies."""
+    found = runs_in(plan.storage, name_at_first(run.path), plan.spaces[0]) if plan.storage else []
+    return found[0] if len(found) == 1 else ""

@@ -1,0 +1,399 @@
+"""The ledger of one search: what is to be tried, what was begun, what came out.
+
+It knows the studies, the run directory and the outbox, and nothing of Ray. A trial's end
+is written in an order that a kill at any moment leaves repairable: its record first, then
+the study, then the outbox. ``search.ledger.recovery`` mends what a killed driver left between.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from analysis.plan.limits import Ending, ending
+from analysis.plan.objectives import metrics_of
+from analysis.plan.plan import Plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import State, TrialRecord
+from search.ledger import requests
+from search.ledger.identity import settle_identity
+from search.ledger.outbox import Outbox, trial_fact
+from search.ledger.tally import Tally
+from search.study.folders import excesses, read_shelves
+from search.study.storage import study_name
+from search.study.study import REQUEST, SpaceStudy
+from spaces.domain import Value
+from trainables.sizes import known_before
+
+Key = tuple[str, int]
+REFUSED_IN_A_ROW = 50
+"""Configurations that break a constraint before Tune gets its turn again."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to run: the space, its number there, and its complete configuration."""
+
+    space: str
+    number: int
+    config: dict[str, Value]
+
+    @property
+    def key(self) -> Key:
+        return self.space, self.number
+
+
+@dataclass
+class Running:
+    """A trial that runs: what it has said so far.
+
+    Attributes:
+        last_step: the last step it reported, counted from 0; -1 before the first.
+        seconds: of its steps so far, earlier drivers' included.
+    """
+
+    proposal: Proposal
+    started: float
+    last_step: int = -1
+    seconds: float = 0.0
+    log: list[str] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Ledger:
+    """Opens or continues the studies of a run.
+
+    Args:
+        clock: seconds since the run began, all its sessions together.
+        mend: writes again what was found damaged; called once everything has been read.
+        say: told when a database of studies makes it wait.
+
+    Attributes:
+        trials: how many to finish.
+        before: space to how many trials its study had when this was opened.
+        tally: the count so far.
+        ending: why no more trials are proposed; None while they are.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        plan: Plan,
+        clock: Callable[[], float] = lambda: 0.0,
+        say: Callable[[str], None] = lambda line: None,
+        mend: Callable[[], None] = lambda: None,
+    ) -> None:
+        from search.ledger.rebuild import whole_studies
+        from search.ledger.recovery import recover
+
+        self._run = run
+        self._plan = plan
+        self._clock = clock
+        self.trials = plan.trials
+        # first: what may not be read refuses before anything is written
+        shelves = read_shelves(run, plan.spaces)
+        mend()
+        settle_identity(run, plan)
+        spaces = plan.search_spaces()
+        storage, shelves = whole_studies(run, plan, shelves, say)
+        self.outbox = Outbox(run.outbox)
+        self.outbox.repair()
+        self._studies = {
+            name: SpaceStudy(storage, study_name(run, plan.storage, name), space, plan)
+            for name, space in spaces.items()
+        }
+        self._bounds = plan.bounds()
+        self._classes = len(run.data().classes) if plan.trains else 0
+        self._exhausted: set[str] = set()
+        self._running: dict[Key, Running] = {}
+        self.tally = Tally(plan)
+        self._unfinished: deque[Key] = deque(
+            recover(run, plan, self._studies, shelves, self.outbox, self.tally, self.tell)
+        )
+        self.before = {name: len(study.trials()) for name, study in self._studies.items()}
+        self._started = dict(self.before)
+        self._requested = {
+            t.user_attrs[REQUEST]
+            for s in self._studies.values()
+            for t in s.trials()
+            if REQUEST in t.user_attrs
+        }
+        self.tally.begin_session()
+        self.ending: Ending | None = None
+
+    # --- how it stands
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def finished_reason(self) -> str:
+        """Why the search has come to its end; empty while trials run or are still to be
+        proposed.
+        """
+        return "" if self.ending is None or self._running else self.ending.reason
+
+    def states(self) -> dict[str, int]:
+        """Trials by state, as the studies have them."""
+        waiting = sum(study.waiting for study in self._studies.values())
+        return {
+            **self.tally.counts,
+            "RUNNING": len(self._running) + len(self._unfinished),
+            "WAITING": waiting,
+        }
+
+    def look(self) -> Ending | None:
+        """Why no more trials are to be proposed as things stand now, or None."""
+        gpu_seconds = (
+            sum(
+                time.time() - r.started
+                for r in self._running.values()
+                if self._steps(r.proposal.space)
+            )
+            * self._plan.trial_gpus
+        )
+        self.ending = ending(
+            self._plan.limits, self.tally.standing(self.trials, self._clock(), gpu_seconds)
+        )
+        if (
+            self.ending is None
+            and not self._unfinished
+            and len(self._exhausted) == len(self._studies)
+        ):
+            self.ending = Ending(f"there are no more than {self.tally.done} combinations")
+        return self.ending
+
+    def _steps(self, space: str) -> bool:
+        return self._studies[space].space.reports != "nothing"
+
+    # --- what to try
+
+    def propose(self) -> Proposal | None:
+        """The next trial to run, or None: wait, or ``finished_reason`` says why there is no
+        more.
+        """
+        for _ in range(REFUSED_IN_A_ROW):
+            if self.look() or self.tally.done + self.running >= self.trials:
+                return None
+            proposal = self._next()
+            if proposal is None:
+                continue  # a space has run out of combinations
+            known = known_before(
+                proposal.space, proposal.config, self._classes, self._plan.training.image_size
+            )
+            violations = self._violations(known)
+            if not violations:
+                return proposal
+            self._close(
+                proposal.key,
+                "PRUNED",
+                {"metrics": known},
+                pruned_by="a constraint",
+                violations=violations,
+                infeasible=True,
+            )
+        return None
+
+    def _next(self) -> Proposal | None:
+        if self._unfinished:
+            space, number = self._unfinished.popleft()
+            return self._begin(space, *self._studies[space].continue_trial(number))
+        waiting = [name for name, study in self._studies.items() if study.waiting]
+        for space in waiting or sorted(self._studies, key=lambda name: self._started[name]):
+            if space in self._exhausted and not waiting:
+                continue
+            asked = self._studies[space].ask()
+            if asked is not None:
+                self._started[space] += 1
+                return self._begin(space, *asked)
+            self._exhausted.add(space)
+        return None
+
+    def _begin(self, space: str, number: int, config: dict[str, Value]) -> Proposal:
+        proposal = Proposal(space, number, config)
+        running = Running(proposal, time.time())
+        facts = {
+            "config": config,
+            "seed": self._plan.seed,
+            "started": running.started,
+            **self._studies[space].begun(number),
+        }
+        self._run.begin_trial(space, number, facts)
+        rows = self._run.steps(space, number)
+        if rows:
+            running.started = rows[0]["time"] - rows[0]["seconds"]
+            running.last_step, running.seconds = (
+                rows[-1]["step"],
+                sum(row["seconds"] for row in rows),
+            )
+        self._running[proposal.key] = running
+        return proposal
+
+    def coming(self, space: str) -> Iterator[dict[str, Value]]:
+        """The configurations of a space that will be proposed, as far as that is known."""
+        return self._studies[space].coming()
+
+    def take_requests(self) -> None:
+        """Enqueue what another terminal asked to be tried."""
+        for request in requests.take(self._run):
+            study = self._studies.get(request.space)
+            if request.name not in self._requested:
+                if study is None or (why := study.objection(request)):
+                    requests.refuse(
+                        self._run,
+                        request.name,
+                        why if study else f"this run does not search {request.space!r}",
+                    )
+                    continue
+                if request.kind == "enqueue":
+                    study.enqueue(request.params, {REQUEST: request.name})
+                else:
+                    study.retry(request.number, {REQUEST: request.name})
+                self._requested.add(request.name)
+            requests.done(self._run, request)
+
+    # --- what came out
+
+    def report(self, key: Key, result: Mapping[str, Any]) -> bool:
+        """Write down what a trial says along the way; True if it has ended by that: pruned, or
+        failed.
+
+        Args:
+            result: of one step: ``step`` counted from 0, the metrics, and ``report`` where
+                the pruner judges another value than the objective.
+        """
+        running = self._running.get(key)
+        if running is None:
+            return True
+        running.log.append(result.get("log", ""))
+        step = int(result.get("step", 0))
+        problem = self._problem(result)
+        if problem:
+            self.end(key, {**result, "log": "", "failure": f"{problem} at step {step}"})
+            return True
+        if step <= running.last_step:
+            return False  # done before its worker or driver died: neither reported nor judged again
+        if self._note(running, result) and not result.get("done"):
+            self._close(
+                key, "PRUNED", result, pruned_by=f"pruner {self._plan.pruner} at step {step}"
+            )
+            return True
+        return False
+
+    def _note(self, running: Running, result: Mapping[str, Any]) -> bool:
+        """Keep one step, in the run directory first, then the study; whether the pruner would stop
+        the trial.
+        """
+        proposal = running.proposal
+        running.last_step, running.metrics = int(result["step"]), metrics_of(result)
+        running.seconds += float(result.get("seconds", 0.0))
+        row = {
+            "step": running.last_step,
+            "time": time.time(),
+            **running.metrics,
+            "seconds": float(result.get("seconds", 0.0)),
+        }
+        value = float(result.get("report", result[self._plan.objective]))
+        self._run.append_step(proposal.space, proposal.number, {**row, "report": value})
+        return self._studies[proposal.space].report(proposal.number, running.last_step, value)
+
+    def _problem(self, result: Mapping[str, Any]) -> str:
+        """Which objective is missing or not finite, in words; empty if none is."""
+        for name in self._plan.objectives:
+            value = result.get(name)
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                return f"{name} was {'missing' if name not in result else value}"
+        return ""
+
+    def end(self, key: Key, result: Mapping[str, Any]) -> TrialRecord | None:
+        """Write down how a trial ended; None if it is not running (Tune may tell an end twice).
+
+        Args:
+            result: what the trainable returned, or a ``failure`` that says what became of it.
+        """
+        running = self._running.get(key)
+        if running is None:
+            return None
+        running.log.append(result.get("log", ""))
+        failure = result.get("failure")
+        if not failure and "seconds" in self._plan.objectives and "seconds" not in result:
+            result = {**result, "seconds": 0.0}
+        if not failure and (problem := self._problem(result)):
+            failure = f"the trial ended and its {problem}"
+        if failure:
+            return self._close(key, "FAIL", {**result, "metrics": {}}, failure=failure)
+        if self._steps(key[0]) and int(result["step"]) > running.last_step:
+            self._note(running, result)
+        return self._close(key, "COMPLETE", result)
+
+    def settle(self, reason: str) -> None:
+        """End every trial that runs or is to be continued: the search is over, for ``reason``."""
+        while self._unfinished:
+            space, number = self._unfinished.popleft()
+            self._begin(space, *self._studies[space].continue_trial(number))
+        for key, running in list(self._running.items()):
+            self._close(key, "PRUNED", {"metrics": running.metrics}, pruned_by=reason)
+
+    def _close(
+        self, key: Key, state: State, result: Mapping[str, Any], **facts: Any
+    ) -> TrialRecord:
+        """Write a trial's end: record, study, outbox; then count it."""
+        running = self._running[key]
+        proposal, steps = running.proposal, self._steps(key[0])
+        metrics = dict(result.get("metrics", metrics_of(result)))
+        seconds = running.seconds if steps else float(result.get("seconds", 0.0))
+        if state == "COMPLETE":
+            metrics["seconds"] = seconds
+        violations = facts.pop("violations", None) or (
+            self._violations(metrics) if state == "COMPLETE" else ()
+        )
+        record = TrialRecord(
+            space=proposal.space,
+            number=proposal.number,
+            state=state,
+            config=proposal.config,
+            metrics=metrics,
+            accuracy_by_k=() if facts.get("failure") else tuple(result.get("accuracy_by_k", ())),
+            started=running.started if steps else float(result.get("started", running.started)),
+            seconds=seconds,
+            node=str(result.get("node", "")),
+            steps=running.last_step + 1,
+            digests={} if facts.get("failure") else dict(result.get("digests", {})),
+            violations=violations,
+            gpu_seconds=seconds * self._plan.trial_gpus if steps else 0.0,
+            **facts,
+        )
+        predictions = result.get("predictions")
+        keep = (
+            predictions is not None
+            and state == "COMPLETE"
+            and self.tally.among_best(metrics[self._plan.objective])
+        )
+        traceback = result.get("traceback") or record.failure
+        kept = np.asarray(predictions, np.uint16) if keep else None
+        self._run.write_record(record, "".join(running.log), traceback, kept)
+        self.tell(record)
+        self.outbox.append(trial_fact(record, self._run.steps(*key) if steps else []))
+        del self._running[key]
+        self.tally.count(record)
+        self._studies[record.space].retry_failed(record, self._plan.retries)
+        return record
+
+    def tell(self, record: TrialRecord) -> None:
+        """Tell the study how a trial ended."""
+        self._studies[record.space].tell(record, excesses(self._plan, record))
+
+    def _violations(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
+        broken = [
+            (name, bound)
+            for name, bound in self._bounds.items()
+            if name in metrics and bound.excess(metrics[name]) > 0
+        ]
+        return tuple(f"{name} {metrics[name]:.4g} is not {bound}" for name, bound in broken)

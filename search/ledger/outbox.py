@@ -1,0 +1,132 @@
+"""The outbox: what MLflow is to be told, kept as one JSON line a fact until it is told.
+
+The driver only appends: it never waits for a server. ``search.tracking.sender`` reads on from
+where it last came to, whenever it can.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from analysis.run.notes import note
+from analysis.run.records import TrialRecord
+from trainables.io.files import append_lines, cut_half_line, make_folder, set_aside, write_whole
+
+Fact = dict[str, Any]
+
+UNREADABLE: Fact = {"kind": "unreadable"}
+
+
+def trial_fact(record: TrialRecord, history: list[dict[str, Any]]) -> Fact:
+    """A finished trial as the outbox keeps it, with every step it reported."""
+    return {"kind": "trial", **record.model_dump(mode="json"), "history": history}
+
+
+def replica_fact(record: TrialRecord, history: list[dict[str, Any]], of: int, seed: int) -> Fact:
+    """The same of trial ``of`` run again with another seed; its own number is among the
+    replicas.
+    """
+    return {**trial_fact(record, history), "kind": "replica", "of": of, "seed": seed}
+
+
+def _fact(line: bytes) -> Fact:
+    try:
+        fact: Fact = json.loads(line)
+        return fact if isinstance(fact, dict) and "kind" in fact else UNREADABLE
+    except ValueError:
+        return UNREADABLE
+
+
+class Outbox:
+    """The facts of one run, in the order they happened.
+
+    A fact is a dict with ``kind``: ``run`` (a driver began), ``trial`` (one ended), ``replica``
+    (one ended that was run again), ``report`` (it was written), ``end`` (the driver stopped),
+    ``unreadable`` (the disk lost it: it is told again if it was a trial's).
+
+    Attributes:
+        seconds: that appending has taken: all that a search ever waits for MLflow.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._facts = folder / "facts.jsonl"
+        self._cursor = folder / "sent.json"
+        self._mirrored = folder / ".mirrored"
+        self.seconds = 0.0
+
+    def repair(self) -> None:
+        """Drop half a line that a killed driver left, and move aside what is no outbox; for the
+        driver, before it appends.
+        """
+        make_folder(self._folder, self._folder.parent)
+        for path in (self._facts, self._cursor):
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                note(
+                    f"{path}: no file; moved to {set_aside(path)}, and MLflow is told "
+                    "everything again"
+                )
+        cut_half_line(self._facts)
+
+    def append(self, fact: Fact) -> None:
+        began = time.perf_counter()
+        make_folder(self._folder, self._folder.parent)
+        append_lines(self._facts, json.dumps(fact, ensure_ascii=False) + "\n")
+        self.seconds += time.perf_counter() - began
+
+    def read(self, offset: int = 0, most: int | None = None) -> Iterator[tuple[Fact, int]]:
+        """Facts from byte ``offset`` on, each with the offset behind it; only whole lines."""
+        if not self._facts.is_file():
+            return
+        with open(self._facts, "rb") as file:
+            file.seek(offset)
+            for count, line in enumerate(file):
+                if not line.endswith(b"\n") or (most is not None and count >= most):
+                    return
+                offset += len(line)
+                yield _fact(line), offset
+
+    def sent(self) -> int:
+        """Offset behind the last fact that MLflow has for certain; 0 if in doubt, since sending
+        twice does no harm.
+        """
+        try:
+            offset = int(json.loads(self._cursor.read_bytes())["offset"])
+            return offset if 0 <= offset <= self._facts.stat().st_size else 0
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+            return 0
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the run is at a URI too."""
+        return self._mirrored.is_file()
+
+    def mark_mirrored(self, offset: int) -> None:
+        """Let no more be sent than lies at the run's URI: who goes on from there must not meet in
+        MLflow what it does not know.
+        """
+        write_whole(self._mirrored, str(offset), within=self._folder.parent)
+
+    def sendable(self, most: int) -> list[tuple[Fact, int]]:
+        """The next facts for MLflow, ``most`` at a time."""
+        limit = int(self._mirrored.read_text()) if self.mirrored else None
+        return [
+            (fact, offset)
+            for fact, offset in self.read(self.sent(), most)
+            if limit is None or offset <= limit
+        ]
+
+    def mark_sent(self, offset: int) -> None:
+        write_whole(self._cursor, json.dumps({"offset": offset}), within=self._folder.parent)
+
+    def waiting(self) -> int:
+        """How many facts MLflow has not been told for certain."""
+        if not self._facts.is_file():
+            return 0
+        with open(self._facts, "rb") as file:
+            file.seek(self.sent())
+            return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))

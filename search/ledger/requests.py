@@ -1,0 +1,120 @@
+"""What another terminal asks of a run: one small file a request, taken up by the driver that runs
+or by the next one.
+
+A request stays until the study has it, and the study remembers its name: a driver killed
+in between takes up the same request again and finds it done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from analysis.run.directory import RunDirectory
+from analysis.run.notes import note
+from analysis.run.sealed import DamagedError, unsealed
+from analysis.run.trial_files import UnreadableError, read_bytes
+from search.driver.mirror import ask_elsewhere
+from trainables.io.files import set_aside, write_whole
+
+
+@dataclass(frozen=True)
+class Request:
+    """Something to be tried.
+
+    Attributes:
+        name: of its file, unique.
+        kind: ``enqueue`` a configuration, or ``retry`` a finished trial's.
+        space: where.
+        params: of an ``enqueue``: parameter to value; what is left open is drawn.
+        number: of the trial to retry.
+    """
+
+    name: str
+    kind: Literal["enqueue", "retry"]
+    space: str
+    params: dict[str, Any]
+    number: int = -1
+
+
+def ask(
+    run: RunDirectory,
+    kind: Literal["enqueue", "retry"],
+    space: str,
+    params: dict[str, Any],
+    number: int = -1,
+) -> None:
+    """Leave a request for the driver."""
+    name = f"{kind}-{uuid.uuid4().hex[:12]}"
+    content = {"kind": kind, "space": space, "params": params, "number": number}
+    if not ask_elsewhere(run, f"requests/{name}.json", content):
+        write_whole(run.requests / f"{name}.json", json.dumps(content), within=run.path)
+
+
+def pending(run: RunDirectory) -> Iterator[Request]:
+    """Requests that no driver has taken up, oldest first."""
+    for path in _paths(run):
+        try:
+            yield _read(path)
+        except (DamagedError, UnreadableError) as error:
+            note(f"{error}; it is left out: visiontune enqueue and retry ask again")
+
+
+def take(run: RunDirectory) -> Iterator[Request]:
+    """The same for the driver, which moves aside what is no request."""
+    for path in _paths(run):
+        try:
+            yield _read(path)
+        except (DamagedError, UnreadableError) as error:
+            refuse(run, path.stem, str(error))
+
+
+def refuse(run: RunDirectory, name: str, why: str) -> None:
+    """Move a request aside that cannot be done, and note why."""
+    aside = set_aside(run.requests / f"{name}.json")
+    note(
+        f"a request cannot be done and was moved to {aside}: {why}; visiontune enqueue and "
+        "retry ask again"
+    )
+
+
+def _paths(run: RunDirectory) -> list[Path]:
+    """Files of requests, oldest first."""
+    found = []
+    for path in run.requests.glob("[!.]*.json") if run.requests.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # a driver has just taken it
+            found.append((path.lstat().st_mtime_ns, path.name, path))
+    return [path for *_, path in sorted(found)]
+
+
+def _read(path: Path) -> Request:
+    """One request.
+
+    Raises:
+        DamagedError: if it is none.
+        UnreadableError: if it may not be read.
+    """
+    facts = unsealed(read_bytes(path), path)
+    params, number = facts.get("params"), facts.get("number", -1)
+    fits = (
+        facts.get("kind") in ("enqueue", "retry")
+        and isinstance(facts.get("space"), str)
+        and type(number) is int
+    )
+    if (
+        not fits
+        or not isinstance(params, dict)
+        or not all(isinstance(value, bool | int | float | str) for value in params.values())
+    ):
+        raise DamagedError(f"{path}: no request, which has kind, space, params and number")
+    return Request(path.stem, facts["kind"], facts["space"], params, number)
+
+
+def done(run: RunDirectory, request: Request) -> None:
+    """Forget a request: the study has it."""
+    (run.requests / f"{request.name}.json").unlink(missing_ok=True)

@@ -1,0 +1,119 @@
+"""How a run stands, read from its directory beside a driver that may be writing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analysis.plan.plan import Plan, read_plan
+from analysis.ranking.leaderboard import ranked
+from analysis.run.directory import RunDirectory, RunError
+from analysis.run.notes import note
+from analysis.run.records import STATES, DriverState, TrialRecord
+from search.ledger import requests
+from search.ledger.outbox import Outbox
+
+ENDED = ("COMPLETE", "PRUNED", "FAIL")
+Standing = tuple[dict[str, int], dict[str, Any] | None, int]
+"""Trials by state, the best as ``status`` shows it, and how many are infeasible."""
+
+
+def best_of(record: TrialRecord | None) -> dict[str, Any] | None:
+    """The best trial as ``status`` shows it."""
+    return {"trial": record.key, "config": record.config, **record.metrics} if record else None
+
+
+def read_status(run: RunDirectory) -> dict[str, Any]:
+    """The shape of ``visiontune status --json``.
+
+    ``state`` is running, finished, stopped or failed, or ``interrupted`` where a driver
+    died without a word. A driver notes how things stand while it runs, so that asking is
+    quick however many trials there are; where none runs, the trials' records are counted.
+    WAITING counts what was asked from another terminal and not taken up yet, too.
+    """
+    plan, state, alive = read_plan(run.plan_file), run.state(), run.alive()
+    died = state.state == "running" and not alive
+    counts, best, infeasible = state.trials, state.best, state.infeasible
+    if not alive or not counts:
+        counts, best, infeasible = _since(run, state, plan) or _count(
+            run, plan.storage, plan.objective
+        )
+    waiting = counts.get("WAITING", 0) + sum(1 for _ in requests.pending(run))
+    return {
+        "name": run.name,
+        "state": "running" if alive else "interrupted" if died else state.state,
+        "reason": "the driver died; go on with visiontune resume" if died else state.reason,
+        "trials": {**dict.fromkeys(STATES, 0), **counts, "WAITING": waiting},
+        "infeasible": infeasible,
+        "budget": plan.trials,
+        "best": best,
+        "seconds": state.seconds,
+        "tracking": {
+            "waiting": Outbox(run.outbox).waiting() if plan.tracking.enabled else 0,
+            "error": state.tracking_error,
+        },
+        "path": str(run.path),
+    }
+
+
+def _ended(run: RunDirectory, objective: str) -> Standing:
+    """Finished trials by state, the best of them, and how many are infeasible: what their records
+    say, and nothing else.
+    """
+    records = run.records()
+    counts = dict.fromkeys(ENDED, 0)
+    for record in records:
+        counts[record.state] += 1
+    return (
+        counts,
+        best_of(next(iter(ranked(records, objective)), None)),
+        sum(record.infeasible for record in records),
+    )
+
+
+def _count(run: RunDirectory, storage: str, objective: str) -> Standing:
+    """How things stand, from the records of what has ended and the study of what has not, however
+    many there are.
+    """
+    from search.study.storage import read_trials
+
+    counts, best, infeasible = _ended(run, objective)
+    try:
+        states = [
+            trial.state.name for trials in read_trials(run, storage).values() for trial in trials
+        ]
+    except RunError as error:
+        note(str(error))
+        states = ["RUNNING"] * len(run.trial_files.all())
+    return (
+        {**counts, **_others(states.count("WAITING"), len(states), sum(counts.values()))},
+        best,
+        infeasible,
+    )
+
+
+def _since(run: RunDirectory, state: DriverState, plan: Plan) -> Standing | None:
+    """The same without reading the study, from the driver's last note; None if that cannot be
+    told.
+    """
+    if plan.storage or not state.trials:
+        return None
+    counts, best, infeasible = _ended(run, plan.objective)
+    ended = sum(counts.values())
+    there = max(_created(run), ended)
+    if there < sum(state.trials.get(name, 0) for name in ENDED):
+        return None
+    return {**counts, **_others(state.trials.get("WAITING", 0), there, ended)}, best, infeasible
+
+
+def _others(waiting: int, there: int, ended: int) -> dict[str, int]:
+    """Trials that have not ended, of all that there are."""
+    return {"RUNNING": max(0, there - ended - waiting), "WAITING": waiting}
+
+
+def _created(run: RunDirectory) -> int:
+    """How many trials the studies in the journal have, however they stand: counted, not read."""
+    try:
+        # within a string of JSON its quotes would be escaped
+        return run.journal.read_bytes().count(b'"op_code":4,')
+    except OSError:
+        return 0

@@ -1,0 +1,108 @@
+"""The running count of a search: trials by state, the best so far, and all that limits look at."""
+
+from __future__ import annotations
+
+import heapq
+
+from analysis.plan.limits import Standing
+from analysis.plan.objectives import METRICS
+from analysis.plan.plan import Plan
+from analysis.ranking.leaderboard import ranked
+from analysis.run.records import TrialRecord
+
+KEPT_PREDICTIONS = 10
+"""Predictions are kept of trials that were among this many best when they ended."""
+
+
+class Tally:
+    """Counts finished trials, in the order they ended.
+
+    Attributes:
+        counts: COMPLETE, PRUNED and FAIL trials of all sessions.
+        infeasible: how many of the PRUNED were not run, since they break a constraint.
+        best: the best trial so far, as the leaderboard ranks them.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._objective = plan.objective
+        self._metric = METRICS[plan.objective]
+        self._plateau = plan.limits.plateau
+        self._target = plan.limits.target
+        self.counts = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
+        self.infeasible = 0
+        self.best: TrialRecord | None = None
+        self.gpu_seconds = 0.0
+        self._gained_at: float | None = None
+        self._since_gain = 0
+        self._failed_in_a_row = 0
+        self._top: list[float] = []
+        self._before = (0, 0)
+
+    def begin_session(self) -> None:
+        """Count failures afresh: whoever resumes a search that gave up means it."""
+        self._before = (self.counts["FAIL"], self.infeasible)
+        self._failed_in_a_row = 0
+
+    @property
+    def done(self) -> int:
+        """Trials that count towards the plan's number."""
+        return self.counts["COMPLETE"] + self.counts["PRUNED"] - self.infeasible
+
+    def count(self, record: TrialRecord) -> None:
+        self.counts[record.state] += 1
+        self.gpu_seconds += record.gpu_seconds
+        if record.infeasible:
+            self.infeasible += 1
+            return
+        if record.state == "FAIL":
+            self._failed_in_a_row += 1
+            return
+        self._failed_in_a_row = 0
+        self._since_gain += 1
+        if record.state == "PRUNED" or record.violations or self._objective not in record.metrics:
+            return
+        value = record.metrics[self._objective]
+        if self._gained_at is None or self._metric.better(value, self._with_gain(self._gained_at)):
+            self._gained_at, self._since_gain = value, 0
+        self.best = ranked([record, *([self.best] if self.best else [])], self._objective)[0]
+
+    def _with_gain(self, value: float) -> float:
+        gain = self._plateau.gain if self._plateau else 0.0
+        return value + gain if self._metric.direction == "maximize" else value - gain
+
+    def among_best(self, value: float) -> bool:
+        """Whether a value of the objective is among the best so far, which from now on includes
+        it.
+        """
+        score = value if self._metric.direction == "maximize" else -value
+        if len(self._top) < KEPT_PREDICTIONS:
+            heapq.heappush(self._top, score)
+            return True
+        return heapq.heappushpop(self._top, score) < score or score == self._top[0]
+
+    def standing(self, trials: int, seconds: float, gpu_seconds: float) -> Standing:
+        """How the search stands.
+
+        Args:
+            trials: the plan's number.
+            seconds: since the run began, all sessions together.
+            gpu_seconds: of trials that run now.
+        """
+        best = self.best.metrics[self._objective] if self.best else None
+        reached = (
+            best is not None
+            and self._target is not None
+            and not self._metric.better(self._target, best)
+        )
+        return Standing(
+            trials=trials,
+            done=self.done,
+            seconds=seconds,
+            gpu_hours=(self.gpu_seconds + gpu_seconds) / 3600,
+            best=best,
+            reached=reached,
+            since_gain=self._since_gain,
+            failed=self.counts["FAIL"] - self._before[0],
+            failed_in_a_row=self._failed_in_a_row,
+            infeasible=self.infeasible - self._before[1],
+        )

@@ -1,0 +1,164 @@
+"""Which sampler, pruner, space and objectives go together: one table, by which plans are checked
+and which the docs print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from analysis.plan.plan import Plan, PlanError
+from search.study.pruners import PRUNERS, PrunerKind, make_pruner
+from search.study.samplers import SAMPLERS, SamplerKind, make_sampler
+from spaces import SPACES, Space, SpaceError
+from spaces.domain import Choice
+
+
+def check_combination(plan: Plan) -> None:
+    """Refuse what cannot work, before anything is started.
+
+    Raises:
+        PlanError: one line that says everything that does not go together, and why.
+    """
+    problems = list(_problems(plan))
+    if problems:
+        raise PlanError("; ".join(dict.fromkeys(problems)))
+
+
+def _problems(plan: Plan) -> Iterator[str]:
+    sampler, pruner = SAMPLERS[plan.sampler], PRUNERS[plan.pruner]
+    for make in (
+        lambda: make_sampler(plan.sampler, plan.sampler_options, plan.seed),
+        lambda: make_pruner(plan.pruner, plan.pruner_options),
+    ):
+        try:
+            make()
+        except (ValueError, TypeError) as error:
+            yield str(error)
+    if plan.tradeoff:
+        goals = " and ".join(plan.objectives)
+        if sampler.objectives == "one":
+            yield (
+                f"sampler {plan.sampler} follows one objective, but the plan has {goals}; use "
+                f"{_names(several=True)}"
+            )
+        if plan.pruner != "none":
+            yield (
+                f"pruner {plan.pruner} judges one objective, but the plan has {goals}: which of "
+                "two trials is worse along the way is not "
+                "defined; use pruner none, or one objective with constraints"
+            )
+        if plan.limits.plateau or plan.limits.target is not None:
+            yield (
+                "limits.target and limits.plateau look at one objective, but the plan has "
+                f"{goals}; limit trials or seconds instead"
+            )
+    for space in plan.search_spaces().values():
+        yield from _space_problems(plan, space, sampler, pruner)
+    if plan.trains and plan.validation in ("leave-one-out", "k-fold"):
+        yield (
+            f"networks are judged on images held out, so validation {plan.validation} is none "
+            "for them; use auto, val or hold-out"
+        )
+    if plan.limits.gpu_hours is not None and not (
+        plan.trial_gpus or (plan.gpus_per_trial is None and plan.trains)
+    ):
+        yield "limits.gpu_hours counts GPUs, but gpus_per_trial is 0"
+
+
+def _space_problems(
+    plan: Plan, space: Space, sampler: SamplerKind, pruner: PrunerKind
+) -> Iterator[str]:
+    if space.reports not in pruner.judges:
+        has = (
+            "one result at its end"
+            if space.reports == "nothing"
+            else f"a result {space.reports} by {space.reports}"
+        )
+        yield (
+            f"pruner {plan.pruner} judges {' or '.join(map(_results, pruner.judges))}, but a "
+            f"trial of {space.name} gives {has}"
+        )
+    if sampler.needs == "numeric" and len(_numbers(space)) < 2:
+        yield (
+            f"sampler {plan.sampler} needs two parameters that are ranges of numbers and always "
+            "apply, "
+            f"but {space.name} has {len(_numbers(space))}"
+        )
+    if sampler.needs == "finite":
+        for parameter in space.parameters:
+            if not all(
+                any(value in space[parent].domain for value in values)
+                for parent, values in (parameter.when or {}).items()
+            ):
+                continue  # it never applies
+            try:
+                parameter.domain.values()
+            except SpaceError as error:
+                yield f"{space.name}.{parameter.name}: {error}"
+    for name in (*plan.objectives, *plan.constraints):
+        if name not in space.metrics:
+            yield f"{name} is no metric of space {space.name}; it has {', '.join(space.metrics)}"
+
+
+def _results(kind: str) -> str:
+    return "nothing" if kind == "nothing" else f"results {kind} by {kind}"
+
+
+def _numbers(space: Space) -> list[str]:
+    return [p.name for p in space.parameters if not isinstance(p.domain, Choice) and not p.when]
+
+
+def _names(several: bool) -> str:
+    return ", ".join(
+        name for name, kind in SAMPLERS.items() if (kind.objectives == "several") == several
+    )
+
+
+def table() -> dict[str, list[dict[str, Any]]]:
+    """Samplers and pruners with what they go with, as JSON-able rows; ``spaces`` are those they
+    work on undiminished.
+    """
+    samplers = [
+        {
+            "sampler": name,
+            "is": kind.doc,
+            "objectives": kind.objectives,
+            "parameters": {
+                "": "any",
+                "numeric": "two or more ranges of numbers",
+                "finite": "lists and whole numbers",
+            }[kind.needs],
+            "constraints": "looks for trials within" if kind.constraints else "ignored",
+            "learns from": kind.learns_from,
+        }
+        for name, kind in SAMPLERS.items()
+    ]
+    pruners = [
+        {
+            "pruner": name,
+            "does": kind.doc,
+            "objectives": "several" if name == "none" else "one",
+            "spaces": ", ".join(
+                space.name for space in SPACES.values() if space.reports in kind.judges
+            ),
+        }
+        for name, kind in PRUNERS.items()
+    ]
+    return {"samplers": samplers, "pruners": pruners}
+
+
+def markdown() -> str:
+    """The two tables as README prints them."""
+    return "\n\n".join(_markdown(rows) for rows in table().values())
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return "\n".join(
+        [
+            *lines,
+            *("| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows),
+        ]
+    )

@@ -1,0 +1,57 @@
+"""Whether a plan that was kept, and maybe changed by hand since, still fits the studies that its
+search began.
+"""
+
+from __future__ import annotations
+
+from analysis.plan.plan import Plan
+from analysis.ranking.looks import looks
+from analysis.run.directory import RunDirectory, RunError
+from analysis.run.provenance import sessions
+from search.study.folders import read_shelves
+from search.study.storage import read_trials
+from search.study.study import check_choices
+
+DECIDE = ("spaces", "set", "training")
+"""Settings of a plan that decide what may be tried."""
+
+
+def check_files(run: RunDirectory, plan: Plan) -> None:
+    """Refuse, before anything starts or is written, a run of which something cannot be read that
+    nothing else can replace.
+
+    Raises:
+        NewerError: if a newer version wrote a record.
+        UnreadableError: if one may not be read.
+        RunError: if it is lost which trials were run again, or how often the test images were
+            looked at.
+    """
+    read_shelves(run, plan.spaces)
+    run.replicated()
+    looks(run)
+
+
+def check_kept(run: RunDirectory, plan: Plan) -> None:
+    """Refuse, before anything starts, a plan whose parameters have other choices than the run's
+    studies.
+
+    The studies are read for it only if the plan is not the one of the last session.
+
+    Raises:
+        PlanError: naming the parameter, and what it was.
+    """
+    try:
+        before = sessions(run)[-1]["plan"]
+        now = plan.model_dump(mode="json")
+        if all(before[name] == now[name] for name in DECIDE):
+            return
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        pass  # it only informs: the studies tell
+    spaces = plan.search_spaces()
+    try:
+        studies = read_trials(run, plan.storage)
+    except RunError:
+        return  # whoever opens it to write builds it again
+    for name, trials in studies.items():
+        if name in spaces:
+            check_choices(spaces[name], trials)

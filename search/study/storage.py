@@ -1,0 +1,157 @@
+"""Where Optuna's studies live: a journal in the run directory, or a database by its URL."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+
+from analysis.plan.plan import Plan
+from analysis.run.directory import RunDirectory, RunError
+from search.study.journal import Journal
+from spaces.errors import UserError, on_one_line
+from trainables.io.files import cut_half_line
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+PATIENCE = 600.0
+"""Seconds that a search waits for a database that is locked, or that restarts."""
+READERS_PATIENCE = 30.0
+"""The same for commands that only read."""
+
+
+def _nobody(line: str) -> None:
+    """Told what nobody asked to hear; by name, since Optuna pickles storages."""
+
+
+def _reader(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def open_storage(run: RunDirectory, url: str, say: Callable[[str], None] = _nobody) -> BaseStorage:
+    """The storage of a run; for the driver, which alone writes it.
+
+    Args:
+        say: told when a database makes the driver wait.
+
+    Raises:
+        RunError: if a database cannot be reached.
+        FailedError: if one stays locked.
+    """
+    return _database(url, say, PATIENCE) if url else open_journal(run.journal)
+
+
+def open_journal(journal: Path, forced: bool = True) -> JournalStorage:
+    """The storage in ``journal``.
+
+    Args:
+        forced: on the disk when a trial begins and ends.
+
+    A driver killed while it wrote leaves half a line or a lock: both are removed, since
+    what was not written whole was not said.
+    """
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    for lock in journal.parent.glob(f"{journal.name}.lock*"):
+        lock.unlink(missing_ok=True)
+    cut_half_line(journal)
+    return JournalStorage(Journal(str(journal.absolute()), forced))
+
+
+def _database(url: str, say: Callable[[str], None], patience: float) -> RDBStorage:
+    import sqlalchemy
+
+    from search.study.database import Database
+
+    try:
+        return Database(url, say, patience)
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+        cause = on_one_line(getattr(error, "orig", None) or error)
+        raise RunError(
+            f"storage {url} cannot be opened ({cause}); check that the database is there and "
+            "may be written"
+        ) from error
+
+
+def study_name(run: RunDirectory, url: str, space: str) -> str:
+    """The name of a space's study: the space in the run's own journal; run and space in a database
+    that others use too.
+    """
+    return f"visiontune/{run.identity()}/{space}" if url else space
+
+
+def trials_in(storage: BaseStorage, run: RunDirectory, url: str) -> dict[str, list[FrozenTrial]]:
+    """Every trial of a run by space, as Optuna has them."""
+    prefix = study_name(run, url, "")
+    return {
+        study.study_name.removeprefix(prefix): storage.get_all_trials(
+            study._study_id, deepcopy=False
+        )
+        for study in storage.get_all_studies()
+        if study.study_name.startswith(prefix)
+    }
+
+
+def directions_of(storage: BaseStorage, run: RunDirectory, plan: Plan, space: str) -> list[str]:
+    """Which way a space's study takes its objectives to be better: ``maximize`` or ``minimize``."""
+    study = storage.get_study_id_from_name(study_name(run, plan.storage, space))
+    return [direction.name.lower() for direction in storage.get_study_directions(study)]
+
+
+def read_trials(run: RunDirectory, url: str = "") -> dict[str, list[FrozenTrial]]:
+    """Every trial by space, as Optuna has them; for reading beside a driver that writes.
+
+    Raises:
+        RunError: if they cannot be read.
+    """
+    if not url and not run.journal.is_file():
+        return {}
+    try:
+        storage = (
+            _to_read(url)
+            if url
+            else JournalStorage(JournalFileBackend(str(run.journal.absolute())))
+        )
+        try:
+            return trials_in(storage, run, url)
+        finally:
+            close(storage)
+    except UserError:
+        raise
+    except Exception as error:  # what a damaged journal says can make Optuna raise anything
+        where = f"storage {url}" if url else run.journal
+        raise RunError(
+            f"{where}: no readable study ({on_one_line(error)}); visiontune resume builds it "
+            "again from the trials"
+        ) from error
+
+
+def runs_in(url: str, name: str, space: str) -> list[str]:
+    """Who the runs are that were begun as ``name`` and have a study of ``space`` in a database."""
+    storage = _to_read(url)
+    try:
+        names = [study.study_name for study in storage.get_all_studies()]
+    finally:
+        close(storage)
+    found = [
+        one.removeprefix("visiontune/").removesuffix(f"/{space}")
+        for one in names
+        if one.endswith(f"/{space}")
+    ]
+    return [one for one in found if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{8,32}}", one)]
+
+
+def _to_read(url: str) -> RDBStorage:
+    """A database, for a command that only reads."""
+    return _database(url, _reader, READERS_PATIENCE)
+
+
+def close(storage: BaseStorage) -> None:
+    """Give back a database's connections; a journal has none."""
+    if isinstance(storage, RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()

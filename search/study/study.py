@@ -1,0 +1,291 @@
+"""The Optuna study of one space: proposes configurations, judges reports, is told how trials ended.
+
+Ray's own ``OptunaSearch`` fixes a pruner that never prunes and tells stopped trials as
+COMPLETE; so the study is asked, reported to and told here, and Tune only runs what it says.
+Only the driver writes a study; anything may read it, plain Optuna included.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+    distribution_to_json,
+)
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from analysis.plan.objectives import METRICS
+from analysis.plan.plan import Plan, PlanError
+from analysis.run.records import TrialRecord
+from search.ledger.requests import Request
+from search.study.pruners import make_pruner
+from search.study.samplers import EXHAUSTIVE, make_sampler
+from spaces.domain import Choice, Domain, Integer, Space, Value
+
+GRID_INDEX = "visiontune:grid_index"
+FAILURE = "visiontune:failure"
+CONFIG = "visiontune:config"
+RETRY_OF = "visiontune:retry_of"
+ATTEMPT = "visiontune:attempt"
+REQUEST = "visiontune:request"
+
+
+def open_study(storage: BaseStorage, name: str, plan: Plan) -> optuna.Study:
+    """The study called ``name``; made there if it is not."""
+    directions = [METRICS[objective].direction for objective in plan.objectives]
+    study = optuna.create_study(
+        study_name=name, storage=storage, directions=directions, load_if_exists=True
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(plan.objectives))
+    return study
+
+
+class SpaceStudy:
+    """The study of one space: numbers its trials, proposes their configs, is told their ends.
+
+    Args:
+        storage: where it lives; created there or continued.
+        name: of the study there.
+        space: as narrowed by the plan.
+        plan: names sampler, pruner, objectives and seed. A continued study draws other numbers than
+            it drew before.
+    """
+
+    def __init__(self, storage: BaseStorage, name: str, space: Space, plan: Plan) -> None:
+        self.space = space
+        self._objectives = plan.objectives
+        self._study = open_study(storage, name, plan)
+        trials = self.trials()
+        check_choices(space, trials)
+        self._study.sampler = make_sampler(
+            plan.sampler, plan.sampler_options, plan.seed + len(trials)
+        )
+        self._study.pruner = make_pruner(plan.pruner, plan.pruner_options)
+        self._prunes = plan.pruner != "none"
+        self._live: dict[int, Trial] = {}
+        self.waiting = sum(trial.state == TrialState.WAITING for trial in trials)
+        self._grid = enumerate(space.grid()) if plan.sampler == "grid" else None
+        self._tried = {
+            trial.user_attrs[GRID_INDEX] for trial in trials if GRID_INDEX in trial.user_attrs
+        }
+        self._left = math.inf
+        if plan.sampler in EXHAUSTIVE and self._grid is None:
+            self._left = sum(1 for _ in space.grid()) - sum(
+                RETRY_OF not in trial.user_attrs for trial in trials
+            )
+
+    def trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    # --- what to try
+
+    def ask(self) -> tuple[int, dict[str, Value]] | None:
+        """The next trial's number and complete config; None if every combination has been tried."""
+        if self.waiting:
+            self.waiting -= 1  # Optuna hands out waiting trials first
+        elif self._grid is not None:
+            index, point = next(
+                ((index, point) for index, point in self._grid if index not in self._tried),
+                (-1, None),
+            )
+            if point is None:
+                return None
+            self._study.enqueue_trial(point, user_attrs={GRID_INDEX: index})
+            self._tried.add(index)
+        elif self._left <= 0:
+            return None
+        else:
+            self._left -= 1
+        return self._begin(self._study.ask())
+
+    def coming(self) -> Iterator[dict[str, Value]]:
+        """The complete configs that will be proposed, as far as that is known: those of a grid."""
+        if self._grid is not None:
+            tried = set(self._tried)
+            yield from (
+                self.space.check(point)
+                for index, point in enumerate(self.space.grid())
+                if index not in tried
+            )
+
+    def enqueue(self, params: Mapping[str, Value], attributes: Mapping[str, Any]) -> None:
+        """Try these parameters next; what they leave open is drawn."""
+        self._study.enqueue_trial(dict(params), user_attrs=dict(attributes))
+        self.waiting += 1
+
+    def retry(self, number: int, attributes: Mapping[str, Any]) -> None:
+        """Try a trial's parameters again, as a new trial."""
+        frozen = self.trials()[number]
+        attempt = frozen.user_attrs.get(ATTEMPT, 0) + 1
+        self.enqueue(frozen.params, {RETRY_OF: number, ATTEMPT: attempt, **attributes})
+
+    def objection(self, request: Request) -> str:
+        """Why what another terminal asked for cannot be tried; empty if it can."""
+        if request.kind == "retry":
+            ended = [trial.number for trial in self.trials() if trial.state.is_finished()]
+            return (
+                ""
+                if request.number in ended
+                else f"there is no finished trial {self.space.name}/{request.number}"
+            )
+        known = {parameter.name: parameter for parameter in self.space.parameters}
+        for name, value in request.params.items():
+            if name not in known or value not in known[name].domain:
+                allowed = (
+                    known[name].domain
+                    if name in known
+                    else f"one of the parameters {', '.join(known)}"
+                )
+                return f"{self.space.name}.{name} must be {allowed}, but it asks for {value!r}"[
+                    :300
+                ]
+        return ""
+
+    def retry_failed(self, record: TrialRecord, retries: int) -> None:
+        """Try a failed trial again, unless it has been tried ``retries`` times over."""
+        if (
+            retries
+            and record.state == "FAIL"
+            and self.trials()[record.number].user_attrs.get(ATTEMPT, 0) < retries
+        ):
+            self.retry(record.number, {})
+
+    def retry_all_failed(self, retries: int) -> None:
+        """The same for failures whose retry a killed driver did not come to."""
+        if not retries:
+            return
+        trials = self.trials()
+        retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+        for trial in trials:
+            if (
+                trial.state == TrialState.FAIL
+                and trial.number not in retried
+                and trial.user_attrs.get(ATTEMPT, 0) < retries
+            ):
+                self.retry(trial.number, {})
+
+    def continue_trial(self, number: int) -> tuple[int, dict[str, Value]]:
+        """The same trial again: its number, and its config with what was not yet drawn."""
+        return self._begin(Trial(self._study, self.trials()[number]._trial_id))
+
+    def begun(self, number: int) -> dict[str, Any]:
+        """What the study knows of a trial that has begun, as its folder keeps it: parameters with
+        their domains, attributes.
+        """
+        trial = self._live[number]
+        attributes = {name: value for name, value in trial.user_attrs.items() if name != CONFIG}
+        domains = {
+            name: distribution_to_json(domain) for name, domain in trial.distributions.items()
+        }
+        return {"params": dict(trial.params), "domains": domains, "attributes": attributes}
+
+    def _begin(self, trial: Trial) -> tuple[int, dict[str, Value]]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            config = self.space.sample(lambda name, domain: _suggest(trial, name, domain))
+        if CONFIG not in trial.user_attrs:
+            trial.set_user_attr(CONFIG, config)
+        self._live[trial.number] = trial
+        return trial.number, config
+
+    # --- what came out
+
+    def report(self, number: int, step: int, value: float) -> bool:
+        """Tell what a running trial has come to at ``step``, counted from 0; True if the pruner
+        would stop it.
+
+        With several objectives nothing is told: Optuna's pruners judge one.
+        """
+        if len(self._objectives) > 1:
+            return False
+        trial = self._live[number]
+        trial.report(value, step)
+        return self._prunes and trial.should_prune()
+
+    def report_late(self, number: int, step: int, value: float) -> None:
+        """Report what a trial had come to before its driver died."""
+        if len(self._objectives) == 1:
+            Trial(self._study, self.trials()[number]._trial_id).report(value, step)
+
+    def tell(self, record: TrialRecord, excesses: Mapping[str, float]) -> None:
+        """Tell how a trial ended; its metrics, cause and constraints are kept as Optuna keeps such
+        things.
+
+        Args:
+            excesses: constraint to how far the trial is out of bounds, at most 0 within them.
+        """
+        trial = self._live.pop(record.number, None) or Trial(
+            self._study, self.trials()[record.number]._trial_id
+        )
+        for name, value in record.metrics.items():
+            trial.set_user_attr(name, value)
+        if record.failure:
+            trial.set_user_attr(FAILURE, record.failure)
+        for name, excess in excesses.items():
+            if name not in trial.constraints:
+                trial.set_constraint(name, excess)
+        if record.state == "COMPLETE":
+            self._study.tell(trial, [record.metrics[objective] for objective in self._objectives])
+        else:
+            self._study.tell(
+                trial, state=TrialState.PRUNED if record.state == "PRUNED" else TrialState.FAIL
+            )
+
+
+def check_choices(space: Space, trials: Iterable[FrozenTrial]) -> None:
+    """Refuse a space with other choices than a study began with: a study keeps them for ever.
+
+    Raises:
+        PlanError: one line that names them.
+    """
+    began: dict[str, BaseDistribution] = {}
+    for trial in trials:
+        for name, distribution in trial.distributions.items():
+            began.setdefault(name, distribution)
+    for parameter in space.parameters:
+        before, now = began.get(parameter.name), distribution_of(parameter.domain)
+        if before is None:
+            continue
+        try:
+            check_distribution_compatibility(before, now)
+        except ValueError:
+            was = (
+                f"one of {', '.join(map(str, before.choices))}"
+                if isinstance(before, CategoricalDistribution)
+                else before
+            )
+            raise PlanError(
+                f"{space.name}.{parameter.name} was {was} when the search began, and is "
+                f"{parameter.domain} now, which its study cannot "
+                f"take up: put set.{parameter.name} back in the run's plan.yaml, or start a new run"
+            ) from None
+
+
+def distribution_of(domain: Domain) -> BaseDistribution:
+    """A domain as Optuna keeps it with a parameter; what ``_suggest`` leaves in a trial."""
+    if isinstance(domain, Choice):
+        return CategoricalDistribution(domain.options)
+    if isinstance(domain, Integer):
+        return IntDistribution(domain.low, domain.high, log=domain.log)
+    return FloatDistribution(domain.low, domain.high, log=domain.log)
+
+
+def _suggest(trial: Trial, name: str, domain: Domain) -> Value:
+    if isinstance(domain, Choice):
+        value: Any = trial.suggest_categorical(name, domain.options)
+        return value
+    if isinstance(domain, Integer):
+        return trial.suggest_int(name, domain.low, domain.high, log=domain.log)
+    return trial.suggest_float(name, domain.low, domain.high, log=domain.log)

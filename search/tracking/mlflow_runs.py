@@ -1,0 +1,277 @@
+"""The MLflow runs of one search: looked up by their tags, made where they are missing, one of each.
+
+``create_run`` is not idempotent: a server that answers too late may have made a run of which nobody
+was told. So nothing is repeated blindly (no HTTP retries), runs are looked up before they are made,
+and one that is there twice is deleted but for the fuller.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.plan.addresses import deleted
+from spaces.errors import UserError
+
+Series = dict[str, list[tuple[float, int, int]]]
+"""Metric to its points: value, milliseconds since 1970, step."""
+MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag that makes the MLflow UI open at runs and metrics; without it, it opens at pages for language
+models.
+"""
+LONGEST_PARAM, LONGEST_TAG = 6000, 5000
+"""Characters that MLflow keeps of a value."""
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # MLflow's own block for minutes, and make runs twice
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # our output may be JSON
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""MLflow's environment, unless the user has set it otherwise."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A run that MLflow has: its id, and where its artifacts go."""
+
+    id: str
+    artifacts: str
+
+
+class MlflowRuns:
+    """Connects, finds or makes the experiment, and looks up what is there of the search.
+
+    Args:
+        uri: MLflow's tracking URI.
+        runs_dir: holds the lock under which a new sqlite file is made, and artifacts where no
+            server keeps them.
+        experiment: MLflow experiment.
+        study: the search, as its runs' tag ``visiontune.run`` says.
+
+    Raises:
+        UserError: if the experiment was deleted.
+        Exception: whatever MLflow raises.
+    """
+
+    def __init__(self, uri: str, runs_dir: Path, experiment: str, study: str) -> None:
+        self.client = _Heard(connect(uri, runs_dir))
+        self._uri, self._study = uri, study
+        found = self.client.get_experiment_by_name(experiment)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise UserError(deleted(experiment, uri, found.experiment_id))
+        if found is None:
+            store = (
+                (runs_dir / "mlartifacts").absolute().as_uri()
+                if not uri.startswith("http")
+                else None
+            )
+            self.experiment = self.client.create_experiment(
+                experiment, artifact_location=store, tags=MODEL_TRAINING
+            )
+        else:
+            self.experiment = found.experiment_id
+        self._runs: dict[str, Sent] = {}
+        self.tidy()
+
+    @property
+    def heard(self) -> float:
+        """When MLflow last answered, by the monotonic clock."""
+        return self.client.at
+
+    def tidy(self) -> None:
+        """Look up every run of the search; of those that are there twice all but the fullest are
+        deleted.
+        """
+        best: dict[str, Any] = {}
+        for run in self._search():
+            name = run.data.tags.get("visiontune.name", "")
+            other = best.get(name)
+            if other is not None:
+                less = min(run, other, key=_fullness)
+                self.client.delete_run(less.info.run_id)
+                run = other if less is run else run
+            best[name] = run
+        self._runs = {
+            name: Sent(run.info.run_id, run.info.artifact_uri) for name, run in best.items()
+        }
+
+    def _search(self) -> list[Any]:
+        runs: list[Any] = []
+        token = None
+        while True:
+            filter_ = f"tags.`visiontune.run` = '{self._study}'"
+            page = self.client.search_runs(
+                [self.experiment], filter_, max_results=1000, page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def get(self, name: str) -> Sent | None:
+        """The run of that name, if there is one."""
+        return self._runs.get(name)
+
+    def make(self, name: str, shown: str, tags: Mapping[str, str], began: float) -> Sent:
+        """The run of that name, made if it is not there yet.
+
+        Args:
+            shown: its name in the UI.
+            tags: set where it is made.
+            began: Unix seconds.
+        """
+        found = self._runs.get(name)
+        if found is None:
+            every = {
+                "visiontune.run": self._study,
+                "visiontune.name": name,
+                "mlflow.user": _user(),
+                **tags,
+            }
+            cut = {key: value[:LONGEST_TAG] for key, value in every.items()}
+            run = self.client.create_run(self.experiment, milliseconds(began), cut, run_name=shown)
+            found = self._runs[name] = Sent(run.info.run_id, run.info.artifact_uri)
+        return found
+
+    def log(
+        self,
+        run: Sent,
+        series: Series,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log metric points, params and tags; those that are there already stay as they are."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        metrics = [
+            Metric(name, value, at, step)
+            for name, points in series.items()
+            for value, at, step in points
+        ]
+        kept = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
+        self.client.log_batch(
+            run.id,
+            metrics,
+            kept,
+            [RunTag(name, value[:LONGEST_TAG]) for name, value in (tags or {}).items()],
+        )
+
+    def params(self, run: Sent) -> dict[str, str]:
+        """What is logged of a run; MLflow refuses to change any of it."""
+        return dict(self.client.get_run(run.id).data.params)
+
+    def attach(self, run: Sent, files: Mapping[str, Path | bytes]) -> None:
+        """Put files, ``folder/name`` to content, among the artifacts of a run, in place of any of
+        that name.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        repository = get_artifact_repository(run.artifacts, tracking_uri=self._uri)
+        with tempfile.TemporaryDirectory(prefix="visiontune-") as scratch:
+            for name, content in files.items():
+                path = content if isinstance(content, Path) else Path(scratch) / Path(name).name
+                if not isinstance(content, Path):
+                    path.write_bytes(content)
+                repository.log_artifact(str(path), str(Path(name).parent) if "/" in name else None)
+                self.client.at = time.monotonic()
+
+    def attach_table(self, run: Sent, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A table that the UI shows. ``mlflow.log_table`` would append it to the one that is
+        there.
+        """
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        content = json.dumps(
+            {"columns": columns, "data": [[row.get(key) for key in columns] for row in rows]},
+            ensure_ascii=False,
+        )
+        self.attach(run, {name: content.encode()})
+        self.client.set_tag(
+            run.id, "mlflow.loggedArtifacts", json.dumps([{"path": name, "type": "table"}])
+        )
+
+    def note_dataset(
+        self, run: Sent, name: str, digest: str, source: str, profile: Mapping[str, Any]
+    ) -> None:
+        """The dataset as MLflow knows datasets, with a digest of at most 36 characters."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name[:500],
+            digest[:36],
+            "local",
+            json.dumps({"uri": source}),
+            profile=json.dumps(profile),
+        )
+        self.client.log_inputs(
+            run.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "search")])]
+        )
+
+
+class _Heard:
+    """A client that notes when it was last answered (``at``)."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.at = time.monotonic()
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+
+        def noted(*arguments: Any, **named: Any) -> Any:
+            found = call(*arguments, **named)
+            self.at = time.monotonic()
+            return found
+
+        return noted
+
+
+def connect(uri: str, runs_dir: Path) -> Any:
+    """An MLflow client at ``uri``, quiet and quick to give up; a new sqlite file is made first, by
+    one process.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    with open(runs_dir / ".mlflow.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        client = mlflow.MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def milliseconds(seconds: float) -> int:
+    """Unix seconds as MLflow counts them; it knows no time before 1970, which a clock that is wrong
+    may have said.
+    """
+    return max(0, int(seconds * 1000))
+
+
+def _fullness(run: Any) -> tuple[bool, int, int, str]:
+    return (
+        run.info.status != "RUNNING",
+        len(run.data.metrics),
+        len(run.data.params),
+        run.info.run_id,
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, in a container
+        return str(os.getuid())

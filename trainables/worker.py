@@ -1,0 +1,205 @@
+"""The thin file that makes every pipeline a Ray trainable.
+
+A trial that fails does not raise: it returns its cause as a result. An exception would
+end the actor, and a fresh one costs seconds where a reused one costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import platform
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+from ray import tune
+from ray.tune.result import SHOULD_CHECKPOINT
+
+from spaces import ToyConfig
+from trainables.io.checkpoint import latest
+from trainables.io.remote import local_copies
+from trainables.knn.run import KnnRun
+from trainables.toy import ToyRun
+
+logger = logging.getLogger("visiontune.trial")
+
+
+class Run(Protocol):
+    """One configuration, from its first step to its last."""
+
+    def step(self) -> dict[str, Any]:
+        """Do one step; the metrics by name, ``done`` after the last, and ``report`` where the
+        pruner is to see another value.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Write all that the next step depends on; a whole folder, as ``trainables.io.checkpoint``
+        defines it.
+        """
+
+    def load(self, folder: Path) -> None:
+        """Go on from what ``save`` wrote."""
+
+    def close(self) -> None:
+        """Give back what it holds; nothing is asked of it after that."""
+
+
+def _cnn(trial: dict[str, Any]) -> Run:
+    from trainables.cnn.run import CnnTrial  # a worker that trains no network loads no torch
+
+    return CnnTrial(trial)
+
+
+RUNS: dict[str, Callable[[dict[str, Any]], Run]] = {
+    "tiny-image": KnnRun,
+    "bag-of-sift": KnnRun,
+    "cnn": _cnn,
+    "toy": lambda trial: ToyRun(ToyConfig(**trial["config"]), seed=trial["seed"]),
+    "toy-folds": lambda trial: ToyRun(ToyConfig(**trial["config"]), folds=True, seed=trial["seed"]),
+}
+"""What runs the trials of each space, made from the Tune config of one."""
+GATE_PATIENCE = 5.0
+"""Seconds without another worker after which those that are there begin."""
+
+
+def _wait_for_others(gate: Path, name: str, workers: int) -> None:
+    """Wait until ``workers`` processes have started, or none has for a while.
+
+    Tune gives the worker of a trial that has ended to one that still waits for its own, and
+    kills that one; so trials shorter than the start of a process would start one each, for ever.
+    """
+    with contextlib.suppress(OSError):
+        gate.mkdir(parents=True, exist_ok=True)
+        (gate / name).touch()
+        there, since = 0, time.monotonic()
+        while there < workers and time.monotonic() - since < GATE_PATIENCE:
+            time.sleep(0.02)
+            now = len(list(gate.iterdir()))
+            if now > there:
+                there, since = now, time.monotonic()
+
+
+def _node(trial: dict[str, Any]) -> str:
+    """Where this runs: the host's name, on a cluster with the node's address and the beginning of
+    its id.
+    """
+    if not trial.get("joined"):
+        return platform.node()
+    return (
+        f"{platform.node()} {ray.util.get_node_ip_address()} "
+        f"{ray.get_runtime_context().get_node_id()[:8]}"
+    )
+
+
+class SearchTrial(tune.Trainable):
+    """One configuration of any space, a step at a time.
+
+    The Tune config holds ``space``, ``number`` and ``config`` of the trial, ``restore`` (paths or
+    URIs of the checkpoints that earlier drivers left), ``checkpoints`` (whether its space has any),
+    ``gate`` (of the first workers: folder and number), and what all trials share: ``seed`` and, for
+    images, ``registry`` (its name), ``data``, ``validation`` and, for networks, ``how``
+    (``trainables.cnn.run.How``); on a cluster, ``joined``.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        if config["gate"]:
+            _wait_for_others(
+                Path(config["gate"][0]), f"{config['space']}-{config['number']}", config["gate"][1]
+            )
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Nothing outlives a trial: everything it knows is in its config. Never fails: Tune would
+        lose the trial.
+        """
+        if self._run is not None:  # its trial was stopped before its end
+            self._guarded(self._close)
+        self._begin(new_config)
+        return True
+
+    def _begin(self, trial: dict[str, Any]) -> None:
+        self._trial = trial
+        self._run: Run | None = None
+        self._count = 0
+        self._failure: dict[str, Any] | None = None
+        self._log = io.StringIO()
+        self._guarded(self._make)
+
+    def _make(self) -> dict[str, Any]:
+        trial = self._trial
+        logger.info("trial %s/%s: %s", trial["space"], trial["number"], trial["config"])
+        self._run = RUNS[trial["space"]](trial)
+        if trial["restore"]:
+            with local_copies(trial["restore"]) as folders:
+                found = latest(folders)
+                if found:
+                    self._load(found)
+        return {}
+
+    def _load(self, folder: Path) -> dict[str, Any]:
+        assert self._run is not None
+        self._run.load(folder)
+        logger.info("goes on from %s", folder)
+        return {}
+
+    def _close(self) -> dict[str, Any]:
+        assert self._run is not None
+        self._run.close()
+        self._run = None
+        return {}
+
+    def step(self) -> dict[str, Any]:
+        started, began = time.time(), time.monotonic()  # a clock may be set back meanwhile
+        run = self._run
+        result = {} if run is None else self._guarded(run.step)
+        result = self._failure or result
+        common = {
+            "started": started,
+            "seconds": time.monotonic() - began,
+            "node": _node(self._trial),
+            "log": self._log.getvalue(),
+        }
+        self._log.seek(0)
+        self._log.truncate()
+        if self._run is not None and (self._failure or result["done"]):
+            self._guarded(self._close)
+        if self._failure:
+            return {**result, **common, "done": True}
+        return {
+            **result,
+            **common,
+            SHOULD_CHECKPOINT: self._trial["checkpoints"] and not result["done"],
+        }
+
+    def _guarded(self, action: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """``action()`` with its log kept; an exception becomes the trial's failure."""
+        handler = logging.StreamHandler(self._log)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            return action()
+        except Exception as error:
+            logger.error("failed: %s", error)
+            cause = f"{type(error).__name__}: {error}"
+            self._failure = {
+                "failure": " ".join(cause.split()),
+                "traceback": traceback.format_exc(),
+            }
+            return {}
+        finally:
+            logger.removeHandler(handler)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        assert self._run is not None  # Tune saves only after a step that succeeded
+        self._run.save(Path(checkpoint_dir))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Go on after this worker's predecessor died."""
+        if self._failure is None:
+            self._guarded(lambda: self._load(Path(checkpoint_dir)))
