@@ -30,6 +30,10 @@ class UserError(ValueError):
         super().__init__(shortened(str(message)))
 
 
+class DatasetError(UserError):
+    """A dataset that cannot be read as it is; the message names the place and the rule."""
+
+
 class FailedError(UserError):
     """Something that was asked rightly and failed while it ran."""
 

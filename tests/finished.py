@@ -16,7 +16,8 @@ from analysis.run.directory import RunDirectory
 from analysis.run.records import DataFacts, DriverState
 from spaces import get_space
 from trainables.data import read_dataset
-from trainables.knn.pipeline import CONFIG_TYPES, data_source, evaluate, validation_stage
+from trainables.data.source import data_source
+from trainables.knn.pipeline import CONFIG_TYPES, evaluate, validation_stage
 from trainables.stages.stage import compute
 
 TINY: dict[str, Any] = {

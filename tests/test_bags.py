@@ -18,12 +18,14 @@ from threadpoolctl import threadpool_limits
 from spaces import BagOfSiftConfig, TinyImageConfig
 from spaces.knn import HISTOGRAM_METRICS, SIGNED_METRICS
 from trainables.data import Images, ReadOptions, read_dataset
+from trainables.data.source import data_source
+from trainables.data.validation import Validation
 from trainables.knn import pipeline
 from trainables.knn.descriptors import Descriptors, dense_descriptors
 from trainables.knn.distances import distances
 from trainables.knn.encoding import nearest_words, streamed_word_counts, word_counts
 from trainables.knn.neighbours import nearest_neighbours
-from trainables.knn.pipeline import Validation, data_source, gallery_stage, validation_stage
+from trainables.knn.pipeline import gallery_stage, validation_stage
 from trainables.knn.regions import inverse_document_frequency, region_features
 from trainables.knn.report import stretched_histograms
 from trainables.knn.sift import dense_sift, located_sift, sampled_descriptors, transformed

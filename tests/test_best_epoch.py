@@ -27,7 +27,7 @@ from trainables.cnn.models import build
 from trainables.cnn.run import CnnTrial
 from trainables.cnn.training import DTYPES, CnnRun
 from trainables.data import Dataset, ReadOptions, read_dataset
-from trainables.knn.pipeline import data_source
+from trainables.data.source import data_source
 from trainables.stages.registry import NAMESPACE, StageRegistry
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own

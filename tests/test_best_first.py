@@ -20,8 +20,9 @@ from analysis.figures.axes import axes_of, thinned
 from analysis.plan.objectives import METRICS
 from analysis.ranking.history import best_so_far
 from analysis.ranking.leaderboard import chosen_record, pareto_front, passed, ranked, replicas, rows
-from analysis.ranking.together import Judged, together, write_comparison
+from analysis.ranking.together import Judged, together
 from analysis.report import search_page
+from analysis.report.comparison import write_comparison
 from analysis.report.networks import best_networks, model_table
 from analysis.report.page import ReportSettings, write_report
 from analysis.run.directory import RunDirectory

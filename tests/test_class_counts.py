@@ -14,9 +14,9 @@ import pytest
 
 from analysis.ranking.confusion import display_names, display_order
 from trainables.data import DatasetError, read_dataset
-from trainables.data.unpacked import VARIABLE
+from trainables.data.scores import score
+from trainables.images.unpacked import VARIABLE
 from trainables.knn.neighbours import predicted_by_k, votes_by_k
-from trainables.scores import score
 
 MANY = 20_000
 
@@ -86,7 +86,7 @@ def test_a_small_npz_that_unpacks_to_gigabytes_is_refused(
     monkeypatch.setenv(VARIABLE, "1")
     assert len(read_dataset(f"npz:{path}").train) == 4
     monkeypatch.delenv(VARIABLE)
-    monkeypatch.setattr("trainables.data.unpacked.FREE_BYTES", 1000)
+    monkeypatch.setattr("trainables.images.unpacked.FREE_BYTES", 1000)
     np.savez_compressed(
         path, x_train=np.zeros((4, 512, 512), np.uint8), y_train=np.array([0, 0, 1, 1])
     )
@@ -111,7 +111,7 @@ def test_a_small_idx_file_that_unpacks_to_gigabytes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same rule for every packed file."""
-    monkeypatch.setattr("trainables.data.unpacked.FREE_BYTES", 1000)
+    monkeypatch.setattr("trainables.images.unpacked.FREE_BYTES", 1000)
     for part in ("train", "t10k"):
         images = struct.pack(">4i", 0x803, 100, 100, 100) + bytes(10**6)
         (tmp_path / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))

@@ -21,14 +21,9 @@ import trainables
 from spaces import get_space
 from spaces.domain import Choice
 from trainables.data import Dataset, Images, ReadOptions, Split
-from trainables.knn.pipeline import (
-    CONFIG_TYPES,
-    Validation,
-    data_source,
-    features_stage,
-    neighbours_stage,
-    validation_stage,
-)
+from trainables.data.source import data_source
+from trainables.data.validation import Validation
+from trainables.knn.pipeline import CONFIG_TYPES, features_stage, neighbours_stage, validation_stage
 from trainables.stages import cache as stage_cache
 from trainables.stages.cache import DiskCache
 from trainables.stages.stage import Stage, code_version

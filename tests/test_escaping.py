@@ -16,7 +16,8 @@ from samples import CONFIG, record
 from analysis.bundle.facts import BundleFacts, Measured, Preprocessing, Replicated
 from analysis.bundle.model_card import model_card
 from analysis.ranking.importance import Importance
-from analysis.ranking.together import Judged, together, write_comparison
+from analysis.ranking.together import Judged, together
+from analysis.report.comparison import write_comparison
 from analysis.report.page import ReportSettings, write_report
 from analysis.report.reproduced import write_page
 from analysis.run.directory import RunDirectory

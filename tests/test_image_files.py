@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from trainables.data import DatasetError
-from trainables.data import image_file as module
-from trainables.data.image_file import read_image, read_images
+from trainables.images import image_file as module
+from trainables.images.image_file import read_image, read_images
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [90, 90, 90]]], np.uint8)
 GREYS = np.array([[76, 150], [29, 90]])

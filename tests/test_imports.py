@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,17 @@ from program import PATIENCE, ROOT
 
 LAYERS = ("spaces", "trainables", "analysis", "search")
 """Each may import those before it."""
+ROOMS = {
+    "trainables": ("io", "stages", "images", "data", "knn", "cnn/models", "cnn", ""),
+    "analysis": ("plan", "run", "ranking", "figures", "bundle", "report", ""),
+    "search": (
+        "study", "ledger", "screen", "cluster", "tracking", "driver", "doctor", "reproduce", "cli",
+        "",
+    ),
+}  # fmt: skip
+"""The folders of a layer: each may import those before it, but for ``STRANGERS``."""
+STRANGERS = {frozenset({"cluster", "tracking"}), frozenset({"knn", "cnn"})}
+MOST_FILES, MOST_LINES, MOST_COLUMNS = 15, 480, 100
 IMPORTERS = {
     "ray": {
         "search/cluster/start.py",
@@ -44,6 +56,7 @@ IMPORTERS = {
     "cyvlfeat": {"trainables/knn/sift.py"},
     "faiss": {"trainables/knn/bounds.py"},
 }
+PATHS = {layer: sorted((ROOT / layer).rglob("*.py")) for layer in LAYERS}
 SOURCES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for layer in LAYERS
@@ -94,7 +107,7 @@ def imported(source: str, file: str) -> set[str]:
         ("if TYPE_CHECKING:\n    import ray\nelse:\n    import optuna", {"optuna"}),
         ("if typing.TYPE_CHECKING:\n    import ray", set()),
         ("from .runner import run", {"search"}),
-        ("importlib.import_module('analysis.plan.plan')", {"search"}),
+        ("importlib.import_module('search.driver.runner')", {"search"}),
     ],
 )
 def test_the_walker_finds_imports_wherever_they_stand(source: str, expected: set[str]) -> None:
@@ -123,6 +136,53 @@ def test_a_layer_imports_only_itself_and_those_below(layer: str) -> None:
     assert {
         file: names for file, source in files.items() if (names := imported(source, file) & above)
     } == {}
+
+
+def room_of(module: str, layer: str) -> str | None:
+    """The folder of the layer's that holds what ``module`` names; None if that is of no layer."""
+    folders = {path.parent.relative_to(ROOT / layer).as_posix() for path in PATHS[layer]}
+    parts = module.split(".")
+    if parts[0] != layer:
+        return None
+    inner = "/".join(parts[1:])
+    found = [folder for folder in folders if f"{inner}/".startswith(f"{folder}/")]
+    return max(found, key=len, default="")
+
+
+def rooms_imported(source: str, layer: str) -> set[str]:
+    """The rooms of its own layer that a file names in its imports, also for its types alone."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {room for module in modules if (room := room_of(module, layer)) is not None}
+
+
+@pytest.mark.parametrize("layer", ROOMS)
+def test_no_room_reaches_upward_or_in_a_circle(layer: str) -> None:
+    """Whoever opens a room must be able to read it with what lies below it alone."""
+    order = ROOMS[layer]
+    wrong = []
+    for path in PATHS[layer]:
+        room = path.parent.relative_to(ROOT / layer).as_posix().replace(".", "")
+        assert room in order, f"{room} is a new room: say where it stands"
+        for other in rooms_imported(path.read_text(encoding="utf-8"), layer) - {room}:
+            if order.index(other) > order.index(room) or frozenset({room, other}) in STRANGERS:
+                wrong.append(f"{path.relative_to(ROOT)} imports {layer}/{other}")
+    assert wrong == []
+
+
+def test_rooms_and_files_are_small() -> None:
+    """A folder is read at a glance, and a file in one sitting."""
+    folders = Counter(path.parent.relative_to(ROOT) for paths in PATHS.values() for path in paths)
+    assert {str(folder): n for folder, n in folders.items() if n > MOST_FILES} == {}
+    lengths = {file: source.count("\n") for file, source in SOURCES.items()}
+    assert {file: n for file, n in lengths.items() if n > MOST_LINES} == {}
+    assert max(len(line) for source in SOURCES.values() for line in source.split("\n")) <= (
+        MOST_COLUMNS
+    )
 
 
 def test_spaces_use_the_standard_library_alone() -> None:

@@ -16,10 +16,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
 from spaces.knn import HISTOGRAM_METRICS, METRIC, SIGNED_METRICS
+from trainables.data.scores import confusion, score
 from trainables.knn.distances import METRICS, distances
 from trainables.knn.neighbours import Neighbours, nearest_neighbours, votes_by_k
 from trainables.knn.norms import normalised
-from trainables.scores import confusion, score
 from trainables.stages.stage import BLOCK
 
 IMAGES = np.random.default_rng(1).normal(0, 50, (7, 6, 5))

@@ -24,15 +24,10 @@ from spaces import SPACES, CnnConfig, get_space
 from spaces.domain import Domain, Float, Value
 from trainables.cnn.images import How, data_stages
 from trainables.data import Dataset, Images, ReadOptions, Split
+from trainables.data.source import data_source
+from trainables.data.validation import Validation, validation_groups
 from trainables.knn.neighbours import nearest_neighbours
-from trainables.knn.pipeline import (
-    CONFIG_TYPES,
-    Validation,
-    data_source,
-    evaluate,
-    validation_groups,
-    validation_stage,
-)
+from trainables.knn.pipeline import CONFIG_TYPES, evaluate, validation_stage
 from trainables.stages.stage import compute
 
 CLASSES = ("ash", "birch", "cedar")

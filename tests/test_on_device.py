@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import device as devices
 from trainables.knn import bounds, encoding
 from trainables.knn.descriptors import Descriptors
 from trainables.knn.encoding import word_counts
 from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.sift import transformed
+from trainables.stages import device as devices
 from trainables.stages.stage import code_version
 
 GENERATOR = np.random.default_rng(5)

@@ -27,7 +27,7 @@ from analysis.ranking.confusion import Confusion, confusion_between, to_csv
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DataFacts, DriverState
 from search.reproduce.knn import confusion_table
-from trainables.scores import confusion, score
+from trainables.data.scores import confusion, score
 
 CLASSES = ("cat", "dog", "owl")
 COUNTS = [[6, 1, 5], [4, 7, 0], [3, 9, 8]]

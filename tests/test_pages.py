@@ -15,7 +15,8 @@ from samples import CONFIG, record, run_with
 from test_report import NAMES
 
 from analysis.ranking.importance import Importance
-from analysis.ranking.together import Judged, together, write_comparison
+from analysis.ranking.together import Judged, together
+from analysis.report.comparison import write_comparison
 from analysis.report.page import ReportSettings, write_report
 from analysis.report.reproduced import write_page
 from analysis.run.directory import RunDirectory

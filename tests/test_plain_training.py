@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from spaces.cnn import CnnConfig
 from trainables.cnn.augment import mixed
 from trainables.cnn.data import CnnData
-from trainables.cnn.schedule import fraction
+from trainables.cnn.optimizer import fraction
 from trainables.cnn.training import CnnRun
 
 EPOCHS, SEED, CLASSES, COUNT, BATCHES = 2, 4, 3, 90, 4

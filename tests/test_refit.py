@@ -32,7 +32,7 @@ from trainables.cnn.run import make_run
 from trainables.cnn.training import DTYPES, CnnRun
 from trainables.cnn.views import mean_over_views
 from trainables.data import Dataset, ReadOptions, read_dataset
-from trainables.knn.pipeline import Validation
+from trainables.data.validation import Validation
 
 CONFIG = CnnConfig(**fading.SETTINGS)
 FIGURES = {"val_accuracy": 0.7, "balanced_accuracy": 0.6, "macro_f1": 0.5, "val_loss": 1.0}

@@ -263,7 +263,8 @@ def test_one_failure_fails_those_that_need_it_and_names_itself_once(
 def test_a_reused_actor_leaks_nothing_from_one_trial_to_the_next(ray: Any, registry: Any) -> None:
     """Trials A, B, A on one actor: both A give the same bits, and B is not A."""
     from trainables.data import ReadOptions, read_dataset
-    from trainables.knn.pipeline import Validation, data_source
+    from trainables.data.source import data_source
+    from trainables.data.validation import Validation
     from trainables.stages.registry import NAMESPACE
     from trainables.worker import SearchTrial
 

@@ -17,9 +17,10 @@ from analysis.plan.plan import Plan, make_plan
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.records import TrialRecord
 from analysis.run.working_copy import LEASE_SECONDS, copy_of, working_copy
-from search.driver.mirror import Mirror, ask_elsewhere
+from search.driver.mirror import Mirror
 from search.ledger.ledger import Ledger
 from search.ledger.outbox import Outbox
+from search.ledger.requests import ask_elsewhere
 from search.study.storage import read_trials
 from trainables.io.remote import (
     Remote,

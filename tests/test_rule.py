@@ -18,8 +18,8 @@ from analysis.plan.plan import make_plan
 from analysis.run.reading import options_of
 from analysis.run.records import DataFacts
 from trainables.data import Dataset, DatasetError, ReadOptions, read_dataset
-from trainables.data.image_file import read_image
-from trainables.data.rule import FIRST, Rule, completed, needs_of, to_8_bits
+from trainables.images.image_file import read_image
+from trainables.images.rule import FIRST, Rule, completed, needs_of, to_8_bits
 
 UInt8 = npt.NDArray[np.uint8]
 Save = Callable[[UInt8, Path], None]

@@ -20,13 +20,8 @@ from analysis.bundle.export_knn import leave_out, make_knn
 from analysis.plan.plan import read_plan
 from search.driver.exports import source_of
 from trainables.data import read_dataset
-from trainables.knn.pipeline import (
-    CONFIG_TYPES,
-    data_source,
-    evaluate,
-    features_stage,
-    neighbours_stage,
-)
+from trainables.data.source import data_source
+from trainables.knn.pipeline import CONFIG_TYPES, evaluate, features_stage, neighbours_stage
 from trainables.stages.stage import compute
 
 

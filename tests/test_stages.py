@@ -12,15 +12,11 @@ import pytest
 from spaces import BagOfSiftConfig, TinyImageConfig
 from spaces.knn import HISTOGRAM_METRICS, SIGNED_METRICS
 from trainables.data import Images, ReadOptions, read_dataset
+from trainables.data.source import data_source
+from trainables.data.validation import Validation, validation_groups
 from trainables.knn.encoding import streamed_word_counts
 from trainables.knn.neighbours import nearest_neighbours
-from trainables.knn.pipeline import (
-    Validation,
-    data_source,
-    evaluate,
-    validation_groups,
-    validation_stage,
-)
+from trainables.knn.pipeline import evaluate, validation_stage
 from trainables.knn.tiny import tiny_images
 from trainables.stages.stage import BLOCK, Stage, chunks, compute, join, run_stage
 

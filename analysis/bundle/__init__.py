@@ -1,0 +1,1 @@
+"""Exported classifiers: made, read, used."""

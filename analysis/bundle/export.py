@@ -32,9 +32,10 @@ from spaces import get_space
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.dataset import few
 from trainables.data.names import lookalike
+from trainables.data.scores import confusion, score
+from trainables.data.validation import Validation
 from trainables.io.files import hold, left_behind, remove, temporary_name, write_whole
-from trainables.knn.pipeline import CONFIG_TYPES, Validation
-from trainables.scores import confusion, score
+from trainables.knn.pipeline import CONFIG_TYPES
 
 if TYPE_CHECKING:
     from analysis.bundle.export_cnn import Progress

@@ -11,16 +11,10 @@ from analysis.bundle.source import Source, bundle_facts
 from analysis.run.records import TrialRecord
 from spaces import BagOfSiftConfig
 from trainables.data import Dataset
+from trainables.data.source import data_source
+from trainables.data.validation import Validation, validation_groups
 from trainables.knn.neighbours import nearest_neighbours
-from trainables.knn.pipeline import (
-    CONFIG_TYPES,
-    Validation,
-    data_source,
-    gallery_stage,
-    validation_groups,
-    weights_stage,
-    words_stage,
-)
+from trainables.knn.pipeline import CONFIG_TYPES, gallery_stage, weights_stage, words_stage
 from trainables.stages.stage import compute
 
 

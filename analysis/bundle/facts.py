@@ -8,32 +8,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from analysis.run.records import Count, Measured, Share
 from spaces.errors import UserError
 from trainables.cnn.use import LEAST_STD
-from trainables.data.rule import FIRST, Rule
+from trainables.images.rule import FIRST, Rule
 from trainables.io.files import write_whole
 
 FORMAT = 1
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0, lt=2**63)]
 Side = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class BundleError(UserError):
     """A folder that is no bundle, or one that was damaged or changed."""
-
-
-class Measured(BaseModel):
-    """Scores on one split: which, of how many images, and how it was measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    split: str
-    n: Count
-    scheme: str
-    accuracy: Share
-    balanced_accuracy: Share
-    macro_f1: Share
 
 
 class Replicated(BaseModel):

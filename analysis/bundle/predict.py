@@ -13,9 +13,9 @@ from analysis.bundle.bundle import read_bundle
 from analysis.bundle.export import read_options
 from trainables.data import Images
 from trainables.data.dataset import DatasetError
-from trainables.data.deep import FORMATS
-from trainables.data.image_file import read_images
 from trainables.data.names import on_disk, passed_over
+from trainables.images.deep import FORMATS
+from trainables.images.image_file import read_images
 
 
 def predict(

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.bundle.bundle import read_bundle
 from trainables.data import Images
-from trainables.data.image_file import read_image
+from trainables.images.image_file import read_image
 
 
 class BundleModel(mlflow.pyfunc.PythonModel):

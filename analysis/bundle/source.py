@@ -13,7 +13,7 @@ from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
 from trainables.cnn.images import How
 from trainables.data import Dataset, ReadOptions
-from trainables.knn.pipeline import Validation
+from trainables.data.validation import Validation
 from trainables.stages.stage import NO_CACHE, Cache
 
 READERS = (

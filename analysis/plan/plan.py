@@ -16,12 +16,11 @@ from analysis.plan.objectives import METRICS
 from analysis.plan.replicate import Replicate
 from analysis.plan.training import Training
 from analysis.plan.yaml_text import YamlError, read_yaml_file
-from analysis.run.directory import NAME
 from spaces import Space, get_space
 from spaces.errors import UserError, echo
 from trainables.data import ReadOptions, absolute_spec
 from trainables.data.names import on_disk
-from trainables.knn.pipeline import Validation
+from trainables.data.validation import Validation
 
 NO_DATASET = "none"
 """Dataset of a plan whose spaces need no images."""
@@ -51,6 +50,8 @@ Pruner = Literal[
 ]
 Option = bool | int | float | str
 Setting = bool | int | float | str | list[bool | int | float | str]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""A name of a run."""
 
 
 class PlanError(UserError):

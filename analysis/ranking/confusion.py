@@ -18,7 +18,7 @@ from analysis.run.directory import RunDirectory
 from analysis.run.notes import note
 from analysis.run.records import TrialRecord
 from spaces.errors import UserError
-from trainables import scores
+from trainables.data import scores
 
 Int64 = npt.NDArray[np.int64]
 PAIRS = 10

@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from analysis.bundle.facts import Measured
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.notes import note
-from analysis.run.records import TrialRecord
+from analysis.run.records import Measured, TrialRecord
 from spaces.errors import on_one_line
 from trainables.io.files import read_json, write_whole
 

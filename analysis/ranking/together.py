@@ -4,22 +4,17 @@ compared at all.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.plan.objectives import METRICS
-from analysis.ranking.leaderboard import ranked, rows, short_config
+from analysis.ranking.leaderboard import ranked, rows
 from analysis.ranking.significance import Comparison, compare, intervals
-from analysis.run.csv_text import csv_of_dicts
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.records import TrialRecord
-from trainables.io.files import write_whole
 
 Row = dict[str, Any]
 Ranked = tuple[TrialRecord, Row, RunDirectory]
@@ -45,8 +40,8 @@ class Together:
     """What several runs found.
 
     Attributes:
-        rows: the trials of all, best first; rows of ``analysis.ranking.leaderboard`` with ``run`` and
-            ``model``.
+        rows: the trials of all, best first; rows of ``analysis.ranking.leaderboard`` with ``run``
+            and ``model``.
         boards: the same by space and model, such as ``cnn, resnet18``; the best board first.
         differences: why figures cannot be compared, a line each; empty if they can.
         against: the first against the next, where both were judged on the same images.
@@ -146,29 +141,3 @@ def _against(first: Ranked, other: Ranked) -> Comparison | None:
     if labels is None or mine is None or theirs is None:
         return None
     return compare(mine == labels, theirs == labels, f"{other[2].name}: {other[0].key}")
-
-
-def write_comparison(found: Together, runs: Sequence[str], out: Path, top: int = 10) -> list[Path]:
-    """Write ``comparison.html``, ``.csv`` (all trials) and ``.json`` to ``out``; returns the
-    files.
-    """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    page = environment.get_template("together.html.j2").render(
-        found=found,
-        runs=runs,
-        top=top,
-        digits=METRICS[found.objective].digits,
-        short_config=short_config,
-    )
-    columns = ["rank", "run", "trial", "space", "model", *METRICS, "config"]
-    table = [{**row, "config": short_config(row["config"], row["space"])} for row in found.rows]
-    files = {
-        "comparison.csv": csv_of_dicts(columns, table),
-        "comparison.json": json.dumps(found.facts(top), indent=1, ensure_ascii=False),
-        "comparison.html": page,
-    }
-    for name, content in files.items():
-        write_whole(out / name, content)
-    return [out / name for name in files]

@@ -14,8 +14,8 @@ from PIL import Image
 
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.dataset import Images, Split, UInt8
-from trainables.data.image_file import read_images
 from trainables.data.spec import CIFAR10_DIR, tree_of
+from trainables.images.image_file import read_images
 
 Int64 = npt.NDArray[np.int64]
 SIDE = 72

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.figures import drawing as figures
 from analysis.plan.objectives import METRICS
@@ -24,6 +23,7 @@ from analysis.ranking.looks import looks
 from analysis.ranking.significance import first_against_next, intervals
 from analysis.report.networks import best_networks, model_table, network_files
 from analysis.report.search_files import SearchPart, search_part
+from analysis.report.templates import rendered
 from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
 from trainables.io.files import write_whole
@@ -175,10 +175,6 @@ def _html(
     examples: list[list[str]],
     search: SearchPart,
 ) -> str:
-    # Names of classes, files and trials come from the user's data: everything is escaped.
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
     pictures = {
         name: "data:image/png;base64," + base64.b64encode(content).decode()
         for name, content in files.items()
@@ -190,7 +186,8 @@ def _html(
     }
     state = run.state()
     order = ranked(records, objectives[0])
-    return environment.get_template("report.html.j2").render(
+    return rendered(
+        "report.html.j2",
         run=run.name,
         state=state,
         data=run.data(),

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from analysis.figures import drawing as figures
+from analysis.report.templates import rendered
 from analysis.run.csv_text import csv_of_dicts
 from trainables.io.files import write_whole
 
@@ -210,10 +210,8 @@ def write_page(found: Mapping[str, Found], out: Path, machine: str, seconds: flo
             ensure_ascii=False,
         ),
     }
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    files["reproduce.html"] = environment.get_template("reproduced.html.j2").render(
+    files["reproduce.html"] = rendered(
+        "reproduced.html.j2",
         found=found,
         numbers={name: [item for item in numbers if item.table == name] for name in found},
         pictures={

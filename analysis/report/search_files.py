@@ -6,11 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.figures import search_figures
@@ -20,6 +18,7 @@ from analysis.ranking.history import Point, best_so_far, survival
 from analysis.ranking.importance import Importance, to_csv
 from analysis.ranking.leaderboard import ranked
 from analysis.report import search_page
+from analysis.report.templates import rendered
 from analysis.run.records import TrialRecord
 
 Files = dict[str, str | bytes]
@@ -132,10 +131,8 @@ def _page(
     thin: bool,
     figures: Mapping[str, search_page.Figure],
 ) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    return environment.get_template("search.html.j2").render(
+    return rendered(
+"search.html.j2",
         run=run, spaces=spaces, survival=reached, thinned=thin, most=MOST_TRIALS,
         figures=Markup(search_page.as_json(figures)), plotly=Markup(search_page.plotly_js()),
     )  # fmt: skip

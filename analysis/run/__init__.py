@@ -1,0 +1,1 @@
+"""The run directory: what lies where, and whether it can be believed."""

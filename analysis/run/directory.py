@@ -21,8 +21,8 @@ changes
           damaged report/            tables, plots and the HTML report
           tune/              Ray Tune's own directory: disposable
 
-Where RUNS is a URI, this is its working copy (``analysis.run.working_copy``), and weights/ and tune/
-lie at the URI alone.
+Where RUNS is a URI, this is its working copy (``analysis.run.working_copy``), and weights/ and
+tune/ lie at the URI alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +39,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.plan.plan import NAME
 from analysis.run.identity import name_at_first, read_identity
 from analysis.run.notes import note
 from analysis.run.records import DataFacts, DriverState, TrialRecord
@@ -57,8 +57,6 @@ from analysis.run.working_copy import copy_of, working_copy
 from spaces.errors import UserError, on_one_line
 from trainables.io.files import append_lines, make_folder, npy_bytes, read_json, sha256, write_whole
 from trainables.io.remote import is_uri
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class RunError(UserError):

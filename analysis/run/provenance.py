@@ -20,7 +20,7 @@ from analysis.run.notes import note as note_line
 from spaces.errors import on_one_line
 from trainables.io.files import read_json, set_aside, write_whole
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("spaces", "trainables", "analysis", "search")
 PACKAGES = (
     "ray",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from analysis.plan.plan import Plan
 from analysis.run.records import DataFacts
 from trainables.data import ReadOptions
-from trainables.data.rule import FIRST
+from trainables.images.rule import FIRST
 
 
 def options_of(plan: Plan, began: DataFacts | None) -> ReadOptions:

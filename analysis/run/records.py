@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from statistics import fmean
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trainables.data.rule import Rule
+from trainables.images.rule import Rule
 
 STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Measured(BaseModel):
+    """Scores on one split: which, of how many images, and how it was measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: str
+    n: Count
+    scheme: str
+    accuracy: Share
+    balanced_accuracy: Share
+    macro_f1: Share
 
 
 class TrialRecord(BaseModel):
     """A finished trial, as its result.json says. Times are Unix seconds.
 
     Attributes:
-        metrics: by name, as ``analysis.plan.objectives`` knows them; for a pruned trial the last ones.
+        metrics: by name, as ``analysis.plan.objectives`` knows them; for a pruned trial the last
+            ones.
         steps: how many it did; 0 where its space reports nothing along the way.
         failure: why it failed.
         pruned_by: what stopped it: the pruner, a constraint, or a limit of the search.

@@ -1,9 +1,10 @@
 """A runs directory at a URI: what lies there, and the folder of this machine that stands for it.
 
 Commands work on folders. For a URI that is its **working copy**, a folder whose file ``.remote``
-names the URI. A driver writes its run into the working copy and ``search.driver.mirror`` sends on what
-changes; on any other machine what changed since the last look is fetched before a command reads it.
-Weights and checkpoints are written to the URI by the trials themselves, wherever they run.
+names the URI. A driver writes its run into the working copy and ``search.driver.mirror`` sends on
+what changes; on any other machine what changed since the last look is fetched before a command
+reads it. Weights and checkpoints are written to the URI by the trials themselves, wherever they
+run.
 
 Whose copy is the newer one is told by the run's **lease** at the URI, ``driver.json``: which
 working copy the last driver wrote into, and when it last said that it lives.

@@ -14,7 +14,7 @@ from search.screen.terminal import outlive_terminal
 if TYPE_CHECKING:
     from analysis.plan.plan import Plan
 
-PLANS = Path(__file__).parent.parent / "plans"
+PLANS = Path(__file__).parents[2] / "plans"
 DEMOS = {"demo": "demo.yaml", "demo-cnn": "demo-cnn.yaml"}
 """Name of each run, and its plan."""
 

@@ -85,7 +85,7 @@ def stop(
 ) -> int:
     """Stop a running search; visiontune resume goes on with it."""
     from analysis.run.directory import RunDirectory, RunError
-    from search.driver.mirror import ask_elsewhere
+    from search.ledger.requests import ask_elsewhere
 
     folder = RunDirectory.find(run, runs_dir)
     if not folder.alive():

@@ -13,7 +13,8 @@ from typing import Any
 from analysis.plan.objectives import METRICS
 from analysis.plan.plan import NO_DATASET, read_plan
 from analysis.ranking.leaderboard import short_config
-from analysis.ranking.together import Judged, Together, together, write_comparison
+from analysis.ranking.together import Judged, Together, together
+from analysis.report.comparison import write_comparison
 from analysis.run.directory import RunDirectory
 
 

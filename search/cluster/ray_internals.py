@@ -1,8 +1,8 @@
 """What we ask of Ray beyond what it promises, all in one place: how its own node is started, and
 what its workers import.
 
-Import this only where Ray may be imported: ``search.cluster.start`` sets the variables that Ray reads
-then.
+Import this only where Ray may be imported: ``search.cluster.start`` sets the variables that Ray
+reads then.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from spaces.errors import UserError
 
-CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
+CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 
 
 @dataclass(frozen=True)

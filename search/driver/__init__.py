@@ -1,0 +1,1 @@
+"""One driver's life: from a plan to a report."""

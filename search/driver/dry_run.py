@@ -17,7 +17,7 @@ from search.driver.networks import with_start
 from search.study.combinations import check_combination
 from spaces.domain import Choice, Domain, Integer, Value
 from trainables.data import read_dataset
-from trainables.knn.pipeline import check_folds
+from trainables.data.validation import check_folds
 from trainables.sizes import known_before
 from trainables.stages.registry import STAGE_CPUS
 

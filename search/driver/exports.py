@@ -1,5 +1,5 @@
-"""From a run's plan to what ``analysis.bundle.export`` is told of it, and from an export to the run's
-report.
+"""From a run's plan to what ``analysis.bundle.export`` is told of it, and from an export to the
+run's report.
 """
 
 from __future__ import annotations

@@ -2,23 +2,21 @@
 for.
 
 What lies at the URI is at any moment what a kill might have left on a disk, some seconds ago:
-``search.ledger.recovery`` mends it. That is a matter of order. The driver writes a trial's record, then
-the study's journal, then the outbox; so these are read in the other order and sent in this one, and
-every trial that the journal calls finished has its record there by then. Records may be ahead of
-the journal: ``recovery`` tells the study what it lacks, and drops what is of trials that it does
-not know.
+``search.ledger.recovery`` mends it. That is a matter of order. The driver writes a trial's record,
+then the study's journal, then the outbox; so these are read in the other order and sent in this
+one, and every trial that the journal calls finished has its record there by then. Records may be
+ahead of the journal: ``recovery`` tells the study what it lacks, and drops what is of trials that
+it does not know.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
 from analysis.run.directory import RunDirectory
 from analysis.run.working_copy import (
@@ -202,12 +200,3 @@ def mirrored(folder: RunDirectory, say: Callable[[str], None]) -> Iterator[Calla
                 f"warning: {copy.remote.uri} lacks the end of this run ({error}); {folder.path} "
                 f"has it: visiontune sync {folder.name}"
             )
-
-
-def ask_elsewhere(folder: RunDirectory, name: str, content: dict[str, Any]) -> bool:
-    """Leave a request at the URI for a driver on another machine; False if there is none such."""
-    copy = copy_of(folder.path.parent)
-    if copy is None or copy.elsewhere(folder.name) is None:
-        return False
-    copy.remote.child(folder.name).write(name, json.dumps(content).encode())
-    return True

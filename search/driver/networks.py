@@ -15,9 +15,9 @@ from analysis.run.working_copy import place_of
 from spaces import CnnConfig
 from spaces.domain import Value
 from trainables.cnn.images import How, data_stages
+from trainables.data.source import DataSource
 from trainables.io.files import write_whole
 from trainables.io.remote import join_place
-from trainables.knn.pipeline import DataSource
 
 JUDGED_BY = ("val_accuracy", "balanced_accuracy", "macro_f1", "val_loss")
 """Objectives that tell a better epoch from a worse one."""

@@ -49,17 +49,11 @@ from search.screen.signals import stop_signals
 from search.study.combinations import check_combination
 from search.study.kept import check_files, check_kept
 from spaces.errors import UserError
+from trainables.data.source import DataSource, data_source, split_labels
 from trainables.data.spec import check_place
+from trainables.data.validation import Validation, check_folds
 from trainables.io.files import set_aside
-from trainables.knn.pipeline import (
-    CONFIG_TYPES,
-    DataSource,
-    Validation,
-    check_folds,
-    data_source,
-    split_labels,
-    validation_stage,
-)
+from trainables.knn.pipeline import CONFIG_TYPES, validation_stage
 from trainables.stages.stage import Stage
 
 

@@ -1,0 +1,1 @@
+"""What is to be tried, what runs, what came out; and what a kill leaves, mended."""

@@ -245,7 +245,9 @@ class Ledger:
         for request in requests.take(self._run):
             study = self._studies.get(request.space)
             if request.name not in self._requested:
-                if study is None or (why := study.objection(request)):
+                if study is None or (
+                    why := study.objection(request.kind, request.number, request.params)
+                ):
                     requests.refuse(
                         self._run,
                         request.name,

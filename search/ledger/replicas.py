@@ -57,7 +57,8 @@ class Rerun:
 
 
 class Replicas:
-    """What ``search.cluster.tune_adapters`` asks and tells in place of the ledger; no study hears of it.
+    """What ``search.cluster.tune_adapters`` asks and tells in place of the ledger; no study hears
+    of it.
 
     Args:
         run: the search, which has ended.

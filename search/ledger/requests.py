@@ -19,7 +19,7 @@ from analysis.run.directory import RunDirectory
 from analysis.run.notes import note
 from analysis.run.sealed import DamagedError, unsealed
 from analysis.run.trial_files import UnreadableError, read_bytes
-from search.driver.mirror import ask_elsewhere
+from analysis.run.working_copy import copy_of
 from trainables.io.files import set_aside, write_whole
 
 
@@ -54,6 +54,15 @@ def ask(
     content = {"kind": kind, "space": space, "params": params, "number": number}
     if not ask_elsewhere(run, f"requests/{name}.json", content):
         write_whole(run.requests / f"{name}.json", json.dumps(content), within=run.path)
+
+
+def ask_elsewhere(folder: RunDirectory, name: str, content: dict[str, Any]) -> bool:
+    """Leave a request at the URI for a driver on another machine; False if there is none such."""
+    copy = copy_of(folder.path.parent)
+    if copy is None or copy.elsewhere(folder.name) is None:
+        return False
+    copy.remote.child(folder.name).write(name, json.dumps(content).encode())
+    return True
 
 
 def pending(run: RunDirectory) -> Iterator[Request]:

@@ -18,15 +18,14 @@ from search.reproduce.parts import Parts
 from spaces import TinyImageConfig
 from spaces.knn import MAX_K
 from trainables.data import Dataset, read_dataset
+from trainables.data.source import DataSource, data_source
 from trainables.data.tree import list_folder
 from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.norms import normalised
 from trainables.knn.pipeline import (
     CONFIG_TYPES,
-    DataSource,
     KnnConfig,
     counts_stage,
-    data_source,
     evaluate,
     neighbours_stage,
     words_stage,
@@ -34,7 +33,7 @@ from trainables.knn.pipeline import (
 from trainables.knn.report import stretched_histograms
 from trainables.stages.stage import Cache, Stage, code_version, compute
 
-PLANS = Path(__file__).parent.parent / "plans" / "report"
+PLANS = Path(__file__).parents[2] / "plans" / "report"
 Found = dict[str, Any]
 
 

@@ -2,8 +2,8 @@
 characters that a terminal obeys.
 
 Everything that is printed goes through one of two places: the streams that ``main`` puts before
-standard output and standard error, and ``search.screen.console`` for what rich draws. JSON means the same
-before and after.
+standard output and standard error, and ``search.screen.console`` for what rich draws. JSON means
+the same before and after.
 """
 
 from __future__ import annotations

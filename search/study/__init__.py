@@ -1,0 +1,1 @@
+"""One Optuna study a space: samplers, pruners, what goes with what, and where studies live."""

@@ -27,7 +27,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from analysis.plan.objectives import METRICS
 from analysis.plan.plan import Plan, PlanError
 from analysis.run.records import TrialRecord
-from search.ledger.requests import Request
 from search.study.pruners import make_pruner
 from search.study.samplers import EXHAUSTIVE, make_sampler
 from spaces.domain import Choice, Domain, Integer, Space, Value
@@ -131,17 +130,15 @@ class SpaceStudy:
         attempt = frozen.user_attrs.get(ATTEMPT, 0) + 1
         self.enqueue(frozen.params, {RETRY_OF: number, ATTEMPT: attempt, **attributes})
 
-    def objection(self, request: Request) -> str:
+    def objection(self, kind: str, number: int, params: Mapping[str, Any]) -> str:
         """Why what another terminal asked for cannot be tried; empty if it can."""
-        if request.kind == "retry":
+        if kind == "retry":
             ended = [trial.number for trial in self.trials() if trial.state.is_finished()]
             return (
-                ""
-                if request.number in ended
-                else f"there is no finished trial {self.space.name}/{request.number}"
+                "" if number in ended else f"there is no finished trial {self.space.name}/{number}"
             )
         known = {parameter.name: parameter for parameter in self.space.parameters}
-        for name, value in request.params.items():
+        for name, value in params.items():
             if name not in known or value not in known[name].domain:
                 allowed = (
                     known[name].domain

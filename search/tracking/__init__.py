@@ -1,0 +1,1 @@
+"""MLflow as a view of a run, which no search waits for."""

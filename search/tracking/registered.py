@@ -26,7 +26,7 @@ from search.tracking.sender import Sender, tracking_uri
 from search.tracking.tracker import in_time
 from spaces.errors import FailedError, UserError, on_one_line
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ALIAS = "best"
 CODE = ("analysis", "spaces", "trainables")
 """Layers that a model carries with it: a server needs no visiontune."""

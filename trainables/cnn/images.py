@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from trainables.data.dataset import Dataset, Images, UInt8
-from trainables.knn.pipeline import DataSource
+from trainables.data.source import DataSource
 from trainables.stages.stage import Stage
 
 
@@ -19,7 +19,8 @@ class How:
     """What every trial of a search shares, beside data and seed.
 
     Attributes:
-        epochs, image_size, cpus_per_trial, compile, deterministic: as ``analysis.plan.training`` has them.
+        epochs, image_size, cpus_per_trial, compile, deterministic: as ``analysis.plan.training``
+            has them.
         gpus: that a trial gets; 0 trains on the CPU.
         objective: metric by which the best epoch is told.
         maximize: whether more of it is better.

@@ -1,11 +1,16 @@
-"""The optimiser of a configuration, and its state as named tensors."""
+"""The optimiser of a configuration, its learning rate over a training, and its state as tensors."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
 
 from spaces.cnn import CnnConfig
+
+WARM_UP = 0.2
+"""Part of the steps in which one-cycle and triangular schedules rise."""
 
 
 def make_optimizer(net: nn.Module, config: CnnConfig) -> torch.optim.Optimizer:
@@ -28,6 +33,26 @@ def make_optimizer(net: nn.Module, config: CnnConfig) -> torch.optim.Optimizer:
 def peak_learning_rate(config: CnnConfig) -> float:
     """The largest learning rate of the schedule."""
     return config.learning_rate if config.optimizer == "sgd" else config.adamw_learning_rate
+
+
+def fraction(schedule: str, progress: float) -> float:
+    """The fraction of the largest learning rate at ``progress`` (0..1) of all steps.
+
+    one-cycle rises linearly, then falls as a cosine (Smith & Topin, 2018); cosine only falls
+    (Loshchilov & Hutter, 2017); triangular rises and falls linearly.
+
+    Raises:
+        ValueError: for another schedule.
+    """
+    rising = progress < WARM_UP
+    left = (progress - WARM_UP) / (1 - WARM_UP)
+    if schedule == "one-cycle":
+        return progress / WARM_UP if rising else (1 + math.cos(math.pi * left)) / 2
+    if schedule == "cosine":
+        return (1 + math.cos(math.pi * progress)) / 2
+    if schedule == "triangular":
+        return progress / WARM_UP if rising else 1 - left
+    raise ValueError(f"schedule must be one-cycle, cosine or triangular, but got {schedule!r}")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -21,9 +21,9 @@ from trainables.cnn import weights
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import How, data_stages
 from trainables.cnn.training import CnnRun, TrainingError
+from trainables.data.source import DataSource
 from trainables.io.checkpoint import write_manifest
 from trainables.io.remote import join_place, read_file
-from trainables.knn.pipeline import DataSource
 from trainables.stages.registry import NAMESPACE, fetch
 
 logger = logging.getLogger("visiontune.trial")

@@ -24,6 +24,7 @@ from trainables.cnn.data import CnnData, Int64, Resident
 from trainables.cnn.layers import MIB
 from trainables.cnn.models import build
 from trainables.cnn.optimizer import (
+    fraction,
     make_optimizer,
     optimizer_tensors,
     peak_learning_rate,
@@ -32,10 +33,9 @@ from trainables.cnn.optimizer import (
 from trainables.cnn.precision import measured_dtype
 from trainables.cnn.randomness import RandomState
 from trainables.cnn.resolution import side_at
-from trainables.cnn.schedule import fraction
 from trainables.cnn.use import Use
 from trainables.cnn.weights import begin_from, class_scores
-from trainables.scores import score
+from trainables.data.scores import score
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from trainables.data.dataset import Dataset, DatasetError, Images, Split
-from trainables.data.image_file import Color
-from trainables.data.rule import UInt8
-from trainables.data.unpacked import most_unpacked
+from trainables.images.image_file import Color
+from trainables.images.rule import UInt8
+from trainables.images.unpacked import most_unpacked
 
 FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_CLASSES = (

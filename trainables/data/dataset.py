@@ -13,15 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from spaces.errors import UserError
-from trainables.data.rule import PLAIN, Rule
+from spaces.errors import DatasetError
+from trainables.images.rule import PLAIN, Rule
 
 UInt8 = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
-
-
-class DatasetError(UserError):
-    """A dataset that cannot be read as it is; the message names the place and the rule."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """``folder:DIR``: the image files of a tree (``trainables.data.tree``), by one rule for all of them
-(``trainables.data.rule``).
+(``trainables.images.rule``).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from trainables.data.dataset import Dataset, DatasetError, Gathered, Split
-from trainables.data.image_file import Reading, outcomes
-from trainables.data.rule import Needs, completed
 from trainables.data.tree import Tree
+from trainables.images.image_file import Reading, outcomes
+from trainables.images.rule import Needs, completed
 
 
 def read_folder(

@@ -12,10 +12,10 @@ import numpy as np
 from spaces.errors import UserError, on_one_line
 from trainables.data.builtin import split_of
 from trainables.data.dataset import Dataset, DatasetError
-from trainables.data.image_file import Color
 from trainables.data.names import PARTS, part_of, parts_in_words, twins
-from trainables.data.rule import Numbers, Rule, completed, needs_of, to_8_bits
-from trainables.data.unpacked import most_unpacked
+from trainables.images.image_file import Color
+from trainables.images.rule import Numbers, Rule, completed, needs_of, to_8_bits
+from trainables.images.unpacked import most_unpacked
 
 IMAGES, LABELS = ("x", "image", "images"), ("y", "label", "labels")
 SHAPES = "(n, H, W), (n, H, W, 1) or (n, H, W, 3)"
@@ -33,7 +33,7 @@ def read_npz(
     """An npz file with x_train, y_train and, as wished, x_val, y_val, x_test, y_test, classes.
 
     ``x``: (n, H, W), (n, H, W, 1) or (n, H, W, 3), uint8 or, by the rule of
-    ``trainables.data.rule`` for all of them, other integers, floating-point numbers or booleans;
+    ``trainables.images.rule`` for all of them, other integers, floating-point numbers or booleans;
     ``y``: (n,) integers from 0; ``classes``: (c,) names in alphabetical order. Names that say the
     same (``X_valid``, ``train_images``) are taken for these. Pickled content is refused, not run.
 

@@ -11,12 +11,12 @@ from trainables.data.builtin import FASHION_MNIST_DIR, read_cifar10, read_digits
 from trainables.data.dataset import Dataset, DatasetError, check_classes
 from trainables.data.fetched import fetched_file, fetched_folder
 from trainables.data.folder import read_folder
-from trainables.data.image_file import Color, Reading
 from trainables.data.names import check_utf8
 from trainables.data.npz import read_npz
 from trainables.data.remarks import remarks
-from trainables.data.rule import PLAIN, Rule
 from trainables.data.tree import Tree, list_folder
+from trainables.images.image_file import Color, Reading
+from trainables.images.rule import PLAIN, Rule
 from trainables.io.remote import Remote, is_uri
 
 SPECS: dict[str, str] = {

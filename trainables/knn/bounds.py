@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from trainables.device import accelerator
 from trainables.knn import on_device
 from trainables.knn.distances import computed
 from trainables.knn.norms import Float64, Floats
 from trainables.knn.sift import Float32
+from trainables.stages.device import accelerator
 
 TILE_BYTES = 512 * 1024
 """Gallery vectors compared at a time: what stays in a core's own cache."""

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.data import Images
-from trainables.device import accelerator
 from trainables.knn import on_device
 from trainables.knn.descriptors import Descriptors, described
 from trainables.knn.sift import GRID, Float32, UInt8, transformed
+from trainables.stages.device import accelerator
 
 Int64 = npt.NDArray[np.int64]
 BLOCK_DESCRIPTORS = 8192

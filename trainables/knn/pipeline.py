@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from spaces import BagOfSiftConfig, TinyImageConfig
 from spaces.knn import MAX_K
-from trainables.data import Dataset, DatasetError, Images, ReadOptions, read_dataset
-from trainables.data.rule import PLAIN, Rule
+from trainables.data.scores import Scores, score
+from trainables.data.source import DataSource
+from trainables.data.validation import Validation, validation_groups
 from trainables.knn.descriptors import dense_descriptors
 from trainables.knn.encoding import streamed_word_counts, word_counts
 from trainables.knn.neighbours import Neighbours, nearest_neighbours, predicted_by_k
@@ -20,7 +20,6 @@ from trainables.knn.regions import inverse_document_frequency, region_features
 from trainables.knn.sift import DESCRIPTOR, GRID, sampled_descriptors
 from trainables.knn.tiny import tiny_images
 from trainables.knn.vocabulary import vocabulary
-from trainables.scores import Scores, score
 from trainables.stages.stage import Stage
 
 KnnConfig = TinyImageConfig | BagOfSiftConfig
@@ -42,141 +41,6 @@ own: about a tenth of a second.
 """
 
 Int64 = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Validation:
-    """How configurations are compared, inside what may be learned from.
-
-    Attributes:
-        scheme: ``leave-one-out`` or ``k-fold`` inside train (the vocabulary has seen the
-            left-out image, without its label: transductive), or ``val`` for the val split.
-        folds: number of folds of ``k-fold``.
-        seed: of the draw of folds.
-    """
-
-    scheme: Literal["leave-one-out", "k-fold", "val"]
-    folds: int = 5
-    seed: int = 0
-
-    @property
-    def split(self) -> str:
-        """The split whose images are classified: train itself for leave-one-out and k-fold."""
-        return "val" if self.scheme == "val" else "train"
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """A dataset known by its facts, before its pixels are needed.
-
-    Attributes:
-        stage: reads it.
-        classes: class names, in label order.
-        sizes: images by split.
-        pixels: of all images of a split together, by split.
-        fingerprint: of the dataset.
-        skipped: files that were left out as unreadable.
-        rule: how what is not 8-bit grey or RGB was read.
-        notes: what whoever uses it should know, a line each.
-        largest_class: training images of the class that has the most.
-    """
-
-    stage: Stage
-    classes: tuple[str, ...]
-    sizes: dict[str, int]
-    pixels: dict[str, int]
-    fingerprint: str
-    skipped: tuple[str, ...] = ()
-    rule: Rule = PLAIN
-    notes: tuple[str, ...] = ()
-    largest_class: int = 0
-
-    def images(self, split: str) -> Stage:
-        """Of one split, in grey."""
-        return Stage(split_images, {"split": split}, (self.stage,))
-
-    def labels(self, split: str) -> Stage:
-        return Stage(split_labels, {"split": split}, (self.stage,), light=True)
-
-
-def data_source(dataset: Dataset, options: ReadOptions) -> DataSource:
-    """The facts of a dataset, with a stage that reads it again if its pixels are lost."""
-    parameters = {
-        "spec": dataset.spec,
-        "options": asdict(options),
-        "fingerprint": dataset.fingerprint,
-    }
-    stage = Stage(load_dataset, parameters, content=dataset.fingerprint, light=True)
-    sizes = {name: len(part) for name, part in dataset.splits().items()}
-    pixels = {name: part.images.area for name, part in dataset.splits().items()}
-    most = int(np.bincount(dataset.train.labels).max(initial=0))
-    return DataSource(
-        stage,
-        dataset.classes,
-        sizes,
-        pixels,
-        dataset.fingerprint,
-        dataset.skipped,
-        dataset.rule,
-        dataset.notes,
-        most,
-    )
-
-
-def load_dataset(*, spec: str, options: dict[str, Any], fingerprint: str) -> Dataset:
-    """The dataset, if it still is what it was when the search began.
-
-    Raises:
-        ValueError: if its content has changed since.
-    """
-    dataset = read_dataset(spec, ReadOptions(**options | {"rule": Rule(**options["rule"])}))
-    if dataset.fingerprint != fingerprint:
-        raise ValueError(
-            f"{spec}: the images have changed since this search began; start a new search"
-        )
-    return dataset
-
-
-def split_images(dataset: Dataset, *, split: str) -> Images:
-    return dataset.splits()[split].images.grey()
-
-
-def split_labels(dataset: Dataset, *, split: str) -> Int64:
-    return dataset.splits()[split].labels
-
-
-def check_folds(validation: Validation, largest_class: int, spec: str) -> None:
-    """Refuse more folds than can be made.
-
-    Args:
-        largest_class: training images of the class that has the most.
-
-    Raises:
-        DatasetError: if not even that one can stand in every fold.
-    """
-    if validation.scheme == "k-fold" and validation.folds > largest_class:
-        raise DatasetError(
-            f"{spec}: validation k-fold makes {validation.folds} folds, each with images of the "
-            "same classes, but no class has more than "
-            f"{largest_class} training images; ask for fewer folds, or for leave-one-out"
-        )
-
-
-def validation_groups(
-    labels: Int64, *, scheme: str, folds: int, seed: int, copies: int = 1
-) -> Int64:
-    """(copies × n,) the group of each training image that is left out together, its mirror images
-    with it.
-    """
-    if scheme == "leave-one-out":
-        return np.tile(np.arange(len(labels)), copies)
-    from sklearn.model_selection import StratifiedKFold
-
-    groups = np.empty(len(labels), np.int64)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for group, (_, rows) in enumerate(splitter.split(labels, labels)):
-        groups[rows] = group
-    return np.tile(groups, copies)
 
 
 def words_stage(config: BagOfSiftConfig, data: DataSource, seed: int) -> Stage:

@@ -10,14 +10,9 @@ from typing import Any
 import numpy as np
 import ray
 
-from trainables.knn.pipeline import (
-    CONFIG_TYPES,
-    DataSource,
-    KnnConfig,
-    Validation,
-    evaluate,
-    validation_stage,
-)
+from trainables.data.source import DataSource
+from trainables.data.validation import Validation
+from trainables.knn.pipeline import CONFIG_TYPES, KnnConfig, evaluate, validation_stage
 from trainables.stages.registry import NAMESPACE, fetch
 
 logger = logging.getLogger("visiontune.trial")

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from trainables.device import accelerator
+from trainables.stages.device import accelerator
 
 BLOCK = 64
 """Rows that are always computed together, so that the bits do not depend on the chunking."""
@@ -116,7 +116,7 @@ def code_version() -> str:
     never meets old results.
     """
     digest = hashlib.sha256(accelerator().encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

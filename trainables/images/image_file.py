@@ -3,7 +3,7 @@
 - JPEG, PNG, BMP, GIF, TIFF, WebP and PNM are read; an animation or a file of several pages gives
   its first picture. Formats that run programs (EPS) are never tried.
 - Grey, palette, RGB, CMYK, YCbCr and LAB become 8-bit grey or RGB; so do more bits, floating-point
-  numbers and transparency, by the rule of the data set (``trainables.data.rule``).
+  numbers and transparency, by the rule of the data set (``trainables.images.rule``).
 - Pixels stay as stored: a camera's orientation tag is not applied, as in torchvision's
   ``ImageFolder`` and in the report (one of the 15 scenes has a tag that is wrong).
 - More than ``MAX_PIXELS`` pixels, by the header, are refused before anything is unpacked.
@@ -24,11 +24,19 @@ from typing import Any, Literal, cast
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from spaces.errors import UserError, on_one_line
-from trainables.data.dataset import DatasetError, UInt8
-from trainables.data.deep import FORMATS, numbers
-from trainables.data.kinds import kind_of
-from trainables.data.rule import PLAIN, Needs, Numbers, Rule, completed, needs_of, to_8_bits
+from spaces.errors import DatasetError, UserError, on_one_line
+from trainables.images.deep import FORMATS, numbers
+from trainables.images.kinds import kind_of
+from trainables.images.rule import (
+    PLAIN,
+    Needs,
+    Numbers,
+    Rule,
+    UInt8,
+    completed,
+    needs_of,
+    to_8_bits,
+)
 
 MAX_PIXELS = 64_000_000
 Color = Literal["grey", "rgb"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile
 
-from trainables.data.rule import Numbers
+from trainables.images.rule import Numbers
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """What is read; the rest is not even tried."""

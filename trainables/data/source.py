@@ -1,0 +1,93 @@
+"""A dataset as stages see it: its facts, and stages that read its splits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from trainables.data.dataset import Dataset, Images, Int64
+from trainables.data.spec import ReadOptions, read_dataset
+from trainables.images.rule import PLAIN, Rule
+from trainables.stages.stage import Stage
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A dataset known by its facts, before its pixels are needed.
+
+    Attributes:
+        stage: reads it.
+        classes: class names, in label order.
+        sizes: images by split.
+        pixels: of all images of a split together, by split.
+        fingerprint: of the dataset.
+        skipped: files that were left out as unreadable.
+        rule: how what is not 8-bit grey or RGB was read.
+        notes: what whoever uses it should know, a line each.
+        largest_class: training images of the class that has the most.
+    """
+
+    stage: Stage
+    classes: tuple[str, ...]
+    sizes: dict[str, int]
+    pixels: dict[str, int]
+    fingerprint: str
+    skipped: tuple[str, ...] = ()
+    rule: Rule = PLAIN
+    notes: tuple[str, ...] = ()
+    largest_class: int = 0
+
+    def images(self, split: str) -> Stage:
+        """Of one split, in grey."""
+        return Stage(split_images, {"split": split}, (self.stage,))
+
+    def labels(self, split: str) -> Stage:
+        return Stage(split_labels, {"split": split}, (self.stage,), light=True)
+
+
+def data_source(dataset: Dataset, options: ReadOptions) -> DataSource:
+    """The facts of a dataset, with a stage that reads it again if its pixels are lost."""
+    parameters = {
+        "spec": dataset.spec,
+        "options": asdict(options),
+        "fingerprint": dataset.fingerprint,
+    }
+    stage = Stage(load_dataset, parameters, content=dataset.fingerprint, light=True)
+    sizes = {name: len(part) for name, part in dataset.splits().items()}
+    pixels = {name: part.images.area for name, part in dataset.splits().items()}
+    most = int(np.bincount(dataset.train.labels).max(initial=0))
+    return DataSource(
+        stage,
+        dataset.classes,
+        sizes,
+        pixels,
+        dataset.fingerprint,
+        dataset.skipped,
+        dataset.rule,
+        dataset.notes,
+        most,
+    )
+
+
+def load_dataset(*, spec: str, options: dict[str, Any], fingerprint: str) -> Dataset:
+    """The dataset, if it still is what it was when the search began.
+
+    Raises:
+        ValueError: if its content has changed since.
+    """
+    dataset = read_dataset(spec, ReadOptions(**options | {"rule": Rule(**options["rule"])}))
+    if dataset.fingerprint != fingerprint:
+        raise ValueError(
+            f"{spec}: the images have changed since this search began; start a new search"
+        )
+    return dataset
+
+
+def split_images(dataset: Dataset, *, split: str) -> Images:
+    return dataset.splits()[split].images.grey()
+
+
+def split_labels(dataset: Dataset, *, split: str) -> Int64:
+    return dataset.splits()[split].labels
