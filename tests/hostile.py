@@ -14,8 +14,9 @@ import torch
 
 from analysis.bundle.bundle import write_bundle
 from analysis.bundle.cnn import CnnModel
-from analysis.bundle.facts import BundleFacts, Measured, Preprocessing
+from analysis.bundle.facts import BundleFacts, Preprocessing
 from analysis.bundle.knn import KnnModel
+from analysis.run.records import Measured
 from spaces.cnn import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.models import build

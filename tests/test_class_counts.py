@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from analysis.ranking.confusion import display_names, display_order
-from trainables.data import DatasetError, read_dataset
+from spaces.errors import DatasetError
+from trainables.data import read_dataset
 from trainables.data.scores import score
 from trainables.images.unpacked import VARIABLE
 from trainables.knn.neighbours import predicted_by_k, votes_by_k

@@ -16,13 +16,12 @@ import numpy as np
 import pytest
 from program import typed, visiontune
 
-from analysis.bundle.facts import Measured
 from analysis.plan.plan import make_plan, read_plan
 from analysis.ranking.looks import count_look
 from analysis.run import provenance
 from analysis.run.directory import RunDirectory
 from analysis.run.notes import taken
-from analysis.run.records import DataFacts
+from analysis.run.records import DataFacts, Measured
 from search.driver.beginning import create
 from search.ledger import requests
 from search.ledger.ledger import Ledger

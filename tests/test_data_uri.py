@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from s3_server import s3_here
 
-from trainables.data import DatasetError, ReadOptions, read_dataset
+from spaces.errors import DatasetError
+from trainables.data import ReadOptions, read_dataset
 from trainables.data.fetched import fetched_folder
 from trainables.data.spec import absolute_spec, check_place
 from trainables.io.remote import Remote, RemoteError

@@ -11,16 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainables.data import (
-    SPECS,
-    Dataset,
-    DatasetError,
-    Images,
-    ReadOptions,
-    Split,
-    absolute_spec,
-    read_dataset,
-)
+from spaces.errors import DatasetError
+from trainables.data import SPECS, Dataset, Images, ReadOptions, Split, absolute_spec, read_dataset
 from trainables.data.builtin import FASHION_MNIST_CLASSES
 
 MakeFolder = Callable[..., Path]

@@ -13,7 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from samples import CONFIG, record
 
-from analysis.bundle.facts import BundleFacts, Measured, Preprocessing, Replicated
+from analysis.bundle.facts import BundleFacts, Preprocessing, Replicated
 from analysis.bundle.model_card import model_card
 from analysis.ranking.importance import Importance
 from analysis.ranking.together import Judged, together
@@ -21,7 +21,7 @@ from analysis.report.comparison import write_comparison
 from analysis.report.page import ReportSettings, write_report
 from analysis.report.reproduced import write_page
 from analysis.run.directory import RunDirectory
-from analysis.run.records import DataFacts, DriverState
+from analysis.run.records import DataFacts, DriverState, Measured
 
 
 def hostile(name: str) -> str:

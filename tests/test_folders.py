@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables.data import Dataset, DatasetError, ReadOptions, read_dataset
+from spaces.errors import DatasetError
+from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.spec import check_place
 
 MakeFolder = Callable[..., Path]

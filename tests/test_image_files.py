@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables.data import DatasetError
+from spaces.errors import DatasetError
 from trainables.images import image_file as module
 from trainables.images.image_file import read_image, read_images
 

@@ -13,11 +13,11 @@ from matplotlib.text import Text
 from program import typed
 from samples import CONFIG, record, run_with
 
-from analysis.bundle.facts import BundleFacts, Measured, Preprocessing
+from analysis.bundle.facts import BundleFacts, Preprocessing
 from analysis.bundle.model_card import SHOWN, model_card
 from analysis.figures import drawing as figures
 from analysis.run.directory import RunDirectory
-from analysis.run.records import DataFacts
+from analysis.run.records import DataFacts, Measured
 
 MANY = 1000
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainables.data import DatasetError, ReadOptions, read_dataset
+from spaces.errors import DatasetError
+from trainables.data import ReadOptions, read_dataset
 
 
 def refusal(spec: str) -> str:

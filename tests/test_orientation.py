@@ -20,12 +20,12 @@ from program import output, typed
 from samples import record
 
 from analysis.bundle.bundle import write_bundle
-from analysis.bundle.facts import BundleFacts, Measured, Preprocessing
+from analysis.bundle.facts import BundleFacts, Preprocessing
 from analysis.bundle.knn import KnnModel
 from analysis.figures import drawing as figures
 from analysis.ranking.confusion import Confusion, confusion_between, to_csv
 from analysis.run.directory import RunDirectory
-from analysis.run.records import DataFacts, DriverState
+from analysis.run.records import DataFacts, DriverState, Measured
 from search.reproduce.knn import confusion_table
 from trainables.data.scores import confusion, score
 

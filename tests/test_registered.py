@@ -196,7 +196,8 @@ def network_bundle(folder: Path) -> Path:
 
     from analysis.bundle.bundle import write_bundle
     from analysis.bundle.cnn import read_cnn
-    from analysis.bundle.facts import BundleFacts, Measured, Preprocessing
+    from analysis.bundle.facts import BundleFacts, Preprocessing
+    from analysis.run.records import Measured
     from spaces import CnnConfig
     from trainables.cnn import weights
     from trainables.cnn.models import build

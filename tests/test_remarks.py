@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 from program import output, refusal, refused, typed
 
-from trainables.data import Dataset, DatasetError, ReadOptions, read_dataset
+from spaces.errors import DatasetError
+from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.dataset import Images
 from trainables.data.remarks import spans
 

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from samples import record
 
-from analysis.bundle.facts import Measured
 from analysis.ranking.leaderboard import ranked, rows, to_csv
 from analysis.ranking.looks import count_look
 from analysis.report.page import ReportSettings, write_report
 from analysis.run.directory import RunDirectory
-from analysis.run.records import DataFacts, DriverState, TrialRecord
+from analysis.run.records import DataFacts, DriverState, Measured, TrialRecord
 from spaces.errors import UserError
 
 NAMES = ("<script>alert(1)</script>", "Straße $x^2$", "日本")

@@ -17,7 +17,8 @@ from PIL import Image
 from analysis.plan.plan import make_plan
 from analysis.run.reading import options_of
 from analysis.run.records import DataFacts
-from trainables.data import Dataset, DatasetError, ReadOptions, read_dataset
+from spaces.errors import DatasetError
+from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.images.image_file import read_image
 from trainables.images.rule import FIRST, Rule, completed, needs_of, to_8_bits
 

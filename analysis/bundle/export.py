@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from analysis.bundle.batches import Say, scores_in_batches
 from analysis.bundle.bundle import Model, read_bundle, write_bundle
 from analysis.bundle.export_knn import leave_out, make_knn
-from analysis.bundle.facts import BundleError, BundleFacts, Measured, Replicated, write_facts
+from analysis.bundle.facts import BundleError, BundleFacts, Replicated, write_facts
 from analysis.bundle.knn import Float64, Int64, KnnModel
 from analysis.bundle.model_card import model_card
 from analysis.bundle.source import Source
@@ -27,7 +27,7 @@ from analysis.ranking.confusion import display_order
 from analysis.ranking.leaderboard import replicas
 from analysis.ranking.looks import count_look, looks
 from analysis.run.directory import RunError
-from analysis.run.records import TrialRecord
+from analysis.run.records import Measured, TrialRecord
 from spaces import get_space
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.dataset import few

@@ -11,8 +11,8 @@ from PIL import Image
 from analysis.bundle.batches import Say, batch_size, spans
 from analysis.bundle.bundle import read_bundle
 from analysis.bundle.export import read_options
+from spaces.errors import DatasetError
 from trainables.data import Images
-from trainables.data.dataset import DatasetError
 from trainables.data.names import on_disk, passed_over
 from trainables.images.deep import FORMATS
 from trainables.images.image_file import read_images

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.bundle.facts import FORMAT, BundleFacts, Measured, Preprocessing
+from analysis.bundle.facts import FORMAT, BundleFacts, Preprocessing
 from analysis.run.directory import RunDirectory
-from analysis.run.records import TrialRecord
+from analysis.run.records import Measured, TrialRecord
 from trainables.cnn.images import How
 from trainables.data import Dataset, ReadOptions
 from trainables.data.validation import Validation

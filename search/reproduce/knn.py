@@ -15,7 +15,7 @@ import numpy as np
 from analysis.plan.plan import Plan, PlanError, read_plan
 from analysis.ranking.confusion import Confusion, confusion_between
 from search.reproduce.parts import Parts
-from spaces import TinyImageConfig
+from spaces import BagOfSiftConfig, TinyImageConfig
 from spaces.knn import MAX_K
 from trainables.data import Dataset, read_dataset
 from trainables.data.source import DataSource, data_source
@@ -95,11 +95,10 @@ class Scenes:
             "images": self._listing,
             "code": code_version(),
         }
-        name = (
-            f"bags-step-{config.step}-seed-{seed}"
-            if drawn
-            else f"tiny-{config.metric}-{config.norm}"
-        )  # type: ignore[union-attr]
+        if isinstance(config, BagOfSiftConfig):
+            name = f"bags-step-{config.step}-seed-{seed}"
+        else:
+            name = f"tiny-{config.metric}-{config.norm}"
         return self._parts.part(
             name, label_of(config, seed), what, lambda _: self._judge(config, seed)
         )

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from spaces.errors import DatasetError
 from trainables.cnn.images import stack
 from trainables.cnn.weights import normalised
-from trainables.data.dataset import Dataset, DatasetError, UInt8
+from trainables.data.dataset import Dataset, UInt8
 
 Int64 = npt.NDArray[np.int64]
 

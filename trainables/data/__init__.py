@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-from trainables.data.dataset import Dataset, DatasetError, Images, Split
+from trainables.data.dataset import Dataset, Images, Split
 from trainables.data.spec import SPECS, ReadOptions, absolute_spec, read_dataset
 
 __all__ = [
     "SPECS",
     "Dataset",
-    "DatasetError",
     "Images",
     "ReadOptions",
     "Split",

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainables.data.dataset import Dataset, DatasetError, Images, Split
+from spaces.errors import DatasetError
+from trainables.data.dataset import Dataset, Images, Split
 from trainables.images.image_file import Color
 from trainables.images.rule import UInt8
 from trainables.images.unpacked import most_unpacked

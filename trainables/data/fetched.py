@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from trainables.data.dataset import DatasetError
+from spaces.errors import DatasetError
 from trainables.data.names import passed_over
 from trainables.io.files import write_whole
 from trainables.io.remote import AT_A_TIME, Entry, Remote, read_file

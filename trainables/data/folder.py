@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.dataset import Dataset, DatasetError, Gathered, Split
+from spaces.errors import DatasetError
+from trainables.data.dataset import Dataset, Gathered, Split
 from trainables.data.tree import Tree
 from trainables.images.image_file import Reading, outcomes
 from trainables.images.rule import Needs, completed

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from spaces.errors import UserError, on_one_line
+from spaces.errors import DatasetError, UserError, on_one_line
 from trainables.data.builtin import split_of
-from trainables.data.dataset import Dataset, DatasetError
+from trainables.data.dataset import Dataset
 from trainables.data.names import PARTS, part_of, parts_in_words, twins
 from trainables.images.image_file import Color
 from trainables.images.rule import Numbers, Rule, completed, needs_of, to_8_bits

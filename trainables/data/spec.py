@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spaces.errors import echo
+from spaces.errors import DatasetError, echo
 from trainables.data.builtin import FASHION_MNIST_DIR, read_cifar10, read_digits, read_fashion_mnist
-from trainables.data.dataset import Dataset, DatasetError, check_classes
+from trainables.data.dataset import Dataset, check_classes
 from trainables.data.fetched import fetched_file, fetched_folder
 from trainables.data.folder import read_folder
 from trainables.data.names import check_utf8

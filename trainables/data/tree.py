@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.data.dataset import DatasetError, few
+from spaces.errors import DatasetError
+from trainables.data.dataset import few
 from trainables.data.names import (
     PARTS,
     check_utf8,
