@@ -1,6 +1,7 @@
 # Two commands: `make demo` and `make test`. Each sets up what it needs, once, into .venv;
 # a step that fails says which and why, and the next run carries on from there.
-# Tests run in an order that SEED draws: the same for the same tree, so that what failed fails again.
+# Tests run in an order that SEED draws: the same for the same tree, so that what failed fails again;
+# WORKERS processes share them, a file each at a time.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -9,6 +10,8 @@ STAMPS := $(VENV)/.setup
 PIP := $(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt
 RUNS ?= runs
 SEED ?= 1
+WORKERS ?= 2
+ORDER := --randomly-seed=$(SEED) --numprocesses=$(WORKERS) --dist=loadfile
 
 .PHONY: demo test test-all mutants check setup clean
 .DELETE_ON_ERROR:
@@ -17,10 +20,10 @@ demo: setup
 	@$(BIN)/python -m search.cli.demo --runs-dir "$(RUNS)"
 
 test: setup
-	@$(BIN)/python -m pytest -m "not slow" --randomly-seed=$(SEED)
+	@$(BIN)/python -m pytest -m "not slow" $(ORDER)
 
 test-all: setup
-	@$(BIN)/python -m pytest --randomly-seed=$(SEED)
+	@$(BIN)/python -m pytest $(ORDER)
 
 mutants: setup
 	@$(BIN)/python -m benchmarks.mutants
