@@ -10,6 +10,8 @@ import numpy as np
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DataFacts, DriverState, TrialRecord
 
+NAMES = ("<script>alert(1)</script>", "Straße $x^2$", "日本")
+"""Classes whose names are markup, mathematics and no Latin."""
 CONFIG = {
     "metric": "cityblock", "size": 16, "resampling": "nearest", "centring": False, "norm": "l1",
     "k": 1, "vote": "uniform",

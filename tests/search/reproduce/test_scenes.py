@@ -10,7 +10,7 @@ from program import ROOT, output, visiontune
 from search.reproduce.tables import Wish, reproduce
 from trainables.stages.cache import stage_cache
 
-SCENES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "scenes15"
+SCENES = ROOT.parent / "shared" / "data" / "scenes15"
 TABLE_2 = [0.2233, 0.1787, 0.1887, 0.2047, 0.2020, 0.1980, 0.2000, 0.2033, 0.1980, 0.2020]
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import CHROMIUM, MISSING, Browser, browser
-from samples import CONFIG, record, run_with
-from test_report import NAMES
+from samples import CONFIG, NAMES, record, run_with
 
 from analysis.ranking.importance import Importance
 from analysis.ranking.together import Judged, together

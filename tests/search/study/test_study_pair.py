@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from program import output
+from program import ROOT, output
 
 from analysis.plan.plan import PlanError, make_plan
 from analysis.run.directory import RunDirectory
@@ -216,7 +216,7 @@ def test_what_cannot_work_is_refused_before_anything_starts(
 
 def test_the_documents_print_the_table_that_plans_are_checked_by() -> None:
     """A table kept by hand would soon say something else than the program."""
-    assert markdown() in (Path(__file__).parent.parent / "docs" / "search.md").read_text()
+    assert markdown() in (ROOT / "docs" / "search.md").read_text()
     assert [row["sampler"] for row in table()["samplers"]] == list(SAMPLERS)
 
 

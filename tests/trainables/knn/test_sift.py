@@ -7,11 +7,11 @@ import itertools
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from program import ROOT
 
 from trainables.data import Images
 from trainables.knn.encoding import nearest_words, streamed_word_counts
@@ -20,7 +20,6 @@ from trainables.knn.tiny import tiny_images
 from trainables.knn.vocabulary import vocabulary
 from trainables.stages.stage import Stage, run_stage
 
-ROOT = Path(__file__).resolve().parent.parent
 SCENE = np.random.default_rng(0).integers(0, 256, (40, 61), dtype=np.uint8)
 GRID = {"fast": True, "scales": 1, "mirrored": False}
 DESCRIPTORS = np.random.default_rng(1).integers(0, 120, (400, 128)).astype(np.uint8)

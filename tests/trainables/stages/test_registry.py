@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import stage_functions
-from program import environment_kept
+from program import ROOT, environment_kept
 
 from search.cluster.start import local_cluster
 from trainables.stages.cache import DiskCache
@@ -24,7 +24,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own
 def ray() -> Iterator[Any]:
     with environment_kept():
         # so that workers find stage_functions
-        os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            [str(ROOT / "tests"), str(Path(__file__).parent)]
+        )
         with local_cluster(2, print) as ray:
             yield ray
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from full_disk import room_for
 from program import typed
 from samples import run_with
-from test_full_disk import room_for
 
 from trainables.io.files import append_lines, write_whole
 from trainables.io.refused import TO_DO, refused

@@ -4,31 +4,16 @@ not follow half a line.
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from full_disk import room_for
 from samples import record
 
 from analysis.run.directory import RunDirectory
 from search.ledger.outbox import Outbox, trial_fact
 from search.study.storage import open_journal
 from trainables.io.files import append_lines, cut_half_line
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Let this process write no file beyond ``size`` bytes: as on a full disk, what fits is
-    written, then comes the error.
-    """
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_lines_are_added_whole_or_not_at_all(tmp_path: Path) -> None:

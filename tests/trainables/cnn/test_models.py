@@ -8,7 +8,6 @@ import json
 import re
 from dataclasses import asdict
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from trainables.cnn.models import MODELS, build, tweak_defaults
 TABLES: dict[str, list[list[Any]]] = json.loads(
     (ROOT / "plans" / "report" / "layer_tables.json").read_text()
 )
-REPORT = Path(__file__).resolve().parents[2] / "shared" / "reference" / "report.txt"
+REPORT = ROOT.parent / "shared" / "reference" / "report.txt"
 
 
 def on_meta(model: str, **tweaks: Any) -> nn.Module:
