@@ -21,7 +21,7 @@ from typing import Any
 
 from program import typed
 
-from analysis.plan.plan import Plan, make_plan, read_plan
+from analysis.plan.plan import Plan, make_plan
 from analysis.run.changing import change_plan
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.records import DataFacts
@@ -113,7 +113,7 @@ def run(runs: Path) -> None:
 def resume(runs: Path) -> None:
     folder = RunDirectory(runs / "k")
     clear_left_behind(folder)
-    run_all(Ledger(folder, read_plan(folder.plan_file)))
+    run_all(Ledger(folder, folder.plan()))
 
 
 def resume_without_study(runs: Path) -> None:
@@ -190,7 +190,7 @@ def troubles(action: str, runs: Path, before: dict[str, bytes]) -> Iterator[str]
     if any(after.get(name) != content for name, content in left.items()):
         yield "a record was written again"
     states = [record.state for record in folder.records()]
-    budget = read_plan(folder.plan_file).trials
+    budget = folder.plan().trials
     if states.count("COMPLETE") != budget:
         yield f"{states} instead of {budget} complete trials"
     (trials,) = read_trials(folder).values()

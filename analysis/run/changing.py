@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from analysis.plan.plan import Plan, make_plan, read_plan
+from analysis.plan.plan import Plan, make_plan
 from analysis.run.directory import RunDirectory
 from trainables.io.files import write_whole
 
@@ -36,7 +36,7 @@ def change_plan(run: RunDirectory, change: Change) -> Plan:
     try:
         # two terminals at once would both read the same number
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        plan = changed(read_plan(run.plan_file), change)
+        plan = changed(run.plan(), change)
         write_whole(run.plan_file, plan.to_yaml(), within=run.path)
     finally:
         os.close(descriptor)

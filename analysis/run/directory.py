@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.plan.plan import NAME
+from analysis.plan.plan import NAME, Plan, read_plan
 from analysis.run.identity import name_at_first, read_identity
 from analysis.run.notes import note
 from analysis.run.records import DataFacts, DriverState, TrialRecord
@@ -114,6 +114,14 @@ class RunDirectory:
     @property
     def plan_file(self) -> Path:
         return self.path / "plan.yaml"
+
+    def plan(self) -> Plan:
+        """What the search was told, as its file says now.
+
+        Raises:
+            PlanError: if the file is missing, or no plan.
+        """
+        return read_plan(self.plan_file)
 
     @property
     def journal(self) -> Path:

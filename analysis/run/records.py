@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trainables.images.rule import Rule
+from trainables.data import ReadOptions
+from trainables.images.rule import FIRST, Rule
 
 STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
@@ -97,6 +99,14 @@ class DataFacts(BaseModel):
     skipped: tuple[str, ...] = ()
     rule: Rule | None = None
     notes: tuple[str, ...] = ()
+
+    def as_read(self, options: ReadOptions) -> ReadOptions:
+        """The plan's options for the same images, read as they were when the run began: by the
+        rule of then (the first release had one of its own), without the files left out then.
+        """
+        return replace(
+            options, rule=self.rule or FIRST, exactly=self.rule is None, left_out=self.skipped
+        )
 
 
 class DriverState(BaseModel):

@@ -34,14 +34,13 @@ def confusion(
     """
     from analysis.figures.drawing import confusion as draw
     from analysis.figures.drawing import to_png
-    from analysis.plan.plan import read_plan
     from analysis.ranking.confusion import confusion_of
     from analysis.ranking.leaderboard import chosen_record, ranked
     from analysis.run.directory import RunDirectory, RunError
     from trainables.io.files import write_whole
 
     folder = RunDirectory.find(run, runs_dir)
-    plan = read_plan(folder.plan_file)
+    plan = folder.plan()
     records = folder.records()
     none = (
         f"run {folder.name} has no complete trial yet; visiontune status {run} says how it stands"
@@ -92,12 +91,11 @@ def importance(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> N
     """Which parameters mattered, space by space, as Optuna judges it; and which could not be
     judged, and why.
     """
-    from analysis.plan.plan import read_plan
     from analysis.run.directory import RunDirectory
     from search.study.importance import importances
 
     folder = RunDirectory.find(run, runs_dir)
-    found = importances(folder, read_plan(folder.plan_file))
+    found = importances(folder, folder.plan())
     if json_:
         print(json.dumps([item.facts() for item in found], ensure_ascii=False))
         return

@@ -60,8 +60,8 @@ def _demonstrate(plan: Plan, base: str, runs_dir: Path) -> bool:
         )
         return False
     judged = "images held out" if plan.trains else "leave-one-out"
-    done = export(source_of(summary.run, plan), summary.best, runs_dir / f"{name}-bundle")
-    show_in_report(done, summary.run, plan)
+    done = export(source_of(summary.run), summary.best, runs_dir / f"{name}-bundle")
+    show_in_report(done, summary.run)
     print(
         f"""
 best trial {done.trial}: {done.val_accuracy:.4f} by {judged}, which chose it

@@ -182,13 +182,12 @@ def enqueue(
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Have a search try a configuration of yours next, also while it runs."""
-    from analysis.plan.plan import read_plan
     from analysis.run.directory import RunDirectory, RunError
     from search.ledger.requests import ask
     from search.ledger.status import read_status
 
     folder = RunDirectory.find(run, runs_dir)
-    spaces = read_plan(folder.plan_file).search_spaces()
+    spaces = folder.plan().search_spaces()
     if space is None and len(spaces) > 1:
         raise RunError(f"run {folder.name} searches {', '.join(spaces)}: say which with --space")
     name = space or next(iter(spaces))

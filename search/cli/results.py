@@ -35,7 +35,6 @@ def best(
     Pareto front. Of several runs: of all.
     """
     from analysis.plan.objectives import METRICS
-    from analysis.plan.plan import read_plan
     from analysis.ranking.leaderboard import ranked, rows, short_config
     from analysis.ranking.significance import first_against_next, intervals
     from analysis.run.directory import RunDirectory
@@ -45,7 +44,7 @@ def best(
         best_of_several(run, top, runs_dir, json_)
         return
     folder = RunDirectory.find(run[0], runs_dir)
-    plan = read_plan(folder.plan_file)
+    plan = folder.plan()
     records = folder.records()
     order = ranked(records, plan.objective)
     table = rows(records, plan.objective, plan.reference, plan.tradeoff)
@@ -96,7 +95,6 @@ def report(
 
     Of several runs: one page that compares them, and says if their figures cannot be compared.
     """
-    from analysis.plan.plan import read_plan
     from analysis.run.directory import RunDirectory
     from search.cli.side_by_side import report_of_several
     from search.driver.reporting import write_report
@@ -105,7 +103,7 @@ def report(
         files = report_of_several(run, out, runs_dir)
     else:
         folder = RunDirectory.find(run[0], runs_dir)
-        files = write_report(folder, read_plan(folder.plan_file))
+        files = write_report(folder, folder.plan())
     print(
         json.dumps([str(file) for file in files])
         if json_
@@ -132,13 +130,12 @@ def curves(
     """
     from analysis.figures.curves import learning_curves
     from analysis.figures.drawing import to_png
-    from analysis.plan.plan import read_plan
     from analysis.report.networks import curves_of
     from analysis.run.directory import RunDirectory
     from trainables.io.files import write_whole
 
     folder = RunDirectory.find(run, runs_dir)
-    plan = read_plan(folder.plan_file)
+    plan = folder.plan()
     found = curves_of(folder, plan.objective, trial or (), top)
     path = out or folder.report / "curves.png"
     write_whole(path, to_png(learning_curves(found, plan.reference)))
@@ -193,7 +190,6 @@ def export(
     from analysis.bundle.export import Wish
     from analysis.bundle.export import export as write
     from analysis.bundle.onnx import check_onnx, write_onnx
-    from analysis.plan.plan import read_plan
     from analysis.ranking.leaderboard import chosen_record
     from analysis.run.directory import RunDirectory
     from search.driver.exports import show_in_report, source_of
@@ -205,7 +201,7 @@ def export(
     if refit_epochs and not refit:
         raise typer.BadParameter("--refit-epochs is for --refit; add that")
     folder = RunDirectory.find(run, runs_dir)
-    plan = read_plan(folder.plan_file)
+    plan = folder.plan()
     none = (
         f"run {folder.name} has no complete trial to export; visiontune status {run} says "
         "how it stands"
@@ -215,7 +211,7 @@ def export(
     check_onnx(record, onnx)
     registry = Registry(folder, plan) if register else None
     wish = Wish(not no_test, epoch, refit, refit_epochs, _say_epoch(time.monotonic()))
-    done = write(source_of(folder, plan, cache), record, out, wish)
+    done = write(source_of(folder, cache), record, out, wish)
     difference = write_onnx(out) if onnx else None
     version = (
         registry.register(out, read_facts(out), record.key, register, max(record.steps - 1, 0))
@@ -223,7 +219,7 @@ def export(
         else None
     )
     _say_exported(done, register, version, difference, json_)
-    show_in_report(done, folder, plan)
+    show_in_report(done, folder)
 
 
 def _say_exported(

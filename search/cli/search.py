@@ -256,7 +256,6 @@ def sync(
 ) -> None:
     """Send MLflow, and the URI of the runs directory, what they have not been told of a run."""
     from analysis.plan.addresses import check_tracking
-    from analysis.plan.plan import read_plan
     from analysis.run.directory import RunDirectory, RunError
     from search.driver.mirror import mirrored
     from search.ledger.identity import settle_identity
@@ -264,7 +263,7 @@ def sync(
     from search.tracking.tracker import in_time
 
     folder = RunDirectory.find(run, runs_dir)
-    plan = read_plan(folder.plan_file)
+    plan = folder.plan()
     check_tracking(plan.tracking, folder.path.parent)
     lock = folder.lock()  # two senders at once would both create what neither finds
     if lock is None:
@@ -316,7 +315,6 @@ def submit_job(
 
 def say_ended(summary: Summary, json_: bool) -> int:
     """Say how a search ended and what to do next; 0 if it is finished."""
-    from analysis.plan.plan import read_plan
     from analysis.run.working_copy import shown
 
     folder, best = summary.run, summary.best
@@ -360,7 +358,7 @@ def say_ended(summary: Summary, json_: bool) -> int:
         console.print(f"bundle     visiontune export {folder.name}{at} --out DIR", markup=False)
     elif summary.state != "finished":
         console.print(f"go on with visiontune resume {folder.name}{at}", markup=False)
-    if read_plan(folder.plan_file).tracking.enabled:
+    if folder.plan().tracking.enabled:
         console.print(f"MLflow     visiontune ui {folder.name}{at}", markup=False)
     if summary.tracking_error:
         console.print(

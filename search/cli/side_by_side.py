@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.plan.objectives import METRICS
-from analysis.plan.plan import NO_DATASET, read_plan
+from analysis.plan.plan import NO_DATASET
 from analysis.ranking.leaderboard import short_config
 from analysis.ranking.together import Judged, Together, together
 from analysis.report.comparison import write_comparison
@@ -49,7 +49,7 @@ def side_by_side(run: Sequence[str], runs_dir: Path) -> Together:
     judged = []
     for name in run:
         folder = RunDirectory.find(name, runs_dir)
-        plan = read_plan(folder.plan_file)
+        plan = folder.plan()
         scheme = (
             "no images"
             if plan.dataset == NO_DATASET

@@ -6,21 +6,19 @@ from __future__ import annotations
 
 from analysis.bundle.export import Exported
 from analysis.bundle.source import Source
-from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
-from analysis.run.reading import options_of
 from search.driver.networks import how
 from search.driver.reporting import write_report
 from trainables.stages.stage import NO_CACHE, Cache
 
 
-def source_of(folder: RunDirectory, plan: Plan, cache: Cache = NO_CACHE) -> Source:
+def source_of(folder: RunDirectory, cache: Cache = NO_CACHE) -> Source:
     """Where the trials of a run come from."""
-    validation = plan.validation_for(folder.data().sizes)
+    plan, data = folder.plan(), folder.data()
     return Source(
         folder,
-        options_of(plan, folder.data()),
-        validation,
+        data.as_read(plan.read_options()),
+        plan.validation_for(data.sizes),
         plan.seed,
         how(plan, folder),
         plan.class_order,
@@ -28,9 +26,9 @@ def source_of(folder: RunDirectory, plan: Plan, cache: Cache = NO_CACHE) -> Sour
     )
 
 
-def show_in_report(done: Exported, folder: RunDirectory, plan: Plan) -> None:
+def show_in_report(done: Exported, folder: RunDirectory) -> None:
     """Make the run's report again if the test images were scored, since it tells of every look at
     them; a driver at work does so itself.
     """
     if done.test_accuracy is not None and folder.report.is_dir() and not folder.alive():
-        write_report(folder, plan)
+        write_report(folder, folder.plan())

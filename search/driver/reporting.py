@@ -12,7 +12,6 @@ from analysis.report.examples import thumbnails
 from analysis.report.page import ReportSettings
 from analysis.report.page import write_report as write
 from analysis.run.directory import RunDirectory, RunError
-from analysis.run.reading import options_of
 
 
 def write_report(run: RunDirectory, plan: Plan) -> list[Path]:
@@ -39,7 +38,7 @@ def _pictures(run: RunDirectory, plan: Plan, rows: Sequence[int]) -> dict[int, b
         return {}
     return thumbnails(
         data.spec,
-        options_of(plan, data),
+        data.as_read(plan.read_options()),
         data.skipped,
         plan.validation_for(data.sizes).split,
         labels,

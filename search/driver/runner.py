@@ -17,14 +17,13 @@ import numpy.typing as npt
 from rich.console import Console
 
 from analysis.plan.addresses import check_tracking
-from analysis.plan.plan import NO_DATASET, Plan, read_plan
+from analysis.plan.plan import NO_DATASET, Plan
 from analysis.ranking.confusion import display_names, display_order
 from analysis.run import provenance
 from analysis.run.changing import Change, changed
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.identity import read_identity
 from analysis.run.notes import note
-from analysis.run.reading import options_of
 from analysis.run.records import DataFacts
 from analysis.run.trial_files import LABELS
 from analysis.run.working_copy import copy_of, place_of
@@ -103,7 +102,7 @@ def resume(
         PlanError: if the plan cannot be read, or may not be changed so.
         DatasetError: if the images can no longer be read.
     """
-    plan = read_plan(folder.plan_file)
+    plan = folder.plan()
     return _search(
         changed(plan, change) if change else plan,
         folder,
@@ -245,7 +244,8 @@ class _Images:
         from trainables.data import read_dataset
 
         self._ray = ray
-        options = options_of(plan, began)
+        options = plan.read_options()
+        options = began.as_read(options) if began else options
         self._ref = ray.remote(read_dataset).options(max_retries=2).remote(plan.dataset, options)
         source = ray.remote(data_source).remote(self._ref, options)
         try:

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.plan.plan import Plan, read_plan
+from analysis.plan.plan import Plan
 from analysis.ranking.history import running_seconds
 from analysis.ranking.leaderboard import ranked
 from analysis.run.changing import Change, change_plan
@@ -371,7 +371,7 @@ class Session:
             self._say(f"warning: {self._folder.plan_file} was gone, and is written again")
         changed = self._folder.plan_file.stat().st_mtime_ns
         if changed != self._plan_time:
-            self._plan_time, self._ledger.trials = changed, read_plan(self._folder.plan_file).trials
+            self._plan_time, self._ledger.trials = changed, self._folder.plan().trials
         self._ledger.take_requests()
         self._ledger.look()
         self._say_notes()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.plan.plan import Plan, read_plan
+from analysis.plan.plan import Plan
 from analysis.ranking.leaderboard import ranked
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.notes import note
@@ -30,7 +30,7 @@ def read_status(run: RunDirectory) -> dict[str, Any]:
     quick however many trials there are; where none runs, the trials' records are counted.
     WAITING counts what was asked from another terminal and not taken up yet, too.
     """
-    plan, state, alive = read_plan(run.plan_file), run.state(), run.alive()
+    plan, state, alive = run.plan(), run.state(), run.alive()
     died = state.state == "running" and not alive
     counts, best, infeasible = state.trials, state.best, state.infeasible
     if not alive or not counts:

@@ -19,7 +19,6 @@ from typing import Any
 
 from analysis.plan.addresses import Tracking
 from analysis.plan.objectives import metrics_of
-from analysis.plan.plan import read_plan
 from analysis.run.directory import RunDirectory, RunError
 from search.ledger.outbox import Fact, Outbox
 from search.tracking.live_steps import LiveSteps
@@ -229,7 +228,7 @@ class Sender:
         """The report's files and the leaderboard on the parent; pictures, and the best's weights,
         on the best trials.
         """
-        parent, plan = self._parent(runs), read_plan(self._run.plan_file)
+        parent, plan = self._parent(runs), self._run.plan()
         paths = [self._run.path / name for name in fact["files"]]
         runs.attach(parent, {f"report/{path.name}": path for path in paths if path.is_file()})
         table = leaderboard(self._run)

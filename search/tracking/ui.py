@@ -16,7 +16,6 @@ from typing import Any
 import psutil
 
 from analysis.plan.addresses import Tracking
-from analysis.plan.plan import read_plan
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.provenance import ROOT
 from search.screen.signals import stop_signals
@@ -38,7 +37,7 @@ def serve(run: str | None, port: int, runs_dir: Path) -> None:
         RunError: if there is nothing to show, the port is taken, or the server ends by itself.
     """
     folder = RunDirectory.find(run, runs_dir) if run else None
-    tracking = read_plan(folder.plan_file).tracking if folder else Tracking()
+    tracking = folder.plan().tracking if folder else Tracking()
     root = folder.path.parent if folder else runs_dir
     uri = tracking_uri(tracking, root)
     if uri.startswith(("http://", "https://")):

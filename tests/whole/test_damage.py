@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from program import typed, visiontune
 
-from analysis.plan.plan import make_plan, read_plan
+from analysis.plan.plan import make_plan
 from analysis.ranking.looks import count_look
 from analysis.run import provenance
 from analysis.run.directory import RunDirectory
@@ -155,7 +155,7 @@ def opened(runs: Path) -> Done:
     folder = RunDirectory(runs / "k")
     taken()
     try:
-        plan = read_plan(folder.plan_file)
+        plan = folder.plan()
         folder.data()
         ledger = Ledger(folder, plan)
         ledger.take_requests()

@@ -12,7 +12,6 @@ from golden_runs import BUNDLES, GOLDEN, RUNS, golden_runs
 from PIL import Image
 from program import output, refused, tracked, typed
 
-from analysis.plan.plan import read_plan
 from analysis.run.directory import RunDirectory
 from analysis.run.notes import taken
 from search.ledger.ledger import Ledger
@@ -105,7 +104,7 @@ def test_a_run_of_old_is_opened_again_as_it_was(tmp_path: Path, name: str) -> No
     """
     folder = RunDirectory(golden_runs(tmp_path, name) / name)
     plan, before = (
-        read_plan(folder.plan_file),
+        folder.plan(),
         {k: v for k, v in files(folder.path).items() if k.startswith("trials/")},
     )
     state = json.loads((folder.path / "state.json").read_bytes())

@@ -17,7 +17,6 @@ from safetensors.numpy import load_file
 
 from analysis.bundle.bundle import read_bundle, write_bundle
 from analysis.bundle.export_knn import leave_out, make_knn
-from analysis.plan.plan import read_plan
 from search.driver.exports import source_of
 from trainables.data import read_dataset
 from trainables.data.source import data_source
@@ -46,7 +45,7 @@ def test_a_bundle_gives_each_image_what_the_search_gave_it(
     }
     spec = f"folder:{make_folder(tmp_path / 'x', splits, side=40)}"
     folder = finished(tmp_path, spec, [(space, given)], validation=validation, folds=3)
-    source, (item,) = source_of(folder, read_plan(folder.plan_file)), folder.records()
+    source, (item,) = source_of(folder), folder.records()
     dataset = read_dataset(spec, source.options)
     (tmp_path / "bundle").mkdir()
     write_bundle(tmp_path / "bundle", make_knn(source, item, dataset))

@@ -12,7 +12,7 @@ from cnn_run import VGG16
 from cnn_search import arguments
 from program import PATIENCE, Driver, output, refused, visiontune
 
-from analysis.plan.plan import Plan, PlanError, make_plan, read_plan
+from analysis.plan.plan import Plan, PlanError, make_plan
 from analysis.run.directory import RunDirectory
 from search.cluster.capacity import Capacity
 from search.driver.exports import source_of
@@ -52,8 +52,8 @@ def test_a_network_killed_with_everything_goes_on_to_the_same_weights(
     (record,) = folder.records()
     rows = folder.steps("cnn", 0)
     assert [row["step"] for row in rows] == list(range(EPOCHS))
-    plan = read_plan(folder.plan_file)
-    told = source_of(folder, plan).how
+    plan = folder.plan()
+    told = source_of(folder).how
     assert told is not None
     data = CnnData.from_dataset(read_dataset("digits", plan.read_options()))
     _, use = read(folder.weights("cnn", 0) / LAST)

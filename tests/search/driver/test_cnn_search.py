@@ -18,7 +18,6 @@ from program import output, refusal, visiontune
 
 from analysis.bundle.bundle import read_bundle
 from analysis.bundle.export import Wish, export
-from analysis.plan.plan import read_plan
 from analysis.run.directory import RunDirectory, RunError
 from search.driver.exports import source_of
 from trainables.cnn import weights
@@ -106,7 +105,7 @@ def test_the_weights_of_losers_are_gone(runs: Path, tmp_path: Path) -> None:
         RunError, match=r"weights of trial cnn/\d were not kept.*--refit trains them again"
     ):
         export(
-            source_of(folder, read_plan(folder.plan_file)),
+            source_of(folder),
             next(r for r in folder.records() if r.number == ranked[3]),
             tmp_path / "no",
         )
@@ -214,7 +213,7 @@ def test_refit_learns_from_all_training_images_and_says_so(runs: Path, tmp_path:
         refit_epochs=2,
         say=lambda epoch, epochs_, metrics: epochs.append(epoch),
     )
-    done = export(source_of(folder, read_plan(folder.plan_file)), record, tmp_path / "refit", wish)
+    done = export(source_of(folder), record, tmp_path / "refit", wish)
     assert epochs == [1, 2], "it may train for another number of epochs than the search did"
     facts = read_bundle(done.bundle).facts
     assert facts.refit
@@ -242,7 +241,7 @@ def test_fine_tuning_starts_from_a_bundle(
     )
     assert done.returncode == 0, done.stderr
     folder = RunDirectory(tmp_path / "tuned")
-    assert read_plan(folder.plan_file).set["fastnet_convolutions"] == 2
+    assert folder.plan().set["fastnet_convolutions"] == 2
     (record,) = folder.records()
     before, _ = weights.read(bundle / "model.safetensors")
     after, use = weights.read(folder.weights("cnn", record.number) / "last.safetensors")

@@ -80,9 +80,8 @@ def begun(tmp_path: Path, **settings: Any) -> RunDirectory:
 
 
 def plan_of(folder: RunDirectory) -> Plan:
-    from analysis.plan.plan import read_plan
 
-    return read_plan(folder.plan_file)
+    return folder.plan()
 
 
 def session(folder: RunDirectory, *outcomes: float | BaseException | str | None) -> Here:

@@ -10,7 +10,7 @@ import pytest
 from program import refused
 from samples import run_with
 
-from analysis.plan.plan import PlanError, make_plan, read_plan
+from analysis.plan.plan import PlanError, make_plan
 from analysis.run.directory import RunDirectory
 from search.ledger.ledger import Ledger
 
@@ -20,7 +20,7 @@ SETTINGS = "trials: 2\ntracking: {enabled: false}\n"
 def begun(tmp_path: Path, setting: str) -> RunDirectory:
     """A run with one finished trial whose plan had this ``set``."""
     folder = run_with(tmp_path, {}, plan=f"dataset: digits\nset: {{{setting}}}\n{SETTINGS}")
-    ledger = Ledger(folder, read_plan(folder.plan_file))
+    ledger = Ledger(folder, folder.plan())
     proposal = ledger.propose()
     assert proposal is not None
     ledger.end(proposal.key, {"val_accuracy": 0.5, "seconds": 1.0, "started": 1000.0, "done": True})
@@ -73,7 +73,7 @@ def test_what_a_study_can_take_up_is_not_refused(tmp_path: Path, before: str, af
     """Wider and narrower bounds are fine."""
     folder = begun(tmp_path, before)
     folder.plan_file.write_text(folder.plan_file.read_text().replace(before, after))
-    assert Ledger(folder, read_plan(folder.plan_file)).propose() is not None
+    assert Ledger(folder, folder.plan()).propose() is not None
 
 
 def test_a_space_that_changed_is_found_when_its_study_is_opened(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from samples import record, run_with
 from tracked_run import run_directory, stored
 
 from analysis.plan.addresses import Tracking
-from analysis.plan.plan import make_plan, read_plan
+from analysis.plan.plan import make_plan
 from analysis.run.provenance import facts
 from search.ledger.outbox import Outbox, trial_fact
 from search.tracking import sender as tracking
@@ -143,7 +143,7 @@ def test_weights_go_to_the_best_of_each_space_and_pictures_to_the_best_of_all(
         {"space": "bag-of-sift", "number": number, "trial": f"bag-of-sift/{number}"}
         for number in (2, 1)
     ]
-    found = dict(best_files(folder, read_plan(folder.plan_file), rows))
+    found = dict(best_files(folder, folder.plan(), rows))
     assert BEST == 3
     assert list(found) == ["tiny-image/4", "tiny-image/0", "tiny-image/3", "bag-of-sift/2"]
     assert [key for key, files in found.items() if "weights/best.safetensors" in files] == [

@@ -19,7 +19,6 @@ from samples import record, run_with
 from tracked_run import client, new_database, run_directory, stored
 
 from analysis.plan.addresses import Tracking
-from analysis.plan.plan import read_plan
 from analysis.run.records import DriverState
 from search.driver.reporting import write_report
 from search.ledger.outbox import Outbox, replica_fact, trial_fact
@@ -192,7 +191,7 @@ def test_the_parent_shows_plan_data_versions_leaderboard_report_and_the_best_the
     folder = run_with(
         tmp_path, {0: [0] * 10, 1: [0] * 4 + [1] * 6}, plan="abbreviations: {owl: OW}\n"
     )
-    outbox, plan = Outbox(folder.outbox), read_plan(folder.plan_file)
+    outbox, plan = Outbox(folder.outbox), folder.plan()
     outbox.append(run_fact(folder, plan, "f" * 64, 0.0))
     for item in folder.records():
         outbox.append(trial_fact(item, []))

@@ -15,7 +15,6 @@ from odd_images import GREY, GREY_ALPHA, RGB, RGBA, png, ppm, save_all, shapes, 
 from PIL import Image
 
 from analysis.plan.plan import make_plan
-from analysis.run.reading import options_of
 from analysis.run.records import DataFacts
 from spaces.errors import DatasetError
 from trainables.data import Dataset, ReadOptions, read_dataset
@@ -382,6 +381,6 @@ def test_a_file_that_a_run_left_out_stays_out_when_it_can_be_read(tmp_path: Path
         skipped=before.skipped,
     )
     plan = make_plan({"spaces": ["tiny-image"], "dataset": before.spec, "skip_unreadable": True})
-    again = read_dataset(before.spec, options_of(plan, began))
+    again = read_dataset(before.spec, began.as_read(plan.read_options()))
     assert (again.fingerprint, again.skipped) == (before.fingerprint, ("train/down/zz.tif",))
     assert len(read(tmp_path, skip_unreadable=True).train) == len(again.train) + 1
