@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spaces.domain import Choice, Integer, Parameter, Space
-from spaces.knn import METRIC, MIRRORED, VOTE, K, norm
+from spaces.knn import MIRRORED, VOTE, K, metric, norm
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,9 @@ class BagOfSiftConfig:
     mirrored: bool = False
 
 
-BAG_OF_SIFT = Space(
-    "bag-of-sift",
-    "kNN on histograms of dense SIFT descriptors quantised to a vocabulary of visual words",
-    (
+def parameters() -> tuple[Parameter, ...]:
+    """With the distances that there are now."""
+    return (
         Parameter(
             "step",
             Choice((4, 6, 8)),
@@ -68,7 +67,7 @@ BAG_OF_SIFT = Space(
             "visual words in the vocabulary",
             allowed=Integer(2, 4096),
         ),
-        METRIC,
+        metric(),
         norm(("none", "l1", "l2")),
         K,
         VOTE,
@@ -102,5 +101,11 @@ BAG_OF_SIFT = Space(
             before=False,
         ),
         MIRRORED,
-    ),
+    )
+
+
+BAG_OF_SIFT = Space(
+    "bag-of-sift",
+    "kNN on histograms of dense SIFT descriptors quantised to a vocabulary of visual words",
+    parameters(),
 )

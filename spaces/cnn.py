@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, make_dataclass, replace
+from functools import cache
+from typing import Any
 
-from spaces.domain import Choice, Float, Integer, Parameter, Space, Value
+from spaces.domain import Choice, Float, Integer, Parameter, Space, SpaceError, Value
+from spaces.kinds import Augmentation, Loss, Network
+from spaces.registry import Registry
 
-MODELS = (
-    "fastnet",
-    "resnet18",
-    "mynet",
-    "googlenet",
-    "densenet",
-    "vgg16",
-    "vgg19",
-    "alexnet",
-    "lenet",
-)
-STEMMED = ("resnet18", "mynet", "googlenet", "densenet")
-INCEPTION = ("mynet", "googlenet")
+DROPOUT = ("dropout_place", "dropout")
+STEM = ("width", "stem", "stem_padding", *DROPOUT)
+INCEPTION = (*STEM, "stem_convolutions", "branch3_extra", "branch3_kernel")
+NETWORKS = Registry(Network, "model")
+for _name, _build, _takes in (
+    (
+        "fastnet",
+        "fastnet:FastNet",
+        ("width", "fastnet_convolutions", "whiten", "first_side", *DROPOUT),
+    ),
+    ("resnet18", "resnet:ResNet18", (*STEM, "first_side")),
+    ("mynet", "googlenet:my_net", INCEPTION),
+    ("googlenet", "googlenet:GoogLeNet", INCEPTION),
+    (
+        "densenet",
+        "densenet:DenseNet",
+        ("stem", "stem_padding", "densenet_depth", "densenet_growth", *DROPOUT),
+    ),
+    ("vgg16", "vgg:vgg16", ("width", "vgg_first", *DROPOUT)),
+    ("vgg19", "vgg:vgg19", ("width", "vgg_first", *DROPOUT)),
+    ("alexnet", "alexnet:AlexNet", ("width", *DROPOUT)),
+    ("lenet", "lenet:LeNet", ("width", *DROPOUT)),
+):
+    NETWORKS.add(Network(_name, f"trainables.cnn.models.{_build}", takes=_takes))
+AUGMENTATIONS = Registry(Augmentation, "augmentation")
+SMOOTHING = "label_smoothing"
+LOSSES = Registry(Loss, "loss", "losses")
+LOSSES.add(Loss("cross-entropy", "torch.nn.functional:cross_entropy", takes=(SMOOTHING,)))
 
 
 @dataclass(frozen=True)
@@ -62,36 +82,48 @@ class CnnConfig:
     test_flip: bool = True
     test_shift: int = 0
 
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> CnnConfig:
+        """A configuration as it stands in a record; what plug-ins add to the space are fields too.
+
+        Raises:
+            TypeError: for a name that is no parameter of the space.
+        """
+        more = tuple(name for name in config if name not in cls.__dataclass_fields__)
+        if unknown := set(more) - {parameter.name for parameter in parameters()}:
+            raise TypeError(f"space cnn has no parameter {', '.join(sorted(unknown))}")
+        return _with(more)(**config) if more else cls(**config)
+
     def tweaks(self) -> dict[str, Value]:
         """The architecture parameters that apply, as ``trainables.cnn.models.build`` takes them."""
-        config: dict[str, Value] = asdict(self)
-        return {
-            parameter.name: config[parameter.name]
-            for parameter in ARCHITECTURE[1:]
-            if parameter.applies(config)
-        }
+        return self.applying(architecture_parameters()[1:])
+
+    def applying(self, some: Iterable[Parameter]) -> dict[str, Value]:
+        """The values of those parameters that apply, in their order."""
+        some = tuple(some)
+        unsaid = {p.name: p.otherwise for p in some if p.otherwise is not None}
+        config: dict[str, Value] = unsaid | asdict(self)
+        return {p.name: config[p.name] for p in some if p.applies(config)}
 
 
-ARCHITECTURE = (
-    Parameter(
-        "model",
-        Choice(("fastnet",)),
-        "network; the others are allowed, but slow without a GPU",
-        allowed=Choice(MODELS),
-    ),
+@cache
+def _with(more: tuple[str, ...]) -> type[CnnConfig]:
+    fields = [(name, Any, field(kw_only=True)) for name in more]
+    return make_dataclass("CnnConfig", fields, bases=(CnnConfig,), frozen=True)
+
+
+SHARED = (
     Parameter(
         "width",
         Choice((0.75, 1.0, 1.25)),
         "multiplies the channels of every layer",
         allowed=Float(0.125, 4.0),
-        when={"model": tuple(model for model in MODELS if model != "densenet")},
         otherwise=1.0,
     ),
     Parameter(
         "fastnet_convolutions",
         Choice((2, 3)),
         "convolutions in each of three blocks",
-        when={"model": ("fastnet",)},
         otherwise=2,
     ),
     Parameter(
@@ -99,7 +131,6 @@ ARCHITECTURE = (
         Choice((True,)),
         "first filters from the training images' own patches, kept as they are",
         allowed=Choice((True, False)),
-        when={"model": ("fastnet",)},
         otherwise=True,
     ),
     Parameter(
@@ -107,7 +138,6 @@ ARCHITECTURE = (
         Choice(("3x3", "7x7")),
         "first convolution: 3 × 3 with stride 1 and no pooling, or 7 × 7 with stride 2 and "
         "max-pooling",
-        when={"model": STEMMED},
         otherwise="3x3",
     ),
     Parameter(
@@ -115,35 +145,31 @@ ARCHITECTURE = (
         Choice((1, 3)),
         "padding of a 3 × 3 stem, pixels",
         allowed=Integer(0, 4),
-        when={"model": STEMMED, "stem": ("3x3",)},
+        when={"stem": ("3x3",)},
         otherwise=1,
     ),
     Parameter(
         "stem_convolutions",
         Choice((1, 3)),
         "convolutions before the first Inception",
-        when={"model": INCEPTION},
         otherwise=1,
     ),
     Parameter(
         "branch3_extra",
         Choice((False, True)),
         "one more convolution in branch 3",
-        when={"model": INCEPTION},
         otherwise=True,
     ),
     Parameter(
         "branch3_kernel",
         Choice((3, 5)),
         "kernel of branch 3's convolutions, pixels",
-        when={"model": INCEPTION},
         otherwise=3,
     ),
     Parameter(
         "vgg_first",
         Choice((64, 96)),
         "channels of the first two convolutions",
-        when={"model": ("vgg16", "vgg19")},
         otherwise=64,
     ),
     Parameter(
@@ -151,7 +177,6 @@ ARCHITECTURE = (
         Choice((53, 89, 121)),
         "layers that learn",
         allowed=Choice((53, 89, 121, 169)),
-        when={"model": ("densenet",)},
         otherwise=121,
     ),
     Parameter(
@@ -159,13 +184,13 @@ ARCHITECTURE = (
         Choice((12, 24, 32)),
         "channels that each layer adds",
         allowed=Integer(4, 64),
-        when={"model": ("densenet",)},
         otherwise=32,
     ),
     Parameter(
         "dropout_place",
         Choice(("none", "head", "stages", "both")),
         "before the classifier, as whole channels after each stage, or both",
+        otherwise="none",
     ),
     Parameter(
         "dropout",
@@ -176,7 +201,10 @@ ARCHITECTURE = (
         otherwise=0.0,
     ),
 )
-"""What decides the network."""
+"""What decides a network, and which take it: ``Network.takes``."""
+
+TAKEN = (*(parameter.name for parameter in SHARED), "first_side")
+"""That not every network need take."""
 
 AUGMENTATION = (
     Parameter(
@@ -226,7 +254,6 @@ AUGMENTATION = (
         Choice((0.75,)),
         "side of the first epochs' images as a share of the whole, which they grow to",
         allowed=Float(0.5, 1.0),
-        when={"model": ("fastnet", "resnet18")},
         otherwise=1.0,
     ),
 )
@@ -285,6 +312,7 @@ OPTIMISATION = (
         Float(0.0, 0.2),
         "probability spread over all classes",
         allowed=Float(0.0, 0.9),
+        otherwise=0.0,
     ),
     Parameter(
         "ema",
@@ -307,10 +335,91 @@ OPTIMISATION = (
 )
 """How the network is trained, and judged."""
 
+
+def architecture_parameters() -> tuple[Parameter, ...]:
+    """What decides the network: which, what networks share, and what is one's own."""
+    model = Parameter(
+        "model",
+        Choice(("fastnet",)),
+        "network; the others are allowed, but slow without a GPU",
+        allowed=Choice(tuple(NETWORKS)),
+    )
+    shared = (_where_taken(parameter) for parameter in SHARED)
+    own = (
+        parameter
+        for network in NETWORKS.values()
+        for parameter in _only(network.parameters, {"model": (network.name,)})
+    )
+    return (model, *shared, *own)
+
+
+def augmentation_parameters() -> tuple[Parameter, ...]:
+    """What is done to training images, anew for each image and epoch."""
+    added = (
+        parameter
+        for name, kind in AUGMENTATIONS.items()
+        for parameter in (
+            Parameter(
+                name, Choice((False,)), kind.doc, allowed=Choice((False, True)), before=False
+            ),
+            *_only(kind.parameters, {name: (True,)}),
+        )
+    )
+    return (*(_where_taken(parameter) for parameter in AUGMENTATION), *added)
+
+
+def optimisation_parameters() -> tuple[Parameter, ...]:
+    """How the network is trained, and judged; the loss is a parameter where there are several."""
+    if len(LOSSES) == 1:
+        return OPTIMISATION
+    first = next(iter(LOSSES))
+    loss = Parameter(
+        "loss",
+        Choice((first,)),
+        "what training makes small",
+        allowed=Choice(tuple(LOSSES)),
+        before=first,
+    )
+    smoothed = {"loss": tuple(name for name, kind in LOSSES.items() if SMOOTHING in kind.takes)}
+    return (
+        loss,
+        *(
+            replace(parameter, when=smoothed) if parameter.name == SMOOTHING else parameter
+            for parameter in OPTIMISATION
+        ),
+        *(
+            parameter
+            for name, kind in LOSSES.items()
+            for parameter in _only(kind.parameters, {"loss": (name,)})
+        ),
+    )
+
+
+def parameters() -> tuple[Parameter, ...]:
+    """With the networks, augmentations and losses that there are now."""
+    return architecture_parameters() + augmentation_parameters() + optimisation_parameters()
+
+
+def _where_taken(parameter: Parameter) -> Parameter:
+    """``parameter`` on the condition that the network takes it, if one does not."""
+    takers = tuple(name for name, kind in NETWORKS.items() if parameter.name in kind.takes)
+    if parameter.name not in TAKEN or len(takers) == len(NETWORKS):
+        return parameter
+    return replace(parameter, when={"model": takers, **(parameter.when or {})})
+
+
+def _only(own: Iterable[Parameter], condition: Mapping[str, tuple[Value, ...]]) -> list[Parameter]:
+    """Parameters of one thing, on the condition that it is the one in use."""
+    for parameter in own:
+        if parameter.otherwise is None:
+            raise SpaceError(f"parameter {parameter.name} needs a value for otherwise")
+    return [replace(parameter, when={**condition, **(parameter.when or {})}) for parameter in own]
+
+
 CNN = Space(
     "cnn",
     "convolutional networks, trained from scratch",
-    ARCHITECTURE + AUGMENTATION + OPTIMISATION,
+    parameters(),
     reports="epoch",
     metrics=(
         "val_accuracy",

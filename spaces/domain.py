@@ -158,6 +158,20 @@ class Space:
                 )
             seen.add(parameter.name)
 
+    def become(self, parameters: tuple[Parameter, ...]) -> None:
+        """Have these parameters from now on, for whoever holds this space: plug-ins add to some.
+
+        Raises:
+            SpaceError: if they do not go together; it keeps those it had then.
+        """
+        before = self.parameters
+        object.__setattr__(self, "parameters", parameters)
+        try:
+            self.__post_init__()
+        except SpaceError:
+            object.__setattr__(self, "parameters", before)
+            raise
+
     @property
     def conditional(self) -> bool:
         """Whether some parameter may not apply."""

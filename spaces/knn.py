@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from spaces.domain import Choice, Integer, Parameter
+from spaces.kinds import Distance
+from spaces.registry import Registry
 
 MAX_K = 50
 """Neighbours kept for each image, so the largest k that can be asked for."""
 
-SIGNED_METRICS = ("euclidean", "cityblock", "cosine")
-"""Metrics that are defined for negative numbers too."""
-
-HISTOGRAM_METRICS = ("chi-squared", "hellinger", "histogram-intersection", "bray-curtis")
-"""Metrics that are defined for histograms, which have no negative numbers."""
-
-METRIC = Parameter(
-    "metric",
-    Choice(SIGNED_METRICS + HISTOGRAM_METRICS),
-    "distance between two feature vectors",
-)
+DISTANCES = Registry(Distance, "metric")
+for _distance in (
+    Distance("euclidean", "trainables.knn.distances:euclidean", signed=True),
+    Distance("cityblock", "trainables.knn.distances:city_block", signed=True),
+    Distance("cosine", "trainables.knn.distances:cosine", signed=True, blind=True),
+    Distance("chi-squared", "trainables.knn.distances:chi_squared"),
+    Distance("hellinger", "trainables.knn.distances:hellinger"),
+    Distance("histogram-intersection", "trainables.knn.distances:histogram_intersection"),
+    Distance("bray-curtis", "trainables.knn.distances:bray_curtis"),
+):
+    DISTANCES.add(_distance)
+OURS = tuple(DISTANCES)
+"""Tried by default; one that a plug-in adds is tried where ``metric`` names it."""
 
 K = Parameter(
     "k",
@@ -42,12 +46,24 @@ MIRRORED = Parameter(
 )
 
 
+def signed_metrics() -> tuple[str, ...]:
+    """Those that are defined for negative numbers too."""
+    return tuple(name for name, distance in DISTANCES.items() if distance.signed)
+
+
+def metric() -> Parameter:
+    """The distance between two feature vectors."""
+    names, doc = tuple(DISTANCES), "distance between two feature vectors"
+    return Parameter("metric", Choice(OURS), doc, allowed=Choice(names) if names != OURS else None)
+
+
 def norm(options: tuple[str, ...]) -> Parameter:
-    """The norm each vector is divided by; the cosine distance is blind to it."""
+    """The norm each vector is divided by, which some distances are blind to."""
+    sees = tuple(name for name, distance in DISTANCES.items() if not distance.blind)
     return Parameter(
         "norm",
         Choice(options),
         "norm that each vector is divided by",
-        when={"metric": tuple(metric for metric in METRIC.domain.values() if metric != "cosine")},
+        when={"metric": sees},
         otherwise="none",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spaces.domain import Choice, Integer, Parameter, Space
-from spaces.knn import METRIC, MIRRORED, SIGNED_METRICS, VOTE, K, norm
+from spaces.knn import MIRRORED, VOTE, K, metric, norm, signed_metrics
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,10 @@ class TinyImageConfig:
     mirrored: bool = False
 
 
-TINY_IMAGE = Space(
-    "tiny-image",
-    "kNN on images shrunk to size × size grey pixels",
-    (
-        METRIC,
+def parameters() -> tuple[Parameter, ...]:
+    """With the distances that there are now."""
+    return (
+        metric(),
         Parameter(
             "size",
             Choice((8, 12, 16, 20, 24, 32)),
@@ -42,12 +41,14 @@ TINY_IMAGE = Space(
             "centring",
             Choice((False, True)),
             "subtract each tiny image's own mean",
-            when={"metric": SIGNED_METRICS},
+            when={"metric": signed_metrics()},
             otherwise=False,
         ),
         norm(("none", "l1", "l2", "matrix-1")),
         K,
         VOTE,
         MIRRORED,
-    ),
-)
+    )
+
+
+TINY_IMAGE = Space("tiny-image", "kNN on images shrunk to size × size grey pixels", parameters())

@@ -15,7 +15,7 @@ def _toy(config: Mapping[str, Any], classes: int, size: int) -> dict[str, float]
 
 
 def _network(config: Mapping[str, Any], classes: int, size: int) -> dict[str, float]:
-    network = CnnConfig(**config)
+    network = CnnConfig.of(config)
     return {"model_mb": _network_mb(network.model, tuple(network.tweaks().items()), classes, size)}
 
 
@@ -25,7 +25,7 @@ def _network_mb(model: str, tweaks: tuple[tuple[str, Any], ...], classes: int, s
     # torch is loaded only where networks are searched
     from trainables.cnn.training import model_size_mb
 
-    return model_size_mb(CnnConfig(model, **dict(tweaks)), classes, size)
+    return model_size_mb(CnnConfig.of({"model": model, **dict(tweaks)}), classes, size)
 
 
 KNOWN: dict[str, Callable[[Mapping[str, Any], int, int], dict[str, float]]] = {

@@ -50,7 +50,7 @@ class CnnModel:
     @property
     def views(self) -> tuple[bool, int]:
         """Of an image, as ``trainables.cnn.views`` takes them."""
-        config = CnnConfig(**self.facts.config)  # type: ignore[arg-type]
+        config = CnnConfig.of(self.facts.config)
         return config.test_flip, config.test_shift
 
     @property
@@ -94,7 +94,7 @@ def read_cnn(folder: Path, facts: BundleFacts, content: bytes) -> CnnModel:
             raise BundleError(
                 f"{folder}: model.safetensors does not fit bundle.json (classes, size or dtype)"
             )
-        config = CnnConfig(**facts.config)  # type: ignore[arg-type]
+        config = CnnConfig.of(facts.config)
         with torch.device("meta"):
             net = build(config.model, use.classes, use.size, config.tweaks())
         net.load_state_dict(tensors, assign=True)

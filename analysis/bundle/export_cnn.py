@@ -83,7 +83,7 @@ def refit_cnn(
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = len(os.sched_getaffinity(0))
-    config = CnnConfig(**record.config)  # type: ignore[arg-type]
+    config = CnnConfig.of(record.config)
     run = make_run(
         config,
         CnnData(images, labels),

@@ -15,9 +15,9 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.axes import Axis, Float64
 from analysis.figures.drawing import plain
-from analysis.plan.objectives import METRICS
 from analysis.ranking.history import Point, clock_unit
 from analysis.ranking.importance import Importance
+from spaces.objectives import METRICS
 
 MOST_AXES = 12
 """Parameters that one picture has room for."""

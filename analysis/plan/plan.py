@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from analysis.plan.addresses import MOST_ADDRESS, Tracking, absolute, as_begun
 from analysis.plan.limits import Bound, Limits
-from analysis.plan.objectives import METRICS
 from analysis.plan.replicate import Replicate
 from analysis.plan.training import Training
 from analysis.plan.yaml_text import YamlError, read_yaml_file
 from spaces import Space, get_space
 from spaces.errors import UserError, echo
+from spaces.objectives import METRICS
 from trainables.data import ReadOptions, absolute_spec
 from trainables.data.names import on_disk
 from trainables.data.validation import Validation
@@ -73,7 +73,7 @@ class Plan(BaseModel):
         storage: where the Optuna studies live: a database URL; by default a journal in the run
             directory.
         seed: of samplers, folds and vocabularies.
-        objective: what is to be best (``analysis.plan.objectives`` says which way), measured on
+        objective: what is to be best (``spaces.objectives`` says which way), measured on
             validation images only. Given as a list, the rest of it is ``tradeoff``.
         tradeoff: further objectives: the search then looks for the Pareto front.
         constraints: metric to the values that are acceptable. A trial known to break one

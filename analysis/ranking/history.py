@@ -8,9 +8,9 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.plan.objectives import METRICS
 from analysis.ranking.leaderboard import ranked
 from analysis.run.records import TrialRecord
+from spaces.objectives import METRICS
 
 
 @dataclass(frozen=True)

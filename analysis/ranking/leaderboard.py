@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from analysis.plan.objectives import METRICS
 from analysis.run.csv_text import csv_of_dicts
 from analysis.run.directory import RunError
 from analysis.run.records import TrialRecord
 from spaces import SPACES
 from spaces.errors import echo
+from spaces.objectives import METRICS
 
 
 def ranked(records: Iterable[TrialRecord], objective: str = "val_accuracy") -> list[TrialRecord]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.plan.objectives import METRICS
 from analysis.ranking.leaderboard import ranked, rows
 from analysis.ranking.significance import Comparison, compare, intervals
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.records import TrialRecord
+from spaces.objectives import METRICS
 
 Row = dict[str, Any]
 Ranked = tuple[TrialRecord, Row, RunDirectory]

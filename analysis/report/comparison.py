@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.plan.objectives import METRICS
 from analysis.ranking.leaderboard import short_config
 from analysis.ranking.together import Together
 from analysis.report.templates import rendered
 from analysis.run.csv_text import csv_of_dicts
+from spaces.objectives import METRICS
 from trainables.io.files import write_whole
 
 

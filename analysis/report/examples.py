@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from spaces.datasets import CIFAR10_DIR
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.dataset import Images, Split, UInt8
-from trainables.data.spec import CIFAR10_DIR, tree_of
+from trainables.data.folder import tree_of
 from trainables.images.image_file import read_images
 
 Int64 = npt.NDArray[np.int64]

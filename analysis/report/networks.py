@@ -105,7 +105,7 @@ def architecture_text(record: TrialRecord, classes: int, size: int) -> str:
     from trainables.cnn.layers import architecture, layer_table
     from trainables.cnn.models import build
 
-    config = CnnConfig(**record.config)  # type: ignore[arg-type]
+    config = CnnConfig.of(record.config)
     with torch.device("meta"):
         net = build(config.model, classes, size, config.tweaks())
     return f"{architecture(net)}\n\n{layer_table(net, size)}\n"

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from analysis.figures import drawing as figures
-from analysis.plan.objectives import METRICS
 from analysis.ranking.confusion import Confusion, classes_csv, confusion_of, to_csv
 from analysis.ranking.importance import Importance
 from analysis.ranking.leaderboard import passed, ranked, rows, short_config
@@ -26,6 +25,7 @@ from analysis.report.search_files import SearchPart, search_part
 from analysis.report.templates import rendered
 from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
+from spaces.objectives import METRICS
 from trainables.io.files import write_whole
 
 Pictures = Callable[[Sequence[int]], Mapping[int, bytes]]

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from analysis.figures.axes import Axis, Float64
-from analysis.plan.objectives import METRICS
 from analysis.ranking.history import Point, clock_unit
 from analysis.ranking.importance import Importance
 from analysis.ranking.leaderboard import short_config
 from analysis.run.records import TrialRecord
+from spaces.objectives import METRICS
 
 COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")
 Figure = dict[str, Any]

@@ -34,7 +34,7 @@ class TrialRecord(BaseModel):
     """A finished trial, as its result.json says. Times are Unix seconds.
 
     Attributes:
-        metrics: by name, as ``analysis.plan.objectives`` knows them; for a pruned trial the last
+        metrics: by name, as ``spaces.objectives`` knows them; for a pruned trial the last
             ones.
         steps: how many it did; 0 where its space reports nothing along the way.
         failure: why it failed.

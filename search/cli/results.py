@@ -34,11 +34,11 @@ def best(
     """The best configurations of a run, by validation alone; with several objectives, the whole
     Pareto front. Of several runs: of all.
     """
-    from analysis.plan.objectives import METRICS
     from analysis.ranking.leaderboard import ranked, rows, short_config
     from analysis.ranking.significance import first_against_next, intervals
     from analysis.run.directory import RunDirectory
     from search.cli.side_by_side import best_of_several
+    from spaces.objectives import METRICS
 
     if len(run) > 1:
         best_of_several(run, top, runs_dir, json_)
@@ -319,12 +319,12 @@ def samplers(json_: Json = False) -> None:
 
 def datasets(json_: Json = False) -> None:
     """What can be read: the dataset SPECs."""
-    from trainables.data import SPECS
+    from spaces.datasets import specs
 
     if json_:
-        print(json.dumps([{"spec": spec, "doc": doc} for spec, doc in SPECS.items()]))
+        print(json.dumps([{"spec": spec, "doc": doc} for spec, doc in specs().items()]))
         return
-    for spec, doc in SPECS.items():
+    for spec, doc in specs().items():
         print(f"{spec:22} {doc}")
 
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.plan.objectives import METRICS
 from analysis.plan.plan import NO_DATASET
 from analysis.ranking.leaderboard import short_config
 from analysis.ranking.together import Judged, Together, together
 from analysis.report.comparison import write_comparison
 from analysis.run.directory import RunDirectory
+from spaces.objectives import METRICS
 
 
 def best_of_several(run: Sequence[str], top: int, runs_dir: Path, json_: bool) -> None:

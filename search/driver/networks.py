@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis.bundle.bundle import read_bundle, read_facts
-from analysis.plan.objectives import METRICS
 from analysis.plan.plan import Plan, PlanError
 from analysis.run.directory import RunDirectory
 from analysis.run.working_copy import place_of
 from spaces import CnnConfig
 from spaces.domain import Value
+from spaces.objectives import METRICS
 from trainables.cnn.images import How, data_stages
 from trainables.data.source import DataSource
 from trainables.io.files import write_whole
@@ -60,7 +60,7 @@ def with_start(plan: Plan) -> Plan:
             f"training.image_size is {training.image_size}, but the network to start from sees "
             f"{size}; leave it out"
         )
-    network = CnnConfig(**facts.config)  # type: ignore[arg-type]
+    network = CnnConfig.of(facts.config)
     fixed: dict[str, Value] = {"model": network.model, **network.tweaks()}
     narrowed = plan.search_spaces()["cnn"]
     for name, value in fixed.items():

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from analysis.plan.limits import Ending, ending
-from analysis.plan.objectives import metrics_of
 from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import State, TrialRecord
@@ -29,6 +28,7 @@ from search.study.folders import excesses, read_shelves
 from search.study.storage import study_name
 from search.study.study import REQUEST, SpaceStudy
 from spaces.domain import Value
+from spaces.objectives import metrics_of
 from trainables.sizes import known_before
 
 Key = tuple[str, int]

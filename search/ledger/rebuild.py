@@ -126,7 +126,7 @@ def _open(
 
 
 def _directions(plan: Plan) -> list[str]:
-    from analysis.plan.objectives import METRICS
+    from spaces.objectives import METRICS
 
     return [METRICS[name].direction for name in plan.objectives]
 

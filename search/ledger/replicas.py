@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from analysis.plan.limits import Ending
-from analysis.plan.objectives import metrics_of
 from analysis.plan.replicate import Replicate
 from analysis.ranking.leaderboard import ranked
 from analysis.run.directory import RunDirectory
@@ -28,6 +27,7 @@ from analysis.run.working_copy import place_of, remote_of
 from search.ledger.leftovers import checkpoints
 from search.ledger.outbox import Outbox, replica_fact
 from spaces import get_space
+from spaces.objectives import metrics_of
 from trainables.io.files import cut_half_line, write_whole
 from trainables.io.remote import join_place
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import heapq
 
 from analysis.plan.limits import Standing
-from analysis.plan.objectives import METRICS
 from analysis.plan.plan import Plan
 from analysis.ranking.leaderboard import ranked
 from analysis.run.records import TrialRecord
+from spaces.objectives import METRICS
 
 KEPT_PREDICTIONS = 10
 """Predictions are kept of trials that were among this many best when they ended."""

@@ -78,7 +78,7 @@ class Networks:
         """The one configuration that a network's plan fixes."""
         (space,) = self._plans[name].search_spaces().values()
         (point,) = space.grid()
-        return CnnConfig(**space.check(point))  # type: ignore[arg-type]
+        return CnnConfig.of(space.check(point))
 
     def trained(self, name: str) -> Found:
         """A network's ``history`` (metrics by epoch), final ``metrics``, sizes, and what was

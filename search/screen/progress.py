@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from analysis.plan.objectives import METRICS
 from analysis.ranking.leaderboard import short_config
 from search.ledger.ledger import Ledger
+from spaces.objectives import METRICS
 
 LINE_EVERY = 10.0
 """Seconds between plain lines, at least."""

@@ -18,13 +18,13 @@ from optuna.importance import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.plan.objectives import METRICS
 from analysis.plan.plan import Plan
 from analysis.ranking.importance import Importance
 from analysis.run.directory import RunDirectory
 from search.study.folders import read_shelves, trials_of
 from spaces import Space
 from spaces.domain import Choice, Parameter
+from spaces.objectives import METRICS
 
 FEWEST = 10
 """Complete trials below which nothing is said of a space."""

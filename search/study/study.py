@@ -24,12 +24,12 @@ from optuna.distributions import (
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from analysis.plan.objectives import METRICS
 from analysis.plan.plan import Plan, PlanError
 from analysis.run.records import TrialRecord
 from search.study.pruners import make_pruner
 from search.study.samplers import EXHAUSTIVE, make_sampler
 from spaces.domain import Choice, Domain, Integer, Space, Value
+from spaces.objectives import METRICS
 
 GRID_INDEX = "visiontune:grid_index"
 FAILURE = "visiontune:failure"

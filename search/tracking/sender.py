@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from analysis.plan.addresses import Tracking
-from analysis.plan.objectives import metrics_of
 from analysis.run.directory import RunDirectory, RunError
 from search.ledger.outbox import Fact, Outbox
 from search.tracking.live_steps import LiveSteps
@@ -31,6 +30,7 @@ from search.tracking.tracked_files import (
     trial_files,
 )
 from spaces.errors import UserError
+from spaces.objectives import metrics_of
 
 logger = logging.getLogger("visiontune.tracking")
 

@@ -11,7 +11,7 @@ import pytest
 
 from spaces import SPACES, BagOfSiftConfig, Space, SpaceError, TinyImageConfig, get_space
 from spaces.domain import Choice, Domain, Float, Integer, Parameter, Value
-from spaces.knn import MAX_K, SIGNED_METRICS
+from spaces.knn import MAX_K, signed_metrics
 
 TOY = Space(
     "toy",
@@ -155,7 +155,7 @@ def test_what_is_searched_by_default_is_allowed(space: Space) -> None:
 def test_a_vote_applies_to_every_k_over_one() -> None:
     """With one neighbour any weight gives the same vote; with two or more it does not."""
     assert SPACES["tiny-image"]["vote"].when == {"k": tuple(range(2, MAX_K + 1))}
-    assert SPACES["tiny-image"]["centring"].when == {"metric": SIGNED_METRICS}
+    assert SPACES["tiny-image"]["centring"].when == {"metric": signed_metrics()}
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ class CnnTrial:
         registry = ray.get_actor(trial["registry"], namespace=NAMESPACE)
         arrays, _ = fetch(registry, *data_stages(data, how.image_size))
         device = "cuda" if how.gpus else "cpu"
-        config = CnnConfig(**trial["config"])
+        config = CnnConfig.of(trial["config"])
         options: dict[str, Any] = {
             "seed": trial["seed"],
             "device": device,

@@ -35,7 +35,7 @@ from trainables.cnn.randomness import RandomState
 from trainables.cnn.resolution import side_at
 from trainables.cnn.use import Use
 from trainables.cnn.weights import begin_from, class_scores
-from trainables.data.scores import score
+from trainables.data.scores import judged, score
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -153,7 +153,7 @@ class CnnRun:
             ``epoch`` (from 1), ``seconds``, ``train_accuracy`` and ``train_loss`` (running means
             over the augmented epoch, of the loss that is minimised), and on validation images
             ``val_accuracy``, ``val_loss`` (plain cross-entropy), ``balanced_accuracy``,
-            ``macro_f1``.
+            ``macro_f1`` and what plug-ins compute.
 
         Raises:
             TrainingError: for a loss that is not finite, or too little memory.
@@ -215,12 +215,10 @@ class CnnRun:
         if self.data.val_images is None or self.data.val_labels is None:
             return {}
         scores, labels = self._val_scores(), self.data.val_labels
-        found = score(labels.cpu().numpy(), self.predictions(), self.classes)
+        said = labels.cpu().numpy(), self.predictions(), self.classes
         return {
-            "val_accuracy": found.accuracy,
+            **judged(score(*said), *said),
             "val_loss": F.cross_entropy(scores, labels).item(),
-            "balanced_accuracy": found.balanced_accuracy,
-            "macro_f1": found.macro_f1,
         }
 
     def _val_scores(self) -> Tensor:

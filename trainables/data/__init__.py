@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from trainables.data.dataset import Dataset, Images, Split
-from trainables.data.spec import SPECS, ReadOptions, absolute_spec, read_dataset
+from trainables.data.options import ReadOptions
+from trainables.data.spec import absolute_spec, read_dataset
 
 __all__ = [
-    "SPECS",
     "Dataset",
     "Images",
     "ReadOptions",

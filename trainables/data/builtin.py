@@ -13,18 +13,18 @@ from PIL import Image
 
 from spaces.errors import DatasetError
 from trainables.data.dataset import Dataset, Images, Split
+from trainables.data.options import ReadOptions
 from trainables.images.image_file import Color
 from trainables.images.rule import UInt8
 from trainables.images.unpacked import most_unpacked
 
-FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_CLASSES = (
     "T-shirt-top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
     "Ankle-boot",
 )  # fmt: skip
 
 
-def read_digits(spec: str, color: Color) -> Dataset:
+def read_digits(spec: str, place: str, options: ReadOptions) -> Dataset:
     """The 1,797 digits that ship with scikit-learn, 8 × 8, shown at 32 × 32 pixels.
 
     dsift finds nothing on 8 × 8 pixels and CNNs want 32. A stratified, fixed fifth
@@ -40,19 +40,19 @@ def read_digits(spec: str, color: Color) -> Dataset:
     ]
     rows = np.arange(len(large))
     train, test = train_test_split(rows, test_size=0.2, random_state=0, stratify=digits.target)
-    whole = split_of(large, digits.target, color)
+    whole = split_of(large, digits.target, options.color)
     return Dataset(
         spec, tuple("0123456789"), whole.take(np.sort(train)), test=whole.take(np.sort(test))
     )
 
 
-def read_fashion_mnist(spec: str, root: Path, color: Color) -> Dataset:
+def read_fashion_mnist(spec: str, place: str, options: ReadOptions) -> Dataset:
     """Fashion-MNIST (Xiao et al., 2017) from its four idx files, gzipped or not.
 
     Raises:
         DatasetError: if a file is missing or is not the idx file it should be.
     """
-    parts = {}
+    parts, root, color = {}, Path(place), options.color
     for split, prefix in (("train", "train"), ("test", "t10k")):
         images = _read_idx(spec, root, f"{prefix}-images-idx3-ubyte", 3)
         labels = _read_idx(spec, root, f"{prefix}-labels-idx1-ubyte", 1)
@@ -98,7 +98,7 @@ def _read_idx(spec: str, root: Path, name: str, dimensions: int) -> UInt8:
         ) from error
 
 
-def read_cifar10(spec: str, root: Path, color: Color) -> Dataset:
+def read_cifar10(spec: str, place: str, options: ReadOptions) -> Dataset:
     """CIFAR-10 (Krizhevsky, 2009) through torchvision, which checks the files' MD5 sums before it
     unpickles them.
 
@@ -108,14 +108,14 @@ def read_cifar10(spec: str, root: Path, color: Color) -> Dataset:
     from torchvision.datasets import CIFAR10
 
     try:
-        train, test = (CIFAR10(str(root), train=part, download=True) for part in (True, False))
+        train, test = (CIFAR10(place, train=part, download=True) for part in (True, False))
     except Exception as error:
         raise DatasetError(
-            f"{spec}: CIFAR-10 is not in {root} and cannot be downloaded ({error}); put "
+            f"{spec}: CIFAR-10 is not in {place} and cannot be downloaded ({error}); put "
             "cifar-10-batches-py there"
         ) from error
     splits = {
-        name: split_of(part.data, np.asarray(part.targets), color)
+        name: split_of(part.data, np.asarray(part.targets), options.color)
         for name, part in (("train", train), ("test", test))
     }
     return Dataset(spec, tuple(train.classes), splits["train"], test=splits["test"])

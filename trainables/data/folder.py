@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,30 +11,37 @@ import numpy as np
 
 from spaces.errors import DatasetError
 from trainables.data.dataset import Dataset, Gathered, Split
-from trainables.data.tree import Tree
+from trainables.data.fetched import fetched_folder
+from trainables.data.options import ReadOptions
+from trainables.data.tree import Tree, list_folder
 from trainables.images.image_file import Reading, outcomes
 from trainables.images.rule import Needs, completed
+from trainables.io.remote import Remote, is_uri
 
 
-def read_folder(
-    spec: str,
-    root: Path,
-    tree: Tree,
-    how: Reading,
-    *,
-    skip_unreadable: bool,
-    left_out: Collection[str] = (),
-) -> Dataset:
+def check_folder(spec: str, place: str) -> None:
+    """Refuse a folder whose layout is not that of a dataset; at a URI, one that is not there."""
+    if not is_uri(place):
+        list_folder(spec, Path(place))
+    elif not Remote(place).folders():
+        raise DatasetError(f"{spec}: no folder lies there; expected URI/train/CLASS/*.jpg")
+
+
+def tree_of(spec: str, root: Path, options: ReadOptions) -> Tree:
+    """The files of a ``folder:``, as these options take them."""
+    return list_folder(spec, root, needs_train=not options.judged_only, exactly=options.exactly)
+
+
+def read_folder(spec: str, place: str, options: ReadOptions) -> Dataset:
     """The images of a tree; see the modules named above for the layout and the rules.
-
-    Args:
-        how: what its rule does not say is decided by all images together.
-        left_out: files that are not read even if they could be, relative to ``root``.
 
     Raises:
         DatasetError: for a file that cannot be read, unless ``skip_unreadable``, or a split of
             which none can.
     """
+    root = fetched_folder(place) if is_uri(place) else Path(place)
+    how = Reading(options.color, options.max_side, options.rule)
+    tree = tree_of(spec, root, options)
     classes = tree.classes
     files = [
         (name, path, label)
@@ -43,7 +49,7 @@ def read_folder(
         for label, cls in enumerate(classes)
         for path in listing.files.get(cls, ())
     ]
-    gone = set(left_out)
+    gone = set(options.left_out)
     read = [path for _, path, _ in files if not gone or str(path.relative_to(root)) not in gone]
     arrays, known = outcomes(read, how), set(read)
     found: list[int | Needs | DatasetError] = []
@@ -71,7 +77,7 @@ def read_folder(
             if split == name
         ]
         bad = [(outcome, path) for outcome, path, _ in mine if isinstance(outcome, DatasetError)]
-        if bad and not skip_unreadable:
+        if bad and not options.skip_unreadable:
             more = f" (and {len(bad) - 1} more such files in {name})" if len(bad) > 1 else ""
             raise DatasetError(f"{bad[0][0]}{more}, or pass --skip-unreadable")
         skipped += [str(path.relative_to(root)) for _, path in bad]

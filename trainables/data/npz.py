@@ -12,24 +12,24 @@ import numpy as np
 from spaces.errors import DatasetError, UserError, on_one_line
 from trainables.data.builtin import split_of
 from trainables.data.dataset import Dataset
+from trainables.data.fetched import fetched_file
 from trainables.data.names import PARTS, part_of, parts_in_words, twins
-from trainables.images.image_file import Color
-from trainables.images.rule import Numbers, Rule, completed, needs_of, to_8_bits
+from trainables.data.options import ReadOptions
+from trainables.images.rule import Numbers, completed, needs_of, to_8_bits
 from trainables.images.unpacked import most_unpacked
+from trainables.io.remote import is_uri
 
 IMAGES, LABELS = ("x", "image", "images"), ("y", "label", "labels")
 SHAPES = "(n, H, W), (n, H, W, 1) or (n, H, W, 3)"
 
 
-def read_npz(
-    spec: str,
-    path: Path,
-    color: Color,
-    rule: Rule,
-    *,
-    exactly: bool = False,
-    judged_only: bool = False,
-) -> Dataset:
+def check_npz(spec: str, place: str) -> None:
+    """Refuse a file that is not there; one at a URI is looked for when it is read."""
+    if not is_uri(place) and not Path(place).is_file():
+        raise DatasetError(f"{spec}: no such file")
+
+
+def read_npz(spec: str, place: str, options: ReadOptions) -> Dataset:
     """An npz file with x_train, y_train and, as wished, x_val, y_val, x_test, y_test, classes.
 
     ``x``: (n, H, W), (n, H, W, 1) or (n, H, W, 3), uint8 or, by the rule of
@@ -37,14 +37,12 @@ def read_npz(
     ``y``: (n,) integers from 0; ``classes``: (c,) names in alphabetical order. Names that say the
     same (``X_valid``, ``train_images``) are taken for these. Pickled content is refused, not run.
 
-    Args:
-        rule, exactly, judged_only: as in ``trainables.data.ReadOptions``.
-
     Raises:
         DatasetError: if the file is missing, damaged, or holds something else.
     """
-    arrays = _arrays(spec, path)
-    given, notes = ({name: name for name in arrays}, []) if exactly else _keys(spec, arrays)
+    arrays = _arrays(spec, fetched_file(place) if is_uri(place) else Path(place))
+    rule, color, judged_only = options.rule, options.color, options.judged_only
+    given, notes = ({name: name for name in arrays}, []) if options.exactly else _keys(spec, arrays)
     found: dict[str, tuple[Numbers, Numbers]] = {}
     for name in PARTS:
         x, y = (arrays.get(given.get(f"{letter}_{name}", "")) for letter in "xy")

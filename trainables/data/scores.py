@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from spaces.kinds import function_of
+from spaces.objectives import computed_objectives
 
 Int64 = npt.NDArray[np.int64]
 
@@ -34,6 +38,26 @@ def score(labels: Int64, predictions: Int64, classes: int) -> Scores:
     f1 = 2 * hits[occurs] / (present + predicted)[occurs]
     recall = hits[present > 0] / present[present > 0]
     return Scores(float(right.sum() / len(labels)), float(recall.mean()), float(f1.mean()))
+
+
+def judged(found: Scores, labels: Int64, predictions: Int64, classes: int) -> dict[str, float]:
+    """What a trial reports of its (n,) predictions of the validation images: the scores ``found``,
+    and every objective that a plug-in computes.
+
+    Raises:
+        ValueError: if one of those gives no finite number.
+    """
+    values = {
+        "val_accuracy": found.accuracy,
+        "balanced_accuracy": found.balanced_accuracy,
+        "macro_f1": found.macro_f1,
+    }
+    for name, objective in computed_objectives().items():
+        assert objective.function is not None
+        values[name] = float(function_of(objective.function)(labels, predictions, classes))
+        if not math.isfinite(values[name]):
+            raise ValueError(f"objective {name} must be a finite number, but is {values[name]}")
+    return values
 
 
 def confusion(labels: Int64, predictions: Int64, classes: int) -> Int64:

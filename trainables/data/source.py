@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from trainables.data.dataset import Dataset, Images, Int64
-from trainables.data.spec import ReadOptions, read_dataset
+from trainables.data.options import ReadOptions
+from trainables.data.spec import read_dataset
 from trainables.images.rule import PLAIN, Rule
 from trainables.stages.stage import Stage
 

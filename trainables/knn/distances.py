@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from spaces.knn import DISTANCES
 from trainables.knn.norms import Float64, Floats
 
 
-def _cosine(x: Float64, y: Float64) -> Float64:
+def euclidean(x: Float64, y: Float64) -> Float64:
+    """|x - y|₂."""
+    return np.asarray(cdist(x, y))
+
+
+def city_block(x: Float64, y: Float64) -> Float64:
+    """Σ |x - y|."""
+    return np.asarray(cdist(x, y, "cityblock"))
+
+
+def cosine(x: Float64, y: Float64) -> Float64:
     """1 - x·y / (|x| |y|); 1 from or to a vector of zeros."""
     lengths = [np.sqrt((a * a).sum(axis=1)) for a in (x, y)]
     units = [
@@ -20,7 +29,7 @@ def _cosine(x: Float64, y: Float64) -> Float64:
     return np.maximum(1.0 - units[0] @ units[1].T, 0.0)
 
 
-def _chi_squared(x: Float64, y: Float64) -> Float64:
+def chi_squared(x: Float64, y: Float64) -> Float64:
     """½ Σ (x - y)² / (x + y); terms 0/0 count 0 (Puzicha et al., 1997)."""
     from sklearn.metrics.pairwise import additive_chi2_kernel
 
@@ -30,12 +39,12 @@ def _chi_squared(x: Float64, y: Float64) -> Float64:
     )
 
 
-def _hellinger(x: Float64, y: Float64) -> Float64:
+def hellinger(x: Float64, y: Float64) -> Float64:
     """|√x - √y|₂ / √2 (Hellinger, 1909)."""
     return np.asarray(cdist(np.sqrt(x), np.sqrt(y))) / np.sqrt(2.0)
 
 
-def _histogram_intersection(x: Float64, y: Float64) -> Float64:
+def histogram_intersection(x: Float64, y: Float64) -> Float64:
     """1 - Σ min(x, y) / min(Σx, Σy) (Swain & Ballard, 1991); Σ min = (Σx + Σy - |x - y|₁) / 2."""
     sums = [a.sum(axis=1) for a in (x, y)]
     shared = (sums[0][:, None] + sums[1][None, :] - cdist(x, y, "cityblock")) / 2.0
@@ -43,20 +52,9 @@ def _histogram_intersection(x: Float64, y: Float64) -> Float64:
     return np.where(smaller > 0, 1.0 - shared / np.where(smaller > 0, smaller, 1.0), 1.0)
 
 
-def _bray_curtis(x: Float64, y: Float64) -> Float64:
+def bray_curtis(x: Float64, y: Float64) -> Float64:
     """Σ |x - y| / Σ (x + y); 0 between two vectors of zeros (Bray & Curtis, 1957)."""
     return np.nan_to_num(np.asarray(cdist(x, y, "braycurtis")), nan=0.0)
-
-
-METRICS: dict[str, Callable[[Float64, Float64], Float64]] = {
-    "euclidean": lambda x, y: np.asarray(cdist(x, y)),
-    "cityblock": lambda x, y: np.asarray(cdist(x, y, "cityblock")),
-    "cosine": _cosine,
-    "chi-squared": _chi_squared,
-    "hellinger": _hellinger,
-    "histogram-intersection": _histogram_intersection,
-    "bray-curtis": _bray_curtis,
-}
 
 
 def distances(queries: Floats, gallery: Floats, metric: str) -> Float64:
@@ -72,9 +70,17 @@ def distances(queries: Floats, gallery: Floats, metric: str) -> Float64:
 
 def computed(queries: Floats, gallery: Floats, metric: str) -> Float64:
     """The same for vectors that ``check_metric`` has seen."""
-    result = METRICS[metric](
-        queries.astype(np.float64, copy=False), gallery.astype(np.float64, copy=False)
+    result = np.asarray(
+        DISTANCES[metric](
+            queries.astype(np.float64, copy=False), gallery.astype(np.float64, copy=False)
+        )
     )
+    wanted = len(queries), len(gallery)
+    if result.dtype != np.float64 or result.shape != wanted:
+        raise ValueError(
+            f"metric {metric} must give {wanted} float64 distances, but gave {result.shape} "
+            f"{result.dtype}"
+        )
     if not np.isfinite(result).all():
         raise ValueError(f"metric {metric} gives distances that are not finite for these features")
     return result
@@ -86,12 +92,8 @@ def check_metric(queries: Floats, gallery: Floats, metric: str) -> None:
     Raises:
         ValueError: for an unknown metric, or negative numbers under a metric for histograms.
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric must be one of {', '.join(METRICS)}, but got {metric!r}")
-    if (
-        metric not in ("euclidean", "cityblock", "cosine")
-        and min(queries.min(initial=0), gallery.min(initial=0)) < 0
-    ):
+    signed = DISTANCES[metric].signed
+    if not signed and min(queries.min(initial=0), gallery.min(initial=0)) < 0:
         raise ValueError(
             f"metric {metric} is for histograms, but the features have negative numbers"
         )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from trainables.data.scores import judged
 from trainables.data.source import DataSource
 from trainables.data.validation import Validation
 from trainables.knn.pipeline import CONFIG_TYPES, KnnConfig, evaluate, validation_stage
@@ -49,9 +50,7 @@ class KnnRun:
         outcome = evaluate(config, neighbours, gallery_labels, labels, len(data.classes))
         logger.info("val_accuracy %.4f", outcome.scores.accuracy)
         return {
-            "val_accuracy": outcome.scores.accuracy,
-            "balanced_accuracy": outcome.scores.balanced_accuracy,
-            "macro_f1": outcome.scores.macro_f1,
+            **judged(outcome.scores, labels, outcome.predictions, len(data.classes)),
             "accuracy_by_k": list(outcome.accuracy_by_k),
             "predictions": outcome.predictions.astype(np.uint16),
             "done": True,

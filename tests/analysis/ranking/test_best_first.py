@@ -17,7 +17,6 @@ from samples import CONFIG, LABELS, record, run_with
 
 from analysis.figures import search_figures
 from analysis.figures.axes import axes_of, thinned
-from analysis.plan.objectives import METRICS
 from analysis.ranking.history import best_so_far
 from analysis.ranking.leaderboard import chosen_record, pareto_front, passed, ranked, replicas, rows
 from analysis.ranking.together import Judged, together
@@ -27,6 +26,7 @@ from analysis.report.networks import best_networks, model_table
 from analysis.report.page import ReportSettings, write_report
 from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
+from spaces.objectives import METRICS
 
 LARGER_IS_BETTER = {
     "val_accuracy": True, "balanced_accuracy": True, "macro_f1": True, "val_loss": False,

@@ -16,10 +16,10 @@ from program import ROOT, output, refusal, typed
 from torch import nn
 from torchvision import models as tv
 
-from spaces.cnn import ARCHITECTURE, CNN, CnnConfig
+from spaces.cnn import CNN, NETWORKS, CnnConfig, architecture_parameters
 from spaces.errors import UserError
 from trainables.cnn.layers import architecture, layer_table
-from trainables.cnn.models import MODELS, build, tweak_defaults
+from trainables.cnn.models import build, tweak_defaults
 
 TABLES: dict[str, list[list[Any]]] = json.loads(
     (ROOT / "plans" / "report" / "layer_tables.json").read_text()
@@ -101,7 +101,7 @@ def test_mynet_applies_the_dropout_that_its_table_leaves_out() -> None:
 
 
 @pytest.mark.parametrize("size", [32, 64])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_every_network_runs_forward_and_backward(model: str, size: int) -> None:
     """Networks made for 224 pixels fail at 32, and one made for 32 may fail at 64."""
     torch.manual_seed(0)
@@ -120,7 +120,7 @@ def test_every_network_runs_forward_and_backward(model: str, size: int) -> None:
     )
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_every_network_is_described_at_its_full_size(model: str) -> None:
     """Sizes decide before training, so they must be known without building the network."""
     for size in (32, 48, 64):
@@ -187,7 +187,7 @@ def test_a_tweak_changes_the_network_in_the_place_it_names(
 
 
 @pytest.mark.parametrize("width", [0.5, 1.25])
-@pytest.mark.parametrize("model", [model for model in MODELS if "width" in tweak_defaults(model)])
+@pytest.mark.parametrize("model", [model for model in NETWORKS if "width" in tweak_defaults(model)])
 def test_width_scales_every_layer_but_stem_and_classes(model: str, width: float) -> None:
     """Every layer gives so many times the channels, rounded to eights, or width is not what it
     says.
@@ -364,7 +364,7 @@ def test_what_does_not_learn_is_counted_apart() -> None:
     )
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETWORKS)
 @pytest.mark.parametrize("place", ["head", "stages", "both"])
 def test_dropout_stands_where_it_is_asked_for(model: str, place: str) -> None:
     """Both kinds are there when both are asked for, and only then."""
@@ -376,7 +376,7 @@ def test_dropout_stands_where_it_is_asked_for(model: str, place: str) -> None:
     )
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_the_space_offers_a_model_exactly_its_own_tweaks(model: str) -> None:
     """A tweak that a network lacks would stop a trial; one the space lacks is never searched."""
     offered: set[str] = set()
@@ -386,7 +386,7 @@ def test_the_space_offers_a_model_exactly_its_own_tweaks(model: str) -> None:
         build_on_meta = on_meta(model, **config.tweaks())
         assert isinstance(build_on_meta, nn.Module)
     assert offered == set(tweak_defaults(model))
-    assert offered <= {parameter.name for parameter in ARCHITECTURE}
+    assert offered <= {parameter.name for parameter in architecture_parameters()}
 
 
 def test_whitening_makes_patches_uncorrelated_and_of_unit_variance() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spaces.datasets import specs
 from spaces.errors import DatasetError
-from trainables.data import SPECS, Dataset, Images, ReadOptions, Split, absolute_spec, read_dataset
+from trainables.data import Dataset, Images, ReadOptions, Split, absolute_spec, read_dataset
 from trainables.data.builtin import FASHION_MNIST_CLASSES
 
 MakeFolder = Callable[..., Path]
@@ -46,7 +47,7 @@ def test_an_unknown_spec_is_refused_with_those_there_are(spec: str) -> None:
     """Whoever mistypes a dataset needs the list of them."""
     with pytest.raises(DatasetError) as caught:
         absolute_spec(spec)
-    assert str(caught.value) == f"unknown dataset {spec!r}; allowed are {', '.join(SPECS)}"
+    assert str(caught.value) == f"unknown dataset {spec!r}; allowed are {', '.join(specs())}"
 
 
 def test_a_spec_means_the_same_in_every_folder(

@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 from spaces import BagOfSiftConfig, TinyImageConfig
-from spaces.knn import HISTOGRAM_METRICS, SIGNED_METRICS
+from spaces.knn import DISTANCES
 from trainables.data import Images, ReadOptions, read_dataset
 from trainables.data.source import data_source
 from trainables.data.validation import Validation
@@ -231,7 +231,7 @@ VECTORS[50] = 0
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("metric", SIGNED_METRICS + HISTOGRAM_METRICS)
+@pytest.mark.parametrize("metric", tuple(DISTANCES))
 def test_quick_neighbours_are_those_of_a_full_comparison(metric: str, dtype: type) -> None:
     """Bounds leave candidates out; the nearest, their ties and their distances must not change by a
     bit.

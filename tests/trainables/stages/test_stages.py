@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spaces import BagOfSiftConfig, TinyImageConfig
-from spaces.knn import HISTOGRAM_METRICS, SIGNED_METRICS
+from spaces.knn import DISTANCES
 from trainables.data import Images, ReadOptions, read_dataset
 from trainables.data.source import data_source
 from trainables.data.validation import Validation, validation_groups
@@ -165,7 +165,7 @@ CASES: dict[str, tuple[Stage, tuple[Any, ...]]] = {
         Stage(nearest_neighbours, {"metric": metric, "most": 20}, rows=ROWS),
         (VECTORS, VECTORS, np.arange(ROWS)),
     )
-    for metric in SIGNED_METRICS + HISTOGRAM_METRICS
+    for metric in DISTANCES
 }
 
 

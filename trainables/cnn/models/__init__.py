@@ -1,36 +1,17 @@
-"""The networks by name; each is ``Net(classes, size, **tweaks)`` and takes (n, 3, size, size)
-images.
-"""
+"""The networks of ``spaces.cnn.NETWORKS``, built; each takes (n, 3, size, size) images."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
+from spaces.cnn import NETWORKS
 from spaces.errors import UserError
-from trainables.cnn.models.alexnet import AlexNet
-from trainables.cnn.models.densenet import DenseNet
-from trainables.cnn.models.fastnet import FastNet
-from trainables.cnn.models.googlenet import GoogLeNet, MyNet
-from trainables.cnn.models.lenet import LeNet
-from trainables.cnn.models.resnet import ResNet18
-from trainables.cnn.models.vgg import VGG
+from spaces.kinds import function_of
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "lenet": LeNet,
-    "alexnet": AlexNet,
-    "vgg16": partial(VGG, "16"),
-    "vgg19": partial(VGG, "19"),
-    "googlenet": GoogLeNet,
-    "densenet": DenseNet,
-    "resnet18": ResNet18,
-    "mynet": partial(MyNet, stem_convolutions=1, branch3_extra=True, branch3_kernel=3),
-    "fastnet": FastNet,
-}
 MIN_SIZE = 32
 """Pixels: under it the deeper networks pool an image away."""
 
@@ -45,11 +26,10 @@ def build(
             defaults for the rest.
 
     Raises:
-        UserError: for an unknown model, a size under ``MIN_SIZE``, or a tweak that the model does
-            not have.
+        UserError: for an unknown model, a size under ``MIN_SIZE``, a tweak that the model does
+            not have, or a plug-in's network that is none.
     """
-    if model not in MODELS:
-        raise UserError(f"unknown model {model!r}; the models are {', '.join(MODELS)}")
+    make = function_of(NETWORKS[model].build)
     if size < MIN_SIZE:
         raise UserError(
             f"{model} needs images of at least {MIN_SIZE} × {MIN_SIZE} pixels, but got {size} × "
@@ -60,10 +40,18 @@ def build(
             f"{model} has no parameter {', '.join(unknown)}; it has "
             f"{', '.join(tweak_defaults(model))}"
         )
-    return MODELS[model](classes, size, **(tweaks or {}))
+    net = make(classes, size, **(tweaks or {}))
+    if not isinstance(net, nn.Module):
+        raise UserError(
+            f"{model} must be built as a torch.nn.Module, but its build gave {type(net).__name__}"
+        )
+    return net
 
 
 def tweak_defaults(model: str) -> dict[str, Any]:
     """The architecture parameters of ``model`` and the values they have unless told otherwise."""
-    parameters = inspect.signature(MODELS[model]).parameters.values()
+    parameters = inspect.signature(function_of(NETWORKS[model].build)).parameters.values()
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+        network = NETWORKS[model]
+        return dict.fromkeys((*network.takes, *(p.name for p in network.parameters)))
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

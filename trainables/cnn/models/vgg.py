@@ -4,6 +4,7 @@ layer lists.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
@@ -66,3 +67,6 @@ class VGG(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(n, classes) scores of (n, 3, size, size) images."""
         return self.classifier(self.features(images))
+
+
+vgg16, vgg19 = partial(VGG, "16"), partial(VGG, "19")

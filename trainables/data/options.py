@@ -1,0 +1,41 @@
+"""How a dataset is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainables.images.image_file import Color
+from trainables.images.rule import PLAIN, Rule
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a dataset is read; part of its fingerprint through what it changes.
+
+    Attributes:
+        color: 8-bit grey (all that kNN needs) or RGB.
+        max_side: larger pictures of ``folder:`` are shrunk so that no side is longer, pixels.
+        skip_unreadable: leave out and count files that cannot be read, instead of refusing them.
+        hold_out: set this fraction of train aside as val; 0 leaves the splits as they are.
+        keep_val: hold nothing out where the dataset has a val split of its own.
+        seed: of the held-out draw.
+        left_out: files of a ``folder:`` that are not read even if they could be now, relative to
+            it, where files may be left out.
+        rule: how what is not 8-bit grey or RGB becomes that; what it does not say is decided by the
+            dataset.
+        exactly: take files and arrays as the first release did, which passed over all but the exact
+            names of the splits.
+        judged_only: the images are to be judged, not learned from: any part will do, and any number
+            of classes.
+    """
+
+    color: Color = "grey"
+    max_side: int = 512
+    skip_unreadable: bool = False
+    hold_out: float = 0.0
+    keep_val: bool = False
+    seed: int = 0
+    left_out: tuple[str, ...] = ()
+    rule: Rule = PLAIN
+    exactly: bool = False
+    judged_only: bool = False
