@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from spaces import bag_of_sift, cnn, tiny_image
 from spaces.bag_of_sift import BAG_OF_SIFT, BagOfSiftConfig
 from spaces.cnn import CNN, CnnConfig
+from spaces.datasets import READERS
 from spaces.domain import Space, SpaceError
+from spaces.objectives import METRICS
 from spaces.registry import Registry, add
 from spaces.tiny_image import TINY_IMAGE, TinyImageConfig
 from spaces.toy import TOY, TOY_FOLDS, ToyConfig
@@ -14,6 +17,8 @@ for _space in (TINY_IMAGE, BAG_OF_SIFT, CNN, TOY, TOY_FOLDS):
     add(_space)
 
 __all__ = [
+    "METRICS",
+    "READERS",
     "SPACES",
     "BagOfSiftConfig",
     "CnnConfig",
@@ -22,7 +27,19 @@ __all__ = [
     "TinyImageConfig",
     "ToyConfig",
     "get_space",
+    "renew",
 ]
+
+
+def renew() -> None:
+    """Have the spaces take up what was added to the registries, or removed, since they were made.
+
+    Raises:
+        SpaceError: if a parameter of that is one of a space already.
+    """
+    CNN.become(cnn.parameters())
+    TINY_IMAGE.become(tiny_image.parameters())
+    BAG_OF_SIFT.become(bag_of_sift.parameters())
 
 
 def get_space(name: str) -> Space:

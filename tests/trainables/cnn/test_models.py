@@ -404,7 +404,7 @@ def test_whitening_makes_patches_uncorrelated_and_of_unit_variance() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("describe", "mynett"), "unknown model 'mynett'; the models are lenet"),
+        (("describe", "mynett"), "unknown model 'mynett'; the models are fastnet"),
         (
             ("describe", "lenet", "--set", "vgg_first=96"),
             "lenet has no parameter vgg_first; it has width",
