@@ -34,10 +34,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from analysis.plan.plan import NAME, Plan, read_plan
 from analysis.run.identity import name_at_first, read_identity
@@ -57,6 +54,10 @@ from analysis.run.working_copy import copy_of, working_copy
 from spaces.errors import UserError, on_one_line
 from trainables.io.files import append_lines, make_folder, npy_bytes, read_json, sha256, write_whole
 from trainables.io.remote import is_uri
+
+if TYPE_CHECKING:  # numpy is loaded where an array is read: many commands need none
+    import numpy as np
+    import numpy.typing as npt
 
 
 class RunError(UserError):

@@ -14,10 +14,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from analysis.run.identity import read_identity
 from analysis.run.notes import note
@@ -26,13 +23,17 @@ from analysis.run.sealed import DamagedError, read_as
 from spaces.errors import UserError, on_one_line
 from trainables.io.files import read_npy, sha256
 
+if TYPE_CHECKING:  # numpy is loaded where an array is read: many commands need none
+    import numpy as np
+    import numpy.typing as npt
+
 RECORD, BEGUN, PREDICTIONS, STEPS = "result.json", "trial.json", "predictions.npy", "steps.jsonl"
 LABELS = "val_labels.npy"
 SHARES = ("val_accuracy", "balanced_accuracy", "macro_f1", "train_accuracy", "test_accuracy")
 """Metrics that lie between 0 and 1."""
 SAME = 1e-6
 """Accuracies of the same images that differ by less are the same."""
-Integers = npt.NDArray[np.integer[Any]]
+Integers: TypeAlias = "npt.NDArray[np.integer[Any]]"
 
 
 class UnreadableError(UserError):
@@ -206,7 +207,7 @@ class TrialFiles:
                 "resume writes it again from the images"
             )
             return None
-        return None if found is None else found.astype(np.int64)
+        return None if found is None else found.astype("int64")
 
     def _contradicted(self, labels: Integers) -> bool:
         """Whether more of the first trials whose predictions were kept contradict these labels than
@@ -219,7 +220,7 @@ class TrialFiles:
                 given = read_npy(path)
                 same = (
                     given.shape == labels.shape
-                    and abs(float(np.mean(given == labels)) - float(said)) < SAME
+                    and abs(float((given == labels).mean()) - float(said)) < SAME
                 )
             except (OSError, ValueError, KeyError, TypeError):
                 continue
@@ -240,9 +241,9 @@ class TrialFiles:
         ):
             return ""
         given = self._predictions(record.space, record.number, record.digests.get(PREDICTIONS))
-        if not isinstance(given, np.ndarray) or self.labels is None:
+        if given is None or isinstance(given, str) or self.labels is None:
             return ""
-        there = float(np.mean(given == self.labels))
+        there = float((given == self.labels).mean())
         return (
             ""
             if abs(there - said) < SAME

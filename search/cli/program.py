@@ -1,10 +1,16 @@
-"""The commands of the program ``visiontune``; they live in the files ``cli_*``."""
+"""The program's commands by name, each built when it is asked for: there are many, and building
+all of them takes longer than answering ``visiontune --help``.
+"""
 
 from __future__ import annotations
 
+import inspect
 import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import typer
+import typer.core
 from typer import Abort
 
 from search.cli import analysis as cli_analysis
@@ -21,15 +27,6 @@ from search.cli import use as cli_use
 __all__ = ["Abort", "UsageError", "app"]
 # typer carries its own click, and names the base of its usage errors nowhere public
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-app = typer.Typer(
-    name="visiontune",
-    help="Find the best image classifier for a folder of images: a Ray-distributed "
-    "hyperparameter search.",
-    epilog="With --debug anywhere, an error shows its traceback.",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
 GROUPS = (
     cli_search,
     cli_life,
@@ -42,5 +39,69 @@ GROUPS = (
     cli_together,
     cli_use,
 )
-for command in itertools.chain.from_iterable(group.COMMANDS for group in GROUPS):
-    app.command(name=command.__name__.rstrip("_"))(command)
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    function.__name__.rstrip("_"): function
+    for function in itertools.chain.from_iterable(group.COMMANDS for group in GROUPS)
+}
+PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+
+
+class Built(Mapping[str, Any]):
+    """Typer's commands by name, each built the first time that it is looked up."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._built:
+            alone = typer.Typer(add_completion=False, **PLAIN)
+            alone.command(name=name)(FUNCTIONS[name])
+            self._built[name] = typer.main.get_command(alone)
+        return self._built[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in FUNCTIONS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FUNCTIONS)
+
+    def __len__(self) -> int:
+        return len(FUNCTIONS)
+
+
+class Commands(typer.core.TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: Any = Built()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Each with the first sentence of what it does."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, sentence(inspect.getdoc(does) or "")) for name, does in FUNCTIONS.items()]
+            )
+
+
+def sentence(text: str) -> str:
+    """The first sentence of a docstring, on one line and without its full stop."""
+    return " ".join(text.split("\n\n")[0].split()).partition(". ")[0].rstrip(".")
+
+
+app = typer.Typer(
+    name="visiontune",
+    cls=Commands,
+    epilog="With --debug anywhere, an error shows its traceback.",
+    **PLAIN,
+)
+
+
+@app.callback()
+def visiontune() -> None:
+    """Find the best image classifier for a folder of images: a Ray-distributed hyperparameter
+    search.
+    """

@@ -37,10 +37,11 @@ def best(
     from analysis.ranking.leaderboard import ranked, rows, short_config
     from analysis.ranking.significance import first_against_next, intervals
     from analysis.run.directory import RunDirectory
-    from search.cli.side_by_side import best_of_several
     from spaces.objectives import METRICS
 
     if len(run) > 1:
+        from search.cli.side_by_side import best_of_several
+
         best_of_several(run, top, runs_dir, json_)
         return
     folder = RunDirectory.find(run[0], runs_dir)
@@ -96,10 +97,11 @@ def report(
     Of several runs: one page that compares them, and says if their figures cannot be compared.
     """
     from analysis.run.directory import RunDirectory
-    from search.cli.side_by_side import report_of_several
     from search.driver.reporting import write_report
 
     if len(run) > 1:
+        from search.cli.side_by_side import report_of_several
+
         files = report_of_several(run, out, runs_dir)
     else:
         folder = RunDirectory.find(run[0], runs_dir)

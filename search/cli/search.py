@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.screen.console import SearchConsole
 from search.screen.terminal import outlive_terminal
 from spaces.errors import echo
 from trainables.io.remote import is_uri
@@ -333,6 +332,8 @@ def say_ended(summary: Summary, json_: bool) -> int:
         }
         print(json.dumps({**found, "tracking_error": summary.tracking_error}))
         return 0 if summary.state == "finished" else 1
+    from search.screen.console import SearchConsole
+
     console = SearchConsole(highlight=False, soft_wrap=True)
     console.print(f"{summary.state}: {summary.reason}", markup=False)
     if best:

@@ -13,7 +13,6 @@ from typing import Any
 from analysis.plan.plan import NO_DATASET
 from analysis.ranking.leaderboard import short_config
 from analysis.ranking.together import Judged, Together, together
-from analysis.report.comparison import write_comparison
 from analysis.run.directory import RunDirectory
 from spaces.objectives import METRICS
 
@@ -38,6 +37,8 @@ def best_of_several(run: Sequence[str], top: int, runs_dir: Path, json_: bool) -
 
 def report_of_several(run: Sequence[str], out: Path | None, runs_dir: Path) -> list[Path]:
     """``visiontune report`` of several runs: one page; returns the files written."""
+    from analysis.report.comparison import write_comparison
+
     found = side_by_side(run, runs_dir)
     warn(found)
     names = [RunDirectory.find(name, runs_dir).name for name in run]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from spaces.errors import DatasetError
-from trainables.data.dataset import Int64
+
+if TYPE_CHECKING:  # plans name a validation, and many commands read a plan alone
+    from trainables.data.dataset import Int64
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ def validation_groups(
     """(copies × n,) the group of each training image that is left out together, its mirror images
     with it.
     """
+    import numpy as np
+
     if scheme == "leave-one-out":
         return np.tile(np.arange(len(labels)), copies)
     from sklearn.model_selection import StratifiedKFold

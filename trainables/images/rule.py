@@ -12,17 +12,19 @@ travels with the bundle.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from spaces.errors import UserError
 
-UInt8 = npt.NDArray[np.uint8]
-Numbers = npt.NDArray[Any]
+if TYPE_CHECKING:  # numpy is loaded where images are: many commands need a rule alone
+    import numpy as np
+    import numpy.typing as npt
+
+UInt8: TypeAlias = "npt.NDArray[np.uint8]"
+Numbers: TypeAlias = "npt.NDArray[Any]"
 Background = Literal["white", "black", "dropped"]
 MOST_BITS = 32
 
@@ -49,7 +51,7 @@ class Rule:
             raise ValueError(
                 f"white must be the largest number of 8 bits or more, but got {self.white}"
             )
-        if self.float_white is not None and not 0 < self.float_white < np.inf:
+        if self.float_white is not None and not 0 < self.float_white < math.inf:
             raise ValueError(f"float_white must be a number over 0, but got {self.float_white}")
 
     def lines(self) -> list[str]:
@@ -121,7 +123,7 @@ def white_of(top: int) -> int:
 
 
 def float_white_of(top: float) -> float:
-    return 1.0 if top <= 1 else 255.0 if top <= 255 else float(white_of(int(np.ceil(top))))
+    return 1.0 if top <= 1 else 255.0 if top <= 255 else float(white_of(math.ceil(top)))
 
 
 def _background(transparent: list[Needs]) -> Background:
@@ -140,6 +142,8 @@ def needs_of(values: Numbers, alpha: UInt8 | None = None) -> Needs:
     Raises:
         UserError: for values that have no place between black and white.
     """
+    import numpy as np
+
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UserError("some of its values are no numbers (NaN or infinite)")
     low, top = values.min().item(), values.max().item()
@@ -164,6 +168,8 @@ def to_8_bits(values: Numbers, rule: Rule, *, high_bits: bool = False) -> UInt8:
             dividing it by what makes its white 255: pictures that use all 16 bits keep what they
                 were before there was a rule.
     """
+    import numpy as np
+
     if values.dtype.kind == "b":
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "f":

@@ -16,10 +16,10 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # numpy is loaded where an array is read or written: many commands need none
+    import numpy.typing as npt
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 """What is being written, under a name of its own; whoever writes it holds a kernel lock on it."""
@@ -195,6 +195,8 @@ def cut_half_line(path: Path) -> None:
 
 def npy_bytes(array: npt.NDArray[Any]) -> bytes:
     """``array`` as the bytes of an npy file."""
+    import numpy as np
+
     out = io.BytesIO()
     np.save(out, array, allow_pickle=False)
     return out.getvalue()
@@ -210,6 +212,8 @@ def read_npy(path: Path) -> npt.NDArray[Any]:
         FileNotFoundError: if there is none.
         ValueError: if it is not a whole npy file.
     """
+    import numpy as np
+
     with open(path, "rb") as file:
         try:
             version = np.lib.format.read_magic(file)

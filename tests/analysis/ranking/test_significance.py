@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from program import typed
 from samples import run_with
+from scipy.stats import binom, binomtest
 
-from analysis.ranking.significance import compare, interval
+from analysis.ranking.significance import coin_test, compare, interval
 
 RIGHT = [0] * 4 + [1] * 4 + [2] * 2
 
@@ -26,6 +27,18 @@ def test_without_a_mistake_the_interval_still_has_a_width() -> None:
     """Ten of ten right is no proof of a perfect classifier, though every draw of a bootstrap is."""
     assert interval(10, 10) == pytest.approx((0.025 ** (1 / 10), 1.0))
     assert interval(0, 10) == pytest.approx((0.0, 1 - 0.025 ** (1 / 10)))
+
+
+@pytest.mark.parametrize("n", [1, 7, 100, 1500, 50_000])
+def test_intervals_and_tests_are_those_of_scipy(n: int) -> None:
+    """They are written out, so that ``best`` need not load scipy, which must not be seen in them."""
+    for right in sorted({0, 1, n // 3, n // 2, n - 1, n}):
+        exact = binomtest(right, n).proportion_ci(0.95)
+        drawn = binom.ppf((0.025, 0.975), n, right / n) / n
+        expected = (exact.low, exact.high) if right in (0, n) else tuple(drawn)
+        assert interval(right, n) == pytest.approx(expected, abs=1e-9)
+        assert coin_test(right, n) == pytest.approx(binomtest(right, n).pvalue, rel=1e-9)
+    assert coin_test(0, 0) == 1.0
 
 
 @pytest.mark.parametrize(

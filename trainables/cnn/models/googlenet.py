@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torchvision.models.googlenet import BasicConv2d
-from torchvision.models.googlenet import Inception as TorchvisionInception
 
 from trainables.cnn.models.blocks import (
     DropoutPlace,
@@ -34,22 +34,54 @@ INCEPTIONS = {
 """Output channels of each Inception's convolutions, as in Table 1 of the paper."""
 
 
-class Inception(TorchvisionInception):
-    """torchvision's Inception, whose branch 3 may have a kernel of 3 or 5 and one more convolution
+class BasicConv2d(nn.Module):
+    """A convolution without bias, batch normalisation and ReLU: torchvision's, so that weights of
+    its GoogLeNet fit. torchvision itself takes longer to load than describing a network.
+    """
+
+    def __init__(self, before: int, after: int, **options: Any) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, after, bias=False, **options)
+        self.bn = nn.BatchNorm2d(after, eps=0.001)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.relu(self.bn(self.conv(images)), inplace=True)
+
+
+class Inception(nn.Module):
+    """Four branches side by side; branch 3 may have a kernel of 3 or 5 and one more convolution
     (Inception V2).
+
+    Args:
+        channels: of the convolutions, as in ``INCEPTIONS``.
+        kernel: of branch 3's convolutions, pixels.
+        extra: whether branch 3 has one more.
     """
 
     def __init__(self, before: int, channels: tuple[int, ...], *, kernel: int, extra: bool) -> None:
-        super().__init__(before, *channels)
-        reduced, after = channels[3:5]
-        convolutions = [
-            BasicConv2d(before, reduced, kernel_size=1),
-            BasicConv2d(reduced, after, kernel_size=kernel, padding=kernel // 2),
-        ]
-        if extra:
-            convolutions.append(BasicConv2d(after, after, kernel_size=kernel, padding=kernel // 2))
-        self.branch3 = nn.Sequential(*convolutions)
-        self.branch4[0] = nn.MaxPool2d(kernel_size=3, stride=1, padding=1)
+        super().__init__()
+        first, reduced2, second, reduced3, third, pooled = channels
+        self.branch1 = BasicConv2d(before, first, kernel_size=1)
+        self.branch2 = nn.Sequential(
+            BasicConv2d(before, reduced2, kernel_size=1),
+            BasicConv2d(reduced2, second, kernel_size=3, padding=1),
+        )
+        self.branch3 = nn.Sequential(
+            BasicConv2d(before, reduced3, kernel_size=1),
+            *(
+                BasicConv2d(channels_in, third, kernel_size=kernel, padding=kernel // 2)
+                for channels_in in ((reduced3, third) if extra else (reduced3,))
+            ),
+        )
+        self.branch4 = nn.Sequential(
+            nn.MaxPool2d(kernel_size=3, stride=1, padding=1),
+            BasicConv2d(before, pooled, kernel_size=1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, channels of all branches, height, width) of (n, before, height, width)."""
+        branches = (self.branch1, self.branch2, self.branch3, self.branch4)
+        return torch.cat([branch(images) for branch in branches], 1)
 
 
 class GoogLeNet(nn.Module):
