@@ -31,7 +31,7 @@ def test_without_a_mistake_the_interval_still_has_a_width() -> None:
 
 @pytest.mark.parametrize("n", [1, 7, 100, 1500, 50_000])
 def test_intervals_and_tests_are_those_of_scipy(n: int) -> None:
-    """They are written out, so that ``best`` need not load scipy, which must not be seen in them."""
+    """They are written out so that ``best`` need not load scipy, and must not differ from it."""
     for right in sorted({0, 1, n // 3, n // 2, n - 1, n}):
         exact = binomtest(right, n).proportion_ci(0.95)
         drawn = binom.ppf((0.025, 0.975), n, right / n) / n

@@ -44,7 +44,7 @@ def loaded(*words: str, **environment: str) -> tuple[str, set[str]]:
         check=False,
     )
     names = done.stderr.partition("LOADED ")[2].split()
-    assert done.returncode == 0 and names, done.stderr
+    assert (done.returncode, bool(names)) == (0, True), done.stderr
     return done.stdout, {name.partition(".")[0] for name in names}
 
 
