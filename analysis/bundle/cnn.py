@@ -18,7 +18,7 @@ from spaces.errors import on_one_line
 from trainables.cnn import weights
 from trainables.cnn.images import stack
 from trainables.cnn.models import build
-from trainables.cnn.training import DTYPES
+from trainables.cnn.precision import DTYPES
 from trainables.cnn.use import Use
 from trainables.data import Images
 
@@ -49,7 +49,7 @@ class CnnModel:
 
     @property
     def views(self) -> tuple[bool, int]:
-        """Of an image, as ``trainables.cnn.views`` takes them."""
+        """Of an image, as ``trainables.cnn.weights`` takes them."""
         config = CnnConfig.of(self.facts.config)
         return config.test_flip, config.test_shift
 

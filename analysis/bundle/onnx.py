@@ -93,7 +93,7 @@ def _judge(model: CnnModel):  # type: ignore[no-untyped-def]  # torch is loaded 
     import torch
     from torch import Tensor, nn
 
-    from trainables.cnn.views import mean_over_views
+    from trainables.cnn.weights import mean_over_views
 
     class Judge(nn.Module):
         """Pixels to scores, as ``trainables.cnn.weights.class_scores`` and a softmax, in

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -20,8 +20,14 @@ class Training(BaseModel):
         cpus_per_trial: cores, and so threads, that a trial gets.
         compile: use ``torch.compile``: half a minute of compiling a trial for faster steps on a
             GPU.
-        deterministic: let CUDA use slower kernels that give the same bits each time, where a layer
-            has such.
+        deterministic: let CUDA use slower kernels that give the same bits each time; a network that
+            has none such fails.
+        precision: number format of convolutions and products: ``bfloat16``, ``float16`` (with
+            scaled losses) or ``float32``; ``auto`` lets the search find the fastest, once for all
+            of its trials.
+        accumulate: most parts that a batch may be cut into, whose gradients are added up, where a
+            GPU has too little memory for all of it; batch statistics are then of fewer images. 1
+            never cuts.
         start_from: an exported bundle whose network every trial starts from, instead of random
             weights.
     """
@@ -33,6 +39,8 @@ class Training(BaseModel):
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
     compile: bool = False
     deterministic: bool = False
+    precision: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    accumulate: Annotated[int, Field(ge=1, le=64)] = 1
     start_from: str = ""
 
     @field_validator("start_from")

@@ -14,7 +14,7 @@ from analysis.run.working_copy import place_of
 from spaces import CnnConfig
 from spaces.domain import Value
 from spaces.objectives import METRICS
-from trainables.cnn.images import How, data_stages
+from trainables.cnn.images import How, data_stages, statistics_stage
 from trainables.data.source import DataSource
 from trainables.io.files import write_whole
 from trainables.io.remote import join_place
@@ -110,6 +110,8 @@ def how(plan: Plan, folder: RunDirectory) -> How:
         cpus_per_trial=training.cpus_per_trial,
         compile=training.compile,
         deterministic=training.deterministic,
+        precision=training.precision,
+        accumulate=training.accumulate,
         gpus=plan.trial_gpus,
         objective=objective,
         maximize=METRICS[objective].direction == "maximize",
@@ -123,7 +125,8 @@ def how(plan: Plan, folder: RunDirectory) -> How:
 
 def prepare_images(ray: Any, registry: Any, data: DataSource, size: int) -> None:
     """Have the images resized before any trial holds a core."""
-    references, _ = ray.get(registry.request.remote(*data_stages(data, size)))
+    stages = (*data_stages(data, size), statistics_stage(data, size))
+    references, _ = ray.get(registry.request.remote(*stages))
     try:
         ray.get(references)
     except ray.exceptions.RayTaskError as error:

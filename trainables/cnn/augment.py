@@ -16,6 +16,7 @@ from torch import Tensor
 
 from spaces.cnn import CnnConfig
 from trainables.cnn.data import Resident
+from trainables.cnn.randomness import numbers
 from trainables.cnn.resolution import shrink
 
 
@@ -133,21 +134,32 @@ def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
 
 
 def mixed(
-    images: Tensor, labels: Tensor, config: CnnConfig, generator: torch.Generator
+    images: Tensor,
+    labels: Tensor,
+    config: CnnConfig,
+    generator: torch.Generator,
+    host: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor, float]:
     """A batch mixed with itself as the configuration says.
+
+    Args:
+        host: draws what Python decides by, so that nobody waits for the images' device; on a CPU
+            it is ``generator``.
 
     Returns:
         the images, the (n,) labels of the second images, and the share of the first; 1 where
         nothing is mixed.
     """
-    if config.cutmix and uniform(1, 0, 1, generator).item() < config.cutmix:
-        return cutmix(images, labels, generator)
-    return mixup(images, labels, config.mixup, generator) if config.mixup else (images, labels, 1.0)
+    host = host or generator
+    if config.cutmix and numbers(1, host)[0] < config.cutmix:
+        return cutmix(images, labels, generator, host)
+    if config.mixup:
+        return mixup(images, labels, config.mixup, generator, host)
+    return images, labels, 1.0
 
 
 def cutmix(
-    images: Tensor, labels: Tensor, generator: torch.Generator
+    images: Tensor, labels: Tensor, generator: torch.Generator, host: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor, float]:
     """Images with a box from a permutation of themselves (Yun et al., 2019): its area evenly drawn,
     its centre anywhere.
@@ -155,7 +167,7 @@ def cutmix(
     Returns:
         as ``mixed``; the share is what the box, which the edge may cut, leaves of the first image.
     """
-    area, down, across = uniform(3, 0, 1, generator).tolist()
+    area, down, across = numbers(3, host or generator)
     height, width = images.shape[-2:]
     half = math.sqrt(area) / 2
     top, bottom = (round(height * min(max(down + d, 0.0), 1.0)) for d in (-half, half))
@@ -167,7 +179,11 @@ def cutmix(
 
 
 def mixup(
-    images: Tensor, labels: Tensor, alpha: float, generator: torch.Generator
+    images: Tensor,
+    labels: Tensor,
+    alpha: float,
+    generator: torch.Generator,
+    host: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor, float]:
     """Images mixed with a permutation of themselves (Zhang et al., 2018).
 
@@ -177,7 +193,7 @@ def mixup(
     """
     share = 0.0
     while not share:  # Jöhnk's method: Beta(alpha, alpha) from two uniform numbers
-        first, second = (uniform(2, 0, 1, generator).double() ** (1 / alpha)).tolist()
+        first, second = numbers(2, host or generator, 1 / alpha)
         share = first / (first + second) if 0 < first + second <= 1 else 0.0
     share = max(share, 1 - share)
     partner = torch.randperm(len(images), generator=generator, device=generator.device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spaces.errors import DatasetError
-from trainables.cnn.images import stack
+from trainables.cnn.images import Float64, channel_statistics, stack
 from trainables.cnn.weights import normalised
 from trainables.data.dataset import Dataset, UInt8
 
@@ -26,12 +26,14 @@ class CnnData:
         train_labels: (n,) int64.
         val_images: (m, 3, size, size) uint8; None to train without judging, as for a refit.
         val_labels: (m,) int64, or None.
+        statistics: ``channel_statistics`` of the training images, where they are known already.
     """
 
     train_images: UInt8
     train_labels: Int64
     val_images: UInt8 | None = None
     val_labels: Int64 | None = None
+    statistics: Float64 | None = None
 
     def __post_init__(self) -> None:
         for images, labels in (
@@ -103,17 +105,10 @@ class Resident:
         images, labels = tensor(data.train_images), tensor(data.train_labels)
         assert images is not None
         assert labels is not None
-        counts = np.stack(
-            [
-                np.bincount(channel.ravel(), minlength=256)
-                for channel in data.train_images.transpose(1, 0, 2, 3)
-            ]
-        )
-        share, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256)
-        mean = share @ values
-        std = np.sqrt(np.maximum((share * (values - mean[:, None]) ** 2).sum(axis=1), 1.0))
+        known = data.statistics
         statistics = (
-            torch.tensor(s, dtype=torch.float32, device=device).view(3, 1, 1) for s in (mean, std)
+            torch.tensor(s, dtype=torch.float32, device=device).view(3, 1, 1)
+            for s in (channel_statistics(data.train_images) if known is None else known)
         )
         return cls(images, labels, tensor(data.val_images), tensor(data.val_labels), *statistics)
 

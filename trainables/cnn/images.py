@@ -7,11 +7,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from trainables.data.dataset import Dataset, Images, UInt8
 from trainables.data.source import DataSource
 from trainables.stages.stage import Stage
+
+COUNTED_PIXELS = 4_000_000
+"""Of images whose values are counted at a time: each takes 8 bytes meanwhile."""
+Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,9 @@ class How:
     Attributes:
         epochs, image_size, cpus_per_trial, compile, deterministic: as ``analysis.plan.training``
             has them.
+        precision: number format of convolutions and products; ``auto`` where each process measures.
+        accumulate: most parts that a batch may be cut into where memory does not suffice for all of
+            it; 1 never does.
         gpus: that a trial gets; 0 trains on the CPU.
         objective: metric by which the best epoch is told.
         maximize: whether more of it is better.
@@ -38,6 +46,8 @@ class How:
     objective: str
     maximize: bool
     trials: str
+    precision: str = "auto"
+    accumulate: int = 1
     start: str = ""
     start_classes: tuple[str, ...] = ()
 
@@ -53,6 +63,28 @@ def data_stages(
     return tuple(
         stage for pair in zip(images, map(data.labels, splits), strict=True) for stage in pair
     )
+
+
+def statistics_stage(data: DataSource, size: int) -> Stage:
+    """Mean and deviation of the training images, once for all networks."""
+    return Stage(channel_statistics, {}, data_stages(data, size, ("train",))[:1], light=True)
+
+
+def channel_statistics(images: UInt8) -> Float64:
+    """(2, 3) float64: mean, and standard deviation of at least 1, of each channel's values, 0..255.
+
+    Args:
+        images: (n, 3, size, size).
+    """
+    counts = np.zeros((3, 256), np.int64)
+    step = max(1, COUNTED_PIXELS // images[0, 0].size)
+    for start in range(0, len(images), step):
+        part = images[start : start + step]
+        counts += [np.bincount(part[:, c].ravel(), minlength=256) for c in range(3)]
+    share, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256)
+    mean = share @ values
+    variance = (share * (values - mean[:, None]) ** 2).sum(axis=1)
+    return np.stack([mean, np.sqrt(np.maximum(variance, 1.0))])
 
 
 def square_images(dataset: Dataset, *, split: str, size: int) -> UInt8:

@@ -1,11 +1,16 @@
-"""The optimiser of a configuration, its learning rate over a training, and its state as tensors."""
+"""The optimiser of a configuration, its learning rate over a training, its state as tensors, and
+the running average of the weights.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from spaces.cnn import CnnConfig
 
@@ -79,3 +84,52 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
         for name, value in named.items():
             if value.shape == parameter.shape:  # the parameter's own memory layout
                 named[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
+
+
+class Average(AveragedModel):
+    """Exponential moving average of parameters and buffers.
+
+    torch's own asks the device twice a step how many steps there have been; this one counts on the
+    host. ``n_averaged`` in its state is the same.
+
+    Args:
+        most: the share of the past in each step, once the first steps are over.
+    """
+
+    def __init__(self, net: nn.Module, most: float) -> None:
+        super().__init__(net, use_buffers=True)
+        self._most, self._seen = most, 0
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Move towards ``model``; in the first steps faster, or the initial weights would
+        linger.
+        """
+        seen, self._seen = self._seen, self._seen + 1
+        own, others = _state(self.module), _state(model)
+        if not seen:
+            torch._foreach_copy_(own, others)
+            return
+        weight = 1 - min(self._most, (1 + seen) / (10 + seen))
+        floating = [tensor.is_floating_point() for tensor in own]
+        moved = list(itertools.compress(own, floating))
+        torch._foreach_lerp_(moved, list(itertools.compress(others, floating)), weight)
+        counts = [not kind for kind in floating]
+        if any(counts):
+            torch._foreach_copy_(
+                list(itertools.compress(own, counts)), list(itertools.compress(others, counts))
+            )
+
+    def steps(self) -> int:
+        """How many there have been, written into ``n_averaged`` for whoever saves the state."""
+        self.n_averaged.fill_(self._seen)
+        return self._seen
+
+    def go_on(self, state: Mapping[str, Tensor]) -> None:
+        """Load what was saved after ``steps``."""
+        self.load_state_dict(state)
+        self._seen = int(self.n_averaged)
+
+
+def _state(net: nn.Module) -> list[Tensor]:
+    return [tensor.detach() for tensor in itertools.chain(net.parameters(), net.buffers())]

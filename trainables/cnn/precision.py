@@ -4,36 +4,65 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 GAIN = 1.2
-"""bfloat16 must be this much faster to be chosen; processors without it emulate it and are
+"""A shorter format must be this much faster to be chosen; processors without it emulate it and are
 slower.
 """
+BFLOAT16_FROM, FLOAT16_FROM = (8, 0), (7, 0)
+"""Compute capability from which a GPU multiplies so in its tensor cores (NVIDIA, CUDA C++
+Programming Guide): Ampere and later, Volta and Turing.
+"""
+
+
+def chosen_dtype(name: str, device: str) -> torch.dtype:
+    """What ``training.precision`` means on a device: the format named, or for ``auto`` the fastest
+    there.
+    """
+    return measured_dtype(device) if name == "auto" else DTYPES[name]
+
+
+def candidates(device: str) -> Sequence[torch.dtype]:
+    """The shorter formats worth trying on a device."""
+    if torch.device(device).type == "cpu":
+        return (torch.bfloat16,)
+    capability = torch.cuda.get_device_capability(torch.device(device))
+    if capability >= BFLOAT16_FROM:
+        return (torch.bfloat16,)
+    return (torch.float16,) if capability >= FLOAT16_FROM else ()
 
 
 @functools.cache
 def measured_dtype(device: str) -> torch.dtype:
-    """bfloat16 or float32, whichever runs a convolution forward and backward sooner; measured once
-    a process (about 0.1 s).
+    """float32, or a shorter format that runs a convolution forward and backward sooner; measured
+    once a process (about 0.1 s).
 
     On a CPU it is processor time that is compared: on a busy machine the clock would choose by
-    chance, and trials differ.
+    chance, and trials differ. On a GPU the convolution is so large that starting it costs nothing
+    beside it.
     """
-    times = {
-        dtype: min(_seconds(torch.device(device), dtype) for _ in range(3))
-        for dtype in (torch.float32, torch.bfloat16)
-    }
-    return torch.bfloat16 if times[torch.bfloat16] * GAIN < times[torch.float32] else torch.float32
+    for dtype in candidates(device):
+        times = {
+            one: min(_seconds(torch.device(device), one) for _ in range(3))
+            for one in (torch.float32, dtype)
+        }
+        if times[dtype] * GAIN < times[torch.float32]:
+            return dtype
+    return torch.float32
 
 
 def _seconds(device: torch.device, dtype: torch.dtype) -> float:
-    images = torch.ones(32, 64, 16, 16, device=device, requires_grad=True).to(
+    shape, channels = ((32, 64, 16, 16), 64) if device.type == "cpu" else ((256, 256, 32, 32), 256)
+    images = torch.ones(shape, device=device, requires_grad=True).to(
         memory_format=torch.channels_last
     )
-    weight = torch.full((64, 64, 3, 3), 0.01, device=device, requires_grad=True)
+    weight = torch.full((channels, channels, 3, 3), 0.01, device=device, requires_grad=True)
     with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
         F.conv2d(images, weight, padding=1).sum().backward()  # type: ignore[no-untyped-call]  # prepares kernels
         _wait(device)

@@ -12,7 +12,10 @@ from torch import Tensor
 
 
 class RandomState:
-    """A generator for order and augmentation, and the global states that dropout draws from.
+    """Generators for order and augmentation, and the global states that dropout draws from.
+
+    ``generator`` draws on the device; ``host`` draws what Python decides by (how a batch is mixed),
+    which would have to be waited for there. On a CPU they are one.
 
     Args:
         seed: of both, and of what a network's initial weights are drawn from inside the first
@@ -26,6 +29,9 @@ class RandomState:
 
     def _seed(self, seed: int) -> None:
         self.generator = torch.Generator(self._device).manual_seed(seed)
+        self.host = self.generator
+        if self._device.type != "cpu":
+            self.host = torch.Generator().manual_seed(seed)
         self._states = {"cpu": torch.Generator().manual_seed(seed).get_state()}
         if self._device.type == "cuda":
             self._states["cuda"] = torch.Generator(self._device).manual_seed(seed).get_state()
@@ -45,7 +51,8 @@ class RandomState:
 
     def state(self) -> dict[str, Tensor]:
         """uint8 tensors that ``restore`` takes."""
-        return {"generator": self.generator.get_state(), **self._states}
+        own = {} if self.host is self.generator else {"host": self.host.get_state()}
+        return {"generator": self.generator.get_state(), **own, **self._states}
 
     def restore(self, state: dict[str, Tensor], seed: int) -> None:
         """Go on from ``state``; from ``seed`` where it comes from another kind of device, whose
@@ -55,4 +62,12 @@ class RandomState:
             self._seed(seed)
             return
         self.generator.set_state(state["generator"])
-        self._states = {name: value for name, value in state.items() if name != "generator"}
+        if self.host is not self.generator:
+            self.host.set_state(state["host"])
+        self._states = {name: state[name] for name in self._states}
+
+
+def numbers(count: int, generator: torch.Generator, power: float = 1.0) -> list[float]:
+    """``count`` numbers in 0..1, evenly drawn in float32 on the host, then raised to ``power``."""
+    drawn: list[float] = (torch.rand(count, generator=generator).double() ** power).tolist()
+    return drawn

@@ -4,11 +4,9 @@ weights kept.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import logging
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,9 @@ import torch
 from spaces import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData
-from trainables.cnn.images import How, data_stages
-from trainables.cnn.training import CnnRun, TrainingError
+from trainables.cnn.images import How, data_stages, statistics_stage
+from trainables.cnn.memory import cap, give_back
+from trainables.cnn.training import CnnRun, ShortageError, TrainingError
 from trainables.data.source import DataSource
 from trainables.io.checkpoint import write_manifest
 from trainables.io.remote import join_place, read_file
@@ -39,11 +38,13 @@ def make_run(
     seed: int,
     device: str,
     threads: int,
+    parts: int = 1,
 ) -> CnnRun:
-    """The training of one configuration; what a search and a refit do alike."""
-    # without it CUDA refuses to be deterministic
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(how.deterministic, warn_only=True)
+    """The training of one configuration; what a search and a refit do alike.
+
+    Where ``how.deterministic`` cannot be held, the training fails in its first step.
+    """
+    torch.use_deterministic_algorithms(how.deterministic)
     start = None
     if how.start:
         tensors, _ = weights.read(how.start)
@@ -51,7 +52,7 @@ def make_run(
     return CnnRun(
         config, data, classes=len(classes), epochs=how.epochs, seed=seed, device=device,
         threads=threads,
-        compile=how.compile, start=start,
+        compile=how.compile, start=start, dtype=how.precision, parts=parts,
     )  # fmt: skip
 
 
@@ -69,24 +70,60 @@ class CnnTrial:
         self._how = how
         self._folder = join_place(how.trials, f"{trial['number']:05d}", "weights")
         registry = ray.get_actor(trial["registry"], namespace=NAMESPACE)
-        arrays, _ = fetch(registry, *data_stages(data, how.image_size))
+        stages = (*data_stages(data, how.image_size), statistics_stage(data, how.image_size))
+        arrays, _ = fetch(registry, *stages)
         device = "cuda" if how.gpus else "cpu"
         config = CnnConfig.of(trial["config"])
-        options: dict[str, Any] = {
-            "seed": trial["seed"],
-            "device": device,
-            "threads": how.cpus_per_trial,
-        }
-        self._run = make_run(config, CnnData(*arrays), how, data.classes, **options)
+        if how.gpus:
+            cap(how.gpus)
+
+        def made(parts: int) -> CnnRun:
+            return make_run(
+                config, CnnData(*arrays), how, data.classes, seed=trial["seed"], device=device,
+                threads=how.cpus_per_trial, parts=parts,
+            )  # fmt: skip
+
+        self._made = made
+        self._run = self._fitting(1)
         self._model_mb = sum(p.numel() for p in self._run.net.parameters()) * 4 / 2**20
         logger.info(
             "%s, %.2f MiB, on %s in %s", config.model, self._model_mb, device, self._run.use.dtype
         )
 
+    def _fitting(self, parts: int) -> CnnRun:
+        """The training with its batches in ``parts``, or in more where memory does not suffice and
+        the plan allows it.
+        """
+        try:
+            return self._made(parts)
+        except ShortageError as error:
+            if 2 * parts > self._how.accumulate:
+                raise
+            said = str(error)
+        give_back()  # only now, when no exception holds what did not fit
+        logger.warning("%s; tried again with batches in %d parts", said, 2 * parts)
+        return self._fitting(2 * parts)
+
+    def _first_step(self) -> dict[str, float]:
+        """The first epoch, begun anew with batches in more parts where memory does not suffice."""
+        while True:
+            try:
+                return self._run.step()
+            except ShortageError as error:
+                parts = 2 * self._run.parts
+                if parts > self._how.accumulate:
+                    raise
+                said = str(error)
+            del self._run
+            give_back()
+            logger.warning("%s; tried again with batches in %d parts", said, parts)
+            self._run = self._fitting(parts)
+
     def step(self) -> dict[str, Any]:
         """The next epoch: its metrics, and after the last one the (n,) uint16 predictions."""
-        run, how = self._run, self._how
-        metrics = run.step()
+        how = self._how
+        metrics = self._run.step() if self._run.epoch else self._first_step()
+        run = self._run
         if not math.isfinite(metrics["val_loss"]):
             raise TrainingError(
                 f"val_loss became {metrics['val_loss']:g} in epoch {run.epoch}; lower the "
@@ -126,8 +163,6 @@ class CnnTrial:
         self._run.load(folder)
 
     def close(self) -> None:
-        """Give back the device's memory: this process may wait long for its next trial."""
-        del self._run
-        gc.collect()
-        if self._how.gpus:
-            torch.cuda.empty_cache()
+        """Give back the device's memory."""
+        del self._run, self._made
+        give_back()

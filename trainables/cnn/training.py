@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from spaces.cnn import CnnConfig
 from spaces.errors import UserError, on_one_line
@@ -22,29 +21,33 @@ from trainables.cnn import checkpoint as files
 from trainables.cnn.augment import augment, mirrored_in, mixed
 from trainables.cnn.data import CnnData, Int64, Resident
 from trainables.cnn.layers import MIB
+from trainables.cnn.memory import is_shortage
 from trainables.cnn.models import build
 from trainables.cnn.optimizer import (
+    Average,
     fraction,
     make_optimizer,
     optimizer_tensors,
     peak_learning_rate,
     restore_optimizer,
 )
-from trainables.cnn.precision import measured_dtype
+from trainables.cnn.precision import DTYPES, NAMES, chosen_dtype
 from trainables.cnn.randomness import RandomState
 from trainables.cnn.resolution import side_at
 from trainables.cnn.use import Use
 from trainables.cnn.weights import begin_from, class_scores
 from trainables.data.scores import judged, score
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 CHECK_EVERY = 16
 """Steps between looks at the loss: each waits for the device."""
 
 
 class TrainingError(RuntimeError):
     """A training that cannot go on; the message is one line."""
+
+
+class ShortageError(TrainingError):
+    """A training for which there is too little memory."""
 
 
 class ModelTooLarge(UserError):  # noqa: N818 (a refusal, not a fault)
@@ -74,12 +77,15 @@ class CnnRun:
         threads: of the CPU.
         max_model_mb: a larger network is refused before it is built, MiB of float32.
         compile: use ``torch.compile``.
-        dtype: of convolutions and products; ``auto`` measures which is faster here.
+        dtype: of convolutions and products; ``auto`` measures which is faster here. In float16
+            losses are scaled, or small gradients would become 0 (Micikevicius et al., 2018).
+        parts: that each batch is cut into, whose gradients are added up: less memory, and batch
+            statistics of fewer images.
         start: weights to begin from, of the same architecture, and whether its head is kept too.
 
     Raises:
         ModelTooLarge: if the network is over ``max_model_mb``.
-        TrainingError: if it does not fit on the device.
+        ShortageError: if it does not fit on the device.
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class CnnRun:
         max_model_mb: float | None = None,
         compile: bool = False,
         dtype: str = "auto",
+        parts: int = 1,
         start: tuple[Mapping[str, Tensor], bool] | None = None,
     ) -> None:
         if (
@@ -114,7 +121,8 @@ class CnnRun:
             threads,
         )
         self.device = torch.device(device)
-        self.dtype = measured_dtype(str(self.device)) if dtype == "auto" else DTYPES[dtype]
+        self.dtype = chosen_dtype(dtype, str(self.device))
+        self.parts, self.scaler = parts, self._new_scaler()
         self.random = RandomState(seed, self.device)
         self.epoch, self.history = 0, list[dict[str, float]]()
         self._scores: Tensor | None = None
@@ -128,13 +136,10 @@ class CnnRun:
             if config.tweaks().get("whiten") and start is None:
                 net.whiten_stem(self.data.normalise(self.data.train_images[:5000]))  # type: ignore[operator]
             self.optimizer = make_optimizer(self.net, config)
-            self.ema = (
-                AveragedModel(self.net, multi_avg_fn=self._average, use_buffers=True)
-                if config.ema
-                else None
-            )
+            self.ema = Average(self.net, config.ema) if config.ema else None
         self._forward = torch.compile(self.net) if compile else self.net
         self.steps = max(1, round(len(data.train_labels) / config.batch_size))
+        self._equal = compile  # each size of a batch would be compiled anew
 
     @property
     def done(self) -> bool:
@@ -156,7 +161,8 @@ class CnnRun:
             ``macro_f1`` and what plug-ins compute.
 
         Raises:
-            TrainingError: for a loss that is not finite, or too little memory.
+            TrainingError: for a loss that is not finite.
+            ShortageError: for too little memory.
         """
         if self.done:
             raise ValueError(f"all {self.epochs} epochs are done")
@@ -179,37 +185,60 @@ class CnnRun:
         total, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         order = torch.randperm(count, generator=generator, device=self.device)
         mirrored = mirrored_in(self.epoch, count, config.flip, self.seed).to(self.device)
+        if self._equal:  # a few images, others in each epoch, are left out
+            count -= count % self.steps
+            order = order[:count]
         for number, rows in enumerate(order.tensor_split(self.steps)):
             progress = (self.epoch * self.steps + number + 1) / (self.epochs * self.steps + 1)
             for group in self.optimizer.param_groups:
                 group["lr"] = peak_learning_rate(config) * fraction(config.schedule, progress)
             images, labels = data.train_images[rows], data.train_labels[rows]
             images = augment(images, mirrored[rows], config, data, generator, side)
-            images, others, share = mixed(images, labels, config, generator)
-            with self._autocast():
-                scores = self._forward(images)
-            scores = scores.float()
-            loss = F.cross_entropy(scores, labels, label_smoothing=config.label_smoothing)
-            if share < 1:
-                loss = share * loss + (1 - share) * F.cross_entropy(
-                    scores, others, label_smoothing=config.label_smoothing
-                )
+            images, others, share = mixed(images, labels, config, generator, self.random.host)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
+            pieces = (each.tensor_split(self.parts) for each in (images, labels, others))
+            for piece in zip(*pieces, strict=True):
+                loss, right = self._learn(*piece, share=share, batch=len(rows))
+                total += loss
+                hits += right
+            if self.scaler is None:
+                self.optimizer.step()
+            else:
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
             if self.ema is not None:
                 self.ema.update_parameters(self.net)
-            with torch.no_grad():
-                total += loss.detach() * len(rows)
-                hits += (scores.argmax(1) == labels).sum()
             if (number % CHECK_EVERY == 0 or number == self.steps - 1) and not math.isfinite(
                 total.item()
             ):
                 raise TrainingError(
-                    f"loss became {loss.item():g} in epoch {self.epoch + 1}, step {number + 1} "
+                    f"loss became {total.item():g} in epoch {self.epoch + 1}, step {number + 1} "
                     f"of {self.steps}; lower the learning rate"
                 )
         return {"train_accuracy": hits.item() / count, "train_loss": total.item() / count}
+
+    def _learn(
+        self, images: Tensor, labels: Tensor, others: Tensor, *, share: float, batch: int
+    ) -> tuple[Tensor, Tensor]:
+        """Add the gradients of a part of a batch of ``batch`` images; the sum of its losses, and
+        how many were right, on the device.
+        """
+        smoothing, count = self.config.label_smoothing, len(labels)
+        if not count:
+            return torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        with self._autocast():
+            scores = self._forward(images)
+        scores = scores.float()
+        loss = F.cross_entropy(scores, labels, label_smoothing=smoothing)
+        if share < 1:
+            loss = share * loss + (1 - share) * F.cross_entropy(
+                scores, others, label_smoothing=smoothing
+            )
+        weighed = loss if count == batch else loss * (count / batch)
+        scaled = weighed if self.scaler is None else self.scaler.scale(weighed)
+        scaled.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            return loss.detach() * count, (scores.argmax(1) == labels).sum()
 
     def _judge(self) -> dict[str, float]:
         if self.data.val_images is None or self.data.val_labels is None:
@@ -246,7 +275,7 @@ class CnnRun:
         )
         return Use(
             size=size, classes=self.classes, mean=mean, std=std,
-            dtype=_NAMES[self.dtype], device=self.device.type, threads=self.threads,
+            dtype=NAMES[self.dtype], device=self.device.type, threads=self.threads,
             epoch=self.epoch,
         )  # fmt: skip
 
@@ -258,12 +287,15 @@ class CnnRun:
             "rng": self.random.state(),
         }
         if self.ema is not None:
+            self.ema.steps()
             tensors["ema"] = self.ema.state_dict()
         facts = {
             **self._identity(),
             "epoch": self.epoch,
             "history": self.history,
-            "dtype": _NAMES[self.dtype],
+            "dtype": NAMES[self.dtype],
+            "parts": self.parts,
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "torch": torch.__version__,
         }
         on_cpu = {
@@ -288,10 +320,13 @@ class CnnRun:
         try:
             self.net.load_state_dict(found.tensors["model"])
             if self.ema is not None:
-                self.ema.load_state_dict(found.tensors["ema"])
+                self.ema.go_on(found.tensors["ema"])
             restore_optimizer(self.optimizer, found.tensors.get("optimizer", {}))
             self.epoch, self.history = int(found.facts["epoch"]), list(found.facts["history"])
-            self.dtype = DTYPES[found.facts["dtype"]]
+            self.dtype, self.parts = DTYPES[found.facts["dtype"]], found.facts.get("parts", 1)
+            self.scaler = self._new_scaler()
+            if self.scaler is not None:
+                self.scaler.load_state_dict(found.facts["scaler"])
             self.random.restore(found.tensors["rng"], self.seed + self.epoch)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise files.CheckpointError(
@@ -311,17 +346,8 @@ class CnnRun:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
 
-    @torch.no_grad()
-    def _average(self, averages: Any, values: Any, count: Any) -> None:
-        """Move ``averages`` towards ``values``; in the first steps faster, or the initial weights
-        would linger.
-        """
-        seen = int(count)
-        weight = 1 - min(self.config.ema, (1 + seen) / (10 + seen))
-        if torch.is_floating_point(averages[0]):
-            torch._foreach_lerp_(averages, values, weight)
-        else:
-            torch._foreach_copy_(averages, values)
+    def _new_scaler(self) -> torch.amp.GradScaler | None:
+        return torch.amp.GradScaler(self.device.type) if self.dtype is torch.float16 else None
 
     @contextmanager
     def _memory_named(self) -> Iterator[None]:
@@ -329,12 +355,11 @@ class CnnRun:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            if not isinstance(
-                error, MemoryError | torch.OutOfMemoryError
-            ) and "allocate memory" not in str(error):
+            if not is_shortage(error):
                 raise
-            raise TrainingError(
-                f"out of memory on {self.device} with batch size {self.config.batch_size} "
+            cut = f" in {self.parts} parts" if self.parts > 1 else ""
+            raise ShortageError(
+                f"out of memory on {self.device} with batch size {self.config.batch_size}{cut} "
                 f"({self.config.model}): "
                 "lower batch_size or width, or run fewer trials at once"
             ) from error

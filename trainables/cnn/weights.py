@@ -11,18 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from spaces.errors import UserError, echo, on_one_line
+from trainables.cnn.memory import evaluated_at_once
 from trainables.cnn.use import Use
-from trainables.cnn.views import mean_over_views
 from trainables.io.remote import read_file, write_file
 
 KEY = "visiontune"
-EVAL_BATCH = 500
-"""Images judged at a time; the same everywhere, so that the same network gives the same bits."""
 
 
 class WeightsError(UserError):
@@ -118,7 +117,7 @@ def class_scores(
     net.eval()
     parts = []
     with torch.autocast(images.device.type, dtype, enabled=dtype is not torch.float32):
-        for batch in torch.split(images, EVAL_BATCH):
+        for batch in torch.split(images, evaluated_at_once(images)):
             parts.append(mean_over_views(net, normalised(batch, mean, std), flip, shift))
     return torch.cat(parts)
 
@@ -126,3 +125,29 @@ def class_scores(
 def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Float32 images of mean 0 and variance 1 a channel, channels last in memory, from 0..255."""
     return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def mean_over_views(net: nn.Module, images: Tensor, flip: bool, shift: int) -> Tensor:
+    """(n, classes) float32 for (n, 3, size, size) normalised images, seen from several sides
+    (Krizhevsky et al., 2012).
+
+    Args:
+        flip: each view counts as the mean over itself and its mirror image.
+        shift: the image makes one half, and it moved by so many pixels down and right, and up and
+            left, a quarter each; what comes in mirrors what stands at the edge. 0: the image alone.
+    """
+
+    def seen(view: Tensor) -> Tensor:
+        scores: Tensor = net(view).float()
+        return (scores + net(view.flip(3)).float()) / 2 if flip else scores
+
+    scores = seen(images)
+    if shift:
+        size, padded = images.shape[-1], F.pad(images, (shift,) * 4, mode="reflect")
+        first, second = (seen(_cut(padded, at, size)) for at in (0, 2 * shift))
+        scores = scores / 2 + (first + second) / 4
+    return scores
+
+
+def _cut(images: Tensor, at: int, size: int) -> Tensor:
+    return images[..., at : at + size, at : at + size].contiguous(memory_format=torch.channels_last)

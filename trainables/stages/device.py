@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
+
+# cuBLAS reads it at the first of its calls in a process, and is deterministic only with it
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """What a CUDA driver shows on Linux and on Windows' Linux. torch takes seconds to load, so it is

@@ -28,9 +28,10 @@ from trainables.cnn import weights
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import How, stack
 from trainables.cnn.models import build
+from trainables.cnn.precision import DTYPES
 from trainables.cnn.run import make_run
-from trainables.cnn.training import DTYPES, CnnRun
-from trainables.cnn.views import mean_over_views
+from trainables.cnn.training import CnnRun
+from trainables.cnn.weights import mean_over_views
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.validation import Validation
 

@@ -19,7 +19,7 @@ from search.driver.exports import source_of
 from search.driver.networks import how, on_this_machine
 from search.study.combinations import check_combination
 from spaces import CnnConfig
-from trainables.cnn import training
+from trainables.cnn import precision
 from trainables.cnn.data import CnnData
 from trainables.cnn.run import LAST, make_run
 from trainables.cnn.weights import pack, read
@@ -58,7 +58,7 @@ def test_a_network_killed_with_everything_goes_on_to_the_same_weights(
     data = CnnData.from_dataset(read_dataset("digits", plan.read_options()))
     _, use = read(folder.weights("cnn", 0) / LAST)
     # another process may measure otherwise
-    monkeypatch.setattr(training, "measured_dtype", lambda device: training.DTYPES[use.dtype])
+    monkeypatch.setattr(precision, "measured_dtype", lambda device: precision.DTYPES[use.dtype])
     whole = make_run(
         CnnConfig(**record.config), data, told, tuple("0123456789"), seed=0, device="cpu", threads=1
     )  # type: ignore[arg-type]

@@ -24,8 +24,9 @@ from trainables.cnn import weights
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import How
 from trainables.cnn.models import build
+from trainables.cnn.precision import DTYPES
 from trainables.cnn.run import CnnTrial
-from trainables.cnn.training import DTYPES, CnnRun
+from trainables.cnn.training import CnnRun
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.source import data_source
 from trainables.stages.registry import NAMESPACE, StageRegistry

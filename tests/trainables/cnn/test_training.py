@@ -236,7 +236,7 @@ def test_ema_is_the_average_of_the_weights_on_their_way() -> None:
         for p in run.net.parameters():
             p.fill_(3.0)
         before = {name: p.clone() for name, p in judged.items()}
-        run.ema.n_averaged.fill_(1000)
+        run.ema.go_on(run.ema.state_dict() | {"n_averaged": torch.tensor(1000)})
         run.ema.update_parameters(run.net)
     assert all(torch.allclose(p, 0.9 * before[name] + 0.3, atol=1e-5) for name, p in judged.items())
     assert small_run(1, ema=0.0).ema is None

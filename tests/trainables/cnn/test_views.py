@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainables.cnn.memory import EVALUATED
 from trainables.cnn.models import build
-from trainables.cnn.views import mean_over_views
-from trainables.cnn.weights import EVAL_BATCH, class_scores
+from trainables.cnn.weights import class_scores, mean_over_views
 
 
 class Recorder(nn.Module):
@@ -52,14 +52,14 @@ def test_many_images_are_judged_as_a_few_are_and_by_the_statistics_that_were_lea
     net = build("fastnet", 3, 32, {"width": 0.125}).train()
     with torch.no_grad():
         net(torch.rand(50, 3, 32, 32))  # statistics of other images
-    images = torch.randint(0, 256, (EVAL_BATCH + 9, 3, 32, 32), dtype=torch.uint8)
+    images = torch.randint(0, 256, (EVALUATED + 9, 3, 32, 32), dtype=torch.uint8)
     mean, std = (
         torch.tensor([100.0, 120.0, 90.0]).view(3, 1, 1),
         torch.tensor([50.0, 60.0, 70.0]).view(3, 1, 1),
     )
     found = class_scores(net, images, mean, std, torch.float32, False, 0)
-    assert found.shape == (EVAL_BATCH + 9, 3)
+    assert found.shape == (EVALUATED + 9, 3)
     with torch.no_grad():
-        for row in (0, EVAL_BATCH - 1, EVAL_BATCH, EVAL_BATCH + 8):
+        for row in (0, EVALUATED - 1, EVALUATED, EVALUATED + 8):
             alone = net.eval()((images[row : row + 1] - mean) / std)
             torch.testing.assert_close(found[row : row + 1], alone, rtol=1e-4, atol=1e-5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 Stem = Literal["3x3", "7x7"]
 DropoutPlace = Literal["none", "head", "stages", "both"]
@@ -29,6 +29,16 @@ def stem_convolution(channels: int, stem: Stem, padding: int, *, bias: bool = Fa
 def stem_pool(stem: Stem) -> nn.Module:
     """The pooling after a 7×7 stem; nothing after a 3×3 one, which keeps small images whole."""
     return nn.MaxPool2d(3, stride=2, padding=1) if stem == "7x7" else nn.Identity()
+
+
+class GlobalMaxPool(nn.Module):
+    """The largest of each channel: as ``AdaptiveMaxPool2d(1)``, to the bit, but with a backward
+    pass that is deterministic on CUDA too.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, channels, 1, 1) of (n, channels, height, width)."""
+        return images.flatten(2).max(2).values[:, :, None, None]
 
 
 def head_rate(dropout: float, place: DropoutPlace) -> float:

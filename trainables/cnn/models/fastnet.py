@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainables.cnn.models.blocks import (
     DropoutPlace,
+    GlobalMaxPool,
     classifier,
     head_rate,
     scaled,
@@ -20,6 +21,9 @@ from trainables.cnn.models.blocks import (
 
 SCALE = 1 / 9
 """Of the scores: keeps the softmax soft in the first steps, where the learning rate is high."""
+
+WHITENED_PIXELS = 5000 * 32 * 32
+"""Of images whose patches are in memory at once: about 0.5 GB of float64 numbers."""
 
 
 def _convolution(before: int, after: int, *, pool: bool) -> list[nn.Module]:
@@ -85,7 +89,7 @@ class FastNet(nn.Module):
             Block(before, after, fastnet_convolutions) for before, after in pairwise(channels)
         )
         self.blocks = nn.Sequential(*(with_channel_dropout(block, rate) for block in blocks))
-        self.pool = nn.AdaptiveMaxPool2d(1)
+        self.pool = GlobalMaxPool()
         self.fc = classifier(channels[-1], classes, head_rate(dropout, dropout_place))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -100,8 +104,11 @@ class FastNet(nn.Module):
         Args:
             images: (n, 3, size, size) float, normalised as in training.
         """
-        patches = nn.functional.unfold(images, 2).transpose(1, 2).reshape(-1, 12).double()
-        covariance = patches.T @ patches / len(patches)
+        sums, count = images.new_zeros(12, 12, dtype=torch.float64), 0
+        for part in torch.split(images, max(1, WHITENED_PIXELS // images[0, 0].numel())):
+            patches = nn.functional.unfold(part, 2).transpose(1, 2).reshape(-1, 12).double()
+            sums, count = sums + patches.T @ patches, count + len(patches)
+        covariance = sums / count
         values, vectors = torch.linalg.eigh(covariance.cpu())
         filters = (vectors.T / torch.sqrt(values + 5e-4)[:, None]).flip(0).reshape(12, 3, 2, 2)
         convolution = self.stem[0]

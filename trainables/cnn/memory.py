@@ -1,0 +1,55 @@
+"""Memory of a device: how many images at once, and in which words there turns out to be too
+little.
+"""
+
+from __future__ import annotations
+
+import gc
+
+import torch
+from torch import Tensor
+
+EVALUATED = 500
+"""Images judged at a time where they are small; the same everywhere, so that the same network gives
+the same bits.
+"""
+EVALUATED_PIXELS = EVALUATED * 64 * 64
+"""Of images judged at a time: larger ones come in smaller batches."""
+WORDS = (
+    "out of memory",
+    "allocate memory",
+    "STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+)
+"""How CUDA, cuBLAS, cuDNN and the C library say it; the last is what cuBLAS says when it finds no
+room for its own workspace.
+"""
+
+
+def evaluated_at_once(images: Tensor) -> int:
+    """How many of (n, channels, height, width) images are judged at a time."""
+    return max(1, min(EVALUATED, EVALUATED_PIXELS // (images.shape[-2] * images.shape[-1])))
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an exception says that memory did not suffice."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)
+
+
+def cap(share: float) -> None:
+    """Let this process take no more of its GPU than ``share`` of it, 0..1: trials that share a card
+    must not take each other's memory.
+    """
+    torch.cuda.set_per_process_memory_fraction(min(1.0, share))
+
+
+def give_back() -> None:
+    """Give a GPU's memory back that nothing holds any more: this process may wait long for its next
+    trial.
+    """
+    gc.collect()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
