@@ -23,5 +23,9 @@ RUN pip install --no-cache-dir --constraint constraints.txt --no-build-isolation
     && python -c "from pathlib import Path; from search.doctor.machine import check_machine; from search.doctor.versions import Pins; \
        bad = [c for c in check_machine(Path('/tmp'), Pins.read()) if not c.ok and c.name in ('python', 'packages', 'vlfeat')]; assert not bad, bad"
 
+# What NVIDIA's container runtime looks for: without it a container has no GPU, whatever Ray counts.
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
 USER ray
 ENV RAY_USAGE_STATS_ENABLED=0

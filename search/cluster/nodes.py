@@ -19,6 +19,8 @@ from spaces.errors import on_one_line
 
 LOOK_EVERY = 3.0
 """Seconds between two looks at which nodes there are."""
+SLIVER = 0.001
+"""Of a GPU, for the preflight: enough for Ray to show it to a task."""
 PATIENCE = 180.0
 """Seconds that a node has for its preflight: a fresh one loads everything from disk."""
 
@@ -75,6 +77,7 @@ class Fleet:
         self._fit: dict[str, Node] = {}
         self._there: dict[str, Node] = {}
         self._draining: set[str] = set()
+        self._cards: dict[str, str] = {}
         self._most = autoscaler_nodes()
         self._looked = 0.0
 
@@ -88,6 +91,13 @@ class Fleet:
         self._look(problems, wait=True)
         if problems:
             raise ClusterError(f"the search does not start: {'; '.join(problems)}")
+        if len(set(self._cards.values())) > 1:
+            cards = "; ".join(f"{self._there[key]} {card}" for key, card in self._cards.items())
+            self._say(
+                f"warning: the GPUs differ ({cards}): the same trial takes another time on "
+                "another, "
+                "and does not give the same bits"
+            )
 
     def resources(self) -> list[Mapping[str, float]]:
         """What each fit node offers; of an autoscaler's nodes, those that it may yet start too.
@@ -123,7 +133,7 @@ class Fleet:
                 "checkpoint of each step"
             )
         for key in there.keys() - self._there.keys():
-            self._asked[key] = (_ask(key, self._probe), time.monotonic())
+            self._asked[key] = (_ask(there[key], self._probe), time.monotonic())
         new = bool(self._there)
         self._there = there
         for key, (asked, since) in list(self._asked.items()):
@@ -147,7 +157,10 @@ class Fleet:
             return f"did not answer within {PATIENCE:.0f} s"
         try:
             code, answered = asked
-            return difference(ray.get(code)) or self._probe.complaint(ray.get(answered), key)
+            found = ray.get(answered)
+            if found["card"]:
+                self._cards[key] = found["card"]
+            return difference(ray.get(code)) or self._probe.complaint(found, key)
         except ray.exceptions.RayError as error:
             if key not in alive():
                 return ""  # it left while it was asked: the next look says so
@@ -155,14 +168,17 @@ class Fleet:
             return f"cannot run our code ({type(cause).__name__}: {on_one_line(cause)})"
 
 
-def _ask(node: str, probe: Probe) -> list[Any]:
+def _ask(node: Node, probe: Probe) -> list[Any]:
     """References to what code a node runs, and to what that code answers."""
+    gpu = probe.trains and node.resources.get("GPU", 0) > 0
     there = {
         "num_cpus": 0,
         "max_retries": 0,
-        "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node.id, soft=False),
     }
     return [
         ray.remote(looker()).options(**there).remote(),
-        ray.remote(answer).options(**there).remote(*probe.questions(), node),
+        ray.remote(answer)
+        .options(**there, num_gpus=SLIVER if gpu else 0)
+        .remote(*probe.questions(), node.id, gpu),
     ]

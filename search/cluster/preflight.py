@@ -13,6 +13,7 @@ from typing import Any
 from analysis.run.provenance import software, software_changes
 from spaces.errors import on_one_line
 from trainables.io.remote import join_place, read_file, remove_place, write_file
+from trainables.stages.device import card
 
 IMPORTS = (
     "ray",
@@ -33,11 +34,12 @@ class Probe:
 
     Args:
         runs: path or URI of the runs directory.
-        trains: whether networks are trained.
+        trains: whether networks are trained, on GPUs where a node has some.
     """
 
     def __init__(self, runs: str, trains: bool) -> None:
         self._place = join_place(runs, f".preflight-{uuid.uuid4().hex[:8]}")
+        self.trains = trains
         self._imports = IMPORTS + (TRAINING_IMPORTS if trains else ())
         self._runs, self._software, self._word = runs, software(), uuid.uuid4().hex
         write_file(join_place(self._place, "driver"), self._word.encode())
@@ -64,12 +66,15 @@ class Probe:
         remove_place(self._place)
 
 
-def answer(place: str, word: str, imports: Sequence[str], node: str) -> dict[str, Any]:
+def answer(
+    place: str, word: str, imports: Sequence[str], node: str, gpu: bool = False
+) -> dict[str, Any]:
     """Runs on the node: imports, reads the driver's probe file and writes one of its own, named
-    ``node``; says what it runs.
+    ``node``; says what it runs, and on which ``gpu``, after one operation there.
     """
     found: dict[str, Any] = {
         "problem": "",
+        "card": "",
         "wrote": f"{platform.node()} {uuid.uuid4().hex}",
         "software": {},
     }
@@ -80,6 +85,11 @@ def answer(place: str, word: str, imports: Sequence[str], node: str) -> dict[str
         return found | {
             "problem": f"{name} cannot be imported ({type(error).__name__}: {on_one_line(error)})"
         }
+    if gpu:
+        first = card()
+        found["card"] = str(first)
+        if first.problem:
+            return found | {"problem": f"its GPU cannot be used: {first}: {first.problem}"}
     try:
         if read_file(join_place(place, "driver")) != word.encode():
             raise OSError("the driver's probe file has another content there")

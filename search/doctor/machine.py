@@ -106,7 +106,7 @@ def _gpu() -> tuple[bool, str]:
     program = shutil.which("nvidia-smi")
     if not program:
         return True, "none (networks are trained on cores)"
-    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    asked = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
         found = (
             subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True)
@@ -115,18 +115,23 @@ def _gpu() -> tuple[bool, str]:
         )
     except (OSError, subprocess.SubprocessError) as error:
         return False, f"{program} fails ({type(error).__name__}); look at the NVIDIA driver"
-    code = "import torch; print(torch.cuda.device_count(), torch.version.cuda)"
+    code = (
+        "import torch; from trainables.stages.device import card; found = card(); "
+        "print(torch.cuda.device_count(), torch.version.cuda, found, found.problem, sep='\\t')"
+    )
     seen = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
-    count, _, cuda = seen.stdout.strip().partition(" ")
+    count, cuda, first, problem = (seen.stdout.rstrip("\n").split("\t") + [""] * 4)[:4]
     if count != str(len(found)) and "CUDA_VISIBLE_DEVICES" not in os.environ:
         return (
             False,
             f"the driver has {len(found)} GPUs, torch (CUDA {cuda or 'unknown'}) sees "
             f"{count or 'none'}; install a newer driver",
         )
-    return True, f"{'; '.join(found)}; torch with CUDA {cuda}"
+    if problem:
+        return False, f"{first}: {problem}"
+    return True, f"{'; '.join(found)} (name, memory, driver); {first}, torch with CUDA {cuda}"
 
 
 def _vlfeat() -> tuple[bool, str]:

@@ -97,6 +97,32 @@ def start_warning(plan: Plan, folder: RunDirectory, fingerprint: str) -> str:
     return ""
 
 
+def find_precision(ray: Any, plan: Plan) -> Any:
+    """A reference to the number format that is fastest where trials will run; None where the plan
+    says which, or trains nothing.
+
+    One process finds it for all: each for itself would find another now and then.
+    """
+    if not plan.trains or plan.training.precision != "auto":
+        return None
+    options = {"num_cpus": 0, "num_gpus": plan.trial_gpus, "max_retries": 2}
+    return ray.remote(_fastest).options(**options).remote("cuda" if plan.trial_gpus else "cpu")
+
+
+def _fastest(device: str) -> str:
+    from trainables.cnn.precision import NAMES, measured_dtype  # the driver loads no torch
+
+    return NAMES[measured_dtype(device)]
+
+
+def with_precision(ray: Any, plan: Plan, found: Any) -> Plan:
+    """The plan with what ``find_precision`` found, by which the run keeps it."""
+    if found is None:
+        return plan
+    settled = plan.training.model_copy(update={"precision": ray.get(found)})
+    return plan.model_copy(update={"training": settled})
+
+
 def how(plan: Plan, folder: RunDirectory) -> How:
     """What every network of a search is told."""
     training, objective = (

@@ -41,7 +41,15 @@ from search.driver.beginning import (
     take_lock,
 )
 from search.driver.mirror import mirrored
-from search.driver.networks import how, on_this_machine, prepare_images, start_warning, with_start
+from search.driver.networks import (
+    find_precision,
+    how,
+    on_this_machine,
+    prepare_images,
+    start_warning,
+    with_precision,
+    with_start,
+)
 from search.driver.session import Session, Summary
 from search.screen.console import SearchConsole
 from search.screen.signals import stop_signals
@@ -173,6 +181,7 @@ def _searched(
                 plan = on_this_machine(plan, gpus)
                 room = replace(room, plan=plan, gpus=gpus)
             _ = room.concurrency  # refuses what there is no room for
+            precision = find_precision(ray, plan) if new else None
             images = (
                 _Images(ray, plan, None if new else _began(folder)) if plan.needs_images else None
             )
@@ -182,6 +191,7 @@ def _searched(
                 else DataFacts(spec=NO_DATASET, classes=(), sizes={}, fingerprint="")
             )
             labels = images.validation_labels() if images else None
+            plan = with_precision(ray, plan, precision)
             mend: Callable[[], None] = _nothing
             # from here on there is something to leave in order, and soon somebody who does
             stop.at_once, stop.never = False, True

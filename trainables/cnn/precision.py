@@ -38,6 +38,11 @@ def candidates(device: str) -> Sequence[torch.dtype]:
     return (torch.float16,) if capability >= FLOAT16_FROM else ()
 
 
+def device_name(device: torch.device) -> str:
+    """The name of a GPU; empty for a CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+
+
 @functools.cache
 def measured_dtype(device: str) -> torch.dtype:
     """float32, or a shorter format that runs a convolution forward and backward sooner; measured

@@ -31,7 +31,7 @@ from trainables.cnn.optimizer import (
     peak_learning_rate,
     restore_optimizer,
 )
-from trainables.cnn.precision import DTYPES, NAMES, chosen_dtype
+from trainables.cnn.precision import DTYPES, NAMES, chosen_dtype, device_name
 from trainables.cnn.randomness import RandomState
 from trainables.cnn.resolution import side_at
 from trainables.cnn.use import Use
@@ -276,7 +276,7 @@ class CnnRun:
         return Use(
             size=size, classes=self.classes, mean=mean, std=std,
             dtype=NAMES[self.dtype], device=self.device.type, threads=self.threads,
-            epoch=self.epoch,
+            epoch=self.epoch, card=device_name(self.device),
         )  # fmt: skip
 
     def save(self, folder: Path) -> None:

@@ -23,6 +23,7 @@ class Use(BaseModel):
         mean, std: by which each channel, 0..255, is normalised.
         dtype: in which it was judged.
         device: on which kind it was judged.
+        card: the GPU's name, if it was judged on one.
         threads: of the CPU.
         epoch: after which, counted from 1.
     """
@@ -37,3 +38,4 @@ class Use(BaseModel):
     device: Literal["cpu", "cuda"]
     threads: Annotated[int, Field(ge=1, le=1024)]
     epoch: Annotated[int, Field(ge=0, le=10_000_000)]
+    card: Annotated[str, Field(max_length=200)] = ""

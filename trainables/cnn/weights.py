@@ -31,7 +31,7 @@ class WeightsError(UserError):
 def pack(tensors: Mapping[str, Tensor], use: Use) -> bytes:
     """A network as the bytes of its file."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save(on_cpu, metadata={KEY: use.model_dump_json()})
+    return save(on_cpu, metadata={KEY: use.model_dump_json(exclude_defaults=True)})
 
 
 def write(place: str | Path, tensors: Mapping[str, Tensor], use: Use) -> None:
