@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from analysis.plan.plan import PlanError, make_plan
+from search.cluster import preflight
 from search.cluster.capacity import Capacity
 from search.cluster.growing import ClusterCapacity, fits
 from search.cluster.preflight import Probe, answer
+from trainables.stages.device import Card
 
 
 @pytest.mark.parametrize(
@@ -144,3 +146,23 @@ def test_a_module_that_a_node_lacks_is_named(tmp_path: Path) -> None:
     place, word, imports = probe.questions()
     said = probe.complaint(answer(place, word, (*imports, "no_such_module"), "node-1"), "node-1")
     assert "no_such_module cannot be imported (ModuleNotFoundError" in said
+
+
+def test_a_node_whose_gpu_does_not_work_is_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray counts the GPUs that it was told of; a container without them fails every trial."""
+    probe = Probe(str(tmp_path), trains=False)
+    broken = Card("Tesla T4", "7.5", "a first operation failed (CUDA error: no kernel image)")
+    monkeypatch.setattr(preflight, "card", lambda: broken)
+    said = probe.complaint(answer(*probe.questions(), "node-1", True), "node-1")
+    assert said == (
+        "its GPU cannot be used: Tesla T4 (compute capability 7.5): a first operation failed "
+        "(CUDA error: no kernel image)"
+    )
+    monkeypatch.setattr(preflight, "card", lambda: Card("NVIDIA L4", "8.9"))
+    found = answer(*probe.questions(), "node-1", True)
+    assert (found["card"], probe.complaint(found, "node-1")) == (
+        "NVIDIA L4 (compute capability 8.9)",
+        "",
+    )

@@ -326,3 +326,16 @@ def test_the_image_is_built_for_the_pinned_versions() -> None:
     assert f"ARG PYTHON={pins.python}\n" in text
     assert IMAGE in text
     assert IMAGE.endswith(f"-ray{pins.ray}-py{pins.python}")
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "deploy/onpremise.yaml"])
+def test_containers_are_shown_their_gpus(file: str) -> None:
+    """Ray adds ``--runtime=nvidia`` alone, and NVIDIA's runtime shows a GPU to whoever asks for it
+    by variables; without them Ray counts GPUs that no trial can use.
+    """
+    wanted = {"NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"}
+    options = yaml.safe_load((ROOT / file).read_text())["docker"]["run_options"]
+    given = {word for option in options for word in option.split()}
+    assert wanted <= given
+    image = (ROOT / "Dockerfile").read_text()
+    assert wanted <= set(image.replace("ENV ", " ").split())

@@ -142,3 +142,20 @@ def test_the_page_names_every_check() -> None:
         *(name for name, _ in EXPOSURE),
         *re.findall(r'^        \("([a-z-]+)", ', source, re.MULTILINE),
     }
+
+
+def test_a_card_that_torch_has_no_kernels_for_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver is content with it, and so is torch until the first operation."""
+    nvidia_smi(tmp_path, "echo 'Tesla P100, 16384 MiB, 580.65.06'", monkeypatch)
+    python = tmp_path / "python"
+    said = "Tesla P100 (compute capability 6.0)\tthe installed torch has no kernels for it"
+    python.write_text(f"#!/bin/sh\nprintf '1\t13.0\t{said}\n'\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(doctor.sys, "executable", str(python))  # type: ignore[attr-defined]
+    assert doctor._gpu() == (False, said.replace("\t", ": "))
+    python.write_text("#!/bin/sh\nprintf '1\t13.0\tTesla P100 (compute capability 6.0)\t\n'\n")
+    ok, line = doctor._gpu()
+    assert ok
+    assert line.startswith("Tesla P100, 16384 MiB, 580.65.06 (name, memory, driver); Tesla P100 (")

@@ -283,3 +283,11 @@ def test_a_network_gets_one_gpu_where_there_are_any_and_what_the_plan_says_where
     assert on_this_machine(plan(**settings), there).trial_gpus == each
     other = plan(spaces="tiny-image")
     assert on_this_machine(other, there) == other
+
+
+def test_more_gpus_than_a_network_uses_are_refused() -> None:
+    """The second would be reserved, paid for and idle."""
+    with pytest.raises(
+        PlanError, match="must be at most 1, but got 2: a network is trained on one"
+    ):
+        plan(gpus_per_trial=2)

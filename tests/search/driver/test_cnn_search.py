@@ -132,6 +132,16 @@ def test_the_report_shows_curves_final_figures_and_layers(runs: Path) -> None:
         assert picture.width > 1000
 
 
+def test_the_number_format_is_found_once_and_kept_with_the_run(runs: Path) -> None:
+    """Trials that measured for themselves would differ by chance, and so would a resumed one."""
+    folder = RunDirectory(runs / "nets")
+    found = folder.plan().training.precision
+    assert found in ("bfloat16", "float32")
+    files = list(folder.path.glob("trials/cnn/*/weights/*.safetensors"))
+    assert files
+    assert {weights.read(path)[1].dtype for path in files} == {found}
+
+
 def test_curves_of_any_trial_are_drawn(runs: Path, tmp_path: Path) -> None:
     """Also of one that lost, or still runs."""
     number = output("best", "nets", "--top", 4, "--runs-dir", runs)[3]["number"]

@@ -62,9 +62,7 @@ def test_a_step_waits_for_its_device_only_to_look_at_the_loss() -> None:
     run = small_run(1, batch_size=8, **mixing)
     with Operations() as seen, run.random.use():
         run._train()
-    looks = sum(
-        number % CHECK_EVERY == 0 or number == run.steps - 1 for number in range(run.steps)
-    )
+    looks = sum(number % CHECK_EVERY == 0 or number == run.steps - 1 for number in range(run.steps))
     assert run.steps > CHECK_EVERY
     waits = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "item"}
     found = {name: count for name, count in seen.counts.items() if name in waits}
@@ -76,11 +74,10 @@ def test_what_python_decides_by_is_drawn_on_the_host() -> None:
     here = RandomState(3, torch.device("cpu"))
     assert here.host is here.generator
     assert set(here.state()) == {"generator", "cpu"}
-    there = RandomState(3, torch.device("meta"))
-    assert there.host is not there.generator
-    assert there.host.device.type == "cpu"
-    there.host.manual_seed(9)
-    again = RandomState(3, torch.device("meta"))
+    there, again = RandomState(3, torch.device("cpu")), RandomState(3, torch.device("cpu"))
+    for random, seed in ((there, 9), (again, 1)):  # as on a GPU, whose generator is another
+        random.host = torch.Generator().manual_seed(seed)
+    assert set(there.state()) == {"generator", "cpu", "host"}
     again.restore(there.state(), 0)
     assert torch.rand(4, generator=again.host).equal(torch.rand(4, generator=there.host))
 
@@ -192,7 +189,9 @@ def test_a_format_is_taken_only_where_it_is_clearly_faster(monkeypatch: pytest.M
 def test_whether_torch_has_kernels_for_a_card_is_told_from_what_it_was_built_for(
     capability: tuple[int, int], kernels: list[str], expected: bool
 ) -> None:
-    """A card that torch has none for fails in the first trial, with a message nobody understands."""
+    """A card that torch has none for fails in the first trial, with a message nobody
+    understands.
+    """
     assert has_kernels(capability, kernels) is expected
 
 
@@ -254,8 +253,9 @@ def test_a_trial_that_does_not_fit_is_tried_in_halves_where_the_plan_allows_it(
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole() -> None:
     """Where no statistics of the batch are in the way, it is the same training."""
-    settings = {"model": "lenet5", "batch_size": 48, "mixup": 0.3}
-    runs = [small_run(1, dtype="float32", parts=parts, **settings) for parts in (1, 3)]
+    settings = {"model": "lenet", "dropout": 0.0, "batch_size": 48, "mixup": 0.3}
+    runs = [small_run(1, dtype="float32", **settings) for _ in range(2)]
+    runs[1].parts = 3
     metrics = [run.step() for run in runs]
     assert metrics[0]["train_loss"] == pytest.approx(metrics[1]["train_loss"], rel=1e-4)
     for whole, cut in zip(*(run.net.parameters() for run in runs), strict=True):
@@ -302,7 +302,7 @@ def test_batches_are_equal_where_each_size_would_be_compiled_anew(
         return learn(self, images, *rest, **named)
 
     monkeypatch.setattr(CnnRun, "_learn", noted)
-    run = small_run(1, compile=True, batch_size=47)
+    run = small_run(1, compile=True, batch_size=44)
     count = len(run.data.train_labels)
     assert count % run.steps
     run.step()
