@@ -1,5 +1,5 @@
-"""The ledger as Ray Tune wants it: a searcher that asks it, a scheduler and a callback that tell
-it.
+"""A source of trials as Ray Tune wants it: a searcher that asks it, a scheduler and a callback that
+tell it.
 
 None of them may raise: Tune ends the whole search over any exception in them. What goes wrong
 inside (a full disk, say) is kept, and the search is stopped with that as its reason.
@@ -23,8 +23,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.cluster.ray_internals import uncounted_callbacks
-from search.ledger.ledger import Key, Ledger
-from search.ledger.replicas import Replicas
+from search.ledger.trial_source import Key, Proposal, TrialSource
 from trainables.io.remote import Remote, is_uri
 
 LOST_NODES = 4
@@ -35,12 +34,12 @@ logger = logging.getLogger("visiontune.search")
 
 
 class Bridge:
-    """Ties Tune's trials to the ledger's. Tune pickles whatever holds one into its snapshots: it
-    goes in empty.
+    """Ties Tune's trials to those of a source. Tune pickles whatever holds one into its snapshots:
+    it goes in empty.
 
     Args:
-        ledger: asked and told.
-        tune_config: Tune's config for a proposal: (space, number, config) to dict.
+        source: asked and told.
+        tune_config: Tune's config for a proposal.
         stop_asked: whether somebody asked the search to stop.
         trial_seconds: time limit of one trial.
         room: trials at once, as things stand.
@@ -52,8 +51,8 @@ class Bridge:
 
     def __init__(
         self,
-        ledger: Ledger | Replicas,
-        tune_config: Callable[[str, int, dict[str, Any]], dict[str, Any]],
+        source: TrialSource,
+        tune_config: Callable[[Proposal], dict[str, Any]],
         stop_asked: Callable[[], bool],
         trial_seconds: float | None,
         room: Callable[[], int] = lambda: sys.maxsize,
@@ -61,7 +60,7 @@ class Bridge:
     ) -> None:
         self._room = room
         self._checkpoints = checkpoints
-        self._ledger = ledger
+        self._source = source
         self._tune_config = tune_config
         self._stop_asked = stop_asked
         self._trial_seconds = trial_seconds
@@ -80,7 +79,7 @@ class Bridge:
         return (
             self.error is not None
             or self._stop_asked()
-            or (self._ledger.ending is not None and self._ledger.ending.at_once)
+            or (self._source.ending is not None and self._source.ending.at_once)
         )
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -90,16 +89,16 @@ class Bridge:
             config = self._again.popleft()
             self._keys[trial_id] = config["space"], config["number"]
             return {**config, "restore": self._checkpoints(config["space"], config["number"])}
-        proposal = self._ledger.propose() if self._ledger.running < self._room() else None
+        proposal = self._source.propose() if self._source.running < self._room() else None
         if proposal is None:
-            return Searcher.FINISHED if self._ledger.finished_reason else None
+            return Searcher.FINISHED if self._source.finished_reason else None
         self._keys[trial_id] = proposal.key
-        return self._tune_config(proposal.space, proposal.number, proposal.config)
+        return self._tune_config(proposal)
 
     def report(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Tell what a trial says along the way; True if it has ended by that."""
         key = self._keys.get(trial_id)
-        return key is None or self._ledger.report(key, result)
+        return key is None or self._source.report(key, result)
 
     def end(self, trial_id: str, result: dict[str, Any]) -> None:
         key = self._keys.pop(trial_id, None)
@@ -108,7 +107,7 @@ class Bridge:
             # whoever stops us may have killed the workers first: resume runs the trial again
             return
         if key is not None:
-            self._ledger.end(key, result)
+            self._source.end(key, result)
 
     def fail(self, trial: Trial) -> None:
         """Tell that a trial's worker is gone for good."""

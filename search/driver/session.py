@@ -9,7 +9,6 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,16 +20,16 @@ from analysis.run.changing import Change, change_plan
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.notes import note, taken
 from analysis.run.records import TrialRecord
-from analysis.run.working_copy import place_of
 from search.cluster.capacity import Capacity
 from search.cluster.lookahead import Lookahead
 from search.driver.beginning import is_gone
+from search.driver.driver_log import log_to
+from search.driver.trial_loop import TrialLoop
 from search.ledger.ledger import Ledger
-from search.ledger.leftovers import checkpoints, clear_checkpoints
+from search.ledger.leftovers import clear_checkpoints
 from search.ledger.replicas import Replicas
 from search.ledger.status import best_of
 from search.screen.progress import Progress
-from search.screen.signals import interruptible
 from search.tracking.sender import Sender
 from search.tracking.tracked_facts import run_fact
 from search.tracking.tracker import Tracker
@@ -39,8 +38,6 @@ from trainables.io.files import set_aside, write_whole
 from trainables.io.refused import told
 
 logger = logging.getLogger("visiontune.session")
-TRACKING_PATIENCE = 60.0
-"""Seconds that a finished search waits for MLflow before it leaves the rest to ``sync``."""
 NOTE_EVERY = 0.5
 """Seconds between two looks at what other terminals ask, and two notes in state.json for
 ``status``.
@@ -124,7 +121,7 @@ class Session:
             if path.is_symlink() or (path.exists() and not path.is_file()):
                 note(f"{path}: no file; moved to {set_aside(path)}")
         folder.write_state(self._state)
-        _log_to(folder.log_file)
+        log_to(folder.log_file)
         self._say_notes()
         self._tracker = (
             Tracker(Sender(folder, plan.tracking), self._say) if plan.tracking.enabled else None
@@ -185,12 +182,13 @@ class Session:
         self._take_news()  # what was asked while no driver was there comes first
         if self._tracker:
             self._tracker.start()
+        loop = TrialLoop(self._folder, self._plan, shared, capacity, asked, self._state.session)
         with Progress(
             self._ledger, self._plan.objective, self.seconds, self._console, more
         ) as progress:
-            reason = self._run_trials(shared, progress, capacity, asked, ahead)
+            reason = self._run_trials(loop, progress, ahead)
         done = self._ledger.ending is not None and not self._ledger.ending.gave_up and not reason
-        cut_short = self._replicate(shared, capacity, asked) if done else ""
+        cut_short = self._replicate(loop) if done else ""
         ending = self._ledger.ending
         if ending is not None and ending.at_once and not reason:
             self._ledger.settle(ending.reason)
@@ -202,136 +200,46 @@ class Session:
             )
         self._state.reason = cut_short or finished or reason
 
-    def _run_trials(
-        self,
-        shared: dict[str, Any],
-        progress: Progress,
-        capacity: Capacity,
-        asked: list[str],
-        ahead: Ahead | None,
-    ) -> str:
-        """Run trials; returns why it stopped early, if it did."""
-        from search.cluster.tune_adapters import Bridge, run_tune
-        from trainables.worker import SearchTrial
-
-        folder, plan, session = self._folder, self._plan, self._state.session
-        concurrency = capacity.concurrency
-        wave, first = min(concurrency, self._ledger.trials - self._ledger.tally.done), list[int]()
-        if not capacity.alike or shared.get("joined"):
-            wave = 0  # no worker goes from a trial of one kind to one of another
-        stepwise = {
-            name: space.reports != "nothing" for name, space in plan.search_spaces().items()
-        }
-
+    def _run_trials(self, loop: TrialLoop, progress: Progress, ahead: Ahead | None) -> str:
+        """Run the search's own trials; returns why it stopped early, if it did."""
+        concurrency, ledger = loop.capacity.concurrency, self._ledger
         lookaheads = {
-            name: ahead(name, self._ledger.coming(name), 2 * concurrency)
-            for name in plan.spaces
-            if ahead and not stepwise[name]
+            name: ahead(name, ledger.coming(name), 2 * concurrency)
+            for name, space in self._plan.search_spaces().items()
+            if ahead and space.reports == "nothing"
         }
         for lookahead in lookaheads.values():
             # Tune and its first workers need seconds before they ask for anything
             lookahead.begin()
 
-        def left_of(space: str, number: int) -> list[str]:
-            return checkpoints(folder, space, number) if stepwise[space] else []
-
-        def tune_config(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
-            if space in lookaheads:
-                lookaheads[space].reached(config)
-            left = left_of(space, number) if number < self._ledger.before[space] else []
-            own = {
-                "space": space,
-                "number": number,
-                "config": config,
-                "checkpoints": stepwise[space],
-            }
-            if len(first) < wave:
-                first.append(number)
-                own["gate"] = (str(folder.path / "tune" / f"gate-{session}"), wave)
-            return {**shared, "gate": None, **own, "restore": left}
-
         def redraw() -> None:
             progress.redraw()
-            if time.monotonic() - self._noted > NOTE_EVERY:
+            if self._is_time():
                 self._take_news()
                 self._note()
                 # which looks after the nodes of a cluster, also while no more trials are proposed
-                capacity.now()
+                loop.capacity.now()
 
-        def stop_asked() -> bool:
-            return bool(asked) or folder.stop_file.exists()
+        first = min(concurrency, ledger.trials - ledger.tally.done)
+        return loop(ledger, self._folder, redraw, first, lookaheads)
 
-        # Tune pickles it, and a cluster's capacity knows its nodes
-        asks = {name: capacity.asks(name) for name in plan.spaces}
-        bridge = Bridge(
-            self._ledger, tune_config, stop_asked, plan.limits.trial_seconds, capacity.now, left_of
-        )
-        run_tune(
-            SearchTrial,
-            bridge,
-            redraw,
-            resources=lambda config: asks[config["space"]],
-            concurrency=concurrency,
-            joined=bool(shared.get("joined")),
-            alike=capacity.alike,
-            place=place_of(folder.path),
-            session=session,
-        )
-        if bridge.error:
-            raise bridge.error
-        return (
-            f"asked by {asked[0]}"
-            if asked
-            else "asked by visiontune stop"
-            if folder.stop_file.exists()
-            else ""
-        )
-
-    def _replicate(self, shared: dict[str, Any], capacity: Capacity, asked: list[str]) -> str:
+    def _replicate(self, loop: TrialLoop) -> str:
         """Run the best trials again with other seeds, if the plan wants it; returns why that
         stopped early, if it did.
         """
-        from search.cluster.tune_adapters import Bridge, run_tune
-        from trainables.worker import SearchTrial
-
         folder, plan = self._folder, self._plan
         if plan.replicate is None:
             return ""
         jobs = Replicas(
             folder, plan.replicate, plan.objective, plan.seed, self._ledger.outbox, self._say
         )
-
-        def stop_asked() -> bool:
-            return bool(asked) or folder.stop_file.exists()
-
         if jobs.left:
             self._say(
                 f"running the best {plan.replicate.top} again with {plan.replicate.seeds} other "
                 "seeds"
             )
-            bridge = Bridge(
-                jobs,
-                jobs.tune_config(shared),
-                stop_asked,
-                plan.limits.trial_seconds,
-                capacity.now,
-                jobs.checkpoints,
-            )
-            asks = {name: capacity.asks(name) for name in plan.spaces}
-            run_tune(
-                SearchTrial, bridge, self._note_now_and_then,
-                resources=lambda config: asks[config["space"]],
-                concurrency=capacity.concurrency, joined=bool(shared.get("joined")),
-                alike=capacity.alike,
-                place=place_of(folder.replicas.path), session=self._state.session,
-            )  # fmt: skip
-            if bridge.error:
-                raise bridge.error
-            if stop_asked():
-                return (
-                    f"asked by {asked[0] if asked else 'visiontune stop'}, before all of the "
-                    "best had run again"
-                )
+            if reason := loop(jobs, folder.replicas, self._note_in_time):
+                return f"{reason}, before all of the best had run again"
             jobs.clear()
         self._ledger.tally.best = next(iter(ranked(folder.records(), plan.objective)), None)
         return ""
@@ -343,8 +251,11 @@ class Session:
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def _note_now_and_then(self) -> None:
-        if time.monotonic() - self._noted > NOTE_EVERY:
+    def _is_time(self) -> bool:
+        return time.monotonic() - self._noted > NOTE_EVERY
+
+    def _note_in_time(self) -> None:
+        if self._is_time():
             self._note()
 
     def _gone(self) -> bool:
@@ -425,7 +336,7 @@ class Session:
             time.monotonic() - self._began,
         )
         if self._tracker:
-            state.tracking_error = self._wait_for(self._tracker)
+            state.tracking_error = self._tracker.finish()
         folder.write_state(state)
         return Summary(
             folder,
@@ -436,40 +347,3 @@ class Session:
             state.seconds,
             state.tracking_error,
         )
-
-    def _wait_for(self, tracker: Tracker) -> str:
-        """Give MLflow time for the rest; returns why it was not told everything, or nothing."""
-
-        def say(place: str) -> None:
-            self._say(
-                f"waiting up to {TRACKING_PATIENCE:.0f} s for MLflow at {place}; Ctrl-C leaves "
-                "the rest to visiontune sync"
-            )
-
-        try:
-            with interruptible():
-                return tracker.close(TRACKING_PATIENCE, say)
-        except KeyboardInterrupt:
-            return tracker.error or "it was not waited for"
-
-
-class _Quiet(logging.FileHandler):
-    """A log that falls silent when its disk is full: what stopped the search is told by the
-    search.
-    """
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Nothing: logging itself would print a traceback."""
-
-
-def _log_to(path: Path) -> None:
-    """Send our log to the run's driver.log, and nowhere else."""
-    ours = logging.getLogger("visiontune")
-    for old in list(ours.handlers):
-        ours.removeHandler(old)
-        old.close()
-    handler = _Quiet(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
-    ours.propagate = False

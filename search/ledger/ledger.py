@@ -11,7 +11,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,9 @@ from analysis.run.records import State, TrialRecord
 from search.ledger import requests
 from search.ledger.identity import settle_identity
 from search.ledger.outbox import Outbox, trial_fact
+from search.ledger.running import Running
 from search.ledger.tally import Tally
+from search.ledger.trial_source import Key, Proposal
 from search.study.folders import excesses, read_shelves
 from search.study.storage import study_name
 from search.study.study import REQUEST, SpaceStudy
@@ -31,39 +32,8 @@ from spaces.domain import Value
 from spaces.objectives import metrics_of
 from trainables.sizes import known_before
 
-Key = tuple[str, int]
 REFUSED_IN_A_ROW = 50
 """Configurations that break a constraint before Tune gets its turn again."""
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A trial to run: the space, its number there, and its complete configuration."""
-
-    space: str
-    number: int
-    config: dict[str, Value]
-
-    @property
-    def key(self) -> Key:
-        return self.space, self.number
-
-
-@dataclass
-class Running:
-    """A trial that runs: what it has said so far.
-
-    Attributes:
-        last_step: the last step it reported, counted from 0; -1 before the first.
-        seconds: of its steps so far, earlier drivers' included.
-    """
-
-    proposal: Proposal
-    started: float
-    last_step: int = -1
-    seconds: float = 0.0
-    log: list[str] = field(default_factory=list)
-    metrics: dict[str, float] = field(default_factory=dict)
 
 
 class Ledger:
@@ -76,7 +46,6 @@ class Ledger:
 
     Attributes:
         trials: how many to finish.
-        before: space to how many trials its study had when this was opened.
         tally: the count so far.
         ending: why no more trials are proposed; None while they are.
     """
@@ -116,8 +85,8 @@ class Ledger:
         self._unfinished: deque[Key] = deque(
             recover(run, plan, self._studies, shelves, self.outbox, self.tally, self.tell)
         )
-        self.before = {name: len(study.trials()) for name, study in self._studies.items()}
-        self._started = dict(self.before)
+        self._before = {name: len(study.trials()) for name, study in self._studies.items()}
+        self._started = dict(self._before)
         self._requested = {
             t.user_attrs[REQUEST]
             for s in self._studies.values()
@@ -153,9 +122,9 @@ class Ledger:
         """Why no more trials are to be proposed as things stand now, or None."""
         gpu_seconds = (
             sum(
-                time.time() - r.started
-                for r in self._running.values()
-                if self._steps(r.proposal.space)
+                time.time() - running.started
+                for running in self._running.values()
+                if running.stepwise
             )
             * self._plan.trial_gpus
         )
@@ -169,9 +138,6 @@ class Ledger:
         ):
             self.ending = Ending(f"there are no more than {self.tally.done} combinations")
         return self.ending
-
-    def _steps(self, space: str) -> bool:
-        return self._studies[space].space.reports != "nothing"
 
     # --- what to try
 
@@ -217,22 +183,18 @@ class Ledger:
         return None
 
     def _begin(self, space: str, number: int, config: dict[str, Value]) -> Proposal:
-        proposal = Proposal(space, number, config)
-        running = Running(proposal, time.time())
+        goes_on = number < self._before[space]
+        proposal = Proposal(space, number, config, self._plan.seed, goes_on)
+        study = self._studies[space]
+        running = Running(proposal, study.space.reports != "nothing")
         facts = {
             "config": config,
             "seed": self._plan.seed,
             "started": running.started,
-            **self._studies[space].begun(number),
+            **study.begun(number),
         }
         self._run.begin_trial(space, number, facts)
-        rows = self._run.steps(space, number)
-        if rows:
-            running.started = rows[0]["time"] - rows[0]["seconds"]
-            running.last_step, running.seconds = (
-                rows[-1]["step"],
-                sum(row["seconds"] for row in rows),
-            )
+        running.go_on(self._run.steps(space, number))
         self._running[proposal.key] = running
         return proposal
 
@@ -294,14 +256,7 @@ class Ledger:
         the trial.
         """
         proposal = running.proposal
-        running.last_step, running.metrics = int(result["step"]), metrics_of(result)
-        running.seconds += float(result.get("seconds", 0.0))
-        row = {
-            "step": running.last_step,
-            "time": time.time(),
-            **running.metrics,
-            "seconds": float(result.get("seconds", 0.0)),
-        }
+        row = running.step(result)
         value = float(result.get("report", result[self._plan.objective]))
         self._run.append_step(proposal.space, proposal.number, {**row, "report": value})
         return self._studies[proposal.space].report(proposal.number, running.last_step, value)
@@ -331,7 +286,7 @@ class Ledger:
             failure = f"the trial ended and its {problem}"
         if failure:
             return self._close(key, "FAIL", {**result, "metrics": {}}, failure=failure)
-        if self._steps(key[0]) and int(result["step"]) > running.last_step:
+        if running.stepwise and int(result["step"]) > running.last_step:
             self._note(running, result)
         return self._close(key, "COMPLETE", result)
 
@@ -347,29 +302,24 @@ class Ledger:
         self, key: Key, state: State, result: Mapping[str, Any], **facts: Any
     ) -> TrialRecord:
         """Write a trial's end: record, study, outbox; then count it."""
-        running = self._running[key]
-        proposal, steps = running.proposal, self._steps(key[0])
-        metrics = dict(result.get("metrics", metrics_of(result)))
-        seconds = running.seconds if steps else float(result.get("seconds", 0.0))
-        if state == "COMPLETE":
-            metrics["seconds"] = seconds
+        running, failed = self._running[key], state == "FAIL"
+        metrics = (
+            running.measured(result)
+            if state == "COMPLETE"
+            else dict(result.get("metrics", metrics_of(result)))
+        )
         violations = facts.pop("violations", None) or (
             self._violations(metrics) if state == "COMPLETE" else ()
         )
-        record = TrialRecord(
-            space=proposal.space,
-            number=proposal.number,
-            state=state,
-            config=proposal.config,
-            metrics=metrics,
-            accuracy_by_k=() if facts.get("failure") else tuple(result.get("accuracy_by_k", ())),
-            started=running.started if steps else float(result.get("started", running.started)),
-            seconds=seconds,
-            node=str(result.get("node", "")),
-            steps=running.last_step + 1,
-            digests={} if facts.get("failure") else dict(result.get("digests", {})),
+        gpus = self._plan.trial_gpus if running.stepwise else 0.0
+        record = running.record(
+            state,
+            metrics,
+            result,
+            accuracy_by_k=() if failed else tuple(result.get("accuracy_by_k", ())),
+            digests={} if failed else dict(result.get("digests", {})),
             violations=violations,
-            gpu_seconds=seconds * self._plan.trial_gpus if steps else 0.0,
+            gpu_seconds=running.total(result) * gpus,
             **facts,
         )
         predictions = result.get("predictions")
@@ -382,7 +332,7 @@ class Ledger:
         kept = np.asarray(predictions, np.uint16) if keep else None
         self._run.write_record(record, "".join(running.log), traceback, kept)
         self.tell(record)
-        self.outbox.append(trial_fact(record, self._run.steps(*key) if steps else []))
+        self.outbox.append(trial_fact(record, self._run.steps(*key) if running.stepwise else []))
         del self._running[key]
         self.tally.count(record)
         self._studies[record.space].retry_failed(record, self._plan.retries)
@@ -393,9 +343,8 @@ class Ledger:
         self._studies[record.space].tell(record, excesses(self._plan, record))
 
     def _violations(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
-        broken = [
-            (name, bound)
+        return tuple(
+            f"{name} {metrics[name]:.4g} is not {bound}"
             for name, bound in self._bounds.items()
             if name in metrics and bound.excess(metrics[name]) > 0
-        ]
-        return tuple(f"{name} {metrics[name]:.4g} is not {bound}" for name, bound in broken)
+        )

@@ -10,11 +10,10 @@ from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
 from search.ledger.outbox import Outbox, trial_fact
 from search.ledger.tally import Tally
+from search.ledger.trial_source import Key
 from search.study.folders import Shelf
 from search.study.study import SpaceStudy
 from trainables.io.files import cut_half_line
-
-Key = tuple[str, int]
 
 
 def recover(

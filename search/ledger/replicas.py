@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from analysis.plan.limits import Ending
@@ -20,16 +19,15 @@ from analysis.plan.replicate import Replicate
 from analysis.ranking.leaderboard import ranked
 from analysis.run.directory import RunDirectory
 from analysis.run.notes import note
-from analysis.run.records import TrialRecord
 from analysis.run.sealed import DamagedError
 from analysis.run.trial_files import RECORD
-from analysis.run.working_copy import place_of, remote_of
-from search.ledger.leftovers import checkpoints
+from analysis.run.working_copy import remote_of
 from search.ledger.outbox import Outbox, replica_fact
+from search.ledger.running import Running
+from search.ledger.trial_source import Key, Proposal
 from spaces import get_space
 from spaces.objectives import metrics_of
 from trainables.io.files import cut_half_line, write_whole
-from trainables.io.remote import join_place
 
 
 @dataclass(frozen=True)
@@ -43,22 +41,8 @@ class Job:
     seed: int
 
 
-@dataclass(frozen=True)
-class Rerun:
-    """A job that is to run, as ``search.cluster.tune_adapters`` wants a proposal."""
-
-    space: str
-    number: int
-    config: dict[str, Any]
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return self.space, self.number
-
-
 class Replicas:
-    """What ``search.cluster.tune_adapters`` asks and tells in place of the ledger; no study hears
-    of it.
+    """A source of trials (``search.ledger.trial_source``) of which no study hears.
 
     Args:
         run: the search, which has ended.
@@ -106,8 +90,7 @@ class Replicas:
             # a killed driver wrote it down and did not say so
             if number not in told and self._done(number, job):
                 self._tell(number)
-        self._last: dict[tuple[str, int], int] = {}
-        self._began: dict[tuple[str, int], float] = {}
+        self._running: dict[Key, Running] = {}
         self.ending: Ending | None = None
 
     def _done(self, number: int, job: Job) -> bool:
@@ -120,7 +103,7 @@ class Replicas:
 
     @property
     def running(self) -> int:
-        return len(self._began)
+        return len(self._running)
 
     @property
     def left(self) -> int:
@@ -130,37 +113,9 @@ class Replicas:
     @property
     def finished_reason(self) -> str:
         """Why it has come to its end; empty while one runs or is to be begun."""
-        return "" if self._left or self._began else "all replicas are done"
+        return "" if self._left or self._running else "all replicas are done"
 
-    def tune_config(
-        self, shared: Mapping[str, Any]
-    ) -> Callable[[str, int, dict[str, Any]], dict[str, Any]]:
-        """Makes Tune's config for a job, from what the search's own trials share."""
-
-        def config_of(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
-            stepwise = get_space(space).reports != "nothing"
-            own = {
-                "space": space,
-                "number": number,
-                "config": config,
-                "checkpoints": stepwise,
-                "seed": self._jobs[number].seed,
-            }
-            if "how" in shared:
-                own["how"] = replace(
-                    shared["how"], trials=join_place(place_of(self._run.path), "trials", "cnn")
-                )
-            return {**shared, "gate": None, **own, "restore": self.checkpoints(space, number)}
-
-        return config_of
-
-    def checkpoints(self, space: str, number: int) -> list[str]:
-        """That a job has left."""
-        return (
-            checkpoints(self._run, space, number) if get_space(space).reports != "nothing" else []
-        )
-
-    def propose(self) -> Rerun | None:
+    def propose(self) -> Proposal | None:
         """The next to run; None where there is none."""
         if not self._left:
             return None
@@ -171,46 +126,35 @@ class Replicas:
         if path.is_symlink() or path.exists():  # it failed, or what it says cannot be believed
             self._run.set_trial_aside(*key)
         cut_half_line(self._run.trial(*key) / "steps.jsonl")
-        self._last[key] = max((int(row["step"]) for row in self._run.steps(*key)), default=-1)
-        self._began[key] = time.time()
-        return Rerun(job.space, number, self._configs[job.space, job.trial])
+        config = self._configs[job.space, job.trial]
+        proposal = Proposal(job.space, number, config, job.seed, goes_on=True)
+        self._running[key] = Running(proposal, get_space(job.space).reports != "nothing")
+        self._running[key].go_on(self._run.steps(*key))
+        return proposal
 
-    def report(self, key: tuple[str, int], result: Mapping[str, Any]) -> bool:
+    def report(self, key: Key, result: Mapping[str, Any]) -> bool:
         """Write down one step; nothing is pruned."""
-        step = int(result.get("step", 0))
-        if key in self._last and step > self._last[key]:
-            self._last[key] = step
-            row = {
-                "step": step,
-                "time": time.time(),
-                **metrics_of(result),
-                "seconds": float(result.get("seconds", 0.0)),
-            }
-            self._run.append_step(*key, row)
+        running = self._running.get(key)
+        if running and int(result.get("step", 0)) > running.last_step:
+            self._run.append_step(*key, running.step({"step": 0, **result}))
         return False
 
-    def end(self, key: tuple[str, int], result: Mapping[str, Any]) -> None:
+    def end(self, key: Key, result: Mapping[str, Any]) -> None:
         """Write down how one ended."""
-        if key not in self._began:
+        running = self._running.get(key)
+        if running is None:
             return
         space, number = key
-        job, stepwise = self._jobs[number], get_space(space).reports != "nothing"
+        job = self._jobs[number]
         value = result.get(self._objective)
         failure = result.get("failure")
         if not failure and not (isinstance(value, int | float) and math.isfinite(value)):
             failure = f"the trial ended and its {self._objective} was {value}"
-        if stepwise and not failure:
+        if running.stepwise and not failure:
             self.report(key, result)
-        began, rows = self._began.pop(key), self._run.steps(*key)
-        metrics = {} if failure else metrics_of(result)
-        record = TrialRecord(
-            space=space, number=number, state="FAIL" if failure else "COMPLETE",
-            config=self._configs[space, job.trial],
-            metrics=metrics, started=began,
-            seconds=sum(row["seconds"] for row in rows) if rows else float(result.get("seconds",
-            0.0)),
-            node=str(result.get("node", "")), failure=failure, steps=len(rows),
-        )  # fmt: skip
+        del self._running[key]
+        metrics = {} if failure else running.measured(result)
+        record = running.record("FAIL" if failure else "COMPLETE", metrics, result, failure=failure)
         # the trial's own are those that are exported
         self._drop(f"trials/{space}/{number:05d}/weights")
         self._run.write_record(record, str(result.get("log", "")), result.get("traceback"), None)
@@ -233,7 +177,7 @@ class Replicas:
 
     def clear(self) -> None:
         """Delete checkpoints, once nothing is left to go on from them."""
-        if not self._left and not self._began:
+        if not self._left and not self._running:
             self._drop("tune")
 
     def _drop(self, name: str) -> None:

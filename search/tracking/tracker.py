@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from search.screen.signals import interruptible
 from search.tracking.sender import Sender
 from spaces.errors import FailedError, UserError
 from trainables.io.refused import told
@@ -19,6 +20,8 @@ LIVE_EVERY = 10.0
 """Seconds between two looks at the steps of trials that run."""
 LAST_TRIES = 3
 """Tries in a row that must fail before the end of a search stops waiting for MLflow."""
+LAST_PATIENCE = 60.0
+"""Seconds that a finished search waits for MLflow before it leaves the rest to ``sync``."""
 Answer = TypeVar("Answer")
 MOMENT = 1.5
 """Seconds after which whoever waits for MLflow is told what for."""
@@ -98,6 +101,23 @@ class Tracker(threading.Thread):
             if not self.is_alive()
             else self.error or f"still sending after {patience:.0f} s"
         )
+
+    def finish(self) -> str:
+        """Send the rest when a search has ended, for as long as its user has patience; returns why
+        not all was sent, or nothing.
+        """
+
+        def say(place: str) -> None:
+            self._say(
+                f"waiting up to {LAST_PATIENCE:.0f} s for MLflow at {place}; Ctrl-C leaves "
+                "the rest to visiontune sync"
+            )
+
+        try:
+            with interruptible():
+                return self.close(LAST_PATIENCE, say)
+        except KeyboardInterrupt:
+            return self.error or "it was not waited for"
 
 
 def in_time(

@@ -27,6 +27,7 @@ from search.cluster.tune_adapters import (
     StudySearcher,
 )
 from search.ledger.ledger import Ledger
+from search.ledger.trial_source import Proposal
 from search.study.storage import read_trials
 
 TOY = {
@@ -49,8 +50,9 @@ def ledger_of(tmp_path: Path, **settings: Any) -> tuple[RunDirectory, Ledger]:
     return folder, Ledger(folder, plan)
 
 
-def config_of(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
-    return {"space": space, "number": number, "config": config, "gate": None, "restore": []}
+def config_of(trial: Proposal) -> dict[str, Any]:
+    own = {"space": trial.space, "number": trial.number, "config": trial.config}
+    return {**own, "gate": None, "restore": []}
 
 
 def bridge_of(ledger: Any, **settings: Any) -> Bridge:

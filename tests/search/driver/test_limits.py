@@ -18,7 +18,8 @@ from analysis.plan.plan import make_plan
 from analysis.run.directory import RunDirectory
 from analysis.run.provenance import changes, facts, note, sessions
 from analysis.run.records import DriverState
-from search.ledger.ledger import Ledger, Proposal
+from search.ledger.ledger import Ledger
+from search.ledger.trial_source import Proposal
 from search.study.storage import read_trials
 
 

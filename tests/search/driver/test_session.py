@@ -80,7 +80,6 @@ def begun(tmp_path: Path, **settings: Any) -> RunDirectory:
 
 
 def plan_of(folder: RunDirectory) -> Plan:
-
     return folder.plan()
 
 

@@ -16,6 +16,7 @@ from analysis.run.directory import RunDirectory
 from analysis.run.records import DriverState
 from search.ledger.ledger import Ledger
 from search.ledger.outbox import Outbox
+from search.ledger.trial_source import Proposal
 from search.study.storage import open_journal, read_trials
 
 
@@ -349,8 +350,9 @@ def test_a_trial_that_fails_while_it_waits_to_go_on_goes_on(tmp_path: Path) -> N
 
     folder = run_directory(tmp_path)
 
-    def config(space: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
-        return {"space": space, "number": number, "config": config, "gate": ("", 2), "restore": []}
+    def config(trial: Proposal) -> dict[str, Any]:
+        own = {"space": trial.space, "number": trial.number, "config": trial.config}
+        return {**own, "gate": ("", 2), "restore": []}
 
     bridge = Bridge(
         Ledger(folder, plan(trials=1)),

@@ -17,8 +17,9 @@ import pytest
 from analysis.plan.plan import make_plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DriverState
-from search.ledger.ledger import Ledger, Proposal
+from search.ledger.ledger import Ledger
 from search.ledger.outbox import Outbox
+from search.ledger.trial_source import Proposal
 from search.study.storage import read_trials
 from search.study.study import SpaceStudy
 from spaces import ToyConfig

@@ -1,0 +1,123 @@
+"""The trials of one source, run on Ray until there are no more or somebody asks to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analysis.plan.plan import Plan
+from analysis.run.directory import RunDirectory
+from analysis.run.working_copy import place_of
+from search.cluster.capacity import Capacity
+from search.cluster.lookahead import Lookahead
+from search.ledger.leftovers import checkpoints
+from search.ledger.trial_source import Proposal, TrialSource
+from spaces import get_space
+from trainables.io.remote import join_place
+
+
+@dataclass(frozen=True)
+class TrialLoop:
+    """What the trials of a session share, whichever source they are of.
+
+    Attributes:
+        run: the search, to which requests to stop are made.
+        shared: what the Tune config of every trial holds.
+        capacity: how many trials there is room for.
+        asked: signals that asked to stop; filled while it runs.
+        session: of the run: a trial that goes on does so in another folder than before.
+    """
+
+    run: RunDirectory
+    plan: Plan
+    shared: Mapping[str, Any]
+    capacity: Capacity
+    asked: list[str]
+    session: int
+
+    def __call__(
+        self,
+        source: TrialSource,
+        folder: RunDirectory,
+        redraw: Callable[[], None],
+        first: int = 0,
+        lookaheads: Mapping[str, Lookahead] | None = None,
+    ) -> str:
+        """Run the trials of ``source``; returns why it stopped early, if it did.
+
+        Args:
+            folder: where they lie.
+            redraw: called again and again meanwhile.
+            first: trials whose workers wait for each other at the beginning.
+            lookaheads: of spaces whose trials share their work.
+
+        Raises:
+            Exception: whatever kept the source from writing down what came out (a full disk, say).
+        """
+        from search.cluster.tune_adapters import Bridge, run_tune
+        from trainables.worker import SearchTrial
+
+        place, gated = place_of(folder.path), list[int]()
+        joined = bool(self.shared.get("joined"))
+        if joined or not self.capacity.alike:
+            first = 0  # no worker goes from a trial of one kind to one of another
+
+        def left_of(space: str, number: int) -> list[str]:
+            return checkpoints(folder, space, number) if _stepwise(space) else []
+
+        def tune_config(trial: Proposal) -> dict[str, Any]:
+            if lookaheads and trial.space in lookaheads:
+                lookaheads[trial.space].reached(trial.config)
+            own: dict[str, Any] = {
+                "space": trial.space,
+                "number": trial.number,
+                "config": trial.config,
+                "seed": trial.seed,
+                "checkpoints": _stepwise(trial.space),
+                "gate": None,
+                "restore": left_of(*trial.key) if trial.goes_on else [],
+            }
+            if len(gated) < first:
+                gated.append(trial.number)
+                own["gate"] = (str(self.run.path / "tune" / f"gate-{self.session}"), first)
+            if "how" in self.shared:
+                trials = join_place(place, "trials", "cnn")
+                own["how"] = replace(self.shared["how"], trials=trials)
+            return {**self.shared, **own}
+
+        # Tune pickles it, and a cluster's capacity knows its nodes
+        asks = {name: self.capacity.asks(name) for name in self.plan.spaces}
+        bridge = Bridge(
+            source,
+            tune_config,
+            lambda: bool(self._stop_asked()),
+            self.plan.limits.trial_seconds,
+            self.capacity.now,
+            left_of,
+        )
+        run_tune(
+            SearchTrial,
+            bridge,
+            redraw,
+            resources=lambda config: asks[config["space"]],
+            concurrency=self.capacity.concurrency,
+            joined=joined,
+            alike=self.capacity.alike,
+            place=place,
+            session=self.session,
+        )
+        if bridge.error:
+            raise bridge.error
+        return self._stop_asked()
+
+    def _stop_asked(self) -> str:
+        """Who asked to stop; empty if nobody did."""
+        if self.asked:
+            return f"asked by {self.asked[0]}"
+        return "asked by visiontune stop" if self.run.stop_file.exists() else ""
+
+
+def _stepwise(space: str) -> bool:
+    """Whether its trials report along the way, and leave checkpoints."""
+    return get_space(space).reports != "nothing"
