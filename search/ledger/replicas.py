@@ -26,7 +26,6 @@ from search.ledger.outbox import Outbox, replica_fact
 from search.ledger.running import Running
 from search.ledger.trial_source import Key, Proposal
 from spaces import get_space
-from spaces.objectives import metrics_of
 from trainables.io.files import cut_half_line, write_whole
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis.plan.objectives import metrics_of
 from analysis.run.records import State, TrialRecord
 from search.ledger.trial_source import Proposal
+from spaces.objectives import metrics_of
 
 
 @dataclass

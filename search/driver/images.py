@@ -1,0 +1,190 @@
+"""The images of a search: read on Ray, and compared with those that the run began with."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.plan.plan import Plan
+from analysis.ranking.confusion import display_names, display_order
+from analysis.run import provenance
+from analysis.run.directory import RunDirectory, RunError
+from analysis.run.identity import read_identity
+from analysis.run.notes import note
+from analysis.run.records import DataFacts
+from analysis.run.trial_files import LABELS
+from analysis.run.working_copy import copy_of
+from search.cluster.lookahead import Lookahead
+from search.cluster.stage_counts import StageCounts
+from search.driver.networks import how, prepare_images
+from trainables.data.source import DataSource, data_source, split_labels
+from trainables.data.validation import Validation, check_folds
+from trainables.io.files import set_aside
+from trainables.knn.pipeline import CONFIG_TYPES, validation_stage
+from trainables.stages.stage import Stage
+
+
+class Images:
+    """The dataset on Ray: read by a task, so that Ray can read it again, and the registry of stages
+    made from it.
+    """
+
+    def __init__(self, ray: Any, plan: Plan, began: DataFacts | None) -> None:
+        from trainables.data import read_dataset
+
+        self._ray = ray
+        options = plan.read_options()
+        options = began.as_read(options) if began else options
+        self._ref = ray.remote(read_dataset).options(max_retries=2).remote(plan.dataset, options)
+        source = ray.remote(data_source).remote(self._ref, options)
+        try:
+            self._source: DataSource = ray.get(source)
+        except ray.exceptions.RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, ValueError) else error) from None
+        labels = ray.remote(split_labels)  # of all splits at once, while no core is busy yet
+        self._labels = {
+            split: labels.remote(self._ref, split=split)
+            for split in self._source.sizes
+            if split != "test"
+        }
+        self._spec = plan.dataset
+        self._validation: Validation = plan.validation_for(self._source.sizes)
+        check_folds(self._validation, self._source.largest_class, plan.dataset)
+        display_order(self._source.classes, plan.class_order)
+        display_names(self._source.classes, plan.abbreviations)
+
+    def facts(self) -> DataFacts:
+        source = self._source
+        return DataFacts(
+            spec=self._spec,
+            classes=source.classes,
+            sizes=source.sizes,
+            fingerprint=source.fingerprint,
+            skipped=source.skipped,
+            rule=source.rule,
+            notes=source.notes,
+        )
+
+    def validation_labels(self) -> npt.NDArray[np.int64]:
+        """(n,) true classes of the images that configurations are compared on."""
+        labels: npt.NDArray[np.int64] = self._ray.get(self._labels[self._validation.split])
+        return labels
+
+    def shared(self, folder: RunDirectory, plan: Plan, cores: int, joined: bool) -> dict[str, Any]:
+        """What every trial's config holds; makes the registry of stages that it names, on the
+        driver's own node.
+        """
+        from trainables.stages.cache import stage_cache
+        from trainables.stages.registry import LARGE_SHARE, NAMESPACE, PARTS_A_CORE, StageRegistry
+
+        # a working copy is of this machine, and stages are made on all of them
+        alone = joined and copy_of(folder.path.parent)
+        name, cache = (
+            f"stages-{folder.identity()}",
+            stage_cache(folder.path.parent, 0.0 if alone else plan.cache_gib),
+        )
+        here = self._ray.get_runtime_context().get_node_id()
+        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            here, soft=True
+        )
+        options = {"name": name, "namespace": NAMESPACE, "scheduling_strategy": strategy}
+        large_bytes = LARGE_SHARE * self._ray.cluster_resources()["object_store_memory"]
+        registry = StageRegistry.options(**options).remote(PARTS_A_CORE * cores, cache, large_bytes)  # type: ignore[attr-defined]
+        self.counts = StageCounts(self._ray, registry)
+        known = {self._source.stage: self._ref} | {
+            self._source.labels(split): ref for split, ref in self._labels.items()
+        }
+        self._ray.get([registry.adopt.remote(stage, [ref]) for stage, ref in known.items()])
+        self._registry, self._seed = registry, plan.seed
+        shared = {"registry": name, "data": self._source, "validation": self._validation}
+        if plan.trains:
+            prepare_images(self._ray, registry, self._source, plan.training.image_size)
+            shared["how"] = how(plan, folder)
+        return shared
+
+    def lookahead(self, space: str, coming: Iterator[dict[str, Any]], depth: int) -> Lookahead:
+        """What makes the stages of coming configurations; not before ``shared``."""
+
+        def stage(config: dict[str, Any]) -> Stage:
+            return validation_stage(
+                CONFIG_TYPES[space](**config), self._source, self._validation, self._seed
+            )
+
+        return Lookahead(
+            coming,
+            lambda config: stage(config).digest,
+            lambda config: self._registry.prepare.remote(stage(config)),
+            depth,
+        )
+
+
+def facts_when_begun(folder: RunDirectory) -> DataFacts | None:
+    """What was known of the images when the run began; None where that is lost, of which
+    ``facts_before`` speaks.
+    """
+    with contextlib.suppress(RunError):
+        return folder.data()
+    return None
+
+
+def facts_before(folder: RunDirectory, now: DataFacts) -> DataFacts:
+    """What was known of the images when the run began; where that is lost, what is known now, if
+    they are the same.
+
+    Raises:
+        RunError: if nobody can tell whether they are.
+    """
+    try:
+        return folder.data()
+    except RunError as error:
+        known, last = read_identity(folder.path), provenance.sessions(folder)[-1:]
+        written = hashlib.sha256(now.model_dump_json(indent=1).encode()).hexdigest()
+        if (known and known.sha256s.get("data.json") == written) or (
+            last and last[0]["data"] == now.fingerprint
+        ):
+            note(f"{error}; it is written again from the images, which are as they were")
+            return now
+        raise RunError(
+            f"{error}; they are not, or nothing says it, so what was found could not be "
+            "compared: start a new run"
+        ) from None
+
+
+def mend_images(
+    folder: RunDirectory, before: DataFacts, now: DataFacts, labels: npt.NDArray[np.int64] | None
+) -> None:
+    """Write data.json and val_labels.npy again where they are missing or damaged, from images that
+    are as they were.
+    """
+    if before.fingerprint != now.fingerprint:
+        return
+    path = folder.path / "data.json"
+    if before is now:
+        if path.is_symlink() or path.is_dir():
+            set_aside(path)
+        folder.write_data(now)
+    there = folder.validation_labels()
+    if labels is not None and (there is None or not np.array_equal(there, labels)):
+        path = folder.path / LABELS
+        if path.is_symlink() or path.is_dir():
+            set_aside(path)
+        folder.write_validation_labels(labels)
+        note(f"{path}: written again from the images")
+
+
+def check_comparable(before: DataFacts, now: DataFacts, name: str) -> None:
+    """Refuse images whose results could not stand beside the earlier ones: other classes, or
+    another number of them.
+    """
+    if (before.classes, before.sizes) != (now.classes, now.sizes):
+        raise RunError(
+            f"{before.spec} is not what it was when run {name} began ({len(before.classes)} "
+            f"classes, {before.sizes} images then, "
+            f"{len(now.classes)} classes, {now.sizes} now), so results could not be compared; "
+            "put the images back, or start a new run"
+        )
