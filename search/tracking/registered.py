@@ -100,7 +100,7 @@ class Registry:
             run_id=sent.id,
             registered_model_name=name,
             step=step,
-            python_model=str(ROOT / "analysis" / "served_model.py"),
+            python_model=str(ROOT / "analysis" / "bundle" / "served_model.py"),
             artifacts={"bundle": str(bundle)},
             code_paths=[str(ROOT / layer) for layer in CODE],
             signature=signature,
