@@ -4,7 +4,7 @@ its results.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DataFacts, DriverState
 from spaces import get_space
-from trainables.data import read_dataset
-from trainables.data.source import data_source
-from trainables.knn.pipeline import CONFIG_TYPES, evaluate, validation_stage
+from trainables.data import Dataset, read_dataset
+from trainables.data.source import DataSource, data_source
+from trainables.knn.pipeline import CONFIG_TYPES, Evaluation, KnnConfig, evaluate, validation_stage
 from trainables.stages.stage import compute
 
 TINY: dict[str, Any] = {
@@ -70,20 +70,43 @@ def finished(
     folder.write_validation_labels(labels)
     memo = {data.stage.digest: dataset}
     for number, (space, given) in enumerate(trials):
-        config = CONFIG_TYPES[space](**get_space(space).check(given))  # type: ignore[arg-type]
-        neighbours = compute(validation_stage(config, data, validation, plan.seed), memo, workers=1)
-        found = evaluate(config, neighbours, dataset.train.labels, labels, len(data.classes))
-        scores = {
-            "val_accuracy": found.scores.accuracy,
-            "balanced_accuracy": found.scores.balanced_accuracy,
-            "macro_f1": found.scores.macro_f1,
-        }
+        found = scored(space, given, dataset, data, plan, memo)
         item = record(
             number,
             space=space,
-            config=vars(config),
-            metrics=scores,
+            config=vars(config_of(space, given)),
+            metrics=shares(found),
             accuracy_by_k=found.accuracy_by_k,
         )
         folder.write_record(item, "", None, found.predictions.astype(np.uint16))
     return folder
+
+
+def config_of(space: str, given: Mapping[str, Any]) -> KnnConfig:
+    return CONFIG_TYPES[space](**get_space(space).check(dict(given)))  # type: ignore[arg-type]
+
+
+def scored(
+    space: str,
+    given: Mapping[str, Any],
+    dataset: Dataset,
+    data: DataSource,
+    plan: Plan,
+    memo: dict[str, Any] | None = None,
+) -> Evaluation:
+    """A configuration as a trial finds it, on the images that the plan validates on."""
+    validation = plan.validation_for(data.sizes)
+    config = config_of(space, given)
+    stage = validation_stage(config, data, validation, plan.seed)
+    neighbours = compute(stage, memo or {data.stage.digest: dataset}, workers=1)
+    labels = dataset.splits()[validation.split].labels
+    return evaluate(config, neighbours, dataset.train.labels, labels, len(data.classes))
+
+
+def shares(found: Evaluation) -> dict[str, float]:
+    """What a trial reports of it."""
+    return {
+        "val_accuracy": found.scores.accuracy,
+        "balanced_accuracy": found.scores.balanced_accuracy,
+        "macro_f1": found.scores.macro_f1,
+    }

@@ -23,7 +23,7 @@ from analysis.bundle.knn import Float64, Int64, read_knn
 from spaces import get_space
 from spaces.errors import echo, on_one_line
 from trainables.data import Images
-from trainables.io.files import write_whole
+from trainables.io.files import TEMPORARY, write_whole
 
 
 class Model(Protocol):
@@ -91,8 +91,8 @@ def _facts(folder: Path) -> tuple[BundleFacts, bytes]:
         if isinstance(raw, dict) and raw.get("format") != FORMAT:
             got = echo(raw.get("format"))
             raise BundleError(
-                f"{folder}: bundle format must be {FORMAT}, but got {got}; use the visiontune "
-                "that wrote it"
+                f"{folder / 'bundle.json'}: bundle format must be {FORMAT}, but got {got}; use the "
+                "visiontune that wrote it"
             )
         facts = BundleFacts.model_validate(raw)
         facts = facts.model_copy(update={"config": get_space(facts.space).check(facts.config)})
@@ -127,7 +127,7 @@ def read_bundle(folder: Path, whole: bool = True) -> Model:
         BundleError: with the reason why it cannot be trusted or read.
     """
     facts, manifest = _facts(folder)
-    if whole and facts.unfinished:
+    if whole and (facts.unfinished or TEMPORARY.fullmatch(folder.absolute().name)):
         raise BundleError(
             f"{folder}: no bundle, but what an export that was killed has left; remove it, and "
             "export again"

@@ -102,9 +102,8 @@ def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = N
         )
     facts = source.run.data()
     looks(source.run)  # what cannot be read is to be known before the work, not after it
-    for path in left_behind(out.parent):
-        if path.name.startswith(f".{out.name}."):
-            remove(path)
+    for path in left_behind(out.parent, of=out):
+        remove(path)
     dataset = read_dataset(facts.spec, source.options)
     if dataset.fingerprint != facts.fingerprint:
         raise RunError(

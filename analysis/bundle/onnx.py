@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from analysis.bundle.facts import BundleError
 from analysis.run.directory import RunError
 from analysis.run.records import TrialRecord
 from spaces import get_space
+from trainables.io.files import temporary_name
 
 if TYPE_CHECKING:
     from analysis.bundle.cnn import CnnModel
@@ -78,14 +80,18 @@ def write_onnx(folder: Path) -> float:
             verbose=False,
         )
     assert program is not None  # it is where dynamo exports
-    program.save(str(path), external_data=False)
-    difference = max(_difference(path, judge, images) for images in (traced, other))
-    if not difference <= TOLERANCE:
-        path.unlink()
-        raise BundleError(
-            f"{path}: onnxruntime's scores differ from torch's by {difference:.1e}, more than "
-            f"{TOLERANCE:g}; it was removed"
-        )
+    temporary = temporary_name(path)
+    try:
+        program.save(str(temporary), external_data=False)
+        difference = max(_difference(temporary, judge, images) for images in (traced, other))
+        if not difference <= TOLERANCE:
+            raise BundleError(
+                f"{path}: onnxruntime's scores differ from torch's by {difference:.1e}, more than "
+                f"{TOLERANCE:g}; it was removed"
+            )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return difference
 
 

@@ -185,7 +185,7 @@ def test_what_is_asked_for_under_any_name_is_refused_in_one_line(
         ("export", "--out", "x"),
         (path,),
     ):
-        check(typed(*words, "--", path), 2)
+        check(typed(*words, "--", path), 0 if "--help" in words else 2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -201,6 +201,7 @@ def test_databases_and_outputs_of_any_name(tmp_path: Path, made: Path, key: str)
         done = typed("confusion", "made", "--runs-dir", made.parent, f"--out={place / path}")
         check(done)
         assert done.returncode == (0 if (place / path).is_file() else 2)
+        assert done.returncode == 0 or not key.startswith("longest")
         assert {found.name for found in place.iterdir()} <= {path}, (
             "nothing under a name that was not asked for"
         )

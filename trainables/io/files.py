@@ -25,9 +25,20 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 """What is being written, under a name of its own; whoever writes it holds a kernel lock on it."""
 
 
+LONGEST_NAME = 255
+"""Bytes that file systems allow."""
+
+
 def temporary_name(path: Path) -> Path:
     """Beside ``path``, hidden, and like no other: for what is to become ``path`` by a rename."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    return path.with_name(f"{_hidden(path)}{uuid.uuid4().hex[:8]}")
+
+
+def _hidden(path: Path) -> str:
+    """How the temporary names of ``path`` begin; a long one is cut, so that there is room."""
+    start = os.fsencode(path.name)[: LONGEST_NAME - 10].decode(errors="ignore")
+    kept = path.name if len(os.fsencode(path.name)) <= LONGEST_NAME - 10 else start
+    return f".{kept}."
 
 
 def write_whole(
@@ -109,12 +120,20 @@ def hold(file: IO[bytes] | int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def left_behind(folder: Path) -> Iterator[Path]:
+def left_behind(folder: Path, of: Path | None = None) -> Iterator[Path]:
     """Temporary files and folders right in ``folder`` that nobody writes any more: their process
     was killed.
+
+    Args:
+        of: only those that were to become this one.
     """
+    start = _hidden(of) if of else "."
     with contextlib.suppress(OSError):
-        for path in [path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)]:
+        for path in [
+            path
+            for path in folder.iterdir()
+            if path.name.startswith(start) and TEMPORARY.fullmatch(path.name)
+        ]:
             with contextlib.suppress(OSError):
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
                 try:
