@@ -4,6 +4,7 @@ that is there already.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import logging
@@ -123,23 +124,60 @@ def local_cluster(
             "_skip_env_hook": True,
         }
         leaving = threading.Event()
+        before = _descendants()
         try:
-            _start(ray, options)
+            _start(ray, options, before)
             threading.Thread(
                 target=_watch, args=(leaving, lost), name="visiontune-head", daemon=True
             ).start()
             with _ray_on_stderr():
                 _check_code(ray)
                 yield ray
+        except KeyboardInterrupt:
+            atexit.register(_leave)
+            raise
         finally:
             leaving.set()
-            with _ray_on_stderr():
-                ray.shutdown()
+            _end(ray, before)
 
 
-def _start(ray: Any, options: Mapping[str, Any]) -> None:
+def _descendants() -> set[Any]:
+    """Every process that this one has started, and those that they have."""
+    import psutil
+
+    return set(psutil.Process().children(recursive=True))
+
+
+def _end(ray: Any, before: set[Any]) -> None:
+    """End Ray, with every process that it has started: by itself some live on for seconds, or for
+    ever where it was interrupted while it started.
+    """
+    import psutil
+
+    started = _descendants() - before
+    with _ray_on_stderr():
+        ray.shutdown()
+    for process in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _leave() -> None:
+    """End the program as it is: Ray's own threads, once interrupted, may crash a Python that takes
+    itself apart.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(1)
+
+
+def _start(ray: Any, options: Mapping[str, Any], before: set[Any]) -> None:
     """Start Ray's own processes, trying again once: what keeps them from it may be the moment's
     load.
+
+    Args:
+        before: processes that are none of Ray's.
     """
     from search.cluster.ray_internals import bare_node, log_of
 
@@ -149,7 +187,7 @@ def _start(ray: Any, options: Mapping[str, Any]) -> None:
                 ray.init(job_config=_job(), **options)
                 return
             except BaseException as error:
-                ray.shutdown()
+                _end(ray, before)
                 for node in begun:
                     node.kill_all_processes(check_alive=False, allow_graceful=False)
                 if not isinstance(error, Exception):
