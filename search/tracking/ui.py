@@ -77,11 +77,12 @@ def serve(run: str | None, port: int, runs_dir: Path) -> None:
 
 
 def _run(command: list[str]) -> None:
-    """Until Ctrl-C or SIGTERM; whatever was started has ended then."""
-    # which a program inherits: interrupted while it loads, MLflow would print a traceback
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    server = subprocess.Popen(command, env={**os.environ, **QUIET})
-    with stop_signals(lambda name: None):
+    """Until Ctrl-C, SIGTERM or the end of its terminal; whatever was started has ended then."""
+    with stop_signals(lambda name: None) as signals:
+        signals.listen(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        # in a group of its own, which a terminal's Ctrl-C does not reach: interrupted while it
+        # loads, or twice, MLflow would print a traceback
+        server = subprocess.Popen(command, env={**os.environ, **QUIET}, process_group=0)
         try:
             status = server.wait()
         except KeyboardInterrupt:
