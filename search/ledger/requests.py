@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from analysis.run.directory import RunDirectory
 from analysis.run.notes import note
-from analysis.run.sealed import DamagedError, unsealed
+from analysis.run.sealed import DamagedError, NewerError, unsealed
 from analysis.run.trial_files import UnreadableError, read_bytes
 from analysis.run.working_copy import copy_of
 from trainables.io.files import set_aside, write_whole
@@ -70,7 +70,7 @@ def pending(run: RunDirectory) -> Iterator[Request]:
     for path in _paths(run):
         try:
             yield _read(path)
-        except (DamagedError, UnreadableError) as error:
+        except (DamagedError, NewerError, UnreadableError) as error:
             note(f"{error}; it is left out: visiontune enqueue and retry ask again")
 
 
@@ -79,7 +79,7 @@ def take(run: RunDirectory) -> Iterator[Request]:
     for path in _paths(run):
         try:
             yield _read(path)
-        except (DamagedError, UnreadableError) as error:
+        except (DamagedError, NewerError, UnreadableError) as error:
             refuse(run, path.stem, str(error))
 
 
