@@ -34,7 +34,14 @@ def test_a_kill_now_and_then_loses_and_doubles_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "every"),
-    [("run", 1), ("resume", 1), ("rebuild", 1), ("extend", 1), ("report", 2), ("sync", 3)],
+    [
+        *((action, 1) for action in ("run", "resume", "rebuild", "extend", "report", "export")),
+        *((f"{action}-db", 1) for action in ("run", "resume", "rebuild", "extend")),
+        ("sync", 1),
+        ("sync-new", 25),
+        ("export-network", 2),
+        ("export-onnx", 5),
+    ],
 )
 def test_a_kill_at_every_write_loses_and_doubles_nothing(
     tmp_path: Path, action: str, every: int
