@@ -27,20 +27,20 @@ tune/ lie at the URI alone.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.plan.plan import NAME, Plan, read_plan
+from analysis.plan.plan import Plan, read_plan
+from analysis.run.data_file import read_data
+from analysis.run.driver_lock import is_locked, take_lock
 from analysis.run.identity import name_at_first, read_identity
+from analysis.run.jobs import replicated
 from analysis.run.notes import note
 from analysis.run.records import DataFacts, DriverState, TrialRecord
-from analysis.run.sealed import DamagedError, read_as, sealed, unsealed
+from analysis.run.sealed import DamagedError, RunError, read_as, sealed, unsealed
 from analysis.run.trial_files import (
     BEGUN,
     PREDICTIONS,
@@ -48,20 +48,16 @@ from analysis.run.trial_files import (
     STEPS,
     Integers,
     TrialFiles,
-    read_bytes,
 )
-from analysis.run.working_copy import copy_of, working_copy
-from spaces.errors import UserError, on_one_line
-from trainables.io.files import append_lines, make_folder, npy_bytes, read_json, sha256, write_whole
-from trainables.io.remote import is_uri
+from analysis.run.working_copy import copy_of
+from trainables.io.files import append_lines, make_folder, npy_bytes, sha256, write_whole
 
 if TYPE_CHECKING:  # numpy is loaded where an array is read: many commands need none
     import numpy as np
     import numpy.typing as npt
 
 
-class RunError(UserError):
-    """A run, or a trial of it, that does not exist or does not hold what was asked for."""
+__all__ = ["RunDirectory", "RunError"]
 
 
 @dataclass(frozen=True)
@@ -69,44 +65,6 @@ class RunDirectory:
     """One search's directory; see the module for what lies where."""
 
     path: Path
-
-    @classmethod
-    def find(cls, run: str, runs_dir: Path) -> RunDirectory:
-        """The run called ``run``, or at the path or URI ``run``; fetched first, where the runs
-        directory is at a URI.
-
-        Raises:
-            RunError: if there is none; says which there are.
-            RemoteError: if the URI cannot be read.
-        """
-        if is_uri(run):
-            place, mark, query = run.partition("?")
-            parent, _, run = place.rstrip("/").rpartition("/")
-            runs_dir = working_copy(parent + mark + query)
-        if copy := copy_of(runs_dir):
-            if NAME.fullmatch(run):
-                copy.fetch(run, driver_here=cls(runs_dir / run)._locked())
-            if not (runs_dir / run / "plan.yaml").is_file():
-                others = ", ".join(copy.names()[:8]) or "none yet"
-                raise RunError(f"no run {run!r} in {copy.remote.uri}; there are {others}")
-        for path in (runs_dir / run, Path(run)):
-            with contextlib.suppress(OSError):  # a name too long for a file is no run either
-                if (path / "plan.yaml").is_file():
-                    return cls(path.absolute())
-        if NAME.fullmatch(run) and (runs_dir / run).is_dir():
-            raise RunError(
-                f"{runs_dir / run} is no run: it has no plan.yaml; put that back, or move the "
-                "folder away and run the search again"
-            )
-        names = (
-            sorted(
-                p.parent.name for p in runs_dir.glob("*/plan.yaml") if NAME.fullmatch(p.parent.name)
-            )
-            if runs_dir.is_dir()
-            else []
-        )
-        there = f"there are {', '.join(names[:8])}" if names else "there are none yet"
-        raise RunError(f"no run {run!r} in {runs_dir}; {there}")
 
     @property
     def name(self) -> str:
@@ -204,46 +162,20 @@ class RunDirectory:
     def lock(self) -> int | None:
         """Take the driver's lock: a file descriptor to keep open, or None if a live driver has it,
         here or on another machine.
-
-        The kernel holds it for the process, so a dead driver holds nothing.
         """
-        if self.elsewhere():
-            return None
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        for _ in range(20):  # somebody who only looks holds it for an instant
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return descriptor
-            except BlockingIOError:
-                time.sleep(0.05)
-        os.close(descriptor)
-        return None
+        return None if self.elsewhere() else take_lock(self.path)
 
     def alive(self) -> bool:
         """Whether a driver works on this run now, here or, for a run at a URI, on another
         machine.
         """
-        return self._locked() or bool(self.elsewhere())
+        return is_locked(self.path) or bool(self.elsewhere())
 
     def elsewhere(self) -> str:
         """The other machine on which a driver works on this run now; empty if there is none."""
         copy = copy_of(self.path.parent)
         lease = copy.elsewhere(self.path.name) if copy else None
         return lease.node if lease else ""
-
-    def _locked(self) -> bool:
-        """Whether a driver on this machine works on this run now."""
-        try:
-            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
 
     # --- facts and records
 
@@ -253,25 +185,7 @@ class RunDirectory:
         Raises:
             RunError: if data.json is missing, or not as it was written.
         """
-        path = self.path / "data.json"
-        again = "visiontune resume writes it again from the images, if they are as they were"
-        try:
-            content, known = read_bytes(path), read_identity(self.path)
-            facts = DataFacts.model_validate(unsealed(content, path))
-            wanted = known.sha256s.get(path.name) if known else None
-            if wanted not in (None, sha256(path)):
-                raise DamagedError(f"{path}: not what was written (its SHA-256 is another)")
-        except FileNotFoundError:
-            raise RunError(f"{path}: missing; {again}") from None
-        except DamagedError as error:
-            raise RunError(f"{error}; {again}") from None
-        except ValueError as error:
-            if isinstance(error, UserError):
-                raise
-            raise RunError(
-                f"{path}: not what was written ({on_one_line(error)}); {again}"
-            ) from None
-        return facts
+        return read_data(self.path)
 
     def write_data(self, facts: DataFacts) -> None:
         write_whole(self.path / "data.json", facts.model_dump_json(indent=1))
@@ -369,7 +283,7 @@ class RunDirectory:
         """Every finished trial, by space and number, with its replicas; one whose record cannot be
         believed is noted and left out.
         """
-        records, replicas = list(self.trial_files.records()), self.replicated()
+        records, replicas = list(self.trial_files.records()), replicated(self.replicas.path)
         return (
             [
                 record.model_copy(update={"replicas": replicas.get(record.key, {})})
@@ -378,57 +292,6 @@ class RunDirectory:
             if replicas
             else records
         )
-
-    def replicated(self) -> dict[str, dict[int, dict[str, float]]]:
-        """Of each trial that was run again with every seed that was asked for: seed to metrics."""
-        found: dict[str, dict[int, dict[str, float]]] = {}
-        unfinished, replicas = (
-            set(),
-            {
-                (record.space, record.number): record
-                for record in self.replicas.trial_files.records()
-            },
-        )
-        for number, job in enumerate(self.replicas.jobs()):
-            key, record = f"{job['space']}/{job['trial']}", replicas.get((job["space"], number))
-            if record is None:
-                unfinished.add(key)
-            elif record.state == "COMPLETE":
-                found.setdefault(key, {})[int(job["seed"])] = record.metrics
-        return {key: metrics for key, metrics in found.items() if key not in unfinished}
-
-    def jobs(self) -> list[dict[str, Any]]:
-        """Of the replicas of a run: which trial each runs again, ``space`` and ``trial``, with
-        which ``seed``.
-
-        Raises:
-            RunError: if jobs.json cannot be read.
-        """
-        path = self.path / "jobs.json"
-        try:
-            found = read_json(path)
-            fits = isinstance(found, list) and all(
-                isinstance(job, dict)
-                and {name: type(value) for name, value in job.items()}
-                == {"space": str, "trial": int, "seed": int}
-                for job in found
-            )
-            why = "" if fits else "no list of jobs"
-        except FileNotFoundError:
-            if not any((self.path / "trials").glob("*/*/result.json")):
-                return []
-            why = "missing"
-        except (OSError, ValueError, RecursionError) as error:
-            why = (
-                error.strerror or "unreadable" if isinstance(error, OSError) else on_one_line(error)
-            )
-        if why:
-            raise RunError(
-                f"{path}: {why}; it says which trials were run again, and nothing can be ranked "
-                "without it: put it back, "
-                f"or move {self.path} away and run them again with visiontune replicate"
-            )
-        return list(found)
 
     def ended(self) -> list[tuple[str, int]]:
         """(space, number) of every trial that has a record, without reading any."""

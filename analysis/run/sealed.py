@@ -22,6 +22,10 @@ SEAL = "sha256"
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class RunError(UserError):
+    """A run, or a trial of it, that does not exist or does not hold what was asked for."""
+
+
 class DamagedError(UserError):
     """A file that is not what was written."""
 

@@ -36,10 +36,11 @@ def confusion(
     from analysis.figures.drawing import to_png
     from analysis.ranking.confusion import confusion_of
     from analysis.ranking.leaderboard import chosen_record, ranked
-    from analysis.run.directory import RunDirectory, RunError
+    from analysis.run.directory import RunError
+    from analysis.run.finding import find_run
     from trainables.io.files import write_whole
 
-    folder = RunDirectory.find(run, runs_dir)
+    folder = find_run(run, runs_dir)
     plan = folder.plan()
     records = folder.records()
     none = (
@@ -91,10 +92,10 @@ def importance(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> N
     """Which parameters mattered, space by space, as Optuna judges it; and which could not be
     judged, and why.
     """
-    from analysis.run.directory import RunDirectory
+    from analysis.run.finding import find_run
     from search.study.importance import importances
 
-    folder = RunDirectory.find(run, runs_dir)
+    folder = find_run(run, runs_dir)
     found = importances(folder, folder.plan())
     if json_:
         print(json.dumps([item.facts() for item in found], ensure_ascii=False))

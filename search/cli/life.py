@@ -34,9 +34,9 @@ def resume(
     """Go on with a run that stopped, was stopped or was killed."""
     if submit:
         return submit_job(["resume", run], {}, address, runs_dir, json_)
-    from analysis.run.directory import RunDirectory
+    from analysis.run.finding import find_run
 
-    return _go_on(RunDirectory.find(run, runs_dir), address or "", json_)
+    return _go_on(find_run(run, runs_dir), address or "", json_)
 
 
 def _go_on(folder: Any, address: str, json_: bool, change: Any = None) -> int:
@@ -56,10 +56,10 @@ def status(
 ) -> None:
     """How a run stands: trials by state, the best so far, seconds."""
     from analysis.ranking.leaderboard import find_record
-    from analysis.run.directory import RunDirectory
+    from analysis.run.finding import find_run
     from search.ledger.status import read_status
 
-    folder = RunDirectory.find(run, runs_dir)
+    folder = find_run(run, runs_dir)
     if trial is None:
         found = read_status(folder)
         if json_:
@@ -84,10 +84,11 @@ def stop(
     runs_dir: RunsDir = RUNS,
 ) -> int:
     """Stop a running search; visiontune resume goes on with it."""
-    from analysis.run.directory import RunDirectory, RunError
+    from analysis.run.directory import RunError
+    from analysis.run.finding import find_run
     from search.ledger.requests import ask_elsewhere
 
-    folder = RunDirectory.find(run, runs_dir)
+    folder = find_run(run, runs_dir)
     if not folder.alive():
         raise RunError(
             f"run {folder.name} is not running; visiontune status {run} says how it stands"
@@ -117,13 +118,14 @@ def extend(
     """Give a search more trials: one that runs takes them up, one that does not goes on at once."""
     from analysis.plan.plan import Plan
     from analysis.run.changing import change_plan
-    from analysis.run.directory import RunDirectory, RunError
+    from analysis.run.directory import RunError
+    from analysis.run.finding import find_run
     from search.driver.beginning import BusyError
 
     def longer(plan: Plan) -> dict[str, Any]:
         return {"trials": plan.trials + trials}
 
-    folder = RunDirectory.find(run, runs_dir)
+    folder = find_run(run, runs_dir)
     if where := folder.elsewhere():
         raise RunError(
             f"run {folder.name} is running on {where}, and only there can it be extended; type "
@@ -157,9 +159,10 @@ def replicate(
     """Run the best trials of a search again with other seeds, on validation images; best and export
     go by their means then.
     """
-    from analysis.run.directory import RunDirectory, RunError
+    from analysis.run.directory import RunError
+    from analysis.run.finding import find_run
 
-    folder = RunDirectory.find(run, runs_dir)
+    folder = find_run(run, runs_dir)
     if folder.alive():
         raise RunError(
             f"run {folder.name} is running; wait until it has ended, or stop it: visiontune "
@@ -182,11 +185,12 @@ def enqueue(
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Have a search try a configuration of yours next, also while it runs."""
-    from analysis.run.directory import RunDirectory, RunError
+    from analysis.run.directory import RunError
+    from analysis.run.finding import find_run
     from search.ledger.requests import ask
     from search.ledger.status import read_status
 
-    folder = RunDirectory.find(run, runs_dir)
+    folder = find_run(run, runs_dir)
     spaces = folder.plan().search_spaces()
     if space is None and len(spaces) > 1:
         raise RunError(f"run {folder.name} searches {', '.join(spaces)}: say which with --space")
@@ -213,11 +217,12 @@ def retry(
 ) -> None:
     """Have a search try failed trials again, as new trials."""
     from analysis.ranking.leaderboard import find_record
-    from analysis.run.directory import RunDirectory, RunError
+    from analysis.run.directory import RunError
+    from analysis.run.finding import find_run
     from search.ledger.requests import ask
     from search.ledger.status import read_status
 
-    folder = RunDirectory.find(run, runs_dir)
+    folder = find_run(run, runs_dir)
     read_status(folder)  # whatever of the run cannot be read refuses before anything is asked
     records = folder.records()
     chosen = (

@@ -36,7 +36,7 @@ def best(
     """
     from analysis.ranking.leaderboard import ranked, rows, short_config
     from analysis.ranking.significance import first_against_next, intervals
-    from analysis.run.directory import RunDirectory
+    from analysis.run.finding import find_run
     from spaces.objectives import METRICS
 
     if len(run) > 1:
@@ -44,7 +44,7 @@ def best(
 
         best_of_several(run, top, runs_dir, json_)
         return
-    folder = RunDirectory.find(run[0], runs_dir)
+    folder = find_run(run[0], runs_dir)
     plan = folder.plan()
     records = folder.records()
     order = ranked(records, plan.objective)
@@ -96,7 +96,7 @@ def report(
 
     Of several runs: one page that compares them, and says if their figures cannot be compared.
     """
-    from analysis.run.directory import RunDirectory
+    from analysis.run.finding import find_run
     from search.driver.reporting import write_report
 
     if len(run) > 1:
@@ -104,7 +104,7 @@ def report(
 
         files = report_of_several(run, out, runs_dir)
     else:
-        folder = RunDirectory.find(run[0], runs_dir)
+        folder = find_run(run[0], runs_dir)
         files = write_report(folder, folder.plan())
     print(
         json.dumps([str(file) for file in files])
@@ -133,10 +133,10 @@ def curves(
     from analysis.figures.curves import learning_curves
     from analysis.figures.drawing import to_png
     from analysis.report.networks import curves_of
-    from analysis.run.directory import RunDirectory
+    from analysis.run.finding import find_run
     from trainables.io.files import write_whole
 
-    folder = RunDirectory.find(run, runs_dir)
+    folder = find_run(run, runs_dir)
     plan = folder.plan()
     found = curves_of(folder, plan.objective, trial or (), top)
     path = out or folder.report / "curves.png"
@@ -193,7 +193,7 @@ def export(
     from analysis.bundle.export import export as write
     from analysis.bundle.onnx import check_onnx, write_onnx
     from analysis.ranking.leaderboard import chosen_record
-    from analysis.run.directory import RunDirectory
+    from analysis.run.finding import find_run
     from search.driver.exports import show_in_report, source_of
     from search.tracking.registered import Registry
     from trainables.stages.cache import stage_cache
@@ -202,7 +202,7 @@ def export(
         raise typer.BadParameter(f"--epoch must be last or best, but got {epoch!r}")
     if refit_epochs and not refit:
         raise typer.BadParameter("--refit-epochs is for --refit; add that")
-    folder = RunDirectory.find(run, runs_dir)
+    folder = find_run(run, runs_dir)
     plan = folder.plan()
     none = (
         f"run {folder.name} has no complete trial to export; visiontune status {run} says "

@@ -255,13 +255,14 @@ def sync(
 ) -> None:
     """Send MLflow, and the URI of the runs directory, what they have not been told of a run."""
     from analysis.plan.addresses import check_tracking
-    from analysis.run.directory import RunDirectory, RunError
+    from analysis.run.directory import RunError
+    from analysis.run.finding import find_run
     from search.driver.mirror import mirrored
     from search.ledger.identity import settle_identity
     from search.tracking.sender import Sender
     from search.tracking.tracker import in_time
 
-    folder = RunDirectory.find(run, runs_dir)
+    folder = find_run(run, runs_dir)
     plan = folder.plan()
     check_tracking(plan.tracking, folder.path.parent)
     lock = folder.lock()  # two senders at once would both create what neither finds

@@ -13,7 +13,7 @@ from typing import Any
 from analysis.plan.plan import NO_DATASET
 from analysis.ranking.leaderboard import short_config
 from analysis.ranking.together import Judged, Together, together
-from analysis.run.directory import RunDirectory
+from analysis.run.finding import find_run
 from spaces.objectives import METRICS
 
 
@@ -41,7 +41,7 @@ def report_of_several(run: Sequence[str], out: Path | None, runs_dir: Path) -> l
 
     found = side_by_side(run, runs_dir)
     warn(found)
-    names = [RunDirectory.find(name, runs_dir).name for name in run]
+    names = [find_run(name, runs_dir).name for name in run]
     return write_comparison(found, names, out or runs_dir / f"comparison-{'-'.join(names)}"[:120])
 
 
@@ -49,7 +49,7 @@ def side_by_side(run: Sequence[str], runs_dir: Path) -> Together:
     """Several runs, as their plans want them judged."""
     judged = []
     for name in run:
-        folder = RunDirectory.find(name, runs_dir)
+        folder = find_run(name, runs_dir)
         plan = folder.plan()
         scheme = (
             "no images"

@@ -6,18 +6,17 @@ others.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from analysis.plan.limits import Ending
 from analysis.plan.replicate import Replicate
 from analysis.ranking.leaderboard import ranked
 from analysis.run.directory import RunDirectory
+from analysis.run.jobs import Job, read_jobs, write_jobs
 from analysis.run.notes import note
 from analysis.run.sealed import DamagedError
 from analysis.run.trial_files import RECORD
@@ -26,18 +25,7 @@ from search.ledger.outbox import Outbox, replica_fact
 from search.ledger.running import Running
 from search.ledger.trial_source import Key, Proposal
 from spaces import get_space
-from trainables.io.files import cut_half_line, write_whole
-
-
-@dataclass(frozen=True)
-class Job:
-    """One trial to be run again with one seed; its place in jobs.json is its number among the
-    replicas.
-    """
-
-    space: str
-    trial: int
-    seed: int
+from trainables.io.files import cut_half_line
 
 
 class Replicas:
@@ -68,8 +56,7 @@ class Replicas:
         order = ranked(
             (record.model_copy(update={"replicas": {}}) for record in run.records()), objective
         )[: wish.top]
-        jobs_file = self._run.path / "jobs.json"
-        self._jobs = [Job(**job) for job in self._run.jobs()]
+        self._jobs = read_jobs(self._run.path)
         wanted = [
             Job(record.space, record.number, seed + 1 + i)
             for record in order
@@ -77,7 +64,7 @@ class Replicas:
         ]
         self._jobs += [job for job in wanted if job not in self._jobs]
         if self._jobs:
-            write_whole(jobs_file, json.dumps([asdict(job) for job in self._jobs]), within=run.path)
+            write_jobs(self._run.path, self._jobs)
         self._configs = {
             (record.space, record.number): dict(record.config) for record in run.records()
         }

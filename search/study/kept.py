@@ -7,6 +7,7 @@ from __future__ import annotations
 from analysis.plan.plan import Plan
 from analysis.ranking.looks import looks
 from analysis.run.directory import RunDirectory, RunError
+from analysis.run.jobs import replicated
 from analysis.run.provenance import sessions
 from search.study.folders import read_shelves
 from search.study.storage import read_trials
@@ -27,7 +28,7 @@ def check_files(run: RunDirectory, plan: Plan) -> None:
             looked at.
     """
     read_shelves(run, plan.spaces)
-    run.replicated()
+    replicated(run.replicas.path)
     looks(run)
 
 

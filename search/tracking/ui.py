@@ -17,6 +17,7 @@ import psutil
 
 from analysis.plan.addresses import Tracking
 from analysis.run.directory import RunDirectory, RunError
+from analysis.run.finding import find_run
 from analysis.run.provenance import ROOT
 from search.screen.signals import stop_signals
 from search.tracking.mlflow_runs import connect
@@ -36,7 +37,7 @@ def serve(run: str | None, port: int, runs_dir: Path) -> None:
     Raises:
         RunError: if there is nothing to show, the port is taken, or the server ends by itself.
     """
-    folder = RunDirectory.find(run, runs_dir) if run else None
+    folder = find_run(run, runs_dir) if run else None
     tracking = folder.plan().tracking if folder else Tracking()
     root = folder.path.parent if folder else runs_dir
     uri = tracking_uri(tracking, root)

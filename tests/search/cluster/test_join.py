@@ -14,6 +14,7 @@ from program import PATIENCE, ROOT, Driver, refusal
 from s3_server import BUCKET, s3_here
 
 from analysis.run.directory import RunDirectory
+from analysis.run.finding import find_run
 
 TRIALS = 12
 
@@ -85,7 +86,7 @@ def test_a_search_on_many_nodes_loses_one_and_keeps_every_trial_on_s3(
     nodes.add_node(num_cpus=2, num_gpus=1)
     assert driver.end() == 0, driver.log
     monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "another"))
-    records = RunDirectory.find(f"{runs}/many", tmp_path).records()
+    records = find_run(f"{runs}/many", tmp_path).records()
     assert [(record.number, record.state) for record in records] == [
         (number, "COMPLETE") for number in range(TRIALS)
     ]

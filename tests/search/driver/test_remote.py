@@ -15,6 +15,7 @@ from s3_server import s3_here
 
 from analysis.plan.plan import Plan, make_plan
 from analysis.run.directory import RunDirectory, RunError
+from analysis.run.finding import find_run
 from analysis.run.records import TrialRecord
 from analysis.run.working_copy import LEASE_SECONDS, copy_of, working_copy
 from search.driver.mirror import Mirror
@@ -147,21 +148,21 @@ def test_a_run_is_fetched_on_another_machine_and_goes_on_there(
     one_more(ledger)
     mirror.send(last=True)
     runs = machine(place, tmp_path / "two", monkeypatch)
-    there = RunDirectory.find("toy", runs)
+    there = find_run("toy", runs)
     assert [record.key for record in there.records()] == ["toy/0", "toy/1", "toy/2", "toy/3"]
     assert there.journal.read_bytes() == folder.journal.read_bytes()
     continued = Ledger(there, toy_plan())
     assert one_more(continued).number == 4
     mirror_of(there).send(last=True)
     monkeypatch.setenv("VISIONTUNE_WORK", str(tmp_path / "one"))
-    assert len(RunDirectory.find("toy", folder.path.parent).records()) == 5, (
+    assert len(find_run("toy", folder.path.parent).records()) == 5, (
         "the first machine sees what the second added"
     )
-    assert len(RunDirectory.find(join_place(place, "toy"), Path("elsewhere")).records()) == 5, (
+    assert len(find_run(join_place(place, "toy"), Path("elsewhere")).records()) == 5, (
         "and by the run's own URI"
     )
     with pytest.raises(RunError, match=r"no run 'other' in .*; there are toy"):
-        RunDirectory.find("other", runs)
+        find_run("other", runs)
 
 
 def test_whatever_moment_the_mirror_dies_in_what_is_there_can_be_resumed(
@@ -194,7 +195,7 @@ def test_whatever_moment_the_mirror_dies_in_what_is_there_can_be_resumed(
         except RemoteError:
             pass
         left = 10**6
-        there = RunDirectory.find("toy", machine(place, tmp_path / f"other-{allowed}", monkeypatch))
+        there = find_run("toy", machine(place, tmp_path / f"other-{allowed}", monkeypatch))
         finished = {
             trial.number for trial in read_trials(there)["toy"] if trial.state.is_finished()
         }
@@ -234,7 +235,7 @@ def test_a_driver_on_another_machine_is_known_asked_and_not_joined(
     folder, _ = begun(machine(place, tmp_path / "one", monkeypatch), trials=1)
     mirror = mirror_of(folder)
     mirror.send()
-    there = RunDirectory.find("toy", machine(place, tmp_path / "two", monkeypatch))
+    there = find_run("toy", machine(place, tmp_path / "two", monkeypatch))
     assert there.alive()
     assert there.lock() is None
     assert ask_elsewhere(there, "requests/enqueue-1.json", {"kind": "enqueue"})
@@ -284,7 +285,7 @@ def test_weights_of_trials_are_fetched_and_those_of_losers_deleted(
             remote.write(
                 f"tune/toy-{number:05d}.session-1/checkpoint_{step:06d}/manifest.json", b"{}"
             )
-    found = RunDirectory.find("toy", folder.path.parent)
+    found = find_run("toy", folder.path.parent)
     assert (found.weights("toy", 0) / "last.safetensors").read_bytes() == b"weights"
     clear_checkpoints(found, ["val_accuracy"])
     kept = {name.split("/")[2] for name in remote.files("trials") if "/weights/" in name}

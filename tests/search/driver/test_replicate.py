@@ -13,6 +13,7 @@ from samples import record, run_with
 
 from analysis.ranking.leaderboard import ranked, rows
 from analysis.run.directory import RunDirectory
+from analysis.run.jobs import replicated
 from search.ledger.outbox import Outbox
 
 TOY = ("run", "--space", "toy-folds", "--trials", 6, "--no-tracking", "--seed", 1)
@@ -101,4 +102,4 @@ def test_a_trial_counts_as_run_again_only_when_every_seed_is_done(tmp_path: Path
     (folder.replicas.path / "jobs.json").write_text(json.dumps(jobs))
     for number in (0, 1, 2):
         folder.replicas.write_record(record(number, metrics={"val_accuracy": 0.5}), "", None, None)
-    assert list(folder.replicated()) == ["tiny-image/1"]
+    assert list(replicated(folder.replicas.path)) == ["tiny-image/1"]

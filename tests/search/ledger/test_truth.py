@@ -21,6 +21,7 @@ from samples import record, run_with
 
 from analysis.plan.plan import Plan, PlanError, make_plan
 from analysis.run.directory import RunDirectory, RunError
+from analysis.run.finding import find_run
 from analysis.run.identity import FILE as IDENTITY
 from analysis.run.notes import taken
 from analysis.run.records import DataFacts, DriverState
@@ -336,7 +337,7 @@ def test_a_directory_becomes_a_run_by_one_rename(
     (half / "data.json").write_text("{}")
     assert "it has no plan.yaml" in refused("resume", "run", "--runs-dir", tmp_path)
     folder = begin(tmp_path, named(plan(), tmp_path))
-    assert RunDirectory.find("run", tmp_path).path == folder.path
+    assert find_run("run", tmp_path).path == folder.path
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("…")
     with pytest.raises(PlanError, match="is no run"):
