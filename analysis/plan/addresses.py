@@ -27,6 +27,8 @@ SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]*)(.*)", re.DOTALL)
 SERVERS = ("postgresql", "mysql", "mssql")
 """Databases, beside sqlite, in which MLflow keeps runs."""
 REMOTE = ("http", "https", "databricks")
+STORAGES = ("sqlite:///", "postgresql://", "postgresql+psycopg2://", "mysql://", "mysql+pymysql://")
+"""Databases in which Optuna keeps studies."""
 
 
 class Tracking(BaseModel):
@@ -234,3 +236,26 @@ def deleted(experiment: str, uri: str, identity: str) -> str:
         f"MLFLOW_TRACKING_URI={uri} mlflow experiments restore --experiment-id {identity}, or "
         "name another in the plan, tracking.experiment"
     )
+
+
+def study_storage(url: str) -> str:
+    """Where Optuna's studies are to live, as a plan keeps it; empty for a journal in the run.
+
+    Raises:
+        ValueError: if it is nowhere that studies can, or should, be kept.
+    """
+    if url and not url.startswith(STORAGES):
+        raise ValueError(
+            f"a storage is a URL that begins with {', '.join(STORAGES)}; leave it out for a "
+            "journal in the run directory"
+        )
+    if urlsplit(url).password is not None:
+        raise ValueError(
+            "a plan is kept and shown, so no password belongs in it: put it into PGPASSWORD "
+            "or ~/.pgpass, or ~/.my.cnf"
+        )
+    if url in ("sqlite:///", "sqlite:///:memory:"):
+        raise ValueError(
+            "a storage in memory would be gone with the search: name a file, sqlite:///studies.db"
+        )
+    return absolute(url)

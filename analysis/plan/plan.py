@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from analysis.plan.addresses import MOST_ADDRESS, Tracking, absolute, as_begun
+from analysis.plan.addresses import MOST_ADDRESS, Tracking, as_begun, study_storage
+from analysis.plan.complaints import complaints
 from analysis.plan.limits import Bound, Limits
 from analysis.plan.replicate import Replicate
 from analysis.plan.training import Training
@@ -19,14 +19,10 @@ from spaces import Space, get_space
 from spaces.errors import UserError, echo
 from spaces.objectives import METRICS
 from trainables.data import ReadOptions, absolute_spec
-from trainables.data.names import on_disk
 from trainables.data.validation import Validation
 
 NO_DATASET = "none"
 """Dataset of a plan whose spaces need no images."""
-STORAGES = ("sqlite:///", "postgresql://", "postgresql+psycopg2://", "mysql://", "mysql+pymysql://")
-MOST_TOLD = 20
-"""Wrong settings that one error names."""
 MAX_MODEL_MB = 80.0
 """MiB of float32 parameters that a network may have unless the plan says otherwise: the limit of
 the report.
@@ -162,22 +158,7 @@ class Plan(BaseModel):
     @field_validator("storage")
     @classmethod
     def _known_storage(cls, url: str) -> str:
-        if url and not url.startswith(STORAGES):
-            raise ValueError(
-                f"a storage is a URL that begins with {', '.join(STORAGES)}; leave it out for a "
-                "journal in the run directory"
-            )
-        if urlsplit(url).password is not None:
-            raise ValueError(
-                "a plan is kept and shown, so no password belongs in it: put it into PGPASSWORD "
-                "or ~/.pgpass, or ~/.my.cnf"
-            )
-        if url in ("sqlite:///", "sqlite:///:memory:"):
-            raise ValueError(
-                "a storage in memory would be gone with the search: name a file, "
-                "sqlite:///studies.db"
-            )
-        return absolute(url)
+        return study_storage(url)
 
     @field_validator("spaces", mode="before")
     @classmethod
@@ -328,48 +309,9 @@ def make_plan(settings: dict[str, Any], where: str = "plan") -> Plan:
     try:
         return Plan(**settings)
     except ValidationError as error:
-        wrong = error.errors(include_url=False)
-        more = f"; and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
-        raise PlanError(
-            f"{where}: " + "; ".join(_complaint(item) for item in wrong[:MOST_TOLD]) + more
-        ) from None
+        raise PlanError(f"{where}: {complaints(error, Plan)}") from None
     except TypeError as error:
         raise PlanError(f"{where}: {error}") from None
-
-
-def _complaint(item: Any) -> str:
-    place = ".".join(str(part) for part in item["loc"])
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
-        models: dict[Any, type[BaseModel]] = {
-            "tracking": Tracking,
-            "limits": Limits,
-            "training": Training,
-            "replicate": Replicate,
-        }
-        there = models.get(item["loc"][0], Plan).model_fields
-        message = f"no such setting; there are {', '.join(there)}"
-    if item["type"] == "string_unicode":
-        return f"{place}: {on_disk(item['input'])} is not UTF-8; rename it"
-    if item["type"] == "value_error" and not place:
-        return message
-    got = echo(_without_secrets(item["input"]))
-    return (
-        f"{place}: {message[0].lower()}{message[1:]}, but got {got}"
-        if item["type"] != "missing"
-        else f"{place}: is missing"
-    )
-
-
-def _without_secrets(given: Any) -> Any:
-    """What somebody gave, without passwords: what is said may end in a log."""
-    if isinstance(given, str):
-        return re.sub(r"(//[^/@\s]*@|password=[^&'\s]*)", "…", given[:MOST_ADDRESS])
-    if isinstance(given, dict):
-        return {_without_secrets(key): _without_secrets(value) for key, value in given.items()}
-    return (
-        [_without_secrets(value) for value in given] if isinstance(given, list | tuple) else given
-    )
 
 
 def read_plan(path: Path) -> Plan:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.search import RUNS, Json, RunName, RunsDir
+from search.cli.options import RUNS, Json, RunName, RunsDir
 from spaces.errors import shortened, shown
 
 WIDEST = 40

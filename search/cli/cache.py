@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.search import RUNS, Json, RunsDir
+from search.cli.options import RUNS, Json, RunsDir
 from spaces.errors import UserError
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.search import Json
+from search.cli.options import Json
 
 
 def describe(
@@ -63,7 +63,7 @@ def describe(
 
 def _tweaks(model: str, settings: list[str]) -> dict[str, Any]:
     """The architecture parameters of ``KEY=VALUE`` settings, checked against the space."""
-    from search.cli.search import key_values
+    from search.cli.options import key_values
     from spaces.cnn import CNN
     from spaces.domain import SpaceError
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.search import RUNS, Json, RunsDir
+from search.cli.options import RUNS, Json, RunsDir
 
 
 def doctor(

@@ -10,17 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.search import (
-    RUNS,
-    Address,
-    Json,
-    RunName,
-    RunsDir,
-    Submit,
-    key_values,
-    say_ended,
-    submit_job,
-)
+from search.cli.options import RUNS, Address, Json, RunName, RunsDir, Submit, key_values, submit_job
+from search.cli.search import say_ended
 from search.screen.terminal import outlive_terminal
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.cli.search import RUNS, Json, RunsDir
+from search.cli.options import RUNS, Json, RunsDir
 
 if TYPE_CHECKING:
     from analysis.report.reproduced import Number

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.cli.search import RUNS, Json, RunName, RunsDir
+from search.cli.options import RUNS, Json, RunName, RunsDir
 
 if TYPE_CHECKING:
     from analysis.bundle.export import Exported

@@ -11,55 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from search.cli.options import (
+    RUNS,
+    Address,
+    Json,
+    RunName,
+    RunsDir,
+    Submit,
+    key_values,
+    submit_job,
+)
 from search.screen.terminal import outlive_terminal
-from spaces.errors import echo
-from trainables.io.remote import is_uri
 
 if TYPE_CHECKING:
     from search.driver.session import Summary
-
-RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="Name of a run in the runs directory, or path of one.")
-]
-
-
-def _runs_folder(place: str | Path) -> Path:
-    """The folder of the runs; for a URI, the folder of this machine that stands for it."""
-    if not is_uri(str(place)):
-        return Path(place)
-    from analysis.run.working_copy import working_copy
-
-    return working_copy(str(place))
-
-
-RunsDir = Annotated[
-    Path,
-    typer.Option(
-        "--runs-dir",
-        metavar="DIR|URI",
-        envvar="VISIONTUNE_RUNS",
-        parser=_runs_folder,
-        help="Directory of all runs, or s3://…, gs://….",
-    ),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        metavar="auto|HOST:PORT|URL",
-        envvar="VISIONTUNE_ADDRESS",
-        help="Search on a Ray cluster that this machine is a node of.",
-    ),
-]
-Submit = Annotated[
-    bool,
-    typer.Option(
-        "--submit",
-        help="Do it as a job of a Ray cluster; --address is its job server, by default "
-        "http://127.0.0.1:8265.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-RUNS = Path("runs")
 
 
 def run(
@@ -292,27 +257,6 @@ def ui(
     serve(run, port, runs_dir)
 
 
-def key_values(pairs: list[str], option: str) -> dict[str, str]:
-    """``["k=5"]`` as a dict."""
-    settings = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key or not value:
-            raise typer.BadParameter(f"{option} wants KEY=VALUE, but got {echo(pair)}")
-        settings[key.strip()] = value.strip()
-    return settings
-
-
-def submit_job(
-    words: list[str], files: dict[str, str], address: str | None, runs_dir: Path, json_: bool
-) -> int:
-    """Do ``visiontune WORDS`` as a job of a cluster."""
-    from analysis.run.working_copy import place_of
-    from search.cluster.submit import submit
-
-    return submit(words, files, address, place_of(runs_dir), json_)
-
-
 def say_ended(summary: Summary, json_: bool) -> int:
     """Say how a search ended and what to do next; 0 if it is finished."""
     from analysis.run.working_copy import shown
@@ -333,7 +277,7 @@ def say_ended(summary: Summary, json_: bool) -> int:
         }
         print(json.dumps({**found, "tracking_error": summary.tracking_error}))
         return 0 if summary.state == "finished" else 1
-    from search.screen.console import SearchConsole
+        from search.screen.console import SearchConsole
 
     console = SearchConsole(highlight=False, soft_wrap=True)
     console.print(f"{summary.state}: {summary.reason}", markup=False)

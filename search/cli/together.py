@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from search.cli.options import RUNS, Json, RunsDir
 from search.cli.results import Runs
-from search.cli.search import RUNS, Json, RunsDir
 
 
 def leaderboard(

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.search import Json
+from search.cli.options import Json
 from spaces.errors import shown
 
 SHOWN = 10
