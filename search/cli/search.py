@@ -277,7 +277,7 @@ def say_ended(summary: Summary, json_: bool) -> int:
         }
         print(json.dumps({**found, "tracking_error": summary.tracking_error}))
         return 0 if summary.state == "finished" else 1
-        from search.screen.console import SearchConsole
+    from search.screen.console import SearchConsole
 
     console = SearchConsole(highlight=False, soft_wrap=True)
     console.print(f"{summary.state}: {summary.reason}", markup=False)
