@@ -9,7 +9,7 @@ from spaces.registry import Registry
 MAX_K = 50
 """Neighbours kept for each image, so the largest k that can be asked for."""
 
-DISTANCES = Registry(Distance, "metric")
+DISTANCES = Registry(Distance, "distance")
 for _distance in (
     Distance("euclidean", "trainables.knn.distances:euclidean", signed=True),
     Distance("cityblock", "trainables.knn.distances:city_block", signed=True),

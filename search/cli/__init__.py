@@ -89,9 +89,13 @@ def _status(work: Callable[[], int], debug: bool) -> int:
 def _command(arguments: list[str]) -> int:
     from analysis.run.notes import taken
     from search.cli.program import Abort, UsageError, app
+    from spaces import plugins
     from spaces.errors import UserError
 
     taken()  # of an earlier command in this process
+    plugins.unload_all()
+    arguments, words = plugins.named(arguments)
+    plugins.load(words)
     try:
         status = app(arguments or ["--help"], standalone_mode=False)
     except UsageError as error:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from search.cli.options import Json
+from spaces.cnn import NETWORKS
 
 
 def describe(
@@ -29,10 +30,7 @@ def describe(
     size: Annotated[int, typer.Option(help="Side of its images, pixels.")] = 32,
     json_: Json = False,
 ) -> None:
-    """A network's architecture, layers (name, output shape, parameters) and size.
-
-    Networks: lenet, alexnet, vgg16, vgg19, googlenet, densenet, resnet18, mynet, fastnet.
-    """
+    """A network's architecture, layers (name, output shape, parameters) and size."""
     import torch
 
     from trainables.cnn.layers import architecture, layer_table
@@ -78,4 +76,5 @@ def _tweaks(model: str, settings: list[str]) -> dict[str, Any]:
     return tweaks
 
 
+describe.__doc__ = f"{describe.__doc__}\n\n    Networks: {', '.join(NETWORKS)}.\n    "
 COMMANDS = (describe,)

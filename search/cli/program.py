@@ -4,10 +4,11 @@ all of them takes longer than answering ``visiontune --help``.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
@@ -23,6 +24,7 @@ from search.cli import results as cli_results
 from search.cli import search as cli_search
 from search.cli import together as cli_together
 from search.cli import use as cli_use
+from spaces import plugins
 
 __all__ = ["Abort", "UsageError", "app"]
 # typer carries its own click, and names the base of its usage errors nowhere public
@@ -46,6 +48,40 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
 
 
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="MODULE|FILE",
+        help="Python of yours that adds networks, distances, …; may be given several times.",
+    ),
+]
+
+
+def _with_plugin(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``command``, whose help names the option; it has been taken from the words by then, since
+    what it adds may be a value of another.
+    """
+
+    @functools.wraps(command)
+    def run(plugin: object = None, **options: Any) -> Any:
+        return command(**options)
+
+    signature = inspect.signature(command, eval_str=True)
+    last = inspect.Parameter(
+        "plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Plugin
+    )
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), last]
+    )
+    return run
+
+
+def _added() -> str:
+    """What the plug-ins that are loaded add, for the end of a help."""
+    return "\n\n".join(map(str, plugins.loaded()))
+
+
 class Built(Mapping[str, Any]):
     """Typer's commands by name, each built the first time that it is looked up."""
 
@@ -55,8 +91,9 @@ class Built(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in self._built:
             alone = typer.Typer(add_completion=False, **PLAIN)
-            alone.command(name=name)(FUNCTIONS[name])
+            alone.command(name=name)(_with_plugin(FUNCTIONS[name]))
             self._built[name] = typer.main.get_command(alone)
+        self._built[name].epilog = _added()
         return self._built[name]
 
     def __contains__(self, name: object) -> bool:
@@ -78,6 +115,12 @@ class Commands(typer.core.TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """With what plug-ins add."""
+        super().format_epilog(ctx, formatter)
+        formatter.write_paragraph()
+        formatter.write_text(_added())
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Each with the first sentence of what it does."""

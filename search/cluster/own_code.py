@@ -8,8 +8,10 @@ import site
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from analysis.run.provenance import LAYERS, ROOT
+from spaces import plugins
 
 Code = dict[str, tuple[str, str]]
 """Of each of our packages, by name, the folder that it is imported from (empty if there is none)
@@ -23,6 +25,19 @@ def first_folders() -> list[str]:
     """
     anyway = {*site.getsitepackages(), site.getusersitepackages(), *sysconfig.get_paths().values()}
     return [] if str(ROOT) in {str(Path(folder).resolve()) for folder in anyway} else [str(ROOT)]
+
+
+def with_plugins() -> dict[str, Any]:
+    """Ray's description of an environment in which workers have loaded the plug-ins that this
+    process has, from a copy of their source; empty if there are none.
+    """
+    if not plugins.loaded():
+        return {}
+    return {
+        "py_modules": [str(plugin.source) for plugin in plugins.loaded()],
+        "env_vars": {plugins.WANTED: plugins.wanted()},
+        "worker_process_setup_hook": f"{plugins.__name__}.{plugins.load_wanted.__name__}",
+    }
 
 
 def looker() -> Callable[[], Code]:

@@ -20,8 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from search.cluster.own_code import difference, first_folders, looker
+from search.cluster.own_code import difference, first_folders, looker, with_plugins
 from search.cluster.ray_folder import ray_folder, ray_folder_problem
+from spaces import plugins
 from spaces.errors import UserError, on_one_line
 
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -206,7 +207,7 @@ def _job() -> Any:
     """Where workers find modules: our own, and nothing of the working directory."""
     from search.cluster.ray_internals import OwnPathJob
 
-    return OwnPathJob(first_folders())
+    return OwnPathJob(first_folders(), with_plugins())
 
 
 def _check_code(ray: Any) -> None:
@@ -228,6 +229,10 @@ def _check_code(ray: Any) -> None:
             f"Ray's workers would not run this program's code: {wrong}; take that out of "
             "PYTHONPATH, or uninstall it"
         )
+    if plugins.loaded():
+        there = ray.get(ray.remote(plugins.there).options(num_cpus=0).remote())
+        if wrong := plugins.difference(there):
+            raise RayError(f"Ray's workers cannot use what this program has loaded: {wrong}")
 
 
 @contextmanager

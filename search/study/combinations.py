@@ -12,6 +12,7 @@ from search.study.pruners import PRUNERS, PrunerKind, make_pruner
 from search.study.samplers import SAMPLERS, SamplerKind, make_sampler
 from spaces import SPACES, Space, SpaceError
 from spaces.domain import Choice
+from spaces.objectives import computed_objectives
 
 
 def check_combination(plan: Plan) -> None:
@@ -97,8 +98,9 @@ def _space_problems(
             except SpaceError as error:
                 yield f"{space.name}.{parameter.name}: {error}"
     for name in (*plan.objectives, *plan.constraints):
-        if name not in space.metrics:
-            yield f"{name} is no metric of space {space.name}; it has {', '.join(space.metrics)}"
+        measured = (*space.metrics, *(computed_objectives() if space.needs_images else ()))
+        if name not in measured:
+            yield f"{name} is no metric of space {space.name}; it has {', '.join(measured)}"
 
 
 def _results(kind: str) -> str:

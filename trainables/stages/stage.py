@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from spaces import plugins
 from trainables.stages.device import accelerator
 
 BLOCK = 64
@@ -71,7 +72,7 @@ class Stage:
         what = (
             [self.content]
             if self.content
-            else [f"{self.function.__module__}.{self.name}", self.parameters, code_version()]
+            else [f"{self.function.__module__}.{self.name}", self.parameters, _version()]
         )
         key = [what, self.rows is not None, [stage.digest for stage in self.inputs]]
         return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
@@ -79,6 +80,11 @@ class Stage:
     def __str__(self) -> str:
         settings = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
         return f"{self.name}({settings})"
+
+
+def _version() -> str:
+    """Of all source that may decide an answer, that of plug-ins too."""
+    return code_version() + plugins.digest()
 
 
 class Cache(Protocol):

@@ -175,7 +175,8 @@ def test_a_distance_that_is_no_number_is_refused(metric: str) -> None:
 def test_an_unknown_metric_is_refused_with_those_there_are() -> None:
     """Names differ between libraries."""
     with pytest.raises(
-        ValueError, match=r"unknown metric 'manhattan'; the metrics are euclidean, cityblock, .*"
+        ValueError,
+        match=r"unknown distance 'manhattan'; the distances are euclidean, .*",
     ):
         distances(np.ones((1, 2)), np.ones((1, 2)), "manhattan")
 

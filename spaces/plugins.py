@@ -1,0 +1,330 @@
+"""Plug-ins: modules of a user's own that add to the registries, named on the command line.
+
+Never by a plan or a bundle: those hold the name and the SHA-256 of a plug-in's source, by which a
+user is told what to type, and import nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+from spaces import renew
+from spaces.errors import UserError, on_one_line, shown
+from spaces.registry import add, registries
+
+GROUP = "visiontune.plugins"
+"""Entry points of installed packages: each names a module, or its function ``register``."""
+VARIABLE = "VISIONTUNE_PLUGINS"
+"""More of them, as ``--plugin`` names them, with ``:`` between; files by their whole paths."""
+WANTED = "VISIONTUNE_WANTED_PLUGINS"
+"""What a worker is to load, as ``wanted`` says it."""
+OURS = ("spaces", "trainables", "analysis", "search", "tests", "benchmarks")
+
+
+class PluginError(UserError):
+    """A plug-in that cannot be used, or that is needed and not there."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plug-in that has been loaded.
+
+    Attributes:
+        name: of its module.
+        source: its file, or the folder of its package.
+        sha256: of its source.
+        register: its function that adds.
+        installed: it is there because a package is installed, and not because somebody asked.
+    """
+
+    name: str
+    source: Path
+    sha256: str
+    register: str = "register"
+    installed: bool = False
+
+    @property
+    def adds(self) -> dict[str, list[str]]:
+        """Names of what it added, by the word for the kind."""
+        found = {registry.word: list(registry.added_by(self.name)) for registry in registries()}
+        return {word: names for word, names in found.items() if names}
+
+    def __str__(self) -> str:
+        adds = ", ".join(f"{word} {name}" for word, names in self.adds.items() for name in names)
+        return f"plug-in {self.name} adds {adds or 'nothing'}"
+
+
+_loaded: dict[str, Plugin] = {}
+_problems: list[str] = []
+
+
+def loaded() -> tuple[Plugin, ...]:
+    """Those there are, in the order in which they were loaded."""
+    return tuple(_loaded.values())
+
+
+def load(words: Iterable[str], installed: bool = True) -> None:
+    """Import plug-ins, and have them add what they bring: all or none of them.
+
+    Args:
+        words: each a file, a folder that is a package, or the name of a module; a name that is no
+            installed module is looked for in the working directory.
+        installed: also those that ``VISIONTUNE_PLUGINS`` and entry points name.
+
+    Raises:
+        PluginError: in one line, if one cannot be found, imported, or what it adds is refused.
+    """
+    before = set(_loaded)
+    try:
+        for word in words:
+            _load(word, f"--plugin {shown(word)}", here=True)
+        if installed:
+            for word in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
+                _load(word, f"{VARIABLE}: {shown(word)}", here=False)
+            for point in importlib.metadata.entry_points(group=GROUP):
+                where = f"plug-in {shown(point.name)} of package {point.dist and point.dist.name}"
+                _add(point.module, None, where, point.attr or "register", installed=True)
+    except BaseException:
+        for name in set(_loaded) - before:
+            unload(name)
+        raise
+
+
+def unload(name: str) -> None:
+    """Take back what a plug-in added, and forget its module."""
+    _take_back(name)
+    _loaded.pop(name, None)
+    for module in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
+        del sys.modules[module]
+
+
+def unload_all() -> None:
+    for plugin in loaded():
+        unload(plugin.name)
+
+
+def digest() -> str:
+    """Of the source of all that are loaded; empty if there are none."""
+    return " ".join(sorted(f"{plugin.name}={plugin.sha256}" for plugin in loaded()))
+
+
+def sha256s(words: Iterable[object] | None = None) -> dict[str, str]:
+    """The SHA-256 of each by its name: what is kept of them.
+
+    Args:
+        words: leave out what is only installed and adds nothing that is called so.
+    """
+    if words is None:
+        return {plugin.name: plugin.sha256 for plugin in loaded()}
+    asked = {word for word in words if isinstance(word, str)}
+    return {
+        plugin.name: plugin.sha256
+        for plugin in loaded()
+        if not plugin.installed or any(asked & set(names) for names in plugin.adds.values())
+    }
+
+
+def need(wanted: Mapping[str, str], what: str) -> None:
+    """Refuse to go on without plug-ins, or with others of their names.
+
+    Args:
+        wanted: SHA-256 by name, as it is kept.
+        what: needs them, ``"run x"``.
+
+    Raises:
+        PluginError: saying what to type.
+    """
+    for name, sha256 in wanted.items():
+        there = _loaded.get(name)
+        if there is None:
+            raise PluginError(
+                f"{what} needs plug-in {shown(name)} (SHA-256 {sha256[:12]}…), which is not "
+                "loaded; type the command again with --plugin and the file or the module of it"
+            )
+        if there.sha256 != sha256:
+            raise PluginError(
+                f"{what} needs plug-in {shown(name)} as it was (SHA-256 {sha256[:12]}…), but "
+                f"{shown(there.source)} has changed since (SHA-256 {there.sha256[:12]}…); put that "
+                "source back, or start a new run"
+            )
+
+
+def _load(word: str, where: str, here: bool) -> None:
+    path = Path(word).expanduser()
+    if word.endswith(".py") or os.sep in word:
+        if not here and not path.is_absolute():
+            raise PluginError(f"{where}: must be the name of a module, or the whole path of a file")
+        _add(path.stem, _source_at(path, where), where)
+        return
+    source = None
+    if _found(word) is None and here:
+        source = next((p for p in (Path(f"{word}.py"), path) if p.exists()), None)
+        if source is None:
+            raise PluginError(
+                f"{where}: there is no installed module of that name, and no {shown(word)}.py in "
+                "the working directory; name the file"
+            )
+    _add(word, source and _source_at(source, where), where)
+
+
+def _source_at(path: Path, where: str) -> Path:
+    """The file, or the folder of a package, at ``path``."""
+    if not path.exists():
+        raise PluginError(f"{where}: there is no such file")
+    if path.is_dir() and not (path / "__init__.py").is_file():
+        raise PluginError(f"{where}: a folder must be a package (with __init__.py); name a file")
+    if not path.is_dir() and path.suffix != ".py":
+        raise PluginError(f"{where}: must be a Python file (.py), a package or a module")
+    path = path.absolute()
+    name = path.stem
+    if not name.isidentifier() or name in OURS or name in sys.stdlib_module_names:
+        raise PluginError(f"{where}: {shown(name)} cannot be its name; rename the file")
+    other = _found(name)
+    if other is not None and name not in _loaded and not os.path.samefile(other, path):
+        raise PluginError(
+            f"{where}: there is a module {name} already, {shown(other)}; rename the file"
+        )
+    return path
+
+
+def _found(name: str) -> Path | None:
+    """The source of an installed module, the whole of its package if it has one."""
+    top = name.partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    if spec is None or not spec.origin or not Path(spec.origin).is_file():
+        return None
+    return Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
+
+
+def _add(
+    name: str,
+    source: Path | None,
+    where: str,
+    function: str = "register",
+    installed: bool = False,
+) -> None:
+    if name in _loaded:  # named twice
+        if source is not None and _loaded[name].source != source:
+            raise PluginError(f"{where}: there is a plug-in {name} already; rename the file")
+        return
+    there = source or _found(name)
+    if there is None:
+        raise PluginError(f"{where}: there is no installed module {shown(name)}")
+    sha256 = source_sha256(there)
+    try:
+        register = getattr(_module(name, source), function, None)
+        if not callable(register):
+            raise PluginError(f"has no function {function}(add), which adds what it brings")
+        register(partial(add, by=name))
+        renew()
+    except UserError as error:
+        _take_back(name)
+        sys.modules.pop(name, None)
+        raise PluginError(f"{where}: {str(error).removeprefix(f'{name}: ')}") from error
+    except (Exception, SystemExit) as error:
+        _take_back(name)
+        sys.modules.pop(name, None)
+        raise PluginError(
+            f"{where}: fails when it is loaded ({type(error).__name__}: {on_one_line(error)}); "
+            "--debug shows where"
+        ) from error
+    _loaded[name] = Plugin(name, there, sha256, function, installed)
+
+
+def _module(name: str, source: Path | None) -> ModuleType:
+    """The module, imported; one that is a file without its folder becoming importable."""
+    if source is None:
+        return importlib.import_module(name)
+    package = source / "__init__.py" if source.is_dir() else source
+    folders = [str(source)] if source.is_dir() else None
+    spec = importlib.util.spec_from_file_location(name, package, submodule_search_locations=folders)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def source_sha256(source: Path) -> str:
+    """Of a file, or of all Python files of a folder with their names."""
+    if source.is_file():
+        return hashlib.sha256(source.read_bytes()).hexdigest()
+    found = hashlib.sha256()
+    for path in sorted(source.rglob("*.py")):
+        name = path.relative_to(source).as_posix().encode()
+        found.update(name + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def _take_back(name: str) -> None:
+    for registry in registries():
+        for thing in registry.added_by(name):
+            registry.remove(thing)
+    renew()
+
+
+def wanted() -> str:
+    """What ``load_wanted`` is to load, as a word of an environment."""
+    return json.dumps([[plugin.name, plugin.register, plugin.sha256] for plugin in loaded()])
+
+
+def load_wanted() -> None:
+    """In a worker: load what ``WANTED`` names, each by now a module that can be imported. What goes
+    wrong is for ``there`` to tell: whoever raises here is started again for ever.
+    """
+    try:
+        for name, function, sha256 in json.loads(os.environ.get(WANTED, "[]")):
+            _add(name, None, f"plug-in {name}", function)
+            if _loaded[name].sha256 != sha256:
+                raise PluginError(f"plug-in {name} is another there, {_loaded[name].source}")
+    except PluginError as error:
+        _problems.append(str(error))
+
+
+def there() -> tuple[str, str]:
+    """Of the process that runs it: the digest of what it has loaded, and what went wrong."""
+    return digest(), "; ".join(_problems)
+
+
+def difference(other: tuple[str, str]) -> str:
+    """What is wrong with a process that answered ``there``; empty if it has what this one has."""
+    theirs, problem = other
+    if problem or theirs == digest():
+        return problem
+    return f"plug-ins there are {theirs or 'none'}, and here {digest() or 'none'}"
+
+
+def named(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of a command line without ``--plugin``, and what that named.
+
+    Raises:
+        PluginError: if one names nothing.
+    """
+    rest, words = [], []
+    given = iter(arguments)
+    for word in given:
+        if word == "--":
+            return [*rest, word, *given], words
+        if word == "--plugin" or word.startswith("--plugin="):
+            value = next(given, "") if word == "--plugin" else word.partition("=")[2]
+            if not value or value.startswith("-"):
+                raise PluginError("--plugin wants a file or a module, as in --plugin mine.py")
+            words.append(value)
+        else:
+            rest.append(word)
+    return rest, words
