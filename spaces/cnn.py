@@ -98,6 +98,11 @@ class CnnConfig:
         """The architecture parameters that apply, as ``trainables.cnn.models.build`` takes them."""
         return self.applying(architecture_parameters()[1:])
 
+    def own(self, thing: Network | Augmentation | Loss) -> dict[str, Any]:
+        """The values of a thing's own parameters, and of those that it takes."""
+        names = (*(parameter.name for parameter in thing.parameters), *getattr(thing, "takes", ()))
+        return {name: getattr(self, name) for name in names}
+
     def applying(self, some: Iterable[Parameter]) -> dict[str, Value]:
         """The values of those parameters that apply, in their order."""
         some = tuple(some)

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from spaces import renew
 from spaces.errors import UserError, on_one_line, shown
-from spaces.registry import add, registries
+from spaces.registry import Registry, add, registries
 
 GROUP = "visiontune.plugins"
 """Entry points of installed packages: each names a module, or its function ``register``."""
@@ -55,14 +56,23 @@ class Plugin:
     installed: bool = False
 
     @property
-    def adds(self) -> dict[str, list[str]]:
-        """Names of what it added, by the word for the kind."""
-        found = {registry.word: list(registry.added_by(self.name)) for registry in registries()}
-        return {word: names for word, names in found.items() if names}
+    def words(self) -> set[str]:
+        """By which a plan or a configuration names what it added."""
+        things = [thing for registry in registries() for thing in _added(registry, self.name)]
+        own = [parameter for thing in things for parameter in getattr(thing, "parameters", ())]
+        return {thing.name for thing in (*things, *own)}
 
     def __str__(self) -> str:
-        adds = ", ".join(f"{word} {name}" for word, names in self.adds.items() for name in names)
-        return f"plug-in {self.name} adds {adds or 'nothing'}"
+        adds = [
+            f"{registry.word} {thing.name}"
+            for registry in registries()
+            for thing in _added(registry, self.name)
+        ]
+        return f"plug-in {self.name} adds {', '.join(adds) or 'nothing'}"
+
+
+def _added(registry: Registry[Any], name: str) -> Iterable[Any]:
+    return registry.added_by(name).values()
 
 
 _loaded: dict[str, Plugin] = {}
@@ -119,19 +129,17 @@ def digest() -> str:
     return " ".join(sorted(f"{plugin.name}={plugin.sha256}" for plugin in loaded()))
 
 
-def sha256s(words: Iterable[object] | None = None) -> dict[str, str]:
-    """The SHA-256 of each by its name: what is kept of them.
+def sha256s(words: Iterable[object], asked: bool = False) -> dict[str, str]:
+    """The SHA-256 by name, which is what is kept, of those that add what one of ``words`` names.
 
     Args:
-        words: leave out what is only installed and adds nothing that is called so.
+        asked: and of those that a user has asked for, whatever they add.
     """
-    if words is None:
-        return {plugin.name: plugin.sha256 for plugin in loaded()}
-    asked = {word for word in words if isinstance(word, str)}
+    used = {word for word in words if isinstance(word, str)}
     return {
         plugin.name: plugin.sha256
         for plugin in loaded()
-        if not plugin.installed or any(asked & set(names) for names in plugin.adds.values())
+        if used & plugin.words or (asked and not plugin.installed)
     }
 
 
@@ -191,7 +199,7 @@ def _source_at(path: Path, where: str) -> Path:
     if not name.isidentifier() or name in OURS or name in sys.stdlib_module_names:
         raise PluginError(f"{where}: {shown(name)} cannot be its name; rename the file")
     other = _found(name)
-    if other is not None and name not in _loaded and not os.path.samefile(other, path):
+    if other is not None and name not in _loaded and source_sha256(other) != source_sha256(path):
         raise PluginError(
             f"{where}: there is a module {name} already, {shown(other)}; rename the file"
         )
@@ -289,11 +297,33 @@ def load_wanted() -> None:
     """
     try:
         for name, function, sha256 in json.loads(os.environ.get(WANTED, "[]")):
-            _add(name, None, f"plug-in {name}", function)
+            load_modules([(name, function)])
             if _loaded[name].sha256 != sha256:
                 raise PluginError(f"plug-in {name} is another there, {_loaded[name].source}")
     except PluginError as error:
         _problems.append(str(error))
+
+
+def load_modules(named: Iterable[Sequence[str]]) -> None:
+    """Load plug-ins that can be imported here by their names.
+
+    Args:
+        named: of each, the module and its function that adds.
+    """
+    for name, function in named:
+        _add(name, None, f"plug-in {name}", function)
+
+
+def sources() -> list[tuple[str, str, str]]:
+    """What ``load_sources`` takes."""
+    return [(plugin.name, str(plugin.source), plugin.register) for plugin in loaded()]
+
+
+def load_sources(given: Iterable[tuple[str, str, str]]) -> None:
+    """In another process of this machine: load what this one had loaded."""
+    for name, source, function in given:
+        file = "." not in name and _found(name) is None
+        _add(name, Path(source) if file else None, f"plug-in {name}", function)
 
 
 def there() -> tuple[str, str]:
@@ -315,7 +345,7 @@ def named(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises:
         PluginError: if one names nothing.
     """
-    rest, words = [], []
+    rest, words = list[str](), list[str]()
     given = iter(arguments)
     for word in given:
         if word == "--":

@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 
 from analysis.bundle.facts import FORMAT, BundleError, BundleFacts, as_written, write_facts
 from analysis.bundle.knn import Float64, Int64, read_knn
-from spaces import get_space
-from spaces.errors import echo, on_one_line
+from spaces import get_space, plugins
+from spaces.errors import echo, on_one_line, shown
 from trainables.data import Images
 from trainables.io.files import TEMPORARY, write_whole
 
@@ -95,9 +95,10 @@ def _facts(folder: Path) -> tuple[BundleFacts, bytes]:
                 "visiontune that wrote it"
             )
         facts = BundleFacts.model_validate(raw)
+        plugins.need(facts.plugins, f"bundle {shown(folder)}")
         facts = facts.model_copy(update={"config": get_space(facts.space).check(facts.config)})
     except (ValidationError, ValueError, RecursionError, OSError) as error:
-        if isinstance(error, BundleError):
+        if isinstance(error, BundleError | plugins.PluginError):
             raise
         raise BundleError(
             f"{folder}: not a whole bundle (bundle.json: {on_one_line(error)})"

@@ -62,6 +62,8 @@ class BundleFacts(BaseModel):
         replicas: how it did there under other seeds, which the search tried at its end.
         refit: it was trained again afterwards, on the validation images too.
         history: a network's metrics, epoch by epoch.
+        plugins: SHA-256 of the source of each plug-in that reading it needs, by name; they are not
+            in it, and whoever reads it must have loaded them.
         unfinished: it is being made: not checked yet, and not scored.
         facts_sha256: of bundle.json with nothing in this place; empty in bundles of versions that
             had none.
@@ -88,6 +90,7 @@ class BundleFacts(BaseModel):
     model_sha256: str
     refit: bool = False
     history: tuple[dict[str, float], ...] = ()
+    plugins: dict[str, str] = {}
     unfinished: bool = False
     facts_sha256: str = ""
 
@@ -99,8 +102,8 @@ def write_facts(folder: Path, facts: BundleFacts) -> None:
 
 
 def _text(facts: BundleFacts, digest: str) -> str:
-    # versions before that know no such field
-    left_out = None if facts.unfinished else {"unfinished"}
+    # versions before that know no such fields
+    left_out = {name for name in ("unfinished", "plugins") if not getattr(facts, name)}
     return facts.model_copy(update={"facts_sha256": digest}).model_dump_json(
         indent=1, exclude=left_out
     )

@@ -15,6 +15,7 @@ import mlflow
 import pandas as pd
 
 from analysis.bundle.bundle import read_bundle
+from spaces import plugins
 from trainables.data import Images
 from trainables.images.image_file import read_image
 
@@ -23,6 +24,8 @@ class BundleModel(mlflow.pyfunc.PythonModel):
     """Reads the artifact ``bundle`` and classifies with it."""
 
     def load_context(self, context: Any) -> None:
+        # what whoever registered the model had loaded, and sent with it as code
+        plugins.load_modules((context.model_config or {}).get("plugins", ()))
         self.model = read_bundle(Path(context.artifacts["bundle"]))
 
     def predict(

@@ -11,6 +11,7 @@ from typing import Any
 from analysis.bundle.facts import FORMAT, BundleFacts, Preprocessing
 from analysis.run.directory import RunDirectory
 from analysis.run.records import Measured, TrialRecord
+from spaces import plugins
 from trainables.cnn.images import How
 from trainables.data import Dataset, ReadOptions
 from trainables.data.validation import Validation
@@ -81,6 +82,7 @@ def bundle_facts(
         "dataset": dataset.spec,
         "fingerprint": dataset.fingerprint,
         "test_fingerprint": dataset.test.fingerprint if dataset.test else None,
+        "plugins": plugins.sha256s((record.space, *record.config, *record.config.values())),
         "trial": f"{source.run.name}: {record.key}",
         "model_sha256": "",
     }

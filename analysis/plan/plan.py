@@ -227,6 +227,17 @@ class Plan(BaseModel):
         """``gpus_per_trial``, 0 where nobody has decided yet."""
         return self.gpus_per_trial or 0.0
 
+    def words(self) -> tuple[str, ...]:
+        """All that it may call by a name which a plug-in has given."""
+        values = (
+            value
+            for setting in self.set.values()
+            for value in (setting if isinstance(setting, list) else str(setting).split(","))
+        )
+        kind = self.dataset.partition(":")[0]
+        named = (*self.spaces, kind, *self.objectives, *self.constraints, *self.set)
+        return (*named, *(str(value).strip() for value in values))
+
     def bounds(self) -> dict[str, Bound]:
         """Every constraint by metric, ``max_model_mb`` included."""
         limit = self.max_model_mb or (MAX_MODEL_MB if self.trains else None)

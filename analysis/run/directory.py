@@ -50,6 +50,7 @@ from analysis.run.trial_files import (
     TrialFiles,
 )
 from analysis.run.working_copy import copy_of
+from spaces import plugins
 from trainables.io.files import append_lines, make_folder, npy_bytes, sha256, write_whole
 
 if TYPE_CHECKING:  # numpy is loaded where an array is read: many commands need none
@@ -78,9 +79,22 @@ class RunDirectory:
         """What the search was told, as its file says now.
 
         Raises:
+            PluginError: if a plug-in that the run needs is not there, or has changed.
             PlanError: if the file is missing, or no plan.
         """
+        plugins.need(self.plugins(), f"run {self.name}")
         return read_plan(self.plan_file)
+
+    def plugins(self) -> dict[str, str]:
+        """SHA-256 of the source of each plug-in that the run needs, by name, as it was when the run
+        began.
+        """
+        if known := read_identity(self.path):
+            return known.plugins
+        from analysis.run.provenance import sessions  # which knows this module
+
+        last = sessions(self)[-1:]
+        return dict(last[0].get("plugins", {})) if last else {}
 
     @property
     def journal(self) -> Path:

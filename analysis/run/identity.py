@@ -25,12 +25,14 @@ class Identity(BaseModel):
     Attributes:
         study: the run among all runs anywhere: the name that it was begun under, and a UUID.
         sha256s: of the files that were written with it and never change, by name.
+        plugins: SHA-256 of the source of each plug-in that it needs, by the name of its module.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     study: str
     sha256s: dict[str, str] = {}
+    plugins: dict[str, str] = {}
 
 
 def new_study(name: str) -> str:
@@ -53,7 +55,9 @@ def read_identity(run: Path) -> Identity | None:
 
 
 def write_identity(run: Path, identity: Identity) -> None:
-    write_whole(run / FILE, sealed(identity.model_dump()), within=run)
+    # versions before that know no plug-ins
+    left_out = None if identity.plugins else {"plugins"}
+    write_whole(run / FILE, sealed(identity.model_dump(exclude=left_out)), within=run)
 
 
 def name_at_first(run: Path) -> str:

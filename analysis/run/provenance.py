@@ -17,6 +17,7 @@ from typing import Any
 from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
 from analysis.run.notes import note as note_line
+from spaces import plugins
 from spaces.errors import on_one_line
 from trainables.io.files import read_json, set_aside, write_whole
 
@@ -58,6 +59,7 @@ def facts(plan: Plan, fingerprint: str) -> dict[str, Any]:
         "plan_sha256": hashlib.sha256(plan.to_yaml().encode()).hexdigest(),
         "plan": plan.model_dump(mode="json", exclude={"tracking", "storage"}),
         "data": fingerprint,
+        "plugins": plugins.sha256s(plan.words(), asked=True),
     }
 
 
@@ -72,7 +74,8 @@ def software() -> dict[str, Any]:
             path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
             for layer in LAYERS
             for path in sorted((ROOT / layer).rglob("*.py"))
-        },
+        }
+        | {f"plug-in {plugin.name}": plugin.sha256[:16] for plugin in plugins.loaded()},
     }
 
 

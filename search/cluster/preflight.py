@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from analysis.run.provenance import software, software_changes
+from spaces import plugins
 from spaces.errors import on_one_line
 from trainables.io.remote import join_place, read_file, remove_place, write_file
 from trainables.stages.device import card
@@ -90,6 +91,8 @@ def answer(
         found["card"] = str(first)
         if first.problem:
             return found | {"problem": f"its GPU cannot be used: {first}: {first.problem}"}
+    if problem := plugins.there()[1]:
+        return found | {"problem": problem}
     try:
         if read_file(join_place(place, "driver")) != word.encode():
             raise OSError("the driver's probe file has another content there")

@@ -20,6 +20,7 @@ from typing import Any
 
 from analysis.run.provenance import LAYERS, ROOT
 from search.cluster.start import ClusterError, token_file
+from spaces import plugins
 from spaces.errors import on_one_line
 
 JOBS = "http://127.0.0.1:8265"
@@ -59,11 +60,20 @@ def submit(
     server = _server(address)
     client = _client(server)
     command = ["python", "-m", "search", *words, "--runs-dir", runs, "--address", "auto"]
+    # installed ones are the image's; these become modules of the working directory
+    asked = [plugin for plugin in plugins.loaded() if not plugin.installed]
+    command += [word for plugin in asked for word in ("--plugin", plugin.name)]
     with tempfile.TemporaryDirectory(prefix="visiontune-job-") as folder:
         for layer in LAYERS:
             shutil.copytree(
                 ROOT / layer, Path(folder, layer), ignore=shutil.ignore_patterns(*WITHOUT)
             )
+        for plugin in asked:
+            target = Path(folder, plugin.source.name)
+            if plugin.source.is_dir():
+                shutil.copytree(plugin.source, target, ignore=shutil.ignore_patterns(*WITHOUT))
+            else:
+                shutil.copy(plugin.source, target)
         for name, content in files.items():
             Path(folder, name).write_text(content, encoding="utf-8")
         try:

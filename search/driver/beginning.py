@@ -96,7 +96,7 @@ def create(
         if labels is not None:
             made.write_validation_labels(labels)
         study = new_study(plan.name)
-        make_identity(made, study)
+        make_identity(made, study, plan)
         made.write_state(DriverState(study=study))
         keep_start(plan, made)
         write_whole(made.plan_file, plan.to_yaml())

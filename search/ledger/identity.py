@@ -11,19 +11,22 @@ from analysis.run.notes import note
 from analysis.run.trial_files import LABELS
 from search.ledger.outbox import Outbox
 from search.study.storage import runs_in
+from spaces import plugins
 from trainables.io.files import sha256
 
 KEPT = ("data.json", LABELS)
 """Files that never change."""
 
 
-def make_identity(run: RunDirectory, study: str) -> None:
-    """Write run.json, with digests of the files that are there."""
+def make_identity(run: RunDirectory, study: str, plan: Plan) -> None:
+    """Write run.json, with digests of the files that are there, and of the plug-ins."""
     paths = [run.path / name for name in KEPT]
     write_identity(
         run.path,
         Identity(
-            study=study, sha256s={path.name: sha256(path) for path in paths if path.is_file()}
+            study=study,
+            sha256s={path.name: sha256(path) for path in paths if path.is_file()},
+            plugins=plugins.sha256s(plan.words(), asked=True),
         ),
     )
 
@@ -45,7 +48,7 @@ def settle_identity(run: RunDirectory, plan: Plan) -> None:
                 f"{run.path / 'run.json'}: missing, and nothing else says who this run is: "
                 "MLflow is told all of it as a new one"
             )
-    make_identity(run, study)
+    make_identity(run, study, plan)
 
 
 def _told(run: RunDirectory) -> str:

@@ -24,6 +24,7 @@ from analysis.run.directory import RunDirectory, RunError
 from search.tracking.mlflow_runs import LONGEST_PARAM, Sent
 from search.tracking.sender import Sender, tracking_uri
 from search.tracking.tracker import in_time
+from spaces import plugins
 from spaces.errors import FailedError, UserError, on_one_line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +94,8 @@ class Registry:
                 [ColSpec(DataType.string, "class"), ColSpec(Map(DataType.double), "scores")]
             ),
         )
+        needed = [plugin for plugin in plugins.loaded() if plugin.name in facts.plugins]
+        sources = [str(plugin.source) for plugin in needed]
         made = Model.log(
             None,
             mlflow.pyfunc,
@@ -102,7 +105,8 @@ class Registry:
             step=step,
             python_model=str(ROOT / "analysis" / "bundle" / "served_model.py"),
             artifacts={"bundle": str(bundle)},
-            code_paths=[str(ROOT / layer) for layer in CODE],
+            code_paths=[*(str(ROOT / layer) for layer in CODE), *sources],
+            model_config={"plugins": [[one.name, one.register] for one in needed]},
             signature=signature,
             input_example=_example(),
             pip_requirements=requirements(facts),

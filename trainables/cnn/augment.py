@@ -9,15 +9,22 @@ image by image; see ARCHITECTURE.md).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from spaces.cnn import CnnConfig
+from spaces.cnn import AUGMENTATIONS, CnnConfig
+from spaces.errors import UserError
+from spaces.kinds import function_of
 from trainables.cnn.data import Resident
 from trainables.cnn.randomness import numbers
 from trainables.cnn.resolution import shrink
+
+Augment = tuple[str, Callable[[Tensor, torch.Generator], Tensor]]
 
 
 def augment(
@@ -27,12 +34,17 @@ def augment(
     data: Resident,
     generator: torch.Generator,
     side: int,
+    added: Sequence[Augment] = (),
 ) -> Tensor:
     """(n, 3, side, side) float32, normalised, channels last, from (n, 3, size, size) uint8; the
     batch itself is untouched.
 
     Args:
         mirrored: (n,) bool, which of the images to mirror.
+        added: what is done beside, as ``added_by_plugins`` gives it.
+
+    Raises:
+        UserError: if one of these gives no images of that shape.
     """
     if config.rotation:
         out = rotate_shift_flip(images.float(), config.rotation, config.crop, mirrored, generator)
@@ -40,11 +52,38 @@ def augment(
         out = shift_flip(images, config.crop, mirrored, generator).float()
     if config.jitter:
         out = jitter(out, config.jitter, generator)
+    for name, change in added:
+        before: torch.Size = out.shape
+        out = change(out, generator)
+        if not isinstance(out, Tensor) or out.shape != before or out.dtype != torch.float32:
+            raise UserError(
+                f"augmentation {name} must give float32 images of shape {tuple(before)}, as it was "
+                f"given, but gave {getattr(out, 'dtype', type(out).__name__)} of shape "
+                f"{tuple(getattr(out, 'shape', ()))}"
+            )
     out = data.normalise(out)
     if config.cutout:
         out = cutout(out, config.cutout, generator)
     out = shrink(out, side)
     return out.contiguous(memory_format=torch.channels_last)
+
+
+def added_by_plugins(config: CnnConfig) -> tuple[Augment, ...]:
+    """The augmentations beside ours that a configuration asks for, by name."""
+    return tuple(
+        (name, partial(_with_generator, function_of(kind.function), config.own(kind)))
+        for name, kind in AUGMENTATIONS.items()
+        if getattr(config, name, False)
+    )
+
+
+def _with_generator(
+    function: Callable[..., Tensor],
+    values: Mapping[str, Any],
+    images: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    return function(images, generator, **values)
 
 
 def mirrored_in(epoch: int, count: int, share: float, seed: int) -> Tensor:

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from spaces.cnn import CnnConfig
+from spaces.cnn import LOSSES, CnnConfig
+from spaces.kinds import function_of
 
 WARM_UP = 0.2
 """Part of the steps in which one-cycle and triangular schedules rise."""
@@ -133,3 +135,9 @@ class Average(AveragedModel):
 
 def _state(net: nn.Module) -> list[Tensor]:
     return [tensor.detach() for tensor in itertools.chain(net.parameters(), net.buffers())]
+
+
+def loss_of(config: CnnConfig) -> Callable[[Tensor, Tensor], Tensor]:
+    """What training makes small: the mean over (n, classes) float32 scores and (n,) labels."""
+    kind = LOSSES[getattr(config, "loss", next(iter(LOSSES)))]
+    return partial(function_of(kind.function), **config.own(kind))

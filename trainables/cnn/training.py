@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from spaces.cnn import CnnConfig
 from spaces.errors import UserError, on_one_line
 from trainables.cnn import checkpoint as files
-from trainables.cnn.augment import augment, mirrored_in, mixed
+from trainables.cnn.augment import added_by_plugins, augment, mirrored_in, mixed
 from trainables.cnn.data import CnnData, Int64, Resident
 from trainables.cnn.layers import MIB
 from trainables.cnn.memory import is_shortage
@@ -26,6 +26,7 @@ from trainables.cnn.models import build
 from trainables.cnn.optimizer import (
     Average,
     fraction,
+    loss_of,
     make_optimizer,
     optimizer_tensors,
     peak_learning_rate,
@@ -125,6 +126,7 @@ class CnnRun:
         self.parts, self.scaler = parts, self._new_scaler()
         self.random = RandomState(seed, self.device)
         self.epoch, self.history = 0, list[dict[str, float]]()
+        self._added, self._loss = added_by_plugins(config), loss_of(config)
         self._scores: Tensor | None = None
         with self._memory_named():
             self.data = Resident.on(data, self.device)
@@ -193,7 +195,7 @@ class CnnRun:
             for group in self.optimizer.param_groups:
                 group["lr"] = peak_learning_rate(config) * fraction(config.schedule, progress)
             images, labels = data.train_images[rows], data.train_labels[rows]
-            images = augment(images, mirrored[rows], config, data, generator, side)
+            images = augment(images, mirrored[rows], config, data, generator, side, self._added)
             images, others, share = mixed(images, labels, config, generator, self.random.host)
             self.optimizer.zero_grad(set_to_none=True)
             pieces = (each.tensor_split(self.parts) for each in (images, labels, others))
@@ -223,17 +225,18 @@ class CnnRun:
         """Add the gradients of a part of a batch of ``batch`` images; the sum of its losses, and
         how many were right, on the device.
         """
-        smoothing, count = self.config.label_smoothing, len(labels)
+        count = len(labels)
         if not count:
             return torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         with self._autocast():
             scores = self._forward(images)
         scores = scores.float()
-        loss = F.cross_entropy(scores, labels, label_smoothing=smoothing)
+        loss = self._loss(scores, labels)
+        if loss.ndim or not loss.requires_grad:
+            name = getattr(self.config, "loss", "")
+            raise TrainingError(f"loss {name} must give one number with a gradient")
         if share < 1:
-            loss = share * loss + (1 - share) * F.cross_entropy(
-                scores, others, label_smoothing=smoothing
-            )
+            loss = share * loss + (1 - share) * self._loss(scores, others)
         weighed = loss if count == batch else loss * (count / batch)
         scaled = weighed if self.scaler is None else self.scaler.scale(weighed)
         scaled.backward()  # type: ignore[no-untyped-call]

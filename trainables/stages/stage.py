@@ -237,8 +237,9 @@ def _run_here(stage: Stage, inputs: tuple[Any, ...], workers: int) -> Any:
         return join([_run_rows(stage, inputs, start, stop) for start, stop in runs])
     from joblib import Parallel, delayed
 
+    own = {"initializer": plugins.load_sources, "initargs": (plugins.sources(),)}
     return join(
-        Parallel(n_jobs=workers)(
+        Parallel(n_jobs=workers, **(own if plugins.loaded() else {}))(
             delayed(_run_rows)(stage, inputs, start, stop) for start, stop in runs
         )
     )
