@@ -176,3 +176,21 @@ def _copies(folder: Path, driver: Driver) -> Iterator[Path]:
         assert time.monotonic() < end, driver.log
         time.sleep(0.1)
     yield from folder.glob("*")
+
+
+@pytest.mark.slow
+def test_a_plug_in_reaches_every_node(nodes: Any, tmp_path: Path) -> None:
+    """It lies on the head's disk alone, and trials run elsewhere."""
+    guide = (ROOT / "docs" / "guide" / "plugins.md").read_text(encoding="utf-8")
+    mine = tmp_path / "mine.py"
+    mine.write_text(guide.split("```python\n")[1].split("```")[0])
+    settings = ("--set", "metric=canberra", "--objective", "worst_recall", "--no-tracking")
+    driver = Driver(
+        "run", "--plugin", mine, "--space", "tiny-image", *settings, "--dataset", "stripes:60",
+        "--trials", 4, "--name", "own", "--runs-dir", tmp_path, "--address", nodes.address,
+        log=tmp_path / "log",
+    )  # fmt: skip
+    assert driver.end() == 0, driver.log
+    records = RunDirectory(tmp_path / "own").records()
+    assert [record.state for record in records] == ["COMPLETE"] * 4
+    assert all(record.metrics["worst_recall"] >= 0 for record in records)

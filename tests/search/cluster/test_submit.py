@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import PATIENCE, free_port, refused, visiontune
+from program import PATIENCE, ROOT, free_port, refused, visiontune
 
 from analysis.run.directory import RunDirectory
 
@@ -103,6 +103,46 @@ def test_what_is_sent_is_our_source_and_the_plan_and_nothing_of_this_machine(
     assert {"search/cluster/submit.py", "trainables/cnn/run.py"} <= set(jobs.files)
     assert not [name for name in jobs.files if name.endswith(".pyc")]
     assert list(jobs.environment) == ["working_dir"]
+
+
+def plug_in(folder: Path) -> Path:
+    """The one that the guide prints."""
+    guide = (ROOT / "docs" / "guide" / "plugins.md").read_text(encoding="utf-8")
+    path = folder / "mine.py"
+    path.write_text(guide.split("```python\n")[1].split("```")[0])
+    return path
+
+
+def test_a_plug_in_is_sent_with_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lies on this machine alone, and its name means nothing there."""
+    from search.cluster import submit
+    from spaces import plugins
+
+    jobs = Jobs()
+    monkeypatch.setattr(submit, "_client", lambda server: jobs)
+    plugins.load([str(plug_in(tmp_path))], installed=False)
+    try:
+        assert submit.submit(["resume", "x"], {}, "http://head:8265", "s3://b/runs", True) == 0
+    finally:
+        plugins.unload_all()
+    assert shlex.split(jobs.entrypoint)[3:] == [
+        "resume", "x", "--runs-dir", "s3://b/runs", "--address", "auto", "--plugin", "mine",
+    ]  # fmt: skip
+    assert "mine.py" in jobs.files
+
+
+@pytest.mark.slow
+def test_a_job_searches_with_a_plug_in(job_server: str, tmp_path: Path) -> None:
+    """What is sent must be found by the driver there, and by its workers."""
+    run = ("run", "--space", "tiny-image", "--set", "metric=canberra", "--dataset", "stripes:60")
+    done = visiontune(
+        *run, "--plugin", plug_in(tmp_path), "--objective", "worst_recall", "--trials", 2,
+        "--no-tracking", "--name", "own", "--submit", "--address", job_server,
+        "--runs-dir", tmp_path / "runs", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = RunDirectory(tmp_path / "runs" / "own").records()
+    assert [record.state for record in records] == ["COMPLETE"] * 2
 
 
 @pytest.fixture(scope="module")
