@@ -101,7 +101,8 @@ class CnnConfig:
     def own(self, thing: Network | Augmentation | Loss) -> dict[str, Any]:
         """The values of a thing's own parameters, and of those that it takes."""
         names = (*(parameter.name for parameter in thing.parameters), *getattr(thing, "takes", ()))
-        return {name: getattr(self, name) for name in names}
+        unsaid = {parameter.name: parameter.otherwise for parameter in thing.parameters}
+        return {name: getattr(self, name, unsaid.get(name)) for name in names}
 
     def applying(self, some: Iterable[Parameter]) -> dict[str, Value]:
         """The values of those parameters that apply, in their order."""
@@ -365,7 +366,12 @@ def augmentation_parameters() -> tuple[Parameter, ...]:
         for name, kind in AUGMENTATIONS.items()
         for parameter in (
             Parameter(
-                name, Choice((False,)), kind.doc, allowed=Choice((False, True)), before=False
+                name,
+                Choice((False,)),
+                kind.doc,
+                allowed=Choice((False, True)),
+                before=False,
+                added=True,
             ),
             *_only(kind.parameters, {name: (True,)}),
         )
@@ -384,6 +390,7 @@ def optimisation_parameters() -> tuple[Parameter, ...]:
         "what training makes small",
         allowed=Choice(tuple(LOSSES)),
         before=first,
+        added=True,
     )
     smoothed = {"loss": tuple(name for name, kind in LOSSES.items() if SMOOTHING in kind.takes)}
     return (
@@ -418,7 +425,10 @@ def _only(own: Iterable[Parameter], condition: Mapping[str, tuple[Value, ...]]) 
     for parameter in own:
         if parameter.otherwise is None:
             raise SpaceError(f"parameter {parameter.name} needs a value for otherwise")
-    return [replace(parameter, when={**condition, **(parameter.when or {})}) for parameter in own]
+    return [
+        replace(parameter, when={**condition, **(parameter.when or {})}, added=True)
+        for parameter in own
+    ]
 
 
 CNN = Space(

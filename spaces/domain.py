@@ -99,6 +99,7 @@ class Parameter:
         otherwise: the value it has where it does not apply.
         before: the value that configurations had, unsaid, before this parameter existed;
             None if it must be said.
+        added: it belongs to something that may be there or not, such as a plug-in's network.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Parameter:
     when: Mapping[str, tuple[Value, ...]] | None = None
     otherwise: Value | None = None
     before: Value | None = None
+    added: bool = False
 
     @property
     def limits(self) -> Domain:
@@ -171,6 +173,29 @@ class Space:
         except SpaceError:
             object.__setattr__(self, "parameters", before)
             raise
+
+    def asked(self) -> Space:
+        """This space without what is ``added`` and can make no difference in its domains, so that
+        configurations are the same whatever is there beside what they use.
+        """
+        kept: list[Parameter] = []
+        idle: dict[str, Value | None] = {}
+        domains = {parameter.name: parameter.domain for parameter in self.parameters}
+        for parameter in self.parameters:
+            conditions = dict(parameter.when or {})
+            may = all(
+                idle[name] in values
+                if name in idle
+                else any(value in domains[name] for value in values)
+                for name, values in conditions.items()
+            )
+            if parameter.added and (not may or parameter.domain == Choice((parameter.before,))):  # type: ignore[arg-type]
+                said = parameter.before if parameter.before is not None else parameter.otherwise
+                idle[parameter.name] = said
+                continue
+            left = {name: values for name, values in conditions.items() if name not in idle}
+            kept.append(replace(parameter, when=left or None))
+        return replace(self, parameters=tuple(kept)) if idle else self
 
     @property
     def conditional(self) -> bool:

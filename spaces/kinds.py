@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from spaces.domain import Parameter
+from spaces.errors import UserError
 
 Function = Callable[..., Any] | str
 
@@ -42,6 +43,13 @@ class Distance:
         return function_of(self.function)(x, y)
 
 
+RESERVED = (
+    "step", "done", "report", "predictions", "accuracy_by_k", "digests", "started", "node", "log",
+    "failure", "traceback", "config", "trial_id", "training_iteration", "timestamp", "pid",
+)  # fmt: skip
+"""What else stands in a trial's results."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """A figure by which trials are compared.
@@ -59,6 +67,10 @@ class Objective:
     doc: str
     digits: int = 4
     function: Function | None = None
+
+    def __post_init__(self) -> None:
+        if self.name in RESERVED:
+            raise UserError(f"an objective cannot be called {self.name}: results have that already")
 
     def better(self, value: float, than: float) -> bool:
         return value > than if self.direction == "maximize" else value < than

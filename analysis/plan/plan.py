@@ -259,7 +259,7 @@ class Plan(BaseModel):
             own = {p.name for p in space.parameters}
             narrowed[name] = space.narrow(
                 {key: value for key, value in self.set.items() if key in own}
-            )
+            ).asked()
         return narrowed
 
     def read_options(self) -> ReadOptions:

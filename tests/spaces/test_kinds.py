@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from program import PATIENCE, ROOT
 
+from analysis.plan.plan import Plan
 from spaces import SPACES, SpaceError, add, renew
 from spaces.cnn import AUGMENTATIONS, LOSSES, NETWORKS, CnnConfig
 from spaces.datasets import READERS, specs
-from spaces.domain import Choice, Float, Integer, Parameter
+from spaces.domain import Choice, Domain, Float, Integer, Parameter, Value
 from spaces.kinds import Augmentation, Distance, Loss, Network, Objective, Reader, function_of
 from spaces.knn import DISTANCES
 from spaces.objectives import METRICS, metrics_of
@@ -207,6 +208,31 @@ def test_augmentations_and_losses_are_off_unless_asked_for(undone: None) -> None
     }  # fmt: skip
     asked = cnn.check(old | {"loss": "focal", "g": 1.0, "solarise": True, "solarise_from": 3})
     assert (asked["label_smoothing"], asked["g"], asked["solarise_from"]) == (0.0, 1.0, 3)
+
+
+def test_what_nobody_asked_for_is_in_no_configuration(undone: None) -> None:
+    """A run that was searched beside a plug-in, and without anything of it, must be read without
+    it.
+    """
+
+    def names(**asked: str) -> list[str]:
+        plan = Plan(spaces=("cnn",), set=asked)
+        config = plan.search_spaces()["cnn"].sample(lambda name, domain: first(domain))
+        return list(config)
+
+    before = names()
+    strength = Parameter("solarise_from", Integer(1, 255), "grey", otherwise=128)
+    add(Augmentation("solarise", "turned about", lambda images, generator: images, (strength,)))
+    add(Loss("focal", lambda scores, labels: scores, (DEPTH,)))
+    add(Network("tinynet", lambda classes, size, **tweaks: None, takes=("width",)))
+    renew()
+    assert names() == before
+    assert set(names(solarise="true")) - set(before) == {"solarise", "solarise_from"}
+    assert set(names(loss="cross-entropy,focal")) - set(before) == {"loss", "tiny_depth"}
+
+
+def first(domain: Domain) -> Value:
+    return domain.options[0] if isinstance(domain, Choice) else domain.low
 
 
 def test_an_objective_is_taken_from_results(undone: None) -> None:
