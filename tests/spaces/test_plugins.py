@@ -20,6 +20,7 @@ from analysis.bundle.bundle import read_facts
 from analysis.bundle.facts import write_facts
 from analysis.run.directory import RunDirectory
 from analysis.run.identity import FILE, Identity, read_identity, write_identity
+from analysis.run.provenance import software, software_changes
 from spaces import plugins
 from spaces.cnn import NETWORKS, CnnConfig
 from spaces.knn import DISTANCES
@@ -349,3 +350,36 @@ def test_a_program_of_one_s_own_loads_them_too(small: Path) -> None:
         timeout=PATIENCE, check=False, env=dict(os.environ),
     )  # fmt: skip
     assert done.stdout == "True\n", done.stderr
+
+
+def test_a_node_with_another_plug_in_is_named(small: Path, tmp_path: Path) -> None:
+    """Trials there would be of other code under the same name."""
+    plugins.load([str(small)], installed=False)
+    ours, there = software(), plugins.there()
+    assert plugins.difference(there) == ""
+    plugins.unload_all()
+    assert software_changes(ours, software(), "the driver's is") == [
+        "the code differs: plug-in small"
+    ]
+    assert "plug-ins there are small=" in plugins.difference(there)
+
+
+def test_a_worker_tells_what_is_wrong_and_lives(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that fails while it starts is started again, for ever."""
+    plugins.load([str(small)], installed=False)
+    wanted = plugins.wanted()
+    plugins.unload_all()
+    monkeypatch.setattr(plugins, "_problems", [])
+    monkeypatch.setenv(plugins.WANTED, wanted)
+    plugins.load_wanted()
+    assert plugins.there() == ("", "plug-in small: there is no installed module small")
+    monkeypatch.setattr(plugins, "_problems", [])
+    monkeypatch.syspath_prepend(str(small.parent))
+    plugins.load_wanted()
+    assert plugins.there() == (f"small={plugins.source_sha256(small)}", "")
+    plugins.unload_all()
+    small.write_text(SMALL + "\n# another\n")
+    plugins.load_wanted()
+    assert "is another there" in plugins.there()[1]
