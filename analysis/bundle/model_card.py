@@ -64,6 +64,10 @@ def model_card(facts: BundleFacts) -> str:
         *(f"- {line}" for line in facts.preprocessing.rule.lines()),
         "- made with: "
         f"{', '.join(_text(f'{name} {version}') for name, version in facts.versions.items())}",
+        *(
+            f"- needs plug-in {_code(name)} (SHA-256 {sha256[:16]}), to be named with --plugin"
+            for name, sha256 in facts.plugins.items()
+        ),
         "",
         "```",
         "visiontune predict THIS_FOLDER picture.jpg",

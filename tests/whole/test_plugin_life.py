@@ -93,6 +93,7 @@ def test_a_killed_search_with_a_plug_in_goes_on_and_is_used(
     bundle = mine.parent / "bundle"
     said = output("export", "own", *at, *plug, "--out", bundle, "--register", "own")
     assert said["test_accuracy"] > 0.2
+    assert "- needs plug-in `mine` (SHA-256 " in (bundle / "README.md").read_text()
     assert "needs plug-in mine" in refusal("evaluate", bundle, "--dataset", "digits")
     judged = output("evaluate", bundle, *plug, "--dataset", "stripes:60")
     assert judged["accuracy"] == said["test_accuracy"]
