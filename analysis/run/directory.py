@@ -51,7 +51,7 @@ from analysis.run.trial_files import (
 )
 from analysis.run.working_copy import copy_of
 from spaces import plugins
-from trainables.io.files import append_lines, make_folder, npy_bytes, sha256, write_whole
+from trainables.io.files import append_lines, make_folder, npy_bytes, read_json, sha256, write_whole
 
 if TYPE_CHECKING:  # numpy is loaded where an array is read: many commands need none
     import numpy as np
@@ -91,10 +91,11 @@ class RunDirectory:
         """
         if known := read_identity(self.path):
             return known.plugins
-        from analysis.run.provenance import sessions  # which knows this module
-
-        last = sessions(self)[-1:]
-        return dict(last[0].get("plugins", {})) if last else {}
+        try:  # what its last session ran with, which is no more than a note
+            said = read_json(self.path / "provenance.json")[-1]["plugins"]
+            return {str(name): str(sha256) for name, sha256 in said.items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return {}
 
     @property
     def journal(self) -> Path:

@@ -227,6 +227,18 @@ def test_a_run_is_refused_without_the_plug_in_it_was_begun_with(
     assert contents(run.path) == before
 
 
+def test_a_run_that_lost_its_identity_still_says_what_it_needs(tmp_path: Path) -> None:
+    """The notes of its sessions say it too."""
+    run = golden(tmp_path)
+    path = run.path / "provenance.json"
+    sessions = json.loads(path.read_text())
+    assert run.plugins() == {}
+    path.write_text(json.dumps([sessions[-1] | {"plugins": {"small": "0" * 64}}]))
+    assert run.plugins() == {"small": "0" * 64}
+    path.write_text("[1")
+    assert run.plugins() == {}
+
+
 def test_neither_a_run_nor_a_bundle_has_anything_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
