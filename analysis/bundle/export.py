@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from analysis.bundle.batches import Say, scores_in_batches
 from analysis.bundle.bundle import Model, read_bundle, write_bundle
@@ -38,6 +37,8 @@ from trainables.io.files import hold, left_behind, remove, temporary_name, write
 from trainables.knn.pipeline import CONFIG_TYPES
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from analysis.bundle.export_cnn import Progress
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import logging
 import os
 import pwd
 import signal
@@ -35,9 +34,9 @@ def run_to_end(work: Callable[[], int], debug: bool = False) -> None:
     StopSignals().listen(signal.SIGINT)
     # or processes that this one starts would look for modules in the working directory first
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+    # which pydantic looks for in every installed package; we have none
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")
     _name_user()
-    # which warns of a home that cannot be written
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     status = _status(work, debug)
     # what is left is short, and in the midst of it Python would print a traceback
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -12,6 +12,9 @@ import typer
 from search.cli.options import Json
 from spaces.cnn import NETWORKS
 
+COMPUTED = 256
+"""Pixels: the side of images up to which a network is really run to describe it."""
+
 
 def describe(
     model: Annotated[
@@ -36,9 +39,16 @@ def describe(
     from trainables.cnn.layers import architecture, layer_table
     from trainables.cnn.models import build
 
-    with torch.device("meta"):  # nothing is computed, so size does not matter
-        net = build(model, classes, size, _tweaks(model, set_ or []))
-    table = layer_table(net, size)
+    tweaks, threads = _tweaks(model, set_ or []), torch.get_num_threads()
+    # Shapes alone, on torch's meta device, need its compiler, whose import takes longer than
+    # computing a small image; a large one would need much memory.
+    try:
+        torch.set_num_threads(1)  # further ones would spend longer waiting than computing
+        with torch.device("cpu" if size <= COMPUTED else "meta"):
+            net = build(model, classes, size, tweaks)
+        table = layer_table(net, size)
+    finally:
+        torch.set_num_threads(threads)
     if json_:
         layers = [
             {

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from spaces.errors import echo
-from trainables.io.remote import is_uri
 
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="Name of a run in the runs directory, or path of one.")
@@ -17,6 +16,8 @@ RunName = Annotated[
 
 def _runs_folder(place: str | Path) -> Path:
     """The folder of the runs; for a URI, the folder of this machine that stands for it."""
+    from trainables.io.remote import is_uri
+
     if not is_uri(str(place)):
         return Path(place)
     from analysis.run.working_copy import working_copy

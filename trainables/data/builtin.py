@@ -14,8 +14,7 @@ from PIL import Image
 from spaces.errors import DatasetError
 from trainables.data.dataset import Dataset, Images, Split
 from trainables.data.options import ReadOptions
-from trainables.images.image_file import Color
-from trainables.images.rule import UInt8
+from trainables.images.rule import Color, UInt8
 from trainables.images.unpacked import most_unpacked
 
 FASHION_MNIST_CLASSES = (

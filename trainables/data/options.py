@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.images.image_file import Color
-from trainables.images.rule import PLAIN, Rule
+from trainables.images.rule import PLAIN, Color, Rule
 
 
 @dataclass(frozen=True)

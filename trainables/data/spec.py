@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spaces.datasets import READERS, specs
 from spaces.errors import DatasetError, echo
 from spaces.kinds import Reader, function_of
-from trainables.data.dataset import Dataset, check_classes
 from trainables.data.names import check_utf8
 from trainables.data.options import ReadOptions
-from trainables.data.remarks import remarks
 from trainables.io.remote import Remote, is_uri
+
+if TYPE_CHECKING:
+    from trainables.data.dataset import Dataset
 
 
 def absolute_spec(spec: str) -> str:
@@ -48,6 +50,10 @@ def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
     Raises:
         DatasetError: one line on what cannot be read, and why; RemoteError, of a URI.
     """
+    # not needed by whoever checks a SPEC alone, and slow to load
+    from trainables.data.dataset import Dataset, check_classes
+    from trainables.data.remarks import remarks
+
     options = options or ReadOptions()
     spec = absolute_spec(spec)
     reader, place = _reader(spec)

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -29,6 +29,7 @@ from trainables.images.deep import FORMATS, numbers
 from trainables.images.kinds import kind_of
 from trainables.images.rule import (
     PLAIN,
+    Color,
     Needs,
     Numbers,
     Rule,
@@ -39,7 +40,6 @@ from trainables.images.rule import (
 )
 
 MAX_PIXELS = 64_000_000
-Color = Literal["grey", "rgb"]
 TRANSPARENT = ("RGBA", "LA", "PA")
 
 

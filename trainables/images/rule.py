@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # numpy is loaded where images are: many commands need a rule
 
 UInt8: TypeAlias = "npt.NDArray[np.uint8]"
 Numbers: TypeAlias = "npt.NDArray[Any]"
+Color = Literal["grey", "rgb"]
 Background = Literal["white", "black", "dropped"]
 MOST_BITS = 32
 

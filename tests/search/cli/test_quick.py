@@ -54,10 +54,11 @@ def loaded(*words: str, **environment: str) -> tuple[str, set[str]]:
         ("--help", {"numpy", "pydantic", "yaml", "rich", "PIL"}),
         ("predict --help", {"numpy", "yaml", "rich", "PIL"}),
         ("spaces", {"numpy", "yaml", "rich", "PIL"}),
-        ("status made", {"rich"}),
-        ("best made", {"rich"}),
-        ("leaderboard made", {"rich"}),
-        ("cache list", {"rich"}),
+        ("status made", {"numpy", "rich", "PIL"}),
+        ("best made", {"rich", "PIL"}),
+        ("leaderboard made", {"rich", "PIL"}),
+        ("datasets", {"numpy", "yaml", "rich", "PIL"}),
+        ("cache list", {"yaml", "rich", "PIL"}),
     ],
 )
 def test_a_command_that_only_reads_loads_nothing_heavy(
@@ -79,3 +80,12 @@ def test_a_shell_completes_commands_and_options_at_once() -> None:
         )
         assert set(shown.split()) == expected
         assert names & (HEAVY | {"numpy", "yaml", "rich", "PIL"}) == set()
+
+
+def test_describing_a_network_loads_torch_and_little_else() -> None:
+    """Its compiler and torchvision take longer to load than torch itself."""
+    shown, names = loaded("describe", "mynet")
+    assert "Total params: 6,158,538" in shown
+    assert names & (HEAVY | {"sympy", "yaml", "rich"}) == {"torch"}
+    large, _ = loaded("describe", "lenet", "--size", "257")
+    assert "[-1, 6, " in large
