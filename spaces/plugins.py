@@ -77,6 +77,8 @@ def _added(registry: Registry[Any], name: str) -> Iterable[Any]:
 
 _loaded: dict[str, Plugin] = {}
 _problems: list[str] = []
+_made: set[str] = set()
+"""Modules of files, which nothing else has imported."""
 
 
 def loaded() -> tuple[Plugin, ...]:
@@ -139,6 +141,12 @@ def unload(name: str) -> None:
     """Take back what a plug-in added, and forget its module."""
     _take_back(name)
     _loaded.pop(name, None)
+    if name in _made:
+        _forget(name)
+
+
+def _forget(name: str) -> None:
+    _made.discard(name)
     for module in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
         del sys.modules[module]
 
@@ -264,12 +272,10 @@ def _add(
         register(partial(add, by=name))
         renew()
     except UserError as error:
-        _take_back(name)
-        sys.modules.pop(name, None)
+        unload(name)
         raise PluginError(f"{where}: {str(error).removeprefix(f'{name}: ')}") from error
     except (Exception, SystemExit) as error:
-        _take_back(name)
-        sys.modules.pop(name, None)
+        unload(name)
         raise PluginError(
             f"{where}: fails when it is loaded ({type(error).__name__}: {on_one_line(error)}); "
             "--debug shows where"
@@ -288,6 +294,7 @@ def _module(name: str, source: Path | None) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _made.add(name)
     spec.loader.exec_module(module)
     return module
 

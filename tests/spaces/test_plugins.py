@@ -137,6 +137,9 @@ def test_the_words_that_name_plug_ins_are_checked() -> None:
     """A forgotten value must not swallow the next option."""
     assert "--plugin wants a file or a module" in refused("spaces", "--plugin")
     assert "--plugin wants a file or a module" in refused("spaces", "--plugin", "--json")
+    numpy = sys.modules["numpy"]
+    assert "numpy: has no function register(add)" in refused("spaces", "--plugin", "numpy")
+    assert sys.modules["numpy"] is numpy
     assert plugins.named(["a", "--", "--plugin", "b"]) == (["a", "--", "--plugin", "b"], [])
     assert "no installed module of that name" in refused("spaces", "--plugin", "no_such_thing")
 
