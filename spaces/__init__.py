@@ -9,6 +9,7 @@ from spaces.datasets import READERS
 from spaces.domain import Space, SpaceError
 from spaces.objectives import METRICS
 from spaces.registry import Registry, add
+from spaces.samplers import PRUNERS, SAMPLERS
 from spaces.tiny_image import TINY_IMAGE, TinyImageConfig
 from spaces.toy import TOY, TOY_FOLDS, ToyConfig
 
@@ -18,7 +19,9 @@ for _space in (TINY_IMAGE, BAG_OF_SIFT, CNN, TOY, TOY_FOLDS):
 
 __all__ = [
     "METRICS",
+    "PRUNERS",
     "READERS",
+    "SAMPLERS",
     "SPACES",
     "BagOfSiftConfig",
     "CnnConfig",

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from analysis.plan.addresses import MOST_ADDRESS, Tracking, as_begun, study_storage
 from analysis.plan.complaints import complaints
@@ -18,6 +27,7 @@ from analysis.plan.yaml_text import YamlError, read_yaml_file
 from spaces import Space, get_space
 from spaces.errors import UserError, echo
 from spaces.objectives import METRICS
+from spaces.samplers import PRUNERS, SAMPLERS
 from trainables.data import ReadOptions, absolute_spec
 from trainables.data.validation import Validation
 
@@ -33,17 +43,6 @@ SIDES = 4
 """Or so many times the side of a network's squares: 800 photographs of 1024 × 768 take 29 MB for
 squares of 32, and 472 MB at 512.
 """
-Sampler = Literal["tpe", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "random", "grid", "brute-force"]
-Pruner = Literal[
-    "none",
-    "median",
-    "percentile",
-    "successive-halving",
-    "hyperband",
-    "threshold",
-    "patient",
-    "wilcoxon",
-]
 Option = bool | int | float | str
 Setting = bool | int | float | str | list[bool | int | float | str]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -62,9 +61,9 @@ class Plan(BaseModel):
         dataset: SPEC of the images.
         trials: how many to finish (COMPLETE or PRUNED), over all spaces together.
         name: of the run directory; made from space and dataset if empty.
-        sampler: who proposes, one of ``search.study.samplers.SAMPLERS``.
+        sampler: who proposes, one of ``spaces.samplers.SAMPLERS``.
         sampler_options: its options.
-        pruner: who stops weak trials, one of ``search.study.pruners.PRUNERS``.
+        pruner: who stops weak trials, one of ``spaces.samplers.PRUNERS``.
         pruner_options: its options.
         storage: where the Optuna studies live: a database URL; by default a journal in the run
             directory.
@@ -107,9 +106,9 @@ class Plan(BaseModel):
     dataset: Annotated[str, Field(max_length=MOST_ADDRESS)] = "digits"
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     name: str = ""
-    sampler: Sampler = "tpe"
+    sampler: str = "tpe"
     sampler_options: dict[str, Option] = {}
-    pruner: Pruner = "none"
+    pruner: str = "none"
     pruner_options: dict[str, Option] = {}
     storage: Annotated[str, Field(max_length=MOST_ADDRESS)] = ""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -154,6 +153,14 @@ class Plan(BaseModel):
             if name not in METRICS:
                 raise ValueError(f"no metric {echo(name)}; there are {', '.join(METRICS)}")
         return value
+
+    @field_validator("sampler", "pruner")
+    @classmethod
+    def _known_word(cls, name: str, info: ValidationInfo) -> str:
+        table: Mapping[str, Any] = SAMPLERS if info.field_name == "sampler" else PRUNERS
+        if name not in table:
+            raise ValueError(f"must be one of {', '.join(table)}")
+        return name
 
     @field_validator("storage")
     @classmethod
@@ -235,7 +242,15 @@ class Plan(BaseModel):
             for value in (setting if isinstance(setting, list) else str(setting).split(","))
         )
         kind = self.dataset.partition(":")[0]
-        named = (*self.spaces, kind, *self.objectives, *self.constraints, *self.set)
+        named = (
+            *self.spaces,
+            kind,
+            self.sampler,
+            self.pruner,
+            *self.objectives,
+            *self.constraints,
+            *self.set,
+        )
         return (*named, *(str(value).strip() for value in values))
 
     def bounds(self) -> dict[str, Bound]:

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from analysis.plan.plan import Plan, PlanError
-from search.study.pruners import PRUNERS, PrunerKind, make_pruner
-from search.study.samplers import SAMPLERS, SamplerKind, make_sampler
+from search.study.pruners import make_pruner
+from search.study.samplers import make_sampler
 from spaces import SPACES, Space, SpaceError
 from spaces.domain import Choice
 from spaces.objectives import computed_objectives
+from spaces.samplers import PRUNERS, SAMPLERS, Pruner, Sampler
 
 
 def check_combination(plan: Plan) -> None:
@@ -67,9 +68,7 @@ def _problems(plan: Plan) -> Iterator[str]:
         yield "limits.gpu_hours counts GPUs, but gpus_per_trial is 0"
 
 
-def _space_problems(
-    plan: Plan, space: Space, sampler: SamplerKind, pruner: PrunerKind
-) -> Iterator[str]:
+def _space_problems(plan: Plan, space: Space, sampler: Sampler, pruner: Pruner) -> Iterator[str]:
     if space.reports not in pruner.judges:
         has = (
             "one result at its end"

@@ -12,8 +12,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.study.pruners import PRUNERS, make_pruner
+from search.study.pruners import make_pruner
 from search.study.storage import open_journal
+from spaces.samplers import PRUNERS
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "median": {"n_startup_trials": 3},

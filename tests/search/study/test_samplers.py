@@ -16,7 +16,8 @@ from optuna.testing.pytest_samplers import (
     SingleOnlySamplerTestCase,
 )
 
-from search.study.samplers import SAMPLERS, make_sampler
+from search.study.samplers import make_sampler
+from spaces.samplers import SAMPLERS
 
 Maker = Callable[[], BaseSampler]
 EXPERIMENTAL = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -19,10 +19,9 @@ from analysis.run.directory import RunDirectory
 from analysis.run.records import DriverState
 from search.ledger.ledger import Ledger
 from search.study.combinations import check_combination, markdown, table
-from search.study.pruners import PRUNERS
-from search.study.samplers import SAMPLERS
 from search.study.storage import read_trials
 from spaces import ToyConfig
+from spaces.samplers import PRUNERS, SAMPLERS
 from trainables.toy import ToyRun
 
 OPTIONS = {

@@ -1,0 +1,162 @@
+"""Who proposes configurations, and who stops weak trials: Optuna's samplers and pruners by name,
+and what each can do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from spaces.kinds import Function
+from spaces.registry import Registry
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What a sampler is and can do.
+
+    Attributes:
+        make: builds it; keyword arguments are options and the seed.
+        objectives: how many it can follow.
+        needs: ``numeric`` if at least two parameters must be numbers that always apply,
+            ``finite`` if every parameter must have a list of values.
+        constraints: whether it looks for trials within the plan's constraints.
+        learns_from: the trials that guide it.
+        settings: options that it has unless told otherwise, in place of its own.
+    """
+
+    name: str
+    doc: str
+    make: Function
+    objectives: Literal["one", "several"] = "several"
+    needs: Literal["", "numeric", "finite"] = ""
+    constraints: bool = False
+    learns_from: str = "nothing"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pruner:
+    """What a pruner is and what it judges.
+
+    Attributes:
+        make: builds it from options.
+        judges: kinds of reports (``spaces.Space.reports``) it makes sense for.
+        needs: options that have no default.
+    """
+
+    name: str
+    doc: str
+    make: Function
+    judges: tuple[str, ...] = ("epoch",)
+    needs: tuple[str, ...] = ()
+
+
+SAMPLERS = Registry(Sampler, "sampler")
+for _sampler in (
+    Sampler(
+        "tpe",
+        "tree-structured Parzen estimator; the default",
+        "optuna.samplers:TPESampler",
+        constraints=True,
+        learns_from="COMPLETE and PRUNED, broken constraints included",
+        # group: parameters that apply under different conditions are modelled apart
+        settings={"multivariate": True, "group": True, "constant_liar": True},
+    ),
+    Sampler(
+        "gp",
+        "Gaussian process",
+        "optuna.samplers:GPSampler",
+        constraints=True,
+        learns_from="COMPLETE",
+    ),
+    Sampler(
+        "cmaes",
+        "CMA-ES; parameters that are no numbers or do not always apply are drawn at random",
+        "optuna.samplers:CmaEsSampler",
+        objectives="one",
+        needs="numeric",
+        learns_from="COMPLETE, with consider_pruned_trials PRUNED too",
+    ),
+    Sampler(
+        "nsgaii",
+        "NSGA-II, genetic",
+        "optuna.samplers:NSGAIISampler",
+        constraints=True,
+        learns_from="COMPLETE",
+    ),
+    Sampler(
+        "nsgaiii",
+        "NSGA-III, genetic, for many objectives",
+        "optuna.samplers:NSGAIIISampler",
+        constraints=True,
+        learns_from="COMPLETE",
+    ),
+    Sampler(
+        "qmc",
+        "quasi-Monte Carlo (Sobol, scrambled)",
+        "optuna.samplers:QMCSampler",
+        settings={"scramble": True, "warn_asynchronous_seeding": False},
+    ),
+    Sampler("random", "uniform", "optuna.samplers:RandomSampler"),
+    Sampler(
+        "grid",
+        "every combination, in the space's own order",
+        "search.study.samplers:random_in_order",
+        needs="finite",
+    ),
+    Sampler(
+        "brute-force",
+        "every combination, in random order",
+        "search.study.samplers:BruteForce",
+        needs="finite",
+    ),
+):
+    SAMPLERS.add(_sampler)
+PRUNERS = Registry(Pruner, "pruner")
+for _pruner in (
+    Pruner(
+        "none",
+        "every trial runs to its end; the default",
+        "optuna.pruners:NopPruner",
+        ("nothing", "epoch", "fold"),
+    ),
+    Pruner(
+        "median",
+        "stops what is below the median of earlier trials at the same step",
+        "optuna.pruners:MedianPruner",
+    ),
+    Pruner(
+        "percentile",
+        "the same with another percentile (25 keeps the best quarter)",
+        "search.study.pruners:percentile_pruner",
+    ),
+    Pruner(
+        "successive-halving",
+        "asynchronous successive halving (ASHA)",
+        "optuna.pruners:SuccessiveHalvingPruner",
+    ),
+    Pruner(
+        "hyperband", "successive halving with several brackets", "optuna.pruners:HyperbandPruner"
+    ),
+    Pruner(
+        "threshold",
+        "stops what is below lower or above upper",
+        "optuna.pruners:ThresholdPruner",
+        ("epoch", "fold"),
+    ),
+    Pruner(
+        "patient",
+        "stops what has not gained for patience steps",
+        "search.study.pruners:patient_pruner",
+        needs=("patience",),
+    ),
+    Pruner(
+        "wilcoxon",
+        "stops what a signed-rank test finds worse than the best, fold by fold or seed by seed",
+        "optuna.pruners:WilcoxonPruner",
+        ("fold",),
+    ),
+):
+    PRUNERS.add(_pruner)
