@@ -21,6 +21,7 @@ from spaces.kinds import Augmentation, Distance, Loss, Network, Objective, Reade
 from spaces.knn import DISTANCES
 from spaces.objectives import METRICS, metrics_of
 from spaces.registry import registries
+from spaces.samplers import PRUNERS, SAMPLERS
 
 DEPTH = Parameter("tiny_depth", Integer(1, 3), "layers", otherwise=1)
 NET = Network("tinynet", lambda classes, size, **tweaks: None, (DEPTH,), takes=("width",))
@@ -50,6 +51,8 @@ def places() -> list[tuple[str, str]]:
         for where in (kind.read, kind.check)
         if where
     ]
+    found += [(name, kind.make) for name, kind in SAMPLERS.items()]
+    found += [(name, kind.make) for name, kind in PRUNERS.items()]
     return [(name, where) for name, where in found if isinstance(where, str)]
 
 
