@@ -18,11 +18,16 @@ for _space in (TINY_IMAGE, BAG_OF_SIFT, CNN, TOY, TOY_FOLDS):
     add(_space)
 
 __all__ = [
+    "BAG_OF_SIFT",
+    "CNN",
     "METRICS",
     "PRUNERS",
     "READERS",
     "SAMPLERS",
     "SPACES",
+    "TINY_IMAGE",
+    "TOY",
+    "TOY_FOLDS",
     "BagOfSiftConfig",
     "CnnConfig",
     "Space",

@@ -108,4 +108,5 @@ BAG_OF_SIFT = Space(
     "bag-of-sift",
     "kNN on histograms of dense SIFT descriptors quantised to a vocabulary of visual words",
     parameters(),
+    config=lambda config: BagOfSiftConfig(**config),
 )

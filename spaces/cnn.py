@@ -447,5 +447,5 @@ CNN = Space(
         "model_mb",
         "seconds",
     ),
-    trains=True,
+    config=CnnConfig.of,
 )

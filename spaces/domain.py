@@ -132,8 +132,8 @@ class Space:
             time (each a sample of the same accuracy), or ``nothing`` before its end.
         metrics: what a finished trial says of itself beside accuracy, by name.
         needs_images: whether a dataset is read for it.
-        trains: whether a trial trains a network: it takes whole cores, wants images in colour, and
-            some held out to be judged on.
+        config: what a complete configuration is as its learner takes it: a dataclass, say, whose
+            fields are the parameters.
     """
 
     name: str
@@ -142,7 +142,7 @@ class Space:
     reports: Literal["nothing", "epoch", "fold"] = "nothing"
     metrics: tuple[str, ...] = ("val_accuracy", "balanced_accuracy", "macro_f1", "seconds")
     needs_images: bool = True
-    trains: bool = False
+    config: Callable[[Mapping[str, Any]], Any] = dict
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -196,6 +196,17 @@ class Space:
             left = {name: values for name, values in conditions.items() if name not in idle}
             kept.append(replace(parameter, when=left or None))
         return replace(self, parameters=tuple(kept)) if idle else self
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether a trial reports along the way, so that it can be judged and gone on with
+        there.
+        """
+        return self.reports != "nothing"
+
+    def typed(self, config: Mapping[str, Any]) -> Any:
+        """A complete configuration as what ``config`` of the space makes of it."""
+        return self.config(config)
 
     @property
     def conditional(self) -> bool:

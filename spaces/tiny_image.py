@@ -51,4 +51,9 @@ def parameters() -> tuple[Parameter, ...]:
     )
 
 
-TINY_IMAGE = Space("tiny-image", "kNN on images shrunk to size × size grey pixels", parameters())
+TINY_IMAGE = Space(
+    "tiny-image",
+    "kNN on images shrunk to size × size grey pixels",
+    parameters(),
+    config=lambda config: TinyImageConfig(**config),
+)

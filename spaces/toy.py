@@ -70,6 +70,7 @@ TOY = Space(
     reports="epoch",
     metrics=("val_accuracy", "val_loss", "model_mb", "latency_ms", "seconds"),
     needs_images=False,
+    config=lambda config: ToyConfig(**config),
 )
 
 TOY_FOLDS = replace(

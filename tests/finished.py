@@ -17,7 +17,7 @@ from analysis.run.records import DataFacts, DriverState
 from spaces import get_space
 from trainables.data import Dataset, read_dataset
 from trainables.data.source import DataSource, data_source
-from trainables.knn.pipeline import CONFIG_TYPES, Evaluation, KnnConfig, evaluate, validation_stage
+from trainables.knn.pipeline import Evaluation, KnnConfig, evaluate, validation_stage
 from trainables.stages.stage import compute
 
 TINY: dict[str, Any] = {
@@ -83,7 +83,8 @@ def finished(
 
 
 def config_of(space: str, given: Mapping[str, Any]) -> KnnConfig:
-    return CONFIG_TYPES[space](**get_space(space).check(dict(given)))  # type: ignore[arg-type]
+    config: KnnConfig = get_space(space).typed(get_space(space).check(dict(given)))
+    return config
 
 
 def scored(

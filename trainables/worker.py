@@ -14,55 +14,21 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from spaces import ToyConfig
+from spaces.errors import echo
+from trainables.contract.assignment import Assignment
+from trainables.contract.learner import Trial
 from trainables.io.checkpoint import latest
 from trainables.io.remote import local_copies
-from trainables.knn.run import KnnRun
-from trainables.toy import ToyRun
 
 logger = logging.getLogger("visiontune.trial")
 
 
-class Run(Protocol):
-    """One configuration, from its first step to its last."""
-
-    def step(self) -> dict[str, Any]:
-        """Do one step; the metrics by name, ``done`` after the last, and ``report`` where the
-        pruner is to see another value.
-        """
-
-    def save(self, folder: Path) -> None:
-        """Write all that the next step depends on; a whole folder, as ``trainables.io.checkpoint``
-        defines it.
-        """
-
-    def load(self, folder: Path) -> None:
-        """Go on from what ``save`` wrote."""
-
-    def close(self) -> None:
-        """Give back what it holds; nothing is asked of it after that."""
-
-
-def _cnn(trial: dict[str, Any]) -> Run:
-    from trainables.cnn.run import CnnTrial  # a worker that trains no network loads no torch
-
-    return CnnTrial(trial)
-
-
-RUNS: dict[str, Callable[[dict[str, Any]], Run]] = {
-    "tiny-image": KnnRun,
-    "bag-of-sift": KnnRun,
-    "cnn": _cnn,
-    "toy": lambda trial: ToyRun(ToyConfig(**trial["config"]), seed=trial["seed"]),
-    "toy-folds": lambda trial: ToyRun(ToyConfig(**trial["config"]), folds=True, seed=trial["seed"]),
-}
-"""What runs the trials of each space, made from the Tune config of one."""
 GATE_PATIENCE = 5.0
 """Seconds without another worker after which those that are there begin."""
 
@@ -84,11 +50,11 @@ def _wait_for_others(gate: Path, name: str, workers: int) -> None:
                 there, since = now, time.monotonic()
 
 
-def _node(trial: dict[str, Any]) -> str:
+def _node(trial: Assignment) -> str:
     """Where this runs: the host's name, on a cluster with the node's address and the beginning of
     its id.
     """
-    if not trial.get("joined"):
+    if not trial.joined:
         return platform.node()
     return (
         f"{platform.node()} {ray.util.get_node_ip_address()} "
@@ -96,22 +62,29 @@ def _node(trial: dict[str, Any]) -> str:
     )
 
 
+def _checked(result: dict[str, Any]) -> dict[str, Any]:
+    """What a step gave, which may be a guest's.
+
+    Raises:
+        TypeError: if it does not say whether it was the last.
+    """
+    if not isinstance(result, dict) or "done" not in result:
+        raise TypeError(f"a step must give a dictionary that has 'done', but gave {echo(result)}")
+    return result
+
+
 class SearchTrial(tune.Trainable):
     """One configuration of any space, a step at a time.
 
-    The Tune config holds ``space``, ``number`` and ``config`` of the trial, ``restore`` (paths or
-    URIs of the checkpoints that earlier drivers left), ``checkpoints`` (whether its space has any),
-    ``gate`` (of the first workers: folder and number), and what all trials share: ``seed`` and, for
-    images, ``registry`` (its name), ``data``, ``validation`` and, for networks, ``how``
-    (``trainables.cnn.run.How``); on a cluster, ``joined``.
+    The Tune config holds the ``Assignment`` of the trial as ``assignment``.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        if config["gate"]:
-            _wait_for_others(
-                Path(config["gate"][0]), f"{config['space']}-{config['number']}", config["gate"][1]
-            )
-        self._begin(config)
+        trial: Assignment = config["assignment"]
+        if trial.gate:
+            folder, workers = trial.gate
+            _wait_for_others(Path(folder), f"{trial.space}-{trial.number}", workers)
+        self._begin(trial)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Nothing outlives a trial: everything it knows is in its config. Never fails: Tune would
@@ -119,12 +92,12 @@ class SearchTrial(tune.Trainable):
         """
         if self._run is not None:  # its trial was stopped before its end
             self._guarded(self._close)
-        self._begin(new_config)
+        self._begin(new_config["assignment"])
         return True
 
-    def _begin(self, trial: dict[str, Any]) -> None:
+    def _begin(self, trial: Assignment) -> None:
         self._trial = trial
-        self._run: Run | None = None
+        self._run: Trial | None = None
         self._count = 0
         self._failure: dict[str, Any] | None = None
         self._log = io.StringIO()
@@ -132,10 +105,10 @@ class SearchTrial(tune.Trainable):
 
     def _make(self) -> dict[str, Any]:
         trial = self._trial
-        logger.info("trial %s/%s: %s", trial["space"], trial["number"], trial["config"])
-        self._run = RUNS[trial["space"]](trial)
-        if trial["restore"]:
-            with local_copies(trial["restore"]) as folders:
+        logger.info("trial %s/%s: %s", trial.space, trial.number, dict(trial.config))
+        self._run = trial.make(trial)
+        if trial.restore:
+            with local_copies(trial.restore) as folders:
                 found = latest(folders)
                 if found:
                     self._load(found)
@@ -156,7 +129,7 @@ class SearchTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         started, began = time.time(), time.monotonic()  # a clock may be set back meanwhile
         run = self._run
-        result = {} if run is None else self._guarded(run.step)
+        result = {} if run is None else self._guarded(lambda: _checked(run.step()))
         result = self._failure or result
         common = {
             "started": started,
@@ -173,7 +146,7 @@ class SearchTrial(tune.Trainable):
         return {
             **result,
             **common,
-            SHOULD_CHECKPOINT: self._trial["checkpoints"] and not result["done"],
+            SHOULD_CHECKPOINT: self._trial.checkpoints and not result["done"],
         }
 
     def _guarded(self, action: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -8,19 +8,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from analysis.bundle.bundle import Model
-from analysis.bundle.knn import Float64, Int64, KnnModel
+from analysis.bundle.classifier import Float64, Int64, Model
 from trainables.data import Images
 
 Say = Callable[[int, int], None]
 """Told after each batch: how many images are done, of how many."""
-
-
-def batch_size(model: Model) -> int:
-    """Images a batch: a multiple of what the model computes together, so that the bits are those of
-    all at once.
-    """
-    return 512 if isinstance(model, KnnModel) else 500
 
 
 def spans(count: int, size: int) -> Iterator[tuple[int, int]]:
@@ -33,7 +25,7 @@ def scores_in_batches(model: Model, images: Images, say: Say) -> tuple[Int64, Fl
     images.
     """
     parts = []
-    for start, stop in spans(len(images), batch_size(model)):
+    for start, stop in spans(len(images), model.batch):
         parts.append(model.scores_of(images[start:stop]))
         say(stop, len(images))
     classes, scores = zip(*parts, strict=True)

@@ -13,42 +13,16 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Protocol
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
+from analysis.bundle.classifier import CLASSIFIERS, Model
 from analysis.bundle.facts import FORMAT, BundleError, BundleFacts, as_written, write_facts
-from analysis.bundle.knn import Float64, Int64, read_knn
 from spaces import get_space, plugins
 from spaces.errors import echo, on_one_line, shown
-from trainables.data import Images
 from trainables.io.files import TEMPORARY, write_whole
-
-
-class Model(Protocol):
-    """A classifier in memory.
-
-    Attributes:
-        facts: what bundle.json says of it.
-        how_tested: how it classifies images that it has not seen, in words.
-        tolerance: by which its accuracy here may differ from what was recorded.
-    """
-
-    @property
-    def facts(self) -> BundleFacts: ...
-
-    @property
-    def how_tested(self) -> str: ...
-
-    @property
-    def tolerance(self) -> float: ...
-
-    def scores_of(self, images: Images) -> tuple[Int64, Float64]:
-        """(m,) predicted class and (m, classes) float64 scores, which sum to 1."""
-
-    def content(self) -> bytes:
-        """The model file."""
+from trainables.learners import LEARNERS
 
 
 def write_bundle(folder: Path, model: Model, unfinished: bool = False) -> None:
@@ -105,8 +79,8 @@ def _facts(folder: Path) -> tuple[BundleFacts, bytes]:
         ) from error
     if len(set(facts.classes)) != len(facts.classes):
         raise BundleError(f"{folder}: bundle.json names a class twice")
-    if (facts.kind == "cnn") != get_space(facts.space).trains:
-        raise BundleError(f"{folder}: bundle.json calls space {facts.space} a {facts.kind}")
+    if facts.kind not in CLASSIFIERS or facts.kind != LEARNERS[facts.space].classifier:
+        raise BundleError(f"{folder}: bundle.json calls space {facts.space} a {echo(facts.kind)}")
     return facts, content
 
 
@@ -146,11 +120,7 @@ def _model(folder: Path, facts: BundleFacts) -> Model:
                 f"{folder}: model.safetensors is not the file that was exported (SHA-256 "
                 "differs); export it again"
             )
-        if facts.kind == "cnn":
-            from analysis.bundle.cnn import read_cnn  # a kNN bundle needs no torch
-
-            return read_cnn(folder, facts, content)
-        return read_knn(folder, facts, content)
+        return CLASSIFIERS[facts.kind].read(folder, facts, content)
     except (ValueError, RecursionError, OSError, SafetensorError) as error:
         if isinstance(error, BundleError):
             raise

@@ -43,6 +43,8 @@ class CnnModel:
     net: nn.Module
     use: Use
 
+    batch = 500
+
     @property
     def how_tested(self) -> str:
         return f"epoch {self.use.epoch}" + (

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.bundle.batches import Say, scores_in_batches
-from analysis.bundle.bundle import Model, read_bundle, write_bundle
-from analysis.bundle.export_knn import leave_out, make_knn
+from analysis.bundle.bundle import read_bundle, write_bundle
+from analysis.bundle.classifier import CLASSIFIERS, Classifier, Float64, Int64, Model
 from analysis.bundle.facts import BundleError, BundleFacts, Replicated, write_facts
-from analysis.bundle.knn import Float64, Int64, KnnModel
 from analysis.bundle.model_card import model_card
-from analysis.bundle.source import Source
+from analysis.bundle.source import Source, Wish
 from analysis.figures import drawing as figures
 from analysis.figures.curves import learning_curves
 from analysis.ranking.confusion import display_order
@@ -27,19 +26,16 @@ from analysis.ranking.leaderboard import replicas
 from analysis.ranking.looks import count_look, looks
 from analysis.run.directory import RunError
 from analysis.run.records import Measured, TrialRecord
-from spaces import get_space
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.dataset import few
 from trainables.data.names import lookalike
 from trainables.data.scores import confusion, score
 from trainables.data.validation import Validation
 from trainables.io.files import hold, left_behind, remove, temporary_name, write_whole
-from trainables.knn.pipeline import CONFIG_TYPES
+from trainables.learners import LEARNERS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from analysis.bundle.export_cnn import Progress
 
 
 @dataclass(frozen=True)
@@ -51,26 +47,6 @@ class Exported:
     val_accuracy: float
     test_accuracy: float | None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is to be exported of a trial.
-
-    Attributes:
-        score_test: score the dataset's test split, if it has one. The run counts how often.
-        epoch: a network as it was after its ``last`` or its ``best`` epoch.
-        refit: a network trained again on all training images, those included that chose it.
-        refit_epochs: that it is then trained for, its schedule laid over them; as many as in the
-            search by default.
-        say: told after each epoch of a refit.
-    """
-
-    score_test: bool = True
-    epoch: str = "last"
-    refit: bool = False
-    refit_epochs: int | None = None
-    say: Progress = lambda epoch, epochs, metrics: None
 
 
 def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = None) -> Exported:
@@ -90,13 +66,13 @@ def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = N
         raise RunError(
             f"trial {record.key} is {record.state}; only COMPLETE trials can be exported"
         )
-    network = get_space(record.space).trains
-    if not network and record.space not in CONFIG_TYPES:
+    kind = LEARNERS[record.space].classifier
+    if not kind:
+        names = ", ".join(one.name for one in LEARNERS.values() if one.classifier)
         raise RunError(
-            f"trial {record.key} has no classifier: only trials of {', '.join(CONFIG_TYPES)} "
-            "and cnn can be exported"
+            f"trial {record.key} has no classifier: only trials of {names} can be exported"
         )
-    if not network and (wish.refit or wish.epoch != "last"):
+    if not CLASSIFIERS[kind].epochs and (wish.refit or wish.epoch != "last"):
         raise RunError(
             f"trial {record.key} trains no network, so there is no --refit and no --epoch; "
             "leave them out"
@@ -129,7 +105,9 @@ def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = N
 def _fill(
     folder: Path, source: Source, record: TrialRecord, dataset: Dataset, wish: Wish
 ) -> BundleFacts:
-    made, recorded = _make(source, record, dataset, wish)
+    kind = CLASSIFIERS[LEARNERS[record.space].classifier]
+    made = kind.make(source, record, dataset, wish)
+    recorded = made.facts.val.accuracy
     write_bundle(folder, made, unfinished=True)
     # what follows is said by the written files, not by what made them
     model = read_bundle(folder, whole=False)
@@ -137,7 +115,7 @@ def _fill(
     if wish.refit:
         _check_same(made, model, dataset)
     else:
-        truth, predictions = _validate(model, source.validation, dataset)
+        truth, predictions = _validate(kind, model, source.validation, dataset)
         measured = _measured(model, truth, predictions, facts.val.split, facts.val.scheme)
         if abs(measured.accuracy - recorded) > model.tolerance:
             raise BundleError(
@@ -147,7 +125,8 @@ def _fill(
             )
         facts = facts.model_copy(update={"val": measured})
         _draw(folder / "confusion.png", model, truth, predictions, source.class_order, "validation")
-    write_whole(folder / "curves.png", figures.to_png(_curves(facts, record)))
+    if curves := _curves(facts, record):
+        write_whole(folder / "curves.png", figures.to_png(curves))
     if wish.score_test and dataset.test is not None:
         predictions, _ = model.scores_of(dataset.test.images)
         test = _measured(model, dataset.test.labels, predictions, "test", model.how_tested)
@@ -173,24 +152,13 @@ def _fill(
     return facts
 
 
-def _make(source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> tuple[Model, float]:
-    """The trial's classifier, and the validation accuracy that was recorded of it."""
-    if not get_space(record.space).trains:
-        return make_knn(source, record, dataset), record.metrics["val_accuracy"]
-    from analysis.bundle.export_cnn import make_cnn, refit_cnn  # kNN needs no torch
-
-    if wish.refit:
-        return refit_cnn(source, record, dataset, wish.refit_epochs, wish.say), record.metrics[
-            "val_accuracy"
-        ]
-    made = make_cnn(source, record, dataset, wish.epoch)
-    return made, made.facts.val.accuracy
-
-
-def _validate(model: Model, validation: Validation, dataset: Dataset) -> tuple[Int64, Int64]:
+def _validate(
+    kind: Classifier, model: Model, validation: Validation, dataset: Dataset
+) -> tuple[Int64, Int64]:
     """True and predicted classes of the validation images, from the bundle's own arrays."""
-    if isinstance(model, KnnModel) and validation.scheme != "val":
-        return leave_out(model, validation, dataset)
+    if validation.scheme != "val":
+        assert kind.left_out is not None  # the search was judged so
+        return kind.left_out(model, validation, dataset)
     assert dataset.val is not None  # the search ran on it
     return dataset.val.labels, model.scores_of(dataset.val.images)[0]
 
@@ -208,9 +176,11 @@ def _check_same(made: Model, written: Model, dataset: Dataset) -> None:
         )
 
 
-def _curves(facts: BundleFacts, record: TrialRecord) -> Figure:
-    if facts.kind == "cnn":
+def _curves(facts: BundleFacts, record: TrialRecord) -> Figure | None:
+    if facts.history:
         return learning_curves({record.key: facts.history}, {})
+    if not record.accuracy_by_k:
+        return None
     return figures.accuracy_by_k(
         {record.key: record.accuracy_by_k}, {record.key: int(record.config["k"])}, {}
     )

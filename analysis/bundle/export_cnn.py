@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 
 from analysis.bundle.cnn import CnnModel, read_cnn
 from analysis.bundle.facts import Preprocessing
-from analysis.bundle.source import Source, bundle_facts
+from analysis.bundle.source import Progress, Source, bundle_facts
 from analysis.run.directory import RunError
 from analysis.run.records import TrialRecord
 from spaces import CnnConfig
@@ -26,8 +26,7 @@ from trainables.cnn.run import BEST, LAST, make_run
 from trainables.cnn.use import Use
 from trainables.data import Dataset
 
-Progress = Callable[[int, int, Mapping[str, float]], None]
-"""Told after each epoch of a refit: epoch, epochs, and its metrics."""
+PACKAGES = ("torch", "torchvision")
 
 
 def make_cnn(source: Source, record: TrialRecord, dataset: Dataset, epoch: str) -> CnnModel:
@@ -74,12 +73,14 @@ def refit_cnn(
     Args:
         epochs: to train for, with the schedule laid over them; as many as in the search by default.
     """
-    assert source.how is not None  # whoever exports a network's trial says how it was trained
-    how = replace(source.how, epochs=epochs or source.how.epochs)
+    assert source.settings is not None  # whoever exports a network's trial says how it was trained
+    settings = replace(source.settings, epochs=epochs or source.settings.epochs)
     parts = [part for part in (dataset.train, dataset.val) if part is not None]
     images, labels = (
         np.concatenate(found)
-        for found in zip(*((stack(p.images, how.image_size), p.labels) for p in parts), strict=True)
+        for found in zip(
+            *((stack(p.images, settings.image_size), p.labels) for p in parts), strict=True
+        )
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = len(os.sched_getaffinity(0))
@@ -87,7 +88,7 @@ def refit_cnn(
     run = make_run(
         config,
         CnnData(images, labels),
-        how,
+        settings,
         dataset.classes,
         seed=source.seed,
         device=device,
@@ -120,7 +121,7 @@ def _model(
         std=use.std,
     )
     facts = bundle_facts(
-        source, record, dataset, "cnn", preprocessing=seen, history=history, refit=refit
+        source, record, dataset, "cnn", PACKAGES, preprocessing=seen, history=history, refit=refit
     )
     scheme = (
         "before it was trained again on these images too"

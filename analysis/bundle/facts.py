@@ -72,7 +72,7 @@ class BundleFacts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1]
-    kind: Literal["knn", "cnn"]
+    kind: str
     space: str
     config: dict[str, bool | int | float | str]
     classes: tuple[str, ...] = Field(min_length=2)

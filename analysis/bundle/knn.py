@@ -7,7 +7,7 @@ the images.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,28 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from analysis.bundle.facts import BundleError, BundleFacts
-from spaces import TinyImageConfig
-from trainables.data import Images
+from analysis.bundle.source import Source, bundle_facts
+from analysis.run.records import TrialRecord
+from spaces import BagOfSiftConfig, TinyImageConfig, get_space
+from trainables.data import Dataset, Images
+from trainables.data.source import data_source
+from trainables.data.validation import Validation, validation_groups
 from trainables.knn.neighbours import Neighbours, nearest_neighbours, votes_by_k
 from trainables.knn.norms import Floats
-from trainables.knn.pipeline import CONFIG_TYPES, KnnConfig, bag_stage, counts_stage, tiny_stage
+from trainables.knn.pipeline import (
+    KnnConfig,
+    bag_stage,
+    counts_stage,
+    gallery_stage,
+    tiny_stage,
+    weights_stage,
+    words_stage,
+)
 from trainables.knn.regions import REGIONS
 from trainables.knn.sift import DESCRIPTOR
 from trainables.stages.stage import Stage, compute
 
+PACKAGES = ("cyvlfeat", "faiss-cpu")
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
@@ -50,10 +63,12 @@ class KnnModel:
 
     how_tested = "all training images vote"
     tolerance = 0.0
+    batch = 512
 
     @property
     def config(self) -> KnnConfig:
-        return CONFIG_TYPES[self.facts.space](**self.facts.config)  # type: ignore[arg-type]
+        config: KnnConfig = get_space(self.facts.space).typed(self.facts.config)
+        return config
 
     def features_of(self, images: Images, workers: int | None = None) -> Floats:
         """(m, d) features of m images."""
@@ -105,6 +120,45 @@ class KnnModel:
 def _constant(value: str) -> str:
     """Stands for an input that is given, not computed."""
     return value
+
+
+def make_knn(source: Source, record: TrialRecord, dataset: Dataset) -> KnnModel:
+    """The trial's classifier, made again from the training images."""
+    config: KnnConfig = get_space(record.space).typed(record.config)
+    data = data_source(dataset, source.options)
+    memo = {data.stage.digest: dataset}
+    features = compute(gallery_stage(config, data, source.seed), memo, cache=source.cache)
+    vocabulary = weights = None
+    if isinstance(config, BagOfSiftConfig):
+        vocabulary = compute(words_stage(config, data, source.seed), memo, cache=source.cache)
+        weights = (
+            compute(weights_stage(config, data, source.seed), memo, cache=source.cache)
+            if config.idf
+            else None
+        )
+    # mirror images have their image's
+    labels = np.tile(dataset.train.labels, len(features) // len(dataset.train.labels))
+    return KnnModel(
+        bundle_facts(source, record, dataset, "knn", PACKAGES),
+        features,
+        labels,
+        vocabulary,
+        weights,
+    )
+
+
+def leave_out(model: KnnModel, validation: Validation, dataset: Dataset) -> tuple[Int64, Int64]:
+    """True and predicted classes of the training images, each classified by the others, from the
+    bundle's own arrays.
+    """
+    n = len(dataset.train)
+    groups = validation_groups(
+        model.labels[:n], **asdict(validation), copies=len(model.labels) // n
+    )
+    neighbours = nearest_neighbours(
+        model.features[:n], model.features, groups, metric=model.config.metric, most=model.config.k
+    )
+    return model.labels[:n], model.vote(neighbours)[0]
 
 
 def read_knn(folder: Path, facts: BundleFacts, content: bytes) -> KnnModel:

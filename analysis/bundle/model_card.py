@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from analysis.bundle.classifier import CLASSIFIERS
 from analysis.bundle.facts import BundleFacts
 from analysis.ranking.leaderboard import short_config
 from spaces.errors import printable, shortened
 
 SHOWN = 50
 """Classes that are named."""
-KINDS = {"knn": "k-nearest-neighbour classifier", "cnn": "Convolutional network"}
 
 
 def model_card(facts: BundleFacts) -> str:
@@ -19,7 +19,7 @@ def model_card(facts: BundleFacts) -> str:
     lines = [
         f"# {facts.space} classifier of {len(facts.classes)} classes",
         "",
-        f"{KINDS[facts.kind]} exported by visiontune from trial {_code(facts.trial)}.",
+        f"{CLASSIFIERS[facts.kind].title} exported by visiontune from trial {_code(facts.trial)}.",
         "",
         "| split | images | accuracy | balanced accuracy | macro F1 | how |",
         "|---|---|---|---|---|---|",

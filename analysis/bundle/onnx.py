@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.bundle.classifier import CLASSIFIERS
 from analysis.bundle.facts import BundleError
 from analysis.run.directory import RunError
 from analysis.run.records import TrialRecord
-from spaces import get_space
 from trainables.io.files import temporary_name
+from trainables.learners import LEARNERS
 
 if TYPE_CHECKING:
     from analysis.bundle.cnn import CnnModel
@@ -40,10 +41,10 @@ def check_onnx(record: TrialRecord, wanted: bool) -> None:
     """
     if not wanted:
         return
-    if not get_space(record.space).trains:
-        raise RunError(
-            f"--onnx is for networks, but trial {record.key} is a kNN classifier; leave it out"
-        )
+    kind = LEARNERS[record.space].classifier
+    if not kind or not CLASSIFIERS[kind].onnx:
+        word = f"is a {CLASSIFIERS[kind].word}" if kind else "has no classifier"
+        raise RunError(f"--onnx is for networks, but trial {record.key} {word}; leave it out")
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         raise RunError(f"--onnx needs {', '.join(missing)}; install visiontune[onnx]")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from analysis.bundle.batches import Say, batch_size, spans
+from analysis.bundle.batches import Say, spans
 from analysis.bundle.bundle import read_bundle
 from analysis.bundle.export import read_options
 from spaces.errors import DatasetError
@@ -45,7 +45,7 @@ def predict(
     files = [file for path in paths for file in _files(path)]
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
-    for start, stop in spans(len(files), batch_size(model)):
+    for start, stop in spans(len(files), model.batch):
         outcomes = list(
             zip(
                 files[start:stop],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from analysis.bundle.facts import FORMAT, BundleFacts, Preprocessing
 from analysis.run.directory import RunDirectory
 from analysis.run.records import Measured, TrialRecord
 from spaces import plugins
-from trainables.cnn.images import How
+from trainables.contract.assignment import TrainingSettings
 from trainables.data import Dataset, ReadOptions
 from trainables.data.validation import Validation
 from trainables.stages.stage import NO_CACHE, Cache
@@ -30,11 +30,9 @@ READERS = (
     "threadpoolctl",
     "typer",
 )
-PACKAGES = {
-    "knn": ("numpy", "cyvlfeat", "faiss-cpu", *READERS),
-    "cnn": ("numpy", "torch", "torchvision", *READERS),
-}
-"""All that predicting and evaluating with a bundle imports; its versions are written into it."""
+"""What every bundle is read and used with."""
+Progress = Callable[[int, int, Mapping[str, float]], None]
+"""Told after each epoch of a refit: epoch, epochs, and its metrics."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,45 @@ class Source:
     options: ReadOptions
     validation: Validation
     seed: int
-    how: How | None = None
+    settings: TrainingSettings | None = None
     class_order: Sequence[str] = ()
     cache: Cache = NO_CACHE
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What is to be exported of a trial.
+
+    Attributes:
+        score_test: score the dataset's test split, if it has one. The run counts how often.
+        epoch: a network as it was after its ``last`` or its ``best`` epoch.
+        refit: a network trained again on all training images, those included that chose it.
+        refit_epochs: that it is then trained for, its schedule laid over them; as many as in the
+            search by default.
+        say: told after each epoch of a refit.
+    """
+
+    score_test: bool = True
+    epoch: str = "last"
+    refit: bool = False
+    refit_epochs: int | None = None
+    say: Progress = lambda epoch, epochs, metrics: None
+
+
 def bundle_facts(
-    source: Source, record: TrialRecord, dataset: Dataset, kind: str, **more: Any
+    source: Source,
+    record: TrialRecord,
+    dataset: Dataset,
+    kind: str,
+    packages: Sequence[str],
+    **more: Any,
 ) -> BundleFacts:
-    """What is known of a bundle before it is checked."""
+    """What is known of a bundle before it is checked.
+
+    Args:
+        packages: that predicting with it imports, beside ``READERS``; their versions are written
+            into it.
+    """
     validation, metrics = source.validation, record.metrics
     facts = {
         "format": FORMAT,
@@ -78,7 +106,7 @@ def bundle_facts(
         "test_evaluations": 0,
         "seed": source.seed,
         "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES[kind]},
+        | {name: importlib.metadata.version(name) for name in ("numpy", *packages, *READERS)},
         "dataset": dataset.spec,
         "fingerprint": dataset.fingerprint,
         "test_fingerprint": dataset.test.fingerprint if dataset.test else None,

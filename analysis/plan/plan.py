@@ -30,18 +30,15 @@ from spaces.objectives import METRICS
 from spaces.samplers import PRUNERS, SAMPLERS
 from trainables.data import ReadOptions, absolute_spec
 from trainables.data.validation import Validation
+from trainables.learners import LEARNERS, Learner
 
 NO_DATASET = "none"
 """Dataset of a plan whose spaces need no images."""
-MAX_MODEL_MB = 80.0
-"""MiB of float32 parameters that a network may have unless the plan says otherwise: the limit of
-the report.
-"""
 MAX_SIDE = 512
 """Pixels that the longer side of a photograph keeps."""
 SIDES = 4
-"""Or so many times the side of a network's squares: 800 photographs of 1024 × 768 take 29 MB for
-squares of 32, and 472 MB at 512.
+"""Or so many times the side of the squares that learners see: 800 photographs of 1024 × 768 take 29
+MB for squares of 32, and 472 MB at 512.
 """
 Option = bool | int | float | str
 Setting = bool | int | float | str | list[bool | int | float | str]
@@ -74,7 +71,7 @@ class Plan(BaseModel):
         constraints: metric to the values that are acceptable. A trial known to break one
             before it runs is not run; one that turns out to break one is no candidate for the best.
         max_model_mb: short for a constraint on ``model_mb``, MiB of float32 parameters;
-            ``MAX_MODEL_MB`` for networks if None.
+            what the learner has if None.
         limits: what else ends the search.
         retries: how often a failed configuration is tried again, as a new trial.
         gpus_per_trial: GPUs, or a share of one, that a trial of a space without shared stages gets;
@@ -225,14 +222,28 @@ class Plan(BaseModel):
         return any(get_space(name).needs_images for name in self.spaces)
 
     @property
-    def trains(self) -> bool:
-        """Whether any of the spaces trains networks."""
-        return any(get_space(name).trains for name in self.spaces)
+    def learners(self) -> tuple[Learner, ...]:
+        """Those of its spaces."""
+        return tuple(LEARNERS[name] for name in self.spaces)
+
+    @property
+    def uses_gpus(self) -> bool:
+        """Whether trials of any of them are given a GPU where there is one."""
+        return any(learner.gpu == "any" for learner in self.learners)
+
+    @property
+    def held_out(self) -> bool:
+        """Whether any of them is judged on images held out, and no other way."""
+        return any(learner.held_out for learner in self.learners if learner.space.needs_images)
 
     @property
     def trial_gpus(self) -> float:
         """``gpus_per_trial``, 0 where nobody has decided yet."""
         return self.gpus_per_trial or 0.0
+
+    def gpus_of(self, space: str) -> float:
+        """GPUs that a trial of ``space`` gets."""
+        return 0.0 if LEARNERS[space].gpu == "none" else self.trial_gpus
 
     def words(self) -> tuple[str, ...]:
         """All that it may call by a name which a plug-in has given."""
@@ -255,7 +266,8 @@ class Plan(BaseModel):
 
     def bounds(self) -> dict[str, Bound]:
         """Every constraint by metric, ``max_model_mb`` included."""
-        limit = self.max_model_mb or (MAX_MODEL_MB if self.trains else None)
+        own = [learner.most_mb for learner in self.learners if learner.most_mb]
+        limit = self.max_model_mb or max(own, default=None)
         size = {} if limit is None else {"model_mb": Bound(max=limit)}
         return {**size, **self.constraints}
 
@@ -279,9 +291,9 @@ class Plan(BaseModel):
 
     def read_options(self) -> ReadOptions:
         """How the dataset is to be read."""
-        held = self.validation == "hold-out" or (self.validation == "auto" and self.trains)
+        held = self.validation == "hold-out" or (self.validation == "auto" and self.held_out)
         return ReadOptions(
-            color="rgb" if self.trains else "grey",
+            color="rgb" if any(learner.color == "rgb" for learner in self.learners) else "grey",
             max_side=self._side,
             skip_unreadable=self.skip_unreadable,
             hold_out=self.hold_out if held else 0.0,
@@ -299,10 +311,9 @@ class Plan(BaseModel):
     def _side(self) -> int:
         if self.max_side is not None:
             return self.max_side
-        alone = all(get_space(name).trains for name in self.spaces if get_space(name).needs_images)
-        return (
-            min(MAX_SIDE, SIDES * self.training.image_size) if self.trains and alone else MAX_SIDE
-        )
+        seeing = [learner for learner in self.learners if learner.space.needs_images]
+        squares = seeing and all(learner.squares for learner in seeing)
+        return min(MAX_SIDE, SIDES * self.training.image_size) if squares else MAX_SIDE
 
     def validation_for(self, splits: dict[str, int]) -> Validation:
         """How configurations are compared on a dataset with these splits.

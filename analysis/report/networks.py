@@ -13,7 +13,7 @@ from analysis.ranking.leaderboard import find_record, ranked
 from analysis.run.csv_text import csv_of_dicts
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.records import TrialRecord
-from spaces import CnnConfig, get_space
+from spaces import CNN, CnnConfig
 
 CURVES = 3
 """Networks whose curves are drawn unless asked otherwise: the best."""
@@ -21,7 +21,7 @@ CURVES = 3
 
 def best_networks(records: Sequence[TrialRecord], objective: str) -> list[TrialRecord]:
     """Finished trials that trained networks, best first."""
-    return [record for record in ranked(records, objective) if get_space(record.space).trains]
+    return [record for record in ranked(records, objective) if record.space == CNN.name]
 
 
 def curves_of(
@@ -36,9 +36,9 @@ def curves_of(
         found = {}
         for trial in trials:
             space, _, number = trial.rpartition("/")
-            rows = run.steps(space or "cnn", int(number)) if number.isdigit() else []
+            rows = run.steps(space or CNN.name, int(number)) if number.isdigit() else []
             record = None if rows else find_record(run.records(), trial)
-            found[record.key if record else f"{space or 'cnn'}/{int(number)}"] = rows
+            found[record.key if record else f"{space or CNN.name}/{int(number)}"] = rows
     else:
         found = {
             record.key: run.steps(record.space, record.number)

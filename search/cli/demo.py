@@ -59,7 +59,7 @@ def _demonstrate(plan: Plan, base: str, runs_dir: Path) -> bool:
             f"--runs-dir {runs_dir}"
         )
         return False
-    judged = "images held out" if plan.trains else "leave-one-out"
+    judged = "images held out" if plan.held_out else "leave-one-out"
     done = export(source_of(summary.run), summary.best, runs_dir / f"{name}-bundle")
     show_in_report(done, summary.run)
     print(

@@ -189,9 +189,9 @@ def export(
     report tells of that score.
     """
     from analysis.bundle.bundle import read_facts
-    from analysis.bundle.export import Wish
     from analysis.bundle.export import export as write
     from analysis.bundle.onnx import check_onnx, write_onnx
+    from analysis.bundle.source import Wish
     from analysis.ranking.leaderboard import chosen_record
     from analysis.run.finding import find_run
     from search.driver.exports import show_in_report, source_of
@@ -275,12 +275,13 @@ def _say_epoch(began: float) -> Callable[[int, int, Mapping[str, float]], None]:
 
 def spaces(json_: Json = False) -> None:
     """What can be searched: spaces, their parameters, what is tried and what is allowed."""
-    from spaces import SPACES
+    from trainables.learners import LEARNERS
 
+    known = [learner.space for learner in LEARNERS.values()]
     if json_:
-        print(json.dumps([_space(space) for space in SPACES.values()], ensure_ascii=False))
+        print(json.dumps([_space(space) for space in known], ensure_ascii=False))
         return
-    for space in SPACES.values():
+    for space in known:
         print(f"{space.name}: {space.doc}")
         for parameter in space.parameters:
             allowed = f"; allowed: {parameter.allowed}" if parameter.allowed else ""

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from analysis.plan.plan import Plan, PlanError
-from spaces import get_space
+from trainables.learners import LEARNERS, Learner
 from trainables.stages.registry import TRIAL_CPUS
 
 MORE_TRIALS_THAN_CORES = 1
@@ -14,8 +14,8 @@ MORE_TRIALS_THAN_CORES = 1
 MOST_TRIALS_A_CORE = 4
 """TRIAL_CPUS x 4 + STAGE_CPUS is one core."""
 NETWORK_CORES = "network_cores"
-"""Ray resource: cores that networks may train on. Where other spaces are searched beside them one
-core is left to their stages.
+"""Ray resource: cores that trials may hold, as those that train networks do. Where others are
+searched beside them one core is left to their stages.
 """
 
 
@@ -35,13 +35,17 @@ class Capacity:
     @classmethod
     def of(cls, plan: Plan, cores: int) -> Capacity:
         """Room on ``cores``, before it is known what GPUs there are; a single core is called two
-        where networks share it with stages.
+        where trials that hold cores share it with stages.
         """
-        return cls(plan, max(cores, 2) if plan.trains and cls._others(plan) else cores)
+        return cls(plan, max(cores, 2) if cls._holding(plan) and cls._others(plan) else cores)
 
     @staticmethod
-    def _others(plan: Plan) -> bool:
-        return any(not get_space(name).trains for name in plan.spaces)
+    def _holding(plan: Plan) -> list[Learner]:
+        return [learner for learner in plan.learners if learner.holds_cores]
+
+    @staticmethod
+    def _others(plan: Plan) -> list[Learner]:
+        return [learner for learner in plan.learners if not learner.holds_cores]
 
     @property
     def network_cores(self) -> int:
@@ -50,9 +54,9 @@ class Capacity:
     def asks(self, space: str) -> dict[str, float]:
         """Ray resources of a trial of ``space``."""
         plan = self.plan
-        gpus = plan.trial_gpus if get_space(space).reports != "nothing" else 0.0
+        gpus = plan.gpus_of(space)
         asked = {"CPU": TRIAL_CPUS, **({"GPU": gpus} if gpus else {})}
-        if get_space(space).trains:
+        if LEARNERS[space].holds_cores:
             asked |= {
                 "CPU": float(plan.training.cpus_per_trial),
                 NETWORK_CORES: float(plan.training.cpus_per_trial),
@@ -70,15 +74,11 @@ class Capacity:
         wait while others end.
         """
         plan = self.plan
-        networks = self._networks() if plan.trains else 0
-        left = self.cores - self.network_cores if plan.trains else self.cores
+        networks = self._networks() if self._holding(plan) else 0
+        left = self.cores - self.network_cores if self._holding(plan) else self.cores
         if not left:
             return min(plan.concurrency or networks, networks)
-        waiting = (
-            self._on_gpus(MOST_TRIALS_A_CORE * left)
-            if not plan.needs_images
-            else MOST_TRIALS_A_CORE * left
-        )
+        waiting = self._on_gpus(MOST_TRIALS_A_CORE * left, self._others(plan))
         return min(plan.concurrency or networks + left + MORE_TRIALS_THAN_CORES, networks + waiting)
 
     def now(self) -> int:
@@ -86,7 +86,7 @@ class Capacity:
         return self.concurrency
 
     def _networks(self) -> int:
-        """Networks that are trained at once.
+        """Trials that hold cores at once.
 
         Raises:
             PlanError: if there is room for none.
@@ -102,16 +102,16 @@ class Capacity:
                 f"training.cpus_per_trial is {each}, but there are {self.cores} cores{kept}; "
                 "lower it"
             )
-        return self._on_gpus(self.network_cores // each)
+        return self._on_gpus(self.network_cores // each, self._holding(plan))
 
-    def _on_gpus(self, most: int) -> int:
-        """At most ``most`` trials, by what GPUs there are.
+    def _on_gpus(self, most: int, learners: list[Learner]) -> int:
+        """At most ``most`` trials of these learners, by what GPUs there are if all take some.
 
         Raises:
             PlanError: if there are too few for one trial.
         """
         share = self.plan.trial_gpus
-        if not share:
+        if not share or any(learner.gpu == "none" for learner in learners):
             return most
         room = (
             int(self.gpus) * math.floor(1 / share + 1e-9) if share <= 1 else int(self.gpus // share)

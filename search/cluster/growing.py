@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from analysis.plan.plan import PlanError
 from search.cluster.capacity import MORE_TRIALS_THAN_CORES, MOST_TRIALS_A_CORE, Capacity
-from spaces import get_space
+from trainables.learners import LEARNERS
 
 Resources = Mapping[str, float]
 
@@ -52,10 +52,10 @@ class ClusterCapacity(Capacity):
                 )
         if plan.concurrency:
             return plan.concurrency
-        networks = sum(room[name] for name in plan.spaces if get_space(name).trains)
-        others = [room[name] for name in plan.spaces if not get_space(name).trains]
+        holding = sum(room[name] for name in plan.spaces if LEARNERS[name].holds_cores)
+        others = [room[name] for name in plan.spaces if not LEARNERS[name].holds_cores]
         cores = int(sum(node.get("CPU", 0.0) for node in nodes))
-        return networks + (min(max(others), cores + MORE_TRIALS_THAN_CORES) if others else 0)
+        return holding + (min(max(others), cores + MORE_TRIALS_THAN_CORES) if others else 0)
 
     def now(self) -> int:
         return self.concurrency
@@ -65,7 +65,7 @@ class ClusterCapacity(Capacity):
         a core.
         """
         asked = self.asks(space)
-        return asked if get_space(space).trains else {**asked, "CPU": 1 / MOST_TRIALS_A_CORE}
+        return asked if LEARNERS[space].holds_cores else {**asked, "CPU": 1 / MOST_TRIALS_A_CORE}
 
 
 def fits(node: Resources, asked: Resources) -> int:

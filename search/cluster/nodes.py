@@ -170,7 +170,7 @@ class Fleet:
 
 def _ask(node: Node, probe: Probe) -> list[Any]:
     """References to what code a node runs, and to what that code answers."""
-    gpu = probe.trains and node.resources.get("GPU", 0) > 0
+    gpu = probe.gpu and node.resources.get("GPU", 0) > 0
     there = {
         "num_cpus": 0,
         "max_retries": 0,

@@ -25,8 +25,6 @@ IMPORTS = (
 )
 """What any trial imports."""
 SHARED = "give a --runs-dir that all nodes share, or a URI"
-TRAINING_IMPORTS = ("torch", "trainables.cnn.run")
-"""What a network imports beside that."""
 
 
 class Probe:
@@ -35,13 +33,14 @@ class Probe:
 
     Args:
         runs: path or URI of the runs directory.
-        trains: whether networks are trained, on GPUs where a node has some.
+        imports: what its learners need beside that.
+        gpu: whether trials use GPUs where a node has some.
     """
 
-    def __init__(self, runs: str, trains: bool) -> None:
+    def __init__(self, runs: str, imports: Sequence[str] = (), gpu: bool = False) -> None:
         self._place = join_place(runs, f".preflight-{uuid.uuid4().hex[:8]}")
-        self.trains = trains
-        self._imports = IMPORTS + (TRAINING_IMPORTS if trains else ())
+        self.gpu = gpu
+        self._imports = (*IMPORTS, *imports)
         self._runs, self._software, self._word = runs, software(), uuid.uuid4().hex
         write_file(join_place(self._place, "driver"), self._word.encode())
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ray.tune.search import Searcher
 
 from search.cluster.ray_internals import uncounted_callbacks
 from search.ledger.trial_source import Key, Proposal, TrialSource
+from trainables.contract.assignment import Assignment
 from trainables.io.remote import Remote, is_uri
 
 LOST_NODES = 4
@@ -39,7 +41,7 @@ class Bridge:
 
     Args:
         source: asked and told.
-        tune_config: Tune's config for a proposal.
+        assign: what the trial of a proposal is given.
         stop_asked: whether somebody asked the search to stop.
         trial_seconds: time limit of one trial.
         room: trials at once, as things stand.
@@ -52,23 +54,23 @@ class Bridge:
     def __init__(
         self,
         source: TrialSource,
-        tune_config: Callable[[Proposal], dict[str, Any]],
+        assign: Callable[[Proposal], Assignment],
         stop_asked: Callable[[], bool],
         trial_seconds: float | None,
         room: Callable[[], int] = lambda: sys.maxsize,
-        checkpoints: Callable[[str, int], list[str]] = lambda space, number: [],
+        checkpoints: Callable[[str, int], tuple[str, ...]] = lambda space, number: (),
     ) -> None:
         self._room = room
         self._checkpoints = checkpoints
         self._source = source
-        self._tune_config = tune_config
+        self._assign = assign
         self._stop_asked = stop_asked
         self._trial_seconds = trial_seconds
         self._keys: dict[str, Key] = {}
         self._begun: dict[str, float] = {}
         self._overdue: set[str] = set()
         self._waited: set[str] = set()
-        self._again: deque[dict[str, Any]] = deque()
+        self._again: deque[tuple[Assignment, int]] = deque()
         self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,14 +88,14 @@ class Bridge:
         if self.stopping():
             return Searcher.FINISHED
         if self._again:
-            config = self._again.popleft()
-            self._keys[trial_id] = config["space"], config["number"]
-            return {**config, "restore": self._checkpoints(config["space"], config["number"])}
+            given, attempt = self._again.popleft()
+            key = self._keys[trial_id] = given.space, given.number
+            return _config(replace(given, restore=self._checkpoints(*key)), attempt)
         proposal = self._source.propose() if self._source.running < self._room() else None
         if proposal is None:
             return Searcher.FINISHED if self._source.finished_reason else None
         self._keys[trial_id] = proposal.key
-        return self._tune_config(proposal)
+        return _config(self._assign(proposal))
 
     def report(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Tell what a trial says along the way; True if it has ended by that."""
@@ -111,9 +113,9 @@ class Bridge:
 
     def fail(self, trial: Trial) -> None:
         """Tell that a trial's worker is gone for good."""
-        attempt = trial.config.get("attempt", 0)
+        given, attempt = trial.config["assignment"], trial.config["attempt"]
         if trial.trial_id in self._waited and attempt < trial.max_failures:
-            self._again.append({**trial.config, "gate": None, "attempt": attempt + 1})
+            self._again.append((replace(given, gate=None), attempt + 1))
             del self._keys[trial.trial_id]
             return
         cause = _last_error(trial)
@@ -161,9 +163,16 @@ class Bridge:
             return None
 
 
-def _attempt(trial: Trial) -> str:
-    attempt = trial.config.get("attempt", 0)
-    return f".{attempt}" if attempt else ""
+def _config(assignment: Assignment, attempt: int = 0) -> dict[str, Any]:
+    """Tune's config of a trial, which must be a dictionary."""
+    return {"assignment": assignment, "attempt": attempt}
+
+
+def _folder_name(trial: Trial, session: int) -> str:
+    """Of a trial in Tune's own directory."""
+    given, attempt = trial.config["assignment"], trial.config["attempt"]
+    again = f".{attempt}" if attempt else ""
+    return f"{given.space}-{given.number:05d}.session-{session}{again}"
 
 
 def _last_error(trial: Trial) -> str:
@@ -297,7 +306,7 @@ def run_tune(
     bridge: Bridge,
     redraw: Callable[[], None],
     *,
-    resources: Callable[[dict[str, Any]], dict[str, float]],
+    resources: Callable[[Assignment], dict[str, float]],
     concurrency: int,
     joined: bool,
     alike: bool,
@@ -307,7 +316,7 @@ def run_tune(
     """Run trials until the ledger has no more or somebody asks to stop.
 
     Args:
-        resources: what a trial with this Tune config asks for.
+        resources: what the trial of an assignment asks for.
         alike: whether all trials ask for the same: only then are idle workers kept, which
             would otherwise hold what the others wait for.
         joined: on a cluster, which may grow: how many run at once is for ``bridge`` alone to say,
@@ -320,7 +329,8 @@ def run_tune(
     with uncounted_callbacks():
         tune.run(
             tune.with_resources(
-                trainable, lambda config: tune.PlacementGroupFactory([resources(config)])
+                trainable,
+                lambda config: tune.PlacementGroupFactory([resources(config["assignment"])]),
             ),
             name="tune",
             storage_path=remote.base if remote else place,
@@ -336,8 +346,5 @@ def run_tune(
             max_failures=LOST_NODES if joined else 1,
             raise_on_failed_trial=False,
             verbose=0,
-            trial_dirname_creator=lambda trial: (
-                f"{trial.config['space']}-{trial.config['number']:05d}.session-{session}"
-                + _attempt(trial)
-            ),
+            trial_dirname_creator=lambda trial: _folder_name(trial, session),
         )

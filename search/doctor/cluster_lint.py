@@ -41,11 +41,10 @@ class Needs:
         """Of a plan's trials; without a plan, those of a network as nobody has narrowed it."""
         if plan is None:
             return cls()
-        if not plan.trains:
-            return cls(plan.trial_gpus, 1.0)
+        holding = any(learner.holds_cores for learner in plan.learners)
         return cls(
-            1.0 if plan.gpus_per_trial is None else plan.gpus_per_trial,
-            float(plan.training.cpus_per_trial),
+            1.0 if plan.gpus_per_trial is None and plan.uses_gpus else plan.trial_gpus,
+            float(plan.training.cpus_per_trial) if holding else 1.0,
         )
 
 

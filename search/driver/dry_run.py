@@ -18,7 +18,7 @@ from search.study.combinations import check_combination
 from spaces.domain import Choice, Domain, Integer, Value
 from trainables.data import read_dataset
 from trainables.data.validation import check_folds
-from trainables.sizes import known_before
+from trainables.learners import LEARNERS
 from trainables.stages.registry import STAGE_CPUS
 
 SHOWN = 20
@@ -54,9 +54,11 @@ def dry_run(plan: Plan, as_json: bool) -> None:
         "cpus_per_trial": max(cpus.values()),
         "cpus_per_stage_task": STAGE_CPUS,
     }
-    how = (facts.get("classes", 0), plan.training.image_size)
+    seen = (facts.get("classes", 0), plan.training.image_size)
     sizes_of = [
-        known_before(str(config["space"]), {k: v for k, v in config.items() if k != "space"}, *how)
+        LEARNERS[str(config["space"])].known_before(
+            {name: value for name, value in config.items() if name != "space"}, *seen
+        )
         for config in configs
     ]
     for config, known in zip(configs, sizes_of, strict=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 from analysis.bundle.export import Exported
 from analysis.bundle.source import Source
 from analysis.run.directory import RunDirectory
-from search.driver.networks import how
+from search.driver.networks import training_settings
 from search.driver.reporting import write_report
 from trainables.stages.stage import NO_CACHE, Cache
 
@@ -20,7 +20,7 @@ def source_of(folder: RunDirectory, cache: Cache = NO_CACHE) -> Source:
         data.as_read(plan.read_options()),
         plan.validation_for(data.sizes),
         plan.seed,
-        how(plan, folder),
+        training_settings(plan, folder),
         plan.class_order,
         cache,
     )

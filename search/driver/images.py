@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,11 @@ from analysis.run.trial_files import LABELS
 from analysis.run.working_copy import copy_of
 from search.cluster.lookahead import Lookahead
 from search.cluster.stage_counts import StageCounts
-from search.driver.networks import how, prepare_images
+from search.driver.networks import prepare
 from trainables.data.source import DataSource, data_source, split_labels
 from trainables.data.validation import Validation, check_folds
 from trainables.io.files import set_aside
-from trainables.knn.pipeline import CONFIG_TYPES, validation_stage
-from trainables.stages.stage import Stage
+from trainables.learners import LEARNERS, Shared
 
 
 class Images:
@@ -75,15 +76,15 @@ class Images:
         labels: npt.NDArray[np.int64] = self._ray.get(self._labels[self._validation.split])
         return labels
 
-    def shared(self, folder: RunDirectory, plan: Plan, cores: int, joined: bool) -> dict[str, Any]:
-        """What every trial's config holds; makes the registry of stages that it names, on the
-        driver's own node.
+    def shared(self, folder: RunDirectory, plan: Plan, cores: int, shared: Shared) -> Shared:
+        """``shared`` with the images; makes the registry of stages that it names, on the driver's
+        own node.
         """
         from trainables.stages.cache import stage_cache
         from trainables.stages.registry import LARGE_SHARE, NAMESPACE, PARTS_A_CORE, StageRegistry
 
         # a working copy is of this machine, and stages are made on all of them
-        alone = joined and copy_of(folder.path.parent)
+        alone = shared.joined and copy_of(folder.path.parent)
         name, cache = (
             f"stages-{folder.identity()}",
             stage_cache(folder.path.parent, 0.0 if alone else plan.cache_gib),
@@ -100,21 +101,23 @@ class Images:
             self._source.labels(split): ref for split, ref in self._labels.items()
         }
         self._ray.get([registry.adopt.remote(stage, [ref]) for stage, ref in known.items()])
-        self._registry, self._seed = registry, plan.seed
-        shared = {"registry": name, "data": self._source, "validation": self._validation}
-        if plan.trains:
-            prepare_images(self._ray, registry, self._source, plan.training.image_size)
-            shared["how"] = how(plan, folder)
-        return shared
+        self._registry = registry
+        self._shared = replace(
+            shared, registry=name, data=self._source, validation=self._validation
+        )
+        prepare(self._ray, registry, plan, self._shared)
+        return self._shared
 
-    def lookahead(self, space: str, coming: Iterator[dict[str, Any]], depth: int) -> Lookahead:
-        """What makes the stages of coming configurations; not before ``shared``."""
-
-        def stage(config: dict[str, Any]) -> Stage:
-            return validation_stage(
-                CONFIG_TYPES[space](**config), self._source, self._validation, self._seed
-            )
-
+    def lookahead(
+        self, space: str, coming: Iterator[dict[str, Any]], depth: int
+    ) -> Lookahead | None:
+        """What makes the stages of coming configurations; not before ``shared``. None for a space
+        whose trials share no work.
+        """
+        work = LEARNERS[space].work
+        if work is None:
+            return None
+        stage = partial(work, self._shared)
         return Lookahead(
             coming,
             lambda config: stage(config).digest,

@@ -1,5 +1,5 @@
-"""What a search that trains networks needs beside the others: GPUs, settings that its trials share,
-their images.
+"""What a search whose trials are trained needs beside the others: GPUs, settings that they share,
+weights to start from.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from analysis.bundle.bundle import read_bundle, read_facts
 from analysis.plan.plan import Plan, PlanError
 from analysis.run.directory import RunDirectory
 from analysis.run.working_copy import place_of
-from spaces import CnnConfig
+from spaces import CNN, CnnConfig
 from spaces.domain import Value
 from spaces.objectives import METRICS
-from trainables.cnn.images import How, data_stages, statistics_stage
-from trainables.data.source import DataSource
+from trainables.contract.assignment import Shared, TrainingSettings
 from trainables.io.files import write_whole
 from trainables.io.remote import join_place
 
@@ -24,10 +23,10 @@ JUDGED_BY = ("val_accuracy", "balanced_accuracy", "macro_f1", "val_loss")
 
 
 def on_this_machine(plan: Plan, gpus: float) -> Plan:
-    """The plan with the GPUs that a trial gets decided: one a network where there are any and the
-    plan does not say.
+    """The plan with the GPUs that a trial gets decided: one where there are any, the learner uses
+    one and the plan does not say.
     """
-    if plan.gpus_per_trial is not None or not plan.trains:
+    if plan.gpus_per_trial is not None or not plan.uses_gpus:
         return plan
     return plan.model_copy(update={"gpus_per_trial": min(gpus, 1.0)})
 
@@ -43,7 +42,7 @@ def with_start(plan: Plan) -> Plan:
     training = plan.training
     if not training.start_from:
         return plan
-    if not plan.trains:
+    if CNN.name not in plan.spaces:
         raise PlanError(
             "training.start_from is for networks, but the plan searches "
             f"{', '.join(plan.spaces)}; leave it out"
@@ -62,7 +61,7 @@ def with_start(plan: Plan) -> Plan:
         )
     network = CnnConfig.of(facts.config)
     fixed: dict[str, Value] = {"model": network.model, **network.tweaks()}
-    narrowed = plan.search_spaces()["cnn"]
+    narrowed = plan.search_spaces()[CNN.name]
     for name, value in fixed.items():
         if name in plan.set and value not in narrowed[name].domain:
             raise PlanError(
@@ -103,7 +102,7 @@ def find_precision(ray: Any, plan: Plan) -> Any:
 
     One process finds it for all: each for itself would find another now and then.
     """
-    if not plan.trains or plan.training.precision != "auto":
+    if not plan.uses_gpus or plan.training.precision != "auto":
         return None
     options = {"num_cpus": 0, "num_gpus": plan.trial_gpus, "max_retries": 2}
     return ray.remote(_fastest).options(**options).remote("cuda" if plan.trial_gpus else "cpu")
@@ -123,14 +122,14 @@ def with_precision(ray: Any, plan: Plan, found: Any) -> Plan:
     return plan.model_copy(update={"training": settled})
 
 
-def how(plan: Plan, folder: RunDirectory) -> How:
-    """What every network of a search is told."""
+def training_settings(plan: Plan, folder: RunDirectory) -> TrainingSettings:
+    """How the trials of a search are trained."""
     training, objective = (
         plan.training,
         plan.objective if plan.objective in JUDGED_BY else "val_accuracy",
     )
     place = place_of(folder.path)
-    return How(
+    return TrainingSettings(
         epochs=training.epochs,
         image_size=training.image_size,
         cpus_per_trial=training.cpus_per_trial,
@@ -141,7 +140,6 @@ def how(plan: Plan, folder: RunDirectory) -> How:
         gpus=plan.trial_gpus,
         objective=objective,
         maximize=METRICS[objective].direction == "maximize",
-        trials=join_place(place, "trials", "cnn"),
         start=join_place(place, folder.start.name, "model.safetensors")
         if training.start_from
         else "",
@@ -149,13 +147,15 @@ def how(plan: Plan, folder: RunDirectory) -> How:
     )
 
 
-def prepare_images(ray: Any, registry: Any, data: DataSource, size: int) -> None:
-    """Have the images resized before any trial holds a core."""
-    stages = (*data_stages(data, size), statistics_stage(data, size))
-    references, _ = ray.get(registry.request.remote(*stages))
-    try:
-        ray.get(references)
-    except ray.exceptions.RayTaskError as error:
-        raise (
-            error.cause if isinstance(error.cause, ValueError | RuntimeError) else error
-        ) from None
+def prepare(ray: Any, registry: Any, plan: Plan, shared: Shared) -> None:
+    """Have the stages made that all trials of a learner wait for, before any holds a core."""
+    for learner in plan.learners:
+        if learner.prepare is None:
+            continue
+        references, _ = ray.get(registry.request.remote(*learner.prepare(shared)))
+        try:
+            ray.get(references)
+        except ray.exceptions.RayTaskError as error:
+            raise (
+                error.cause if isinstance(error.cause, ValueError | RuntimeError) else error
+            ) from None

@@ -42,6 +42,7 @@ from search.driver.networks import (
     find_precision,
     on_this_machine,
     start_warning,
+    training_settings,
     with_precision,
     with_start,
 )
@@ -52,6 +53,7 @@ from search.study.combinations import check_combination
 from search.study.kept import check_files, check_kept
 from spaces.errors import UserError
 from trainables.data.spec import check_place
+from trainables.learners import Shared
 
 
 def run(
@@ -200,9 +202,13 @@ def _searched(
                 stop.never = False
                 for line in provenance.note(folder, provenance.facts(plan, now.fingerprint)):
                     _say(console, f"warning: since this run's last session {line}")
-                shared = {"seed": plan.seed, "joined": bool(address)}
+                shared = Shared(
+                    seed=plan.seed,
+                    joined=bool(address),
+                    training=training_settings(plan, folder),
+                )
                 if images:
-                    shared |= images.shared(folder, plan, room.cores, bool(address))
+                    shared = images.shared(folder, plan, room.cores, shared)
                 watched = (images.counts.line, images.lookahead) if images else (str, None)
                 session.run(shared, now.fingerprint, room, stop.asked, *watched)
                 if images:
@@ -220,7 +226,8 @@ def _on_cluster(
     from search.cluster.growing import ClusterCapacity
     from search.cluster.nodes import Fleet
 
-    probe = Probe(place_of(folder.path.parent), plan.trains)
+    imports = [name for learner in plan.learners for name in learner.imports]
+    probe = Probe(place_of(folder.path.parent), imports, plan.uses_gpus)
     ending.callback(probe.close)
     fleet = Fleet(probe, say)
     fleet.board()

@@ -36,14 +36,15 @@ from search.tracking.tracker import Tracker
 from spaces.errors import UserError
 from trainables.io.files import set_aside, write_whole
 from trainables.io.refused import told
+from trainables.learners import Shared
 
 logger = logging.getLogger("visiontune.session")
 NOTE_EVERY = 0.5
 """Seconds between two looks at what other terminals ask, and two notes in state.json for
 ``status``.
 """
-Ahead = Callable[[str, Iterator[dict[str, Any]], int], Lookahead]
-"""Makes what prepares the coming configurations of a space whose trials share their work: space,
+Ahead = Callable[[str, Iterator[dict[str, Any]], int], Lookahead | None]
+"""Makes what prepares the coming configurations of a space, if its trials share their work: space,
 configurations, depth.
 """
 
@@ -158,7 +159,7 @@ class Session:
 
     def run(
         self,
-        shared: dict[str, Any],
+        shared: Shared,
         fingerprint: str,
         capacity: Capacity,
         asked: list[str],
@@ -168,7 +169,7 @@ class Session:
         """Run trials until there are enough, or until somebody asks to stop.
 
         Args:
-            shared: what the Tune config of every trial holds.
+            shared: what every trial is given.
             fingerprint: of the dataset.
             capacity: how many trials there is room for.
             asked: signals that asked to stop; filled while it runs.
@@ -204,9 +205,9 @@ class Session:
         """Run the search's own trials; returns why it stopped early, if it did."""
         concurrency, ledger = loop.capacity.concurrency, self._ledger
         lookaheads = {
-            name: ahead(name, ledger.coming(name), 2 * concurrency)
-            for name, space in self._plan.search_spaces().items()
-            if ahead and space.reports == "nothing"
+            name: found
+            for name in self._plan.spaces
+            if ahead and (found := ahead(name, ledger.coming(name), 2 * concurrency))
         }
         for lookahead in lookaheads.values():
             # Tune and its first workers need seconds before they ask for anything

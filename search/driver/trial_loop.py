@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
@@ -13,8 +12,7 @@ from search.cluster.capacity import Capacity
 from search.cluster.lookahead import Lookahead
 from search.ledger.leftovers import checkpoints
 from search.ledger.trial_source import Proposal, TrialSource
-from spaces import get_space
-from trainables.io.remote import join_place
+from trainables.learners import LEARNERS, Assignment, Shared
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class TrialLoop:
 
     Attributes:
         run: the search, to which requests to stop are made.
-        shared: what the Tune config of every trial holds.
+        shared: what every trial is given.
         capacity: how many trials there is room for.
         asked: signals that asked to stop; filled while it runs.
         session: of the run: a trial that goes on does so in another folder than before.
@@ -31,7 +29,7 @@ class TrialLoop:
 
     run: RunDirectory
     plan: Plan
-    shared: Mapping[str, Any]
+    shared: Shared
     capacity: Capacity
     asked: list[str]
     session: int
@@ -59,38 +57,36 @@ class TrialLoop:
         from trainables.worker import SearchTrial
 
         place, gated = place_of(folder.path), list[int]()
-        joined = bool(self.shared.get("joined"))
+        joined = self.shared.joined
         if joined or not self.capacity.alike:
             first = 0  # no worker goes from a trial of one kind to one of another
 
-        def left_of(space: str, number: int) -> list[str]:
-            return checkpoints(folder, space, number) if _stepwise(space) else []
+        def left_of(space: str, number: int) -> tuple[str, ...]:
+            stepwise = LEARNERS[space].space.stepwise
+            return tuple(checkpoints(folder, space, number)) if stepwise else ()
 
-        def tune_config(trial: Proposal) -> dict[str, Any]:
+        def assign(trial: Proposal) -> Assignment:
             if lookaheads and trial.space in lookaheads:
                 lookaheads[trial.space].reached(trial.config)
-            own: dict[str, Any] = {
-                "space": trial.space,
-                "number": trial.number,
-                "config": trial.config,
-                "seed": trial.seed,
-                "checkpoints": _stepwise(trial.space),
-                "gate": None,
-                "restore": left_of(*trial.key) if trial.goes_on else [],
-            }
+            gate = None
             if len(gated) < first:
                 gated.append(trial.number)
-                own["gate"] = (str(self.run.path / "tune" / f"gate-{self.session}"), first)
-            if "how" in self.shared:
-                trials = join_place(place, "trials", "cnn")
-                own["how"] = replace(self.shared["how"], trials=trials)
-            return {**self.shared, **own}
+                gate = (str(self.run.path / "tune" / f"gate-{self.session}"), first)
+            return LEARNERS[trial.space].assign(
+                self.shared,
+                place,
+                trial.number,
+                trial.config,
+                seed=trial.seed,
+                restore=left_of(*trial.key) if trial.goes_on else (),
+                gate=gate,
+            )
 
         # Tune pickles it, and a cluster's capacity knows its nodes
         asks = {name: self.capacity.asks(name) for name in self.plan.spaces}
         bridge = Bridge(
             source,
-            tune_config,
+            assign,
             lambda: bool(self._stop_asked()),
             self.plan.limits.trial_seconds,
             self.capacity.now,
@@ -100,7 +96,7 @@ class TrialLoop:
             SearchTrial,
             bridge,
             redraw,
-            resources=lambda config: asks[config["space"]],
+            resources=lambda trial: asks[trial.space],
             concurrency=self.capacity.concurrency,
             joined=joined,
             alike=self.capacity.alike,
@@ -116,8 +112,3 @@ class TrialLoop:
         if self.asked:
             return f"asked by {self.asked[0]}"
         return "asked by visiontune stop" if self.run.stop_file.exists() else ""
-
-
-def _stepwise(space: str) -> bool:
-    """Whether its trials report along the way, and leave checkpoints."""
-    return get_space(space).reports != "nothing"

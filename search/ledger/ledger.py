@@ -30,7 +30,7 @@ from search.study.storage import study_name
 from search.study.study import REQUEST, SpaceStudy
 from spaces.domain import Value
 from spaces.objectives import metrics_of
-from trainables.sizes import known_before
+from trainables.learners import LEARNERS
 
 REFUSED_IN_A_ROW = 50
 """Configurations that break a constraint before Tune gets its turn again."""
@@ -78,7 +78,7 @@ class Ledger:
             for name, space in spaces.items()
         }
         self._bounds = plan.bounds()
-        self._classes = len(run.data().classes) if plan.trains else 0
+        self._classes = len(run.data().classes) if plan.needs_images else 0
         self._exhausted: set[str] = set()
         self._running: dict[Key, Running] = {}
         self.tally = Tally(plan)
@@ -120,13 +120,9 @@ class Ledger:
 
     def look(self) -> Ending | None:
         """Why no more trials are to be proposed as things stand now, or None."""
-        gpu_seconds = (
-            sum(
-                time.time() - running.started
-                for running in self._running.values()
-                if running.stepwise
-            )
-            * self._plan.trial_gpus
+        gpu_seconds = sum(
+            (time.time() - running.started) * self._plan.gpus_of(space)
+            for (space, _), running in self._running.items()
         )
         self.ending = ending(
             self._plan.limits, self.tally.standing(self.trials, self._clock(), gpu_seconds)
@@ -151,8 +147,8 @@ class Ledger:
             proposal = self._next()
             if proposal is None:
                 continue  # a space has run out of combinations
-            known = known_before(
-                proposal.space, proposal.config, self._classes, self._plan.training.image_size
+            known = LEARNERS[proposal.space].known_before(
+                proposal.config, self._classes, self._plan.training.image_size
             )
             violations = self._violations(known)
             if not violations:
@@ -186,7 +182,7 @@ class Ledger:
         goes_on = number < self._before[space]
         proposal = Proposal(space, number, config, self._plan.seed, goes_on)
         study = self._studies[space]
-        running = Running(proposal, study.space.reports != "nothing")
+        running = Running(proposal, study.space.stepwise)
         facts = {
             "config": config,
             "seed": self._plan.seed,
@@ -311,7 +307,7 @@ class Ledger:
         violations = facts.pop("violations", None) or (
             self._violations(metrics) if state == "COMPLETE" else ()
         )
-        gpus = self._plan.trial_gpus if running.stepwise else 0.0
+        gpus = self._plan.gpus_of(key[0])
         record = running.record(
             state,
             metrics,

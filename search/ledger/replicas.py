@@ -24,8 +24,8 @@ from analysis.run.working_copy import remote_of
 from search.ledger.outbox import Outbox, replica_fact
 from search.ledger.running import Running
 from search.ledger.trial_source import Key, Proposal
-from spaces import get_space
 from trainables.io.files import cut_half_line
+from trainables.learners import LEARNERS
 
 
 class Replicas:
@@ -114,7 +114,7 @@ class Replicas:
         cut_half_line(self._run.trial(*key) / "steps.jsonl")
         config = self._configs[job.space, job.trial]
         proposal = Proposal(job.space, number, config, job.seed, goes_on=True)
-        self._running[key] = Running(proposal, get_space(job.space).reports != "nothing")
+        self._running[key] = Running(proposal, LEARNERS[job.space].space.stepwise)
         self._running[key].go_on(self._run.steps(*key))
         return proposal
 

@@ -23,7 +23,6 @@ from trainables.data.tree import list_folder
 from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.norms import normalised
 from trainables.knn.pipeline import (
-    CONFIG_TYPES,
     KnnConfig,
     counts_stage,
     evaluate,
@@ -40,7 +39,7 @@ Found = dict[str, Any]
 def fixed_configs(plan: Plan) -> list[KnnConfig]:
     """The configurations that a plan of the report fixes."""
     (space,) = plan.search_spaces().values()
-    return [CONFIG_TYPES[space.name](**space.check(point)) for point in space.grid()]  # type: ignore[arg-type]
+    return [space.typed(space.check(point)) for point in space.grid()]
 
 
 def listing(folder: Path) -> list[tuple[str, int]]:

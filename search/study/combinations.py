@@ -57,13 +57,16 @@ def _problems(plan: Plan) -> Iterator[str]:
             )
     for space in plan.search_spaces().values():
         yield from _space_problems(plan, space, sampler, pruner)
-    if plan.trains and plan.validation in ("leave-one-out", "k-fold"):
-        yield (
-            f"networks are judged on images held out, so validation {plan.validation} is none "
-            "for them; use auto, val or hold-out"
-        )
+    scheme = "val" if plan.validation == "hold-out" else plan.validation
+    for learner in plan.learners:
+        if scheme not in ("auto", *learner.validations) and learner.space.needs_images:
+            held = ("hold-out",) if "val" in learner.validations else ()
+            yield (
+                f"trials of {learner.name} cannot be judged by validation {plan.validation}; use "
+                f"{', '.join(('auto', *learner.validations, *held))}"
+            )
     if plan.limits.gpu_hours is not None and not (
-        plan.trial_gpus or (plan.gpus_per_trial is None and plan.trains)
+        plan.trial_gpus or (plan.gpus_per_trial is None and plan.uses_gpus)
     ):
         yield "limits.gpu_hours counts GPUs, but gpus_per_trial is 0"
 
@@ -72,7 +75,7 @@ def _space_problems(plan: Plan, space: Space, sampler: Sampler, pruner: Pruner) 
     if space.reports not in pruner.judges:
         has = (
             "one result at its end"
-            if space.reports == "nothing"
+            if not space.stepwise
             else f"a result {space.reports} by {space.reports}"
         )
         yield (

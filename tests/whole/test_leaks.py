@@ -22,12 +22,14 @@ from analysis.run.directory import RunDirectory
 from search.study.storage import read_trials
 from spaces import SPACES, CnnConfig, get_space
 from spaces.domain import Domain, Float, Value
-from trainables.cnn.images import How, data_stages
+from trainables.cnn.images import data_stages
+from trainables.contract.assignment import TrainingSettings
 from trainables.data import Dataset, Images, ReadOptions, Split
 from trainables.data.source import data_source
 from trainables.data.validation import Validation, validation_groups
 from trainables.knn.neighbours import nearest_neighbours
-from trainables.knn.pipeline import CONFIG_TYPES, evaluate, validation_stage
+from trainables.knn.pipeline import evaluate, validation_stage
+from trainables.learners import LEARNERS
 from trainables.stages.stage import compute
 
 CLASSES = ("ash", "birch", "cedar")
@@ -97,7 +99,7 @@ def test_a_symmetric_image_does_not_find_itself_in_the_mirror(
     images = Images.from_arrays(list(np.concatenate([half, half[:, :, ::-1]], axis=2)))
     whole = Dataset("npz:x", CLASSES, Split(images, np.arange(IMAGES["train"]) % 3))
     data = data_source(whole, ReadOptions())
-    stage = validation_stage(CONFIG_TYPES[space](**config), data, Validation(scheme, 3), 0)
+    stage = validation_stage(get_space(space).typed(config), data, Validation(scheme, 3), 0)
     found = compute(stage, {data.stage.digest: whole}, workers=1)
     n = len(images)
     assert (found["indices"] >= n).any(), "mirror images vote"
@@ -108,7 +110,7 @@ def test_a_mirror_image_votes_for_the_class_of_its_image() -> None:
     """Mirror images stand behind all images in the same order: neighbour 4 of three images is the
     mirror image of number 1.
     """
-    config = CONFIG_TYPES["tiny-image"](**{**TINY, "k": 1, "vote": "uniform"})
+    config = get_space("tiny-image").typed({**TINY, "k": 1, "vote": "uniform"})
     neighbours = {"indices": np.array([[4], [5], [3]]), "distances": np.ones((3, 1))}
     found = evaluate(config, neighbours, np.array([0, 1, 2]), np.array([1, 2, 1]), 3)  # type: ignore[arg-type]
     assert found.predictions.tolist() == [1, 2, 0]
@@ -120,7 +122,7 @@ def test_a_configuration_is_scored_at_its_own_k(k: int, right: float) -> None:
     """The nearest is right, the two behind it are wrong: an accuracy read one place further on is
     another configuration's.
     """
-    config = CONFIG_TYPES["tiny-image"](**{**TINY, "k": k, "vote": "uniform", "mirrored": False})
+    config = get_space("tiny-image").typed({**TINY, "k": k, "vote": "uniform", "mirrored": False})
     neighbours = {"indices": np.array([[0, 1, 2]]), "distances": np.array([[1.0, 2.0, 3.0]])}
     found = evaluate(config, neighbours, np.array([0, 1, 1]), np.array([0]), 2)  # type: ignore[arg-type]
     assert found.scores.accuracy == right
@@ -168,7 +170,7 @@ def chosen_by(
     memo[data.stage.digest] = whole
     if space != "cnn":
         validation = Validation(scheme, 3)
-        given = CONFIG_TYPES[space](**config)  # type: ignore[arg-type]
+        given = get_space(space).typed(config)
         neighbours = compute(validation_stage(given, data, validation, 0), memo, workers=1)
         labels = [compute(data.labels(split), memo) for split in ("train", validation.split)]
         found = evaluate(given, neighbours, *labels, len(CLASSES))
@@ -182,7 +184,7 @@ def chosen_by(
     from trainables.cnn.data import CnnData
     from trainables.cnn.run import make_run
 
-    how = How(1, 32, 1, False, True, 0, "val_accuracy", True, "")
+    how = TrainingSettings(1, 32, 1, False, True, 0, "val_accuracy", True)
     images = CnnData(*(compute(stage, memo) for stage in data_stages(data, 32)))
     run = make_run(CnnConfig(**config), images, how, CLASSES, seed=0, device="cpu", threads=1)  # type: ignore[arg-type]
     metrics = replace_seconds(run.step())
@@ -190,11 +192,7 @@ def chosen_by(
 
 
 IMAGE_SPACES = [name for name, space in SPACES.items() if space.needs_images]
-SCHEMES = [
-    (name, scheme)
-    for name in IMAGE_SPACES
-    for scheme in (("val",) if SPACES[name].trains else ("leave-one-out", "k-fold", "val"))
-]
+SCHEMES = [(name, scheme) for name in IMAGE_SPACES for scheme in LEARNERS[name].validations]
 
 
 @pytest.mark.parametrize(("space", "scheme"), SCHEMES)

@@ -1,10 +1,6 @@
-"""What a search hands its networks: square images as stages, and how all of them are trained. Loads
-no torch.
-"""
+"""What a search hands its networks: square images as stages. Loads no torch."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,39 +13,6 @@ from trainables.stages.stage import Stage
 COUNTED_PIXELS = 4_000_000
 """Of images whose values are counted at a time: each takes 8 bytes meanwhile."""
 Float64 = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class How:
-    """What every trial of a search shares, beside data and seed.
-
-    Attributes:
-        epochs, image_size, cpus_per_trial, compile, deterministic: as ``analysis.plan.training``
-            has them.
-        precision: number format of convolutions and products; ``auto`` where each process measures.
-        accumulate: most parts that a batch may be cut into where memory does not suffice for all of
-            it; 1 never does.
-        gpus: that a trial gets; 0 trains on the CPU.
-        objective: metric by which the best epoch is told.
-        maximize: whether more of it is better.
-        trials: folder, a path or URI, in which a trial NUMBER has its own, for weights.
-        start: weights to start from, a path or URI; empty for random ones.
-        start_classes: what they tell apart.
-    """
-
-    epochs: int
-    image_size: int
-    cpus_per_trial: int
-    compile: bool
-    deterministic: bool
-    gpus: float
-    objective: str
-    maximize: bool
-    trials: str
-    precision: str = "auto"
-    accumulate: int = 1
-    start: str = ""
-    start_classes: tuple[str, ...] = ()
 
 
 def data_stages(

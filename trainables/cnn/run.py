@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 
 from spaces import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData
-from trainables.cnn.images import How, data_stages, statistics_stage
+from trainables.cnn.images import data_stages, statistics_stage
 from trainables.cnn.memory import cap, give_back
 from trainables.cnn.training import CnnRun, ShortageError, TrainingError
-from trainables.data.source import DataSource
+from trainables.contract.assignment import Assignment, TrainingSettings
+from trainables.contract.learner import Trial
 from trainables.io.checkpoint import write_manifest
 from trainables.io.remote import join_place, read_file
-from trainables.stages.registry import NAMESPACE, fetch
 
 logger = logging.getLogger("visiontune.trial")
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -32,7 +31,7 @@ LAST, BEST = "last.safetensors", "best.safetensors"
 def make_run(
     config: CnnConfig,
     data: CnnData,
-    how: How,
+    settings: TrainingSettings,
     classes: tuple[str, ...],
     *,
     seed: int,
@@ -42,45 +41,40 @@ def make_run(
 ) -> CnnRun:
     """The training of one configuration; what a search and a refit do alike.
 
-    Where ``how.deterministic`` cannot be held, the training fails in its first step.
+    Where ``settings.deterministic`` cannot be held, the training fails in its first step.
     """
-    torch.use_deterministic_algorithms(how.deterministic)
+    torch.use_deterministic_algorithms(settings.deterministic)
     start = None
-    if how.start:
-        tensors, _ = weights.read(how.start)
-        start = (tensors, classes == how.start_classes)
+    if settings.start:
+        tensors, _ = weights.read(settings.start)
+        start = (tensors, classes == settings.start_classes)
     return CnnRun(
-        config, data, classes=len(classes), epochs=how.epochs, seed=seed, device=device,
+        config, data, classes=len(classes), epochs=settings.epochs, seed=seed, device=device,
         threads=threads,
-        compile=how.compile, start=start, dtype=how.precision, parts=parts,
+        compile=settings.compile, start=start, dtype=settings.precision, parts=parts,
     )  # fmt: skip
 
 
-class CnnTrial:
-    """The run of one trial.
+class CnnTrial(Trial):
+    """The run of one trial."""
 
-    Args:
-        trial: its ``config`` and ``number``, the name of the stage ``registry``, ``data``, ``seed``
-            and ``how``.
-    """
-
-    def __init__(self, trial: dict[str, Any]) -> None:
-        how: How = trial["how"]
-        data: DataSource = trial["data"]
-        self._how = how
-        self._folder = join_place(how.trials, f"{trial['number']:05d}", "weights")
-        registry = ray.get_actor(trial["registry"], namespace=NAMESPACE)
-        stages = (*data_stages(data, how.image_size), statistics_stage(data, how.image_size))
-        arrays, _ = fetch(registry, *stages)
-        device = "cuda" if how.gpus else "cpu"
-        config = CnnConfig.of(trial["config"])
-        if how.gpus:
-            cap(how.gpus)
+    def __init__(self, trial: Assignment) -> None:
+        data, settings = trial.data, trial.training
+        assert data is not None
+        assert settings is not None
+        self._settings = settings
+        self._folder = join_place(trial.folder, "weights")
+        size = settings.image_size
+        arrays, _ = trial.fetch(*data_stages(data, size), statistics_stage(data, size))
+        device = "cuda" if settings.gpus else "cpu"
+        config = CnnConfig.of(trial.config)
+        if settings.gpus:
+            cap(settings.gpus)
 
         def made(parts: int) -> CnnRun:
             return make_run(
-                config, CnnData(*arrays), how, data.classes, seed=trial["seed"], device=device,
-                threads=how.cpus_per_trial, parts=parts,
+                config, CnnData(*arrays), settings, data.classes, seed=trial.seed, device=device,
+                threads=settings.cpus_per_trial, parts=parts,
             )  # fmt: skip
 
         self._made = made
@@ -97,7 +91,7 @@ class CnnTrial:
         try:
             return self._made(parts)
         except ShortageError as error:
-            if 2 * parts > self._how.accumulate:
+            if 2 * parts > self._settings.accumulate:
                 raise
             said = str(error)
         give_back()  # only now, when no exception holds what did not fit
@@ -111,7 +105,7 @@ class CnnTrial:
                 return self._run.step()
             except ShortageError as error:
                 parts = 2 * self._run.parts
-                if parts > self._how.accumulate:
+                if parts > self._settings.accumulate:
                     raise
                 said = str(error)
             del self._run
@@ -121,7 +115,7 @@ class CnnTrial:
 
     def step(self) -> dict[str, Any]:
         """The next epoch: its metrics, and after the last one the (n,) uint16 predictions."""
-        how = self._how
+        settings = self._settings
         metrics = self._run.step() if self._run.epoch else self._first_step()
         run = self._run
         if not math.isfinite(metrics["val_loss"]):
@@ -134,8 +128,8 @@ class CnnTrial:
             run.epoch,
             ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "epoch"),
         )
-        values = [epoch.get(how.objective, epoch["val_accuracy"]) for epoch in run.history]
-        if values[-1] == (max(values) if how.maximize else min(values)):
+        values = [epoch.get(settings.objective, epoch["val_accuracy"]) for epoch in run.history]
+        if values[-1] == (max(values) if settings.maximize else min(values)):
             weights.write(join_place(self._folder, BEST), run.judged.state_dict(), run.use)
         result: dict[str, Any] = {
             **metrics,

@@ -23,10 +23,6 @@ from trainables.knn.vocabulary import vocabulary
 from trainables.stages.stage import Stage
 
 KnnConfig = TinyImageConfig | BagOfSiftConfig
-CONFIG_TYPES: dict[str, type[TinyImageConfig] | type[BagOfSiftConfig]] = {
-    "tiny-image": TinyImageConfig,
-    "bag-of-sift": BagOfSiftConfig,
-}
 VOCABULARY_DESCRIPTORS = 50_000
 VOCABULARY_IMAGES = 600
 """A vocabulary is made from at most this many descriptors, of at most this many images."""

@@ -4,46 +4,39 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 
+from spaces import get_space
+from trainables.contract.assignment import Assignment
+from trainables.contract.learner import Trial
 from trainables.data.scores import judged
-from trainables.data.source import DataSource
-from trainables.data.validation import Validation
-from trainables.knn.pipeline import CONFIG_TYPES, KnnConfig, evaluate, validation_stage
-from trainables.stages.registry import NAMESPACE, fetch
+from trainables.knn.pipeline import KnnConfig, evaluate, validation_stage
 
 logger = logging.getLogger("visiontune.trial")
 
 
-class KnnRun:
-    """The run of one kNN trial.
+class KnnRun(Trial):
+    """The run of one kNN trial."""
 
-    Args:
-        trial: its ``space`` and ``config``, the name of the stage ``registry``, ``data``,
-            ``validation`` and ``seed``.
-    """
-
-    def __init__(self, trial: dict[str, Any]) -> None:
-        self._trial = trial
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
 
     def step(self) -> dict[str, Any]:
         """All of it: scores, accuracy for every k, and (n,) uint16 predictions."""
-        trial = self._trial
-        data: DataSource = trial["data"]
-        validation: Validation = trial["validation"]
-        config: KnnConfig = CONFIG_TYPES[trial["space"]](**trial["config"])
-        registry = ray.get_actor(trial["registry"], namespace=NAMESPACE)
+        trial = self._assignment
+        data, validation = trial.data, trial.validation
+        assert data is not None
+        assert validation is not None
+        config: KnnConfig = get_space(trial.space).typed(trial.config)
         started = time.time()
         stages = (
-            validation_stage(config, data, validation, trial["seed"]),
+            validation_stage(config, data, validation, trial.seed),
             data.labels("train"),
             data.labels(validation.split),
         )
-        (neighbours, gallery_labels, labels), there = fetch(registry, *stages)
+        (neighbours, gallery_labels, labels), there = trial.fetch(*stages)
         logger.info(
             "neighbours %s after %.2f s", "shared" if there else "computed", time.time() - started
         )
@@ -55,12 +48,3 @@ class KnnRun:
             "predictions": outcome.predictions.astype(np.uint16),
             "done": True,
         }
-
-    def save(self, folder: Path) -> None:
-        """Nothing to save: there is nothing between the beginning and the end."""
-
-    def load(self, folder: Path) -> None:
-        """Nothing to load."""
-
-    def close(self) -> None:
-        """Nothing to give back."""

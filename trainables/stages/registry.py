@@ -242,13 +242,18 @@ def _failed(ref: Any) -> bool:
     return False
 
 
-def fetch(registry: Any, *stages: Stage) -> tuple[list[Any], bool]:
+def fetch(registry: str | Any, *stages: Stage) -> tuple[list[Any], bool]:
     """(results of the stages, whether another trial had asked for the first before).
+
+    Args:
+        registry: the actor, or its name.
 
     Raises:
         StageError: naming the stage and the cause, if one fails, or if it was lost
             ``ATTEMPTS`` times in a row.
     """
+    if isinstance(registry, str):
+        registry = ray.get_actor(registry, namespace=NAMESPACE)
     names = ", ".join(str(stage) for stage in stages[:1])
     for attempt in range(1, ATTEMPTS + 1):
         try:

@@ -22,16 +22,17 @@ from analysis.bundle.source import Source
 from analysis.plan.plan import PlanError, make_plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
-from search.driver.networks import how, keep_start, start_warning, with_start
+from search.driver.networks import keep_start, start_warning, training_settings, with_start
 from spaces import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData
-from trainables.cnn.images import How, stack
+from trainables.cnn.images import stack
 from trainables.cnn.models import build
 from trainables.cnn.precision import DTYPES
 from trainables.cnn.run import make_run
 from trainables.cnn.training import CnnRun
 from trainables.cnn.weights import mean_over_views
+from trainables.contract.assignment import TrainingSettings
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.validation import Validation
 
@@ -63,7 +64,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    told = How(2, 32, 1, False, False, 0.0, "val_accuracy", True, str(tmp_path))
+    told = TrainingSettings(2, 32, 1, False, False, 0.0, "val_accuracy", True)
     return Source(
         RunDirectory(tmp_path / "made"), ReadOptions(color="rgb"), Validation("val"), 3, told
     )
@@ -139,8 +140,8 @@ def test_the_head_of_a_network_to_start_from_is_kept_only_for_the_same_classes(
     before = trained(data, 1)
     place = tmp_path / "start.safetensors"
     weights.write(place, before.judged.state_dict(), before.use)
-    assert source.how is not None
-    told = replace(source.how, start=str(place), start_classes=told_apart)
+    assert source.settings is not None
+    told = replace(source.settings, start=str(place), start_classes=told_apart)
     run = make_run(
         replace(CONFIG, whiten=True), data, told, dataset.classes, seed=4, device="cpu", threads=1
     )
@@ -179,7 +180,7 @@ def test_a_search_that_starts_from_a_bundle_keeps_it_and_is_warned_if_it_has_see
     assert start_warning(plan, folder, "0" * 64) == ""
     write_facts(folder.start, made.facts.model_copy(update={"refit": False}))
     assert start_warning(plan, folder, dataset.fingerprint) == ""
-    told = how(plan, folder)
+    told = training_settings(plan, folder)
     assert (told.start, told.start_classes) == (
         str(folder.start / "model.safetensors"),
         dataset.classes,

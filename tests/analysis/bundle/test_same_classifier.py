@@ -16,11 +16,12 @@ from program import output, refusal
 from safetensors.numpy import load_file
 
 from analysis.bundle.bundle import read_bundle, write_bundle
-from analysis.bundle.export_knn import leave_out, make_knn
+from analysis.bundle.knn import leave_out, make_knn
 from search.driver.exports import source_of
+from spaces import get_space
 from trainables.data import read_dataset
 from trainables.data.source import data_source
-from trainables.knn.pipeline import CONFIG_TYPES, evaluate, features_stage, neighbours_stage
+from trainables.knn.pipeline import evaluate, features_stage, neighbours_stage
 from trainables.stages.stage import compute
 
 
@@ -59,7 +60,7 @@ def test_a_bundle_gives_each_image_what_the_search_gave_it(
         labels, found = leave_out(model, source.validation, dataset)  # type: ignore[arg-type]
     np.testing.assert_array_equal(labels, truth)
     np.testing.assert_array_equal(found, expected)
-    config = CONFIG_TYPES[space](**item.config)  # type: ignore[arg-type]
+    config = get_space(space).typed(item.config)
     data = data_source(dataset, source.options)
     neighbours = compute(
         neighbours_stage(config, data, "test", source.seed), {data.stage.digest: dataset}, workers=1

@@ -97,7 +97,7 @@ def test_trials_that_wait_for_stages_are_one_more_than_the_cores(
 
 
 def probe_of(runs: Path) -> Probe:
-    return Probe(str(runs), trains=False)
+    return Probe(str(runs))
 
 
 def test_a_node_with_the_same_software_and_storage_is_fit(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_node_whose_gpu_does_not_work_is_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray counts the GPUs that it was told of; a container without them fails every trial."""
-    probe = Probe(str(tmp_path), trains=False)
+    probe = Probe(str(tmp_path))
     broken = Card("Tesla T4", "7.5", "a first operation failed (CUDA error: no kernel image)")
     monkeypatch.setattr(preflight, "card", lambda: broken)
     said = probe.complaint(answer(*probe.questions(), "node-1", True), "node-1")

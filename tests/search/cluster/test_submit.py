@@ -192,7 +192,7 @@ def test_a_search_runs_as_a_job_and_is_followed_to_its_end(job_server: str, tmp_
     folder = RunDirectory(tmp_path / "sent")
     assert [record.state for record in folder.records()] == ["COMPLETE"] * 3
     code = json.loads((folder.path / "provenance.json").read_text())[0]["code"]
-    assert set(code) >= {"search/cluster/submit.py", "trainables/toy.py"}, (
+    assert set(code) >= {"search/cluster/submit.py", "trainables/learners/toy.py"}, (
         "the source that was sent"
     )
     again = visiontune(

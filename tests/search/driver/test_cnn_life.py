@@ -24,7 +24,7 @@ from trainables.cnn.data import CnnData
 from trainables.cnn.run import LAST, make_run
 from trainables.cnn.weights import pack, read
 from trainables.data import read_dataset
-from trainables.sizes import known_before
+from trainables.learners import LEARNERS
 
 EPOCHS = 12
 """So many that a kill after the second comes before the last, however quick the machine."""
@@ -207,13 +207,14 @@ def test_a_val_split_of_the_dataset_s_own_is_kept(tmp_path: Path, make_folder: A
 
 def test_the_limit_of_the_report_holds_unless_the_plan_says_otherwise() -> None:
     """80 MiB is what the task allowed."""
+    known_before = LEARNERS["cnn"].known_before
     vgg, float32 = asdict(CnnConfig(model="vgg16")), 4 / 2**20
-    assert known_before("cnn", vgg, 10, 32)["model_mb"] == pytest.approx(VGG16 * float32, rel=1e-12)
-    assert known_before("cnn", {**vgg, "vgg_first": 96}, 10, 32)["model_mb"] > VGG16 * float32
-    assert known_before("cnn", vgg, 11, 32)["model_mb"] == pytest.approx(
+    assert known_before(vgg, 10, 32)["model_mb"] == pytest.approx(VGG16 * float32, rel=1e-12)
+    assert known_before({**vgg, "vgg_first": 96}, 10, 32)["model_mb"] > VGG16 * float32
+    assert known_before(vgg, 11, 32)["model_mb"] == pytest.approx(
         (VGG16 + 4097) * float32, rel=1e-12
     )
-    assert known_before("cnn", vgg, 10, 64)["model_mb"] == pytest.approx(
+    assert known_before(vgg, 10, 64)["model_mb"] == pytest.approx(
         (VGG16 + 3 * 512 * 4096) * float32, rel=1e-12
     )
     assert plan().bounds()["model_mb"].max == 80

@@ -17,7 +17,8 @@ from PIL import Image
 from program import output, refusal, visiontune
 
 from analysis.bundle.bundle import read_bundle
-from analysis.bundle.export import Wish, export
+from analysis.bundle.export import export
+from analysis.bundle.source import Wish
 from analysis.run.directory import RunDirectory, RunError
 from search.driver.exports import source_of
 from trainables.cnn import weights

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from assigned import given
 
 from analysis.plan.plan import make_plan
 from analysis.run.directory import RunDirectory
@@ -23,7 +24,7 @@ from search.ledger.trial_source import Proposal
 from search.study.storage import read_trials
 from search.study.study import SpaceStudy
 from spaces import ToyConfig
-from trainables.toy import ToyRun
+from trainables.learners.toy import ToyRun
 from trainables.worker import SearchTrial
 
 FOLDS = [  # (mean of the folds so far, this fold's own)
@@ -336,16 +337,7 @@ def trainable(**changes: Any) -> SearchTrial:
         "pause": 0.0,
     }
     own = {"fault": "none", "fault_step": 0, **changes.pop("config", {})}
-    trial = {
-        "space": "toy-folds",
-        "number": 7,
-        "config": {**config, **own},
-        "seed": 3,
-        "checkpoints": True,
-        "restore": [],
-        "gate": None,
-    }
-    return SearchTrial(config={**trial, **changes})
+    return SearchTrial(config=given("toy-folds", {**config, **own}, 7, **{"seed": 3, **changes}))
 
 
 def noise(seed: int) -> list[float]:
@@ -404,8 +396,7 @@ def test_a_failure_ends_a_trial_with_its_cause_and_the_next_one_is_another(tmp_p
     assert "RuntimeError" in result["traceback"]
     assert "failed: this toy was told to fail" in result["log"]
     assert "should_checkpoint" not in result
-    other = trainable().config
-    assert trial.reset_config({**other, "number": 8, "seed": 4})
+    assert trial.reset_config(trainable(number=8, seed=4).config)
     result = trial.step()
     assert result["report"] == pytest.approx(0.5 + noise(4)[0])
     assert "failure" not in result

@@ -22,7 +22,7 @@ from search.study.combinations import check_combination, markdown, table
 from search.study.storage import read_trials
 from spaces import ToyConfig
 from spaces.samplers import PRUNERS, SAMPLERS
-from trainables.toy import ToyRun
+from trainables.learners.toy import ToyRun
 
 OPTIONS = {
     "threshold": {"lower": 0.3, "n_warmup_steps": 1},

@@ -15,6 +15,7 @@ import fading
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from assigned import assigned
 from program import environment_kept, output, refusal, visiontune
 
 from analysis.run.directory import RunDirectory
@@ -22,11 +23,11 @@ from search.cluster.start import local_cluster
 from spaces import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData
-from trainables.cnn.images import How
 from trainables.cnn.models import build
 from trainables.cnn.precision import DTYPES
 from trainables.cnn.run import CnnTrial
 from trainables.cnn.training import CnnRun
+from trainables.contract.assignment import Shared, TrainingSettings
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.source import data_source
 from trainables.stages.registry import NAMESPACE, StageRegistry
@@ -48,17 +49,29 @@ def dataset(images: str) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def shared(dataset: Dataset) -> Iterator[dict[str, Any]]:
+def shared(dataset: Dataset) -> Iterator[Shared]:
     """What a search tells its trials, with a registry of stages at work."""
     with environment_kept(), local_cluster(1, print) as ray:
         registry = StageRegistry.options(name="of-networks", namespace=NAMESPACE).remote(1)  # type: ignore[attr-defined]
-        yield {"registry": "of-networks", "data": data_source(dataset, OPTIONS)}
+        yield Shared(seed=0, registry="of-networks", data=data_source(dataset, OPTIONS))
         ray.kill(registry)  # it lives as long as somebody holds it
 
 
-def how(trials: Path, **changes: Any) -> How:
-    plain = How(EPOCHS, 32, 1, False, False, 0.0, "val_accuracy", True, str(trials))
-    return replace(plain, **changes)
+def trial_of(shared: Shared, folder: Path, number: int, seed: int = 5, **changes: Any) -> CnnTrial:
+    plain = TrainingSettings(EPOCHS, 32, 1, False, False, 0.0, "val_accuracy", True)
+    training = replace(plain, **changes)
+    place = str(folder / f"{number:05d}")
+    return CnnTrial(
+        assigned(
+            "cnn",
+            fading.SETTINGS,
+            number,
+            seed=seed,
+            shared=shared,
+            training=training,
+            folder=place,
+        )
+    )
 
 
 def trained(trial: CnnTrial) -> list[dict[str, Any]]:
@@ -94,19 +107,12 @@ def judged(place: Path, dataset: Dataset) -> tuple[int, float, float]:
     ("objective", "maximize"), [("val_accuracy", True), ("macro_f1", True), ("val_loss", False)]
 )
 def test_the_network_kept_as_best_is_that_of_the_best_epoch(
-    shared: dict[str, Any], dataset: Dataset, tmp_path: Path, objective: str, maximize: bool
+    shared: Shared, dataset: Dataset, tmp_path: Path, objective: str, maximize: bool
 ) -> None:
     """Whoever exports the best epoch wants its weights, those that were judged, whichever metric
     judged them.
     """
-    trial = {
-        **shared,
-        "config": fading.SETTINGS,
-        "number": 7,
-        "seed": 5,
-        "how": how(tmp_path, objective=objective, maximize=maximize),
-    }
-    rows = trained(CnnTrial(trial))
+    rows = trained(trial_of(shared, tmp_path, 7, objective=objective, maximize=maximize))
     values = [row[objective] for row in rows]
     best = max(
         range(EPOCHS), key=lambda epoch: (values[epoch] if maximize else -values[epoch], epoch)
@@ -124,17 +130,10 @@ def test_the_network_kept_as_best_is_that_of_the_best_epoch(
 
 
 def test_a_network_that_gets_better_keeps_its_last_epoch_as_its_best(
-    shared: dict[str, Any], tmp_path: Path
+    shared: Shared, tmp_path: Path
 ) -> None:
     """The other way round: a training loss falls, and of what falls the last is the best."""
-    trial = {
-        **shared,
-        "config": fading.SETTINGS,
-        "number": 0,
-        "seed": 5,
-        "how": how(tmp_path, objective="train_loss", maximize=False),
-    }
-    rows = trained(CnnTrial(trial))
+    rows = trained(trial_of(shared, tmp_path, 0, objective="train_loss", maximize=False))
     assert [row["train_loss"] for row in rows] == sorted(
         (row["train_loss"] for row in rows), reverse=True
     )
@@ -146,24 +145,14 @@ def test_a_network_that_gets_better_keeps_its_last_epoch_as_its_best(
 
 
 def test_a_trial_is_the_training_of_its_configuration_with_its_own_seed(
-    shared: dict[str, Any], dataset: Dataset, tmp_path: Path
+    shared: Shared, dataset: Dataset, tmp_path: Path
 ) -> None:
     """A search's seed and a replica's are there to be different: networks of one seed are one
     network.
     """
     found = {}
     for seed in (0, 6):
-        rows = trained(
-            CnnTrial(
-                {
-                    **shared,
-                    "config": fading.SETTINGS,
-                    "number": seed,
-                    "seed": seed,
-                    "how": how(tmp_path),
-                }
-            )
-        )
+        rows = trained(trial_of(shared, tmp_path, seed, seed))
         _, use = weights.read(tmp_path / f"{seed:05d}" / "weights" / "last.safetensors")
         data = CnnData.from_dataset(dataset)
         run = CnnRun(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from assigned import given
 
 from trainables.io.checkpoint import latest, read_state, steps_done, write_manifest, write_state
 from trainables.worker import SearchTrial
@@ -111,15 +112,8 @@ def toy(steps: int = 4, **changes: Any) -> dict[str, Any]:
         "fault": "none",
         "fault_step": 0,
     }
-    shared = {
-        "space": "toy",
-        "number": 3,
-        "seed": 0,
-        "restore": [],
-        "checkpoints": True,
-        "gate": None,
-    }
-    return {**shared, "config": {**config, **changes.pop("config", {})}, **changes}
+    own = {**config, **changes.pop("config", {})}
+    return given("toy", own, **{"number": 3, **changes})
 
 
 def test_a_trial_goes_on_from_the_older_checkpoint_where_the_newer_is_damaged(

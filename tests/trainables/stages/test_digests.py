@@ -23,7 +23,7 @@ from spaces.domain import Choice
 from trainables.data import Dataset, Images, ReadOptions, Split
 from trainables.data.source import data_source
 from trainables.data.validation import Validation
-from trainables.knn.pipeline import CONFIG_TYPES, features_stage, neighbours_stage, validation_stage
+from trainables.knn.pipeline import features_stage, neighbours_stage, validation_stage
 from trainables.stages import cache as stage_cache
 from trainables.stages.cache import DiskCache
 from trainables.stages.stage import Stage, code_version
@@ -161,7 +161,7 @@ def test_every_parameter_of_a_space_but_the_vote_decides_the_neighbours(
 
     def digest(**changes: Any) -> str:
         return validation_stage(
-            CONFIG_TYPES[space](**(plain | changes)), data, Validation("leave-one-out"), 0
+            get_space(space).typed(plain | changes), data, Validation("leave-one-out"), 0
         ).digest
 
     for parameter in get_space(space).parameters:
@@ -181,7 +181,7 @@ def test_seed_images_and_validation_decide_the_neighbours() -> None:
     """Another draw of folds or words, and other images, are other answers; the test split's are
     never validation's.
     """
-    config = CONFIG_TYPES["bag-of-sift"](**BAG)
+    config = get_space("bag-of-sift").typed(BAG)
     found = [
         validation_stage(config, source(), Validation("k-fold", 3, 0), 0),
         validation_stage(config, source(), Validation("k-fold", 3, 1), 0),
@@ -220,7 +220,7 @@ def test_a_stage_is_told_of_every_parameter_it_depends_on() -> None:
 
     def of(**change: Any) -> dict[str, str]:
         return digests(
-            features_stage(CONFIG_TYPES["bag-of-sift"](**BAG | change), data, "train", 0)
+            features_stage(get_space("bag-of-sift").typed(BAG | change), data, "train", 0)
         )
 
     plain = of()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import stage_functions
+from assigned import given
 from program import ROOT, environment_kept
 
 from search.cluster.start import local_cluster
@@ -267,6 +268,7 @@ def test_a_reused_actor_leaks_nothing_from_one_trial_to_the_next(ray: Any, regis
     from trainables.data import ReadOptions, read_dataset
     from trainables.data.source import data_source
     from trainables.data.validation import Validation
+    from trainables.learners import Shared
     from trainables.stages.registry import NAMESPACE
     from trainables.worker import SearchTrial
 
@@ -281,27 +283,16 @@ def test_a_reused_actor_leaks_nothing_from_one_trial_to_the_next(ray: Any, regis
         "k": 3,
         "vote": "distance",
     }
-    shared = {
-        "registry": "aba",
-        "data": source,
-        "validation": Validation("leave-one-out"),
-        "seed": 0,
-        "space": "tiny-image",
-        "number": 0,
-    }
-    shared |= {"gate": None, "restore": [], "checkpoints": False}
-    trial = SearchTrial({**shared, "config": config})
+    shared = Shared(seed=0, registry="aba", data=source, validation=Validation("leave-one-out"))
+    trial = SearchTrial(given("tiny-image", config, shared=shared))
     results = []
     for metric in ("cityblock", "cosine", "cityblock"):
         assert trial.reset_config(
-            {
-                **shared,
-                "config": {
-                    **config,
-                    "metric": metric,
-                    "norm": "none" if metric == "cosine" else "l1",
-                },
-            }
+            given(
+                "tiny-image",
+                {**config, "metric": metric, "norm": "none" if metric == "cosine" else "l1"},
+                shared=shared,
+            )
         )
         results.append(trial.step())
     first, other, again = results

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from spaces import ToyConfig
+from spaces import TOY, TOY_FOLDS, ToyConfig
+from trainables.contract.assignment import Assignment, Config
+from trainables.contract.learner import Learner, Trial
 from trainables.io.checkpoint import read_state, write_state
 
 NOISE = 0.02
 """Standard deviation of a fold's accuracy around the learner's own."""
 
 
-class ToyRun:
+class ToyRun(Trial):
     """One configuration, a step at a time; deterministic.
 
     Accuracy after step s is quality × (1 − exp(−rate × (1 + momentum) × (s + 1))); in folds,
@@ -96,10 +98,23 @@ class ToyRun:
         self._step, state = read_state(folder)
         self._reports = list(state["reports"])
 
-    def close(self) -> None:
-        """Nothing to give back."""
-
 
 def model_mb(config: ToyConfig) -> float:
     """Made-up size of the model, MiB."""
     return config.width**2 / 40
+
+
+def _steps(assignment: Assignment) -> Trial:
+    return ToyRun(TOY.typed(assignment.config), seed=assignment.seed)
+
+
+def _folds(assignment: Assignment) -> Trial:
+    return ToyRun(TOY.typed(assignment.config), folds=True, seed=assignment.seed)
+
+
+def _known(config: Config, classes: int, size: int) -> dict[str, float]:
+    return {"model_mb": model_mb(TOY.typed(config))}
+
+
+TOY_STEPS = Learner(TOY, _steps, known=_known, holds_cores=False, gpu="asked")
+TOYS_IN_FOLDS = Learner(TOY_FOLDS, _folds, known=_known, holds_cores=False, gpu="asked")

@@ -1,0 +1,123 @@
+"""The kinds of classifiers that a bundle may hold: how one is made of a trial, and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.bundle.facts import BundleFacts
+from analysis.bundle.source import Source, Wish
+from analysis.run.records import TrialRecord
+from spaces.registry import Registry, add
+from trainables.data import Dataset, Images
+from trainables.data.validation import Validation
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+
+class Model(Protocol):
+    """A classifier in memory.
+
+    Attributes:
+        facts: what bundle.json says of it.
+        how_tested: how it classifies images that it has not seen, in words.
+        tolerance: by which its accuracy here may differ from what was recorded.
+        batch: images that it classifies at once: a multiple of what it computes together, so that
+            the bits are those of all at once.
+    """
+
+    @property
+    def facts(self) -> BundleFacts: ...
+
+    @property
+    def how_tested(self) -> str: ...
+
+    @property
+    def tolerance(self) -> float: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    def scores_of(self, images: Images) -> tuple[Int64, Float64]:
+        """(m,) predicted class and (m, classes) float64 scores, which sum to 1."""
+
+    def content(self) -> bytes:
+        """The model file."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A kind of classifier. What it keeps of a model is data, in the form of safetensors, and
+    reading it runs nothing of what it reads.
+
+    Attributes:
+        name: the ``kind`` in bundle.json.
+        word: what one is called in a sentence.
+        title: what it is, for the bundle's README.md.
+        make: a trial's classifier, made of the training images or of what the trial kept.
+        read: the classifier in a model file; raises BundleError if it does not fit bundle.json.
+        left_out: true and predicted classes of the training images, each classified by a model that
+            has not seen it; None where the learner is judged on images held out alone.
+        epochs: it is trained in epochs, of which one may be chosen, and may be trained again.
+        onnx: it can be written as ONNX.
+    """
+
+    name: str
+    word: str
+    title: str
+    make: Callable[[Source, TrialRecord, Dataset, Wish], Model]
+    read: Callable[[Path, BundleFacts, bytes], Model]
+    left_out: Callable[[Any, Validation, Dataset], tuple[Int64, Int64]] | None = None
+    epochs: bool = False
+    onnx: bool = False
+
+
+CLASSIFIERS = Registry(Classifier, "classifier")
+
+
+def _make_knn(source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> Model:
+    from analysis.bundle.knn import make_knn
+
+    return make_knn(source, record, dataset)
+
+
+def _read_knn(folder: Path, facts: BundleFacts, content: bytes) -> Model:
+    from analysis.bundle.knn import read_knn
+
+    return read_knn(folder, facts, content)
+
+
+def _knn_left_out(model: Any, validation: Validation, dataset: Dataset) -> tuple[Int64, Int64]:
+    from analysis.bundle.knn import leave_out
+
+    return leave_out(model, validation, dataset)
+
+
+def _make_cnn(source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> Model:
+    from analysis.bundle.export_cnn import make_cnn, refit_cnn  # loads torch
+
+    if wish.refit:
+        return refit_cnn(source, record, dataset, wish.refit_epochs, wish.say)
+    return make_cnn(source, record, dataset, wish.epoch)
+
+
+def _read_cnn(folder: Path, facts: BundleFacts, content: bytes) -> Model:
+    from analysis.bundle.cnn import read_cnn  # loads torch
+
+    return read_cnn(folder, facts, content)
+
+
+KNN = Classifier(
+    "knn", "kNN classifier", "k-nearest-neighbour classifier", _make_knn, _read_knn, _knn_left_out
+)
+NETWORK = Classifier(
+    "cnn", "network", "Convolutional network", _make_cnn, _read_cnn, epochs=True, onnx=True
+)
+for _kind in (KNN, NETWORK):
+    add(_kind)

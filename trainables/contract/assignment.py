@@ -1,0 +1,110 @@
+"""What a worker is given to run one trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from spaces.domain import Value
+from trainables.data.source import DataSource
+from trainables.data.validation import Validation
+from trainables.stages.stage import Stage
+
+if TYPE_CHECKING:
+    from trainables.contract.learner import Trial
+
+Config = Mapping[str, Value]
+"""A complete configuration: the value of each parameter of a space, by name."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How the trials of a search are trained, beside their configurations.
+
+    Attributes:
+        epochs, image_size, cpus_per_trial, compile, deterministic: as ``analysis.plan.training``
+            has them.
+        precision: number format of convolutions and products; ``auto`` where each process measures.
+        accumulate: most parts that a batch may be cut into where memory does not suffice for all of
+            it; 1 never does.
+        gpus: that a trial gets; 0 trains on the CPU.
+        objective: metric by which the best epoch is told.
+        maximize: whether more of it is better.
+        start: weights to start from, a path or URI; empty for random ones.
+        start_classes: what they tell apart.
+    """
+
+    epochs: int
+    image_size: int
+    cpus_per_trial: int
+    compile: bool
+    deterministic: bool
+    gpus: float
+    objective: str
+    maximize: bool
+    precision: str = "auto"
+    accumulate: int = 1
+    start: str = ""
+    start_classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What all trials of a search are given.
+
+    Attributes:
+        seed: of everything random.
+        joined: whether it runs on a cluster.
+        data: the images as stages see them, ``validation``: how configurations are compared on
+            them, and ``registry``: name of the actor that has the stages; of spaces that need no
+            images there is none.
+        training: settings of what is trained.
+    """
+
+    seed: int
+    joined: bool = False
+    registry: str = ""
+    data: DataSource | None = None
+    validation: Validation | None = None
+    training: TrainingSettings | None = None
+
+    def assign(self, **own: Any) -> Assignment:
+        """The assignment of one trial, with what is its own."""
+        shared = {field.name: getattr(self, field.name) for field in fields(Shared)}
+        return Assignment(**shared | own)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment(Shared):
+    """One trial, as a worker is given it.
+
+    Attributes:
+        space, number: which it is.
+        config: its complete configuration.
+        make: makes what runs it (``trainables.contract.learner.Learner.trial``).
+        folder: path or URI of the trial, where it may keep what its end is to be exported from.
+        restore: paths or URIs of the checkpoints that earlier drivers left.
+        checkpoints: whether it is to write any.
+        gate: of the first workers, which begin together: a folder, and how many they are.
+    """
+
+    space: str
+    number: int
+    config: Config
+    make: Callable[[Assignment], Trial]
+    folder: str = ""
+    restore: tuple[str, ...] = ()
+    checkpoints: bool = False
+    gate: tuple[str, int] | None = None
+
+    def fetch(self, *stages: Stage) -> tuple[list[Any], bool]:
+        """(the results of ``stages``, computed once for the whole search; whether another trial had
+        asked for the first before).
+
+        Raises:
+            StageError: naming the stage and the cause, if one fails.
+        """
+        from trainables.stages.registry import fetch  # loads Ray
+
+        return fetch(self.registry, *stages)

@@ -1,0 +1,141 @@
+"""One kind of learner: its space, what runs a trial of it, and what it asks of a search."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from spaces import SPACES, Space
+from spaces.errors import UserError
+from spaces.registry import Registry
+from trainables.contract.assignment import Assignment, Config, Shared
+from trainables.io.remote import join_place
+from trainables.stages.stage import Stage
+
+
+class Trial(ABC):
+    """One configuration, from its first step to its last. One that is done in one step is its
+    ``step`` alone.
+    """
+
+    @abstractmethod
+    def step(self) -> dict[str, Any]:
+        """Do one step; the metrics by name, ``done`` after the last, and ``report`` where the
+        pruner is to see another value. The last one of a classifier has the (n,) ``predictions`` of
+        the validation images.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Write all that the next step depends on; a whole folder, as ``trainables.io.checkpoint``
+        defines it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has several steps, but no save")
+
+    def load(self, folder: Path) -> None:
+        """Go on from what ``save`` wrote."""
+        raise NotImplementedError(f"{type(self).__name__} has several steps, but no load")
+
+    def close(self) -> None:  # noqa: B027  # most hold nothing
+        """Give back what it holds; nothing is asked of it after that."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A kind of learner. ``trainables.learners`` has ours.
+
+    What it needs is said here, never asked of its name: the search gives it that.
+
+    Attributes:
+        space: what may vary of it; its name is the learner's.
+        trial: makes what runs one trial, in a worker; imports late what takes long to import.
+        known: metrics of a configuration that need no training, such as its ``model_mb``: of
+            configuration, number of classes and side of the images.
+        work: the stage that the trial of a configuration waits for, so that it can be made before
+            the trial is; None where trials share no work.
+        prepare: stages that all trials wait for, made before any of them holds a core.
+        holds_cores: a trial computes in its own process, on ``training.cpus_per_trial`` cores.
+            False where it waits for stages, which have the cores.
+        gpu: whether a trial is given a GPU: ``none``, ``asked`` if the plan gives it one, or
+            ``any`` if there is one and the plan does not say otherwise.
+        validations: how it can be judged.
+        color: of the images that it sees.
+        squares: it sees images at ``training.image_size``, so that larger ones need not be kept.
+        most_mb: MiB that a model may have unless the plan says otherwise; None for no limit.
+        imports: modules that a worker needs for it, which every node of a cluster is asked for.
+        classifier: kind of its bundles (``analysis.bundle.classifier``); empty if it has none.
+    """
+
+    space: Space
+    trial: Callable[[Assignment], Trial]
+    known: Callable[[Config, int, int], dict[str, float]] | None = None
+    work: Callable[[Shared, Config], Stage] | None = None
+    prepare: Callable[[Shared], tuple[Stage, ...]] | None = None
+    holds_cores: bool = True
+    gpu: Literal["none", "asked", "any"] = "none"
+    validations: tuple[str, ...] = ("val",)
+    color: Literal["grey", "rgb"] = "grey"
+    squares: bool = False
+    most_mb: float | None = None
+    imports: tuple[str, ...] = ()
+    classifier: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.space.name
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is judged on images held out, and no other way."""
+        return set(self.validations) == {"val"}
+
+    def known_before(
+        self, config: Mapping[str, Any], classes: int = 0, size: int = 0
+    ) -> dict[str, float]:
+        """Metrics of a complete configuration that need no training.
+
+        Args:
+            classes, size: of the images that it would be trained on.
+        """
+        return self.known(config, classes, size) if self.known else {}
+
+    def assign(
+        self, shared: Shared, run: str, number: int, config: Config, **more: Any
+    ) -> Assignment:
+        """What a trial of it is given.
+
+        Args:
+            run: path or URI of the run directory that the trial's folder lies in.
+        """
+        return shared.assign(
+            space=self.name,
+            number=number,
+            config=config,
+            make=self.trial,
+            folder=join_place(run, "trials", self.name, f"{number:05d}"),
+            checkpoints=self.space.stepwise,
+            **more,
+        )
+
+
+class Learners(Registry[Learner]):
+    """Learners by name; the space of each becomes known with it."""
+
+    def add(self, thing: Learner, by: str = "") -> Learner:
+        super().add(thing, by)
+        if SPACES.get(thing.name) is not thing.space:
+            try:
+                SPACES.add(thing.space, by)
+            except UserError:
+                super().remove(thing.name)
+                raise
+        return thing
+
+    def remove(self, name: str) -> None:
+        super().remove(name)
+        SPACES.remove(name)
+
+
+LEARNERS = Learners(Learner, "space")
