@@ -14,7 +14,9 @@ from program import PATIENCE, ROOT
 LAYERS = ("spaces", "trainables", "analysis", "search")
 """Each may import those before it."""
 ROOMS = {
-    "trainables": ("io", "stages", "images", "data", "knn", "cnn/models", "cnn", ""),
+    "trainables": (
+        "io", "stages", "images", "data", "contract", "knn", "cnn/models", "cnn", "learners", "",
+    ),
     "analysis": ("plan", "run", "ranking", "figures", "bundle", "report", ""),
     "search": (
         "study", "ledger", "screen", "cluster", "tracking", "driver", "doctor", "reproduce", "cli",
@@ -34,8 +36,6 @@ IMPORTERS = {
         "search/cluster/tune_adapters.py",
         "trainables/worker.py",
         "trainables/stages/registry.py",
-        "trainables/knn/run.py",
-        "trainables/cnn/run.py",
     },
     "optuna": {
         "search/study/database.py",
@@ -195,6 +195,7 @@ def test_spaces_use_the_standard_library_alone() -> None:
     [
         ("trainables.cnn.images", ("torch", "ray", "optuna", "mlflow")),
         ("trainables.worker", ("torch", "mlflow", "optuna")),
+        ("trainables.learners", ("torch", "ray", "mlflow", "optuna", "sklearn", "scipy")),
         ("spaces.cnn", ("torch", "ray", "optuna", "mlflow", "numpy")),
         ("trainables.cnn.training", ("ray", "optuna", "mlflow", "sklearn", "kornia")),
         ("spaces", ("torch", "ray", "optuna", "mlflow", "numpy")),
