@@ -18,6 +18,7 @@ from analysis.bundle import predict as predicting
 from analysis.bundle.batches import scores_in_batches, spans
 from analysis.bundle.bundle import read_bundle
 from analysis.bundle.export import read_options
+from analysis.bundle.knn import KnnModel
 from trainables.data import read_dataset
 
 
@@ -88,7 +89,7 @@ def test_batches_change_no_bit_and_are_told(
     assert np.array_equal(scores, whole[1])
     for row in range(5):
         Image.fromarray(images[row]).save(tmp_path / f"{row}.png")
-    monkeypatch.setattr(predicting, "batch_size", lambda model: 2)
+    monkeypatch.setattr(KnnModel, "batch", 2)
     rows, _ = predicting.predict(digits_bundle, [tmp_path])
     assert [row["class"] for row in rows] == [model.facts.classes[label] for label in classes[:5]]
     assert list(spans(5, 2)) == [(0, 2), (2, 4), (4, 5)]

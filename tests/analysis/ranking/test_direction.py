@@ -14,7 +14,7 @@ from analysis.plan.plan import Plan, make_plan
 from analysis.plan.replicate import Replicate
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DriverState, TrialRecord
-from search.driver.networks import how
+from search.driver.networks import training_settings
 from search.ledger.ledger import Ledger
 from search.ledger.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
 from search.ledger.replicas import Replicas
@@ -319,7 +319,9 @@ def test_checkpoints_are_kept_of_the_best(tmp_path: Path, objective: str) -> Non
 @both_ways
 def test_networks_keep_the_epoch_that_is_better(tmp_path: Path, objective: str) -> None:
     """The trainer is told which way its objective goes."""
-    told = how(plan_of(objective, spaces="cnn", dataset="digits"), RunDirectory(tmp_path / "run"))
+    told = training_settings(
+        plan_of(objective, spaces="cnn", dataset="digits"), RunDirectory(tmp_path / "run")
+    )
     assert (told.objective, told.maximize) == (objective, objective == "val_accuracy")
 
 

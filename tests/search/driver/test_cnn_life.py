@@ -16,7 +16,7 @@ from analysis.plan.plan import Plan, PlanError, make_plan
 from analysis.run.directory import RunDirectory
 from search.cluster.capacity import Capacity
 from search.driver.exports import source_of
-from search.driver.networks import how, on_this_machine
+from search.driver.networks import on_this_machine, training_settings
 from search.study.combinations import check_combination
 from spaces import CnnConfig
 from trainables.cnn import precision
@@ -247,7 +247,7 @@ def test_the_best_epoch_is_told_by_the_search_s_objective_where_that_judges_epoc
     epoch, and goes by accuracy.
     """
     training = {"epochs": 7, "image_size": 48, "cpus_per_trial": 2, "deterministic": True}
-    told = how(
+    told = training_settings(
         plan(objective=objective, gpus_per_trial=0.5, training=training),
         RunDirectory(tmp_path / "run"),
     )

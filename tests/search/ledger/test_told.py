@@ -337,7 +337,9 @@ def trainable(**changes: Any) -> SearchTrial:
         "pause": 0.0,
     }
     own = {"fault": "none", "fault_step": 0, **changes.pop("config", {})}
-    return SearchTrial(config=given("toy-folds", {**config, **own}, 7, **{"seed": 3, **changes}))
+    return SearchTrial(
+        config=given("toy-folds", {**config, **own}, **{"number": 7, "seed": 3, **changes})
+    )
 
 
 def noise(seed: int) -> list[float]:
