@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from spaces.cnn import NETWORKS
 from trainables.cnn import memory, precision
-from trainables.cnn.images import How, channel_statistics
+from trainables.cnn.images import channel_statistics
 from trainables.cnn.models import build
 from trainables.cnn.models.blocks import GlobalMaxPool
 from trainables.cnn.models.fastnet import FastNet
@@ -28,6 +28,7 @@ from trainables.cnn.optimizer import Average
 from trainables.cnn.randomness import RandomState
 from trainables.cnn.run import CnnTrial, make_run
 from trainables.cnn.training import CHECK_EVERY, CnnRun, ShortageError
+from trainables.contract.assignment import TrainingSettings
 from trainables.stages.device import has_kernels
 
 NOT_DETERMINISTIC = {
@@ -362,7 +363,7 @@ def test_deterministic_is_kept_or_refused(monkeypatch: pytest.MonkeyPatch) -> No
         asked.append((words, named))
 
     monkeypatch.setattr(torch, "use_deterministic_algorithms", noted)
-    how = How(1, 32, 1, False, True, 0, "val_accuracy", True, "")
+    how = TrainingSettings(1, 32, 1, False, True, 0, "val_accuracy", True)
     make_run(EVERYTHING, few(), how, tuple("0123456789"), seed=0, device="cpu", threads=1)
     assert asked == [((True,), {})]
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
