@@ -269,9 +269,10 @@ def test_a_failed_trial_is_tried_again_as_often_as_the_plan_says_also_after_a_ki
     bridge = bridge_of(again)
     second = bridge.suggest("a")
     assert isinstance(second, dict)
-    assert (second["config"], second["number"]) == (first["config"], 1)
+    retried, given = second["assignment"], first["assignment"]
+    assert (retried.config, retried.number) == (given.config, 1)
     bridge.end("a", {"failure": "boom"})
     third = bridge.suggest("b")
     assert isinstance(third, dict)
-    assert third["config"] != first["config"]
+    assert third["assignment"].config != given.config
     assert [record.state for record in folder.records()] == ["FAIL", "FAIL"]
