@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from spaces import renew
+from spaces import Space, renew
 from spaces.errors import UserError, on_one_line, shown
 from spaces.registry import Registry, add, registries
 
@@ -59,7 +59,12 @@ class Plugin:
     def words(self) -> set[str]:
         """By which a plan or a configuration names what it added."""
         things = [thing for registry in registries() for thing in _added(registry, self.name)]
-        own = [parameter for thing in things for parameter in getattr(thing, "parameters", ())]
+        own = [
+            parameter
+            for thing in things
+            if not isinstance(thing, Space)  # whose parameters are asked for with it alone
+            for parameter in getattr(thing, "parameters", ())
+        ]
         return {thing.name for thing in (*things, *own)}
 
     def __str__(self) -> str:

@@ -134,8 +134,10 @@ class Learners(Registry[Learner]):
         return thing
 
     def remove(self, name: str) -> None:
+        space = self[name].space
         super().remove(name)
-        SPACES.remove(name)
+        if SPACES.get(name) is space:
+            SPACES.remove(name)
 
 
 LEARNERS = Learners(Learner, "space")
