@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import ray
+from assigned import assigned
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -29,6 +30,7 @@ from search.cluster.tune_adapters import (
 from search.ledger.ledger import Ledger
 from search.ledger.trial_source import Proposal
 from search.study.storage import read_trials
+from trainables.learners import Assignment
 
 TOY = {
     "step": 0,
@@ -50,14 +52,13 @@ def ledger_of(tmp_path: Path, **settings: Any) -> tuple[RunDirectory, Ledger]:
     return folder, Ledger(folder, plan)
 
 
-def config_of(trial: Proposal) -> dict[str, Any]:
-    own = {"space": trial.space, "number": trial.number, "config": trial.config}
-    return {**own, "gate": None, "restore": []}
+def given(trial: Proposal) -> Assignment:
+    return assigned(trial.space, trial.config, trial.number)
 
 
 def bridge_of(ledger: Any, **settings: Any) -> Bridge:
     facts: dict[str, Any] = {"stop_asked": lambda: False, "trial_seconds": None, **settings}
-    return Bridge(ledger, config_of, **facts)
+    return Bridge(ledger, given, **facts)
 
 
 def tune_trial(
@@ -269,10 +270,10 @@ def test_a_failed_trial_is_tried_again_as_often_as_the_plan_says_also_after_a_ki
     bridge = bridge_of(again)
     second = bridge.suggest("a")
     assert isinstance(second, dict)
-    retried, given = second["assignment"], first["assignment"]
-    assert (retried.config, retried.number) == (given.config, 1)
+    retried, before = second["assignment"], first["assignment"]
+    assert (retried.config, retried.number) == (before.config, 1)
     bridge.end("a", {"failure": "boom"})
     third = bridge.suggest("b")
     assert isinstance(third, dict)
-    assert third["assignment"].config != given.config
+    assert third["assignment"].config != before.config
     assert [record.state for record in folder.records()] == ["FAIL", "FAIL"]

@@ -24,7 +24,7 @@ from trainables.cnn.data import CnnData
 from trainables.cnn.run import LAST, make_run
 from trainables.cnn.weights import pack, read
 from trainables.data import read_dataset
-from trainables.learners import LEARNERS
+from trainables.learners import LEARNERS, Shared
 
 EPOCHS = 12
 """So many that a kill after the second comes before the last, however quick the machine."""
@@ -260,11 +260,9 @@ def test_the_best_epoch_is_told_by_the_search_s_objective_where_that_judges_epoc
         told.deterministic,
         told.gpus,
     ) == (7, 48, 2, False, True, 0.5)
-    assert (told.trials, told.start, told.start_classes) == (
-        str(tmp_path / "run" / "trials" / "cnn"),
-        "",
-        (),
-    )
+    assert (told.start, told.start_classes) == ("", ())
+    given = LEARNERS["cnn"].assign(Shared(seed=0, training=told), str(tmp_path / "run"), 7, {})
+    assert given.folder == str(tmp_path / "run" / "trials" / "cnn" / "00007")
 
 
 @pytest.mark.parametrize(
