@@ -78,7 +78,8 @@ class Ledger:
             for name, space in spaces.items()
         }
         self._bounds = plan.bounds()
-        self._classes = len(run.data().classes) if plan.needs_images else 0
+        sized = any(one.known and one.space.needs_images for one in plan.learners)
+        self._classes = len(run.data().classes) if sized else 0
         self._exhausted: set[str] = set()
         self._running: dict[Key, Running] = {}
         self.tally = Tally(plan)
