@@ -29,7 +29,6 @@ MOST_FILES, MOST_LINES = 15, 480
 IMPORTERS = {
     "ray": {
         "search/cluster/start.py",
-        "search/doctor/cluster_file.py",
         "search/cluster/nodes.py",
         "search/cluster/ray_internals.py",
         "search/cluster/submit.py",
@@ -42,6 +41,7 @@ IMPORTERS = {
         "search/study/folders.py",
         "search/study/importance.py",
         "search/study/journal.py",
+        "search/study/optuna_internals.py",
         "search/study/pruners.py",
         "search/ledger/rebuild.py",
         "search/study/samplers.py",

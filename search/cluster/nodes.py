@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.cluster.own_code import difference, looker
 from search.cluster.preflight import Probe, answer
+from search.cluster.ray_internals import leaving_nodes, node_groups
 from search.cluster.start import ClusterError
 from spaces.errors import on_one_line
 
@@ -58,9 +59,7 @@ def alive() -> dict[str, Node]:
 
 def autoscaler_nodes() -> list[Mapping[str, float]]:
     """Resources of each node that an autoscaler may have at most; empty where there is none."""
-    config = ray._private.state.state.get_cluster_config()
-    groups = config.node_group_configs if config else ()
-    return [dict(group.resources) for group in groups for _ in range(max(0, group.max_count))]
+    return [resources for resources, most in node_groups() for _ in range(most)]
 
 
 class Fleet:
@@ -126,7 +125,7 @@ class Fleet:
             )
             self._fit.pop(gone, None)
             self._asked.pop(gone, None)
-        for key in set(ray._private.state.state.get_draining_nodes()) & set(there) - self._draining:
+        for key in leaving_nodes() & set(there) - self._draining:
             self._draining.add(key)
             self._say(
                 f"node {there[key]} is to leave; it gets no more trials, and those there have a "

@@ -1,5 +1,7 @@
-"""What we ask of Ray beyond what it promises, all in one place: how its own node is started, and
-what its workers import.
+"""What we ask of Ray beyond what it promises, all in one place: how its own node is started, what
+its workers import, what it knows of a cluster, and which workers Tune keeps.
+
+``tests/search/cluster/test_ray_internals.py`` says which of it a version of Ray has no more.
 
 Import this only where Ray may be imported: ``search.cluster.start`` sets the variables that Ray
 reads then.
@@ -11,11 +13,11 @@ import contextlib
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ray._private import node, services
+from ray._private import node, ray_constants, services, state
 from ray._private.authentication import authentication_token_setup
 from ray._raylet import (  # type: ignore[attr-defined]  # compiled
     DASHBOARD_AGENT_LISTEN_PORT_NAME,
@@ -141,6 +143,49 @@ def uncounted_callbacks() -> Iterator[None]:
 
     with _replaced(usage, {"tag_callbacks": _nothing}):
         yield
+
+
+def keep_to_loopback() -> None:
+    """The switch by which Ray keeps to loopback on other systems, also where a program imported Ray
+    before the variable for it was set.
+    """
+    ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+def own_options(folder: Path) -> dict[str, Any]:
+    """For ``ray.init``: Ray's files lie in ``folder``, and no hook of the user's changes a job."""
+    return {"_temp_dir": str(folder), "_skip_env_hook": True}
+
+
+def node_groups() -> list[tuple[Mapping[str, float], int]]:
+    """Resources of each kind of node that an autoscaler may start, and how many of them."""
+    config = state.state.get_cluster_config()
+    groups = config.node_group_configs if config else ()
+    return [(dict(group.resources), group.max_count) for group in groups]
+
+
+def leaving_nodes() -> set[str]:
+    """Ids of the nodes that are to leave."""
+    return set(state.state.get_draining_nodes())
+
+
+def keep_idle_workers(tune_controller: Any, trial: Any, count: int) -> None:
+    """Have Tune keep so many more idle workers of trials that ask for what this one does."""
+    for _ in range(count):
+        tune_controller._actor_cache.increase_max(trial.placement_group_factory)
+
+
+def checked_cluster_file(config: dict[str, Any]) -> dict[str, Any]:
+    """A file of Ray's launcher with Ray's defaults, as the launcher reads it.
+
+    Raises:
+        Exception: or SystemExit, with the reason printed: whatever the launcher finds wrong.
+    """
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    filled: dict[str, Any] = prepare_config(config)
+    validate_config(filled)
+    return filled
 
 
 def log_of(begun: list[Any]) -> Path | None:

@@ -106,9 +106,9 @@ def local_cluster(
     with _loaded({**QUIET, **PATIENT, **LOOPBACK}) as (ray, namespace), _token():
         import psutil
 
-        # The variable above is read when ray is imported, which a user's own program may have done
-        # before.
-        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+        from search.cluster.ray_internals import keep_to_loopback, own_options
+
+        keep_to_loopback()
         # inside of a cluster's job, that cluster's: not for a Ray of our own
         os.environ.pop("RAY_JOB_CONFIG_JSON_ENV_VAR", None)
         memory = psutil.virtual_memory().total
@@ -121,8 +121,7 @@ def local_cluster(
             "log_to_driver": False,
             "logging_level": logging.ERROR,
             "object_store_memory": min(OBJECT_STORE_BYTES, memory // 4),
-            "_temp_dir": str(ray_folder()),
-            "_skip_env_hook": True,
+            **own_options(ray_folder()),
         }
         leaving = threading.Event()
         before = _descendants()

@@ -23,7 +23,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.cluster.ray_internals import uncounted_callbacks
+from search.cluster.ray_internals import keep_idle_workers, uncounted_callbacks
 from search.ledger.trial_source import Key, Proposal, TrialSource
 from trainables.contract.assignment import Assignment
 from trainables.io.remote import Remote, is_uri
@@ -229,8 +229,7 @@ class StudyScheduler(FIFOScheduler):
         self._pool = pool
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
-        for _ in range(self._pool):
-            tune_controller._actor_cache.increase_max(trial.placement_group_factory)
+        keep_idle_workers(tune_controller, trial, self._pool)
         self._pool = 0
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:

@@ -127,13 +127,12 @@ def prepared(config: dict[str, Any]) -> tuple[ClusterFile | None, list[Finding]]
     """The file with Ray's defaults, and what Ray itself finds wrong; without the file if Ray cannot
     read it.
     """
-    from ray.autoscaler._private.util import prepare_config, validate_config
+    from search.cluster.ray_internals import checked_cluster_file
 
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            filled = prepare_config(copy.deepcopy(config))
-            validate_config(filled)
+            filled = checked_cluster_file(copy.deepcopy(config))
     # Ray's own aborts are SystemExit, with the reason printed
     except (Exception, SystemExit) as error:
         reason = (

@@ -18,6 +18,7 @@ from analysis.run.working_copy import remote_of
 from search.ledger.leftovers import drop_checkpoints, drop_unknown
 from search.ledger.status import ENDED
 from search.study.folders import Shelf, differs, read_shelves, trials_of
+from search.study.optuna_internals import study_ids
 from search.study.storage import (
     close,
     directions_of,
@@ -179,7 +180,7 @@ def _rewrite(
     """In a database: in place of the studies that are there. Killed in between, it is done again:
     the folders are the truth.
     """
-    names = {study.study_name: study._study_id for study in storage.get_all_studies()}
+    names = study_ids(storage)
     for space, found in trials.items():
         name = study_name(run, plan.storage, space)
         if name in names:

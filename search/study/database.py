@@ -17,6 +17,7 @@ from typing import Any
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 
+from search.study.optuna_internals import TRANSACTIONS
 from spaces.errors import FailedError, on_one_line
 
 logger = logging.getLogger("visiontune.storage")
@@ -152,16 +153,5 @@ def _patient(method: Any) -> Any:
     return asked
 
 
-OPERATIONS = (
-    "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
-    "get_study_id_from_name",
-    "get_study_name_from_id", "get_study_directions", "get_study_user_attrs",
-    "get_study_system_attrs", "get_all_studies",
-    "_create_new_trial", "_set_trial_param", "set_trial_state_values",
-    "set_trial_intermediate_value", "set_trial_user_attr",
-    "set_trial_system_attr", "get_trial", "get_trial_id_from_study_id_trial_number", "_get_trials",
-    "_get_best_trial_id",
-)  # fmt: skip
-"""Optuna's methods that open a transaction of their own."""
-for _name in OPERATIONS:
+for _name in TRANSACTIONS:
     setattr(Database, _name, _patient(getattr(RDBStorage, _name)))

@@ -18,6 +18,7 @@ from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
 from analysis.run.sealed import DamagedError
+from search.study.optuna_internals import FIXED, fixed, of_sampler
 from search.study.study import (
     ATTEMPT,
     CONFIG,
@@ -29,8 +30,6 @@ from search.study.study import (
 )
 from spaces import Space
 
-FIXED = "fixed_params"
-"""Optuna's own attribute of a trial that was enqueued: what it must take."""
 ASKED = (ATTEMPT, GRID_INDEX, REQUEST, RETRY_OF)
 """Attributes that say why a trial is tried; the others say how it ended."""
 
@@ -189,13 +188,7 @@ def _known(
     """
     record, was = shelf.records.get(number), were[number] if number < len(were) else None
     asked = {name: was.user_attrs[name] for name in ASKED if name in was.user_attrs} if was else {}
-    system = {FIXED: was.system_attrs[FIXED]} if was and FIXED in was.system_attrs else {}
-    if was and record is not None:  # samplers keep things of their own there
-        system = {
-            name: value
-            for name, value in was.system_attrs.items()
-            if not name.startswith("constraints")
-        }
+    system = {} if was is None else fixed(was) if record is None else of_sampler(was)
     facts = run.begun(space.name, number)
     if facts and (record is None or facts.get("config") == record.config):
         domains = {name: json_to_distribution(text) for name, text in facts["domains"].items()}

@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._storage import JournalOperation
 
+from search.study.optuna_internals import TURNS
 from trainables.io.files import append_lines
-
-FORCED = {
-    JournalOperation.CREATE_STUDY,
-    JournalOperation.CREATE_TRIAL,
-    JournalOperation.SET_TRIAL_STATE_VALUES,
-}
 
 
 class Journal(JournalFileBackend):
@@ -38,12 +32,13 @@ class Journal(JournalFileBackend):
 
     def __init__(self, path: str, forced: bool = True) -> None:
         super().__init__(path)
+        self._path = Path(path)
         self._forced = forced
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
         append_lines(
-            Path(self._file_path),
+            self._path,
             lines,
-            forced=self._forced and bool(FORCED.intersection(log["op_code"] for log in logs)),
+            forced=self._forced and bool(TURNS.intersection(log["op_code"] for log in logs)),
         )

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory, RunError
 from search.study.journal import Journal
+from search.study.optuna_internals import study_ids
 from spaces.errors import UserError, on_one_line
 from trainables.io.files import cut_half_line
 
@@ -88,11 +89,9 @@ def trials_in(storage: BaseStorage, run: RunDirectory, url: str) -> dict[str, li
     """Every trial of a run by space, as Optuna has them."""
     prefix = study_name(run, url, "")
     return {
-        study.study_name.removeprefix(prefix): storage.get_all_trials(
-            study._study_id, deepcopy=False
-        )
-        for study in storage.get_all_studies()
-        if study.study_name.startswith(prefix)
+        name.removeprefix(prefix): storage.get_all_trials(study, deepcopy=False)
+        for name, study in study_ids(storage).items()
+        if name.startswith(prefix)
     }
 
 

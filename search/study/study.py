@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from analysis.plan.plan import Plan, PlanError
 from analysis.run.records import TrialRecord
+from search.study.optuna_internals import live
 from search.study.pruners import make_pruner
 from search.study.samplers import EXHAUSTIVE, make_sampler
 from spaces.domain import Choice, Domain, Integer, Space, Value
@@ -175,7 +176,7 @@ class SpaceStudy:
 
     def continue_trial(self, number: int) -> tuple[int, dict[str, Value]]:
         """The same trial again: its number, and its config with what was not yet drawn."""
-        return self._begin(Trial(self._study, self.trials()[number]._trial_id))
+        return self._begin(live(self._study, self.trials()[number]))
 
     def begun(self, number: int) -> dict[str, Any]:
         """What the study knows of a trial that has begun, as its folder keeps it: parameters with
@@ -214,7 +215,7 @@ class SpaceStudy:
     def report_late(self, number: int, step: int, value: float) -> None:
         """Report what a trial had come to before its driver died."""
         if len(self._objectives) == 1:
-            Trial(self._study, self.trials()[number]._trial_id).report(value, step)
+            live(self._study, self.trials()[number]).report(value, step)
 
     def tell(self, record: TrialRecord, excesses: Mapping[str, float]) -> None:
         """Tell how a trial ended; its metrics, cause and constraints are kept as Optuna keeps such
@@ -223,8 +224,8 @@ class SpaceStudy:
         Args:
             excesses: constraint to how far the trial is out of bounds, at most 0 within them.
         """
-        trial = self._live.pop(record.number, None) or Trial(
-            self._study, self.trials()[record.number]._trial_id
+        trial = self._live.pop(record.number, None) or live(
+            self._study, self.trials()[record.number]
         )
         for name, value in record.metrics.items():
             trial.set_user_attr(name, value)

@@ -1,0 +1,59 @@
+"""What we ask of Optuna beyond what it promises, all in one place: ids of trials and studies, what
+its storages write, and what its samplers leave in a trial.
+
+``tests/search/study/test_optuna_internals.py`` says which of it a version of Optuna has no more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from optuna.storages.journal._storage import JournalOperation
+from optuna.trial import FrozenTrial, Trial
+
+TRANSACTIONS = (
+    "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
+    "get_study_id_from_name",
+    "get_study_name_from_id", "get_study_directions", "get_study_user_attrs",
+    "get_study_system_attrs", "get_all_studies",
+    "_create_new_trial", "_set_trial_param", "set_trial_state_values",
+    "set_trial_intermediate_value", "set_trial_user_attr",
+    "set_trial_system_attr", "get_trial", "get_trial_id_from_study_id_trial_number", "_get_trials",
+    "_get_best_trial_id", "get_trial_user_attrs", "get_trial_system_attrs", "get_trial_param",
+)  # fmt: skip
+"""Methods of ``optuna.storages.RDBStorage`` that open a transaction of their own."""
+TURNS = {
+    JournalOperation.CREATE_STUDY,
+    JournalOperation.CREATE_TRIAL,
+    JournalOperation.SET_TRIAL_STATE_VALUES,
+}
+"""What a line of the journal says, as its ``op_code``, where a study or a trial begins or ends."""
+FIXED = "fixed_params"
+"""The system attribute with the parameters of a trial that was enqueued."""
+CONSTRAINTS = "constraints"
+"""What those begin with in which samplers keep constraints."""
+
+
+def live(study: optuna.Study, trial: FrozenTrial) -> Trial:
+    """A trial that runs, to go on with."""
+    return Trial(study, trial._trial_id)
+
+
+def study_ids(storage: optuna.storages.BaseStorage) -> dict[str, int]:
+    """Name to id of every study."""
+    return {study.study_name: study._study_id for study in storage.get_all_studies()}
+
+
+def fixed(trial: FrozenTrial) -> dict[str, Any]:
+    """The system attribute of a trial that was enqueued, if it was."""
+    return {FIXED: trial.system_attrs[FIXED]} if FIXED in trial.system_attrs else {}
+
+
+def of_sampler(trial: FrozenTrial) -> dict[str, Any]:
+    """All that samplers, and Optuna itself, keep in a trial, but for constraints."""
+    return {
+        name: value
+        for name, value in trial.system_attrs.items()
+        if not name.startswith(CONSTRAINTS)
+    }
