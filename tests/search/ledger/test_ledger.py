@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
+from assigned import assigned
 
 from analysis.plan.plan import Plan, make_plan
 from analysis.run.directory import RunDirectory
@@ -18,6 +19,7 @@ from search.ledger.ledger import Ledger
 from search.ledger.outbox import Outbox
 from search.ledger.trial_source import Proposal
 from search.study.storage import open_journal, read_trials
+from trainables.learners import Assignment
 
 
 def plan(**settings: Any) -> Plan:
@@ -331,7 +333,7 @@ def test_a_failure_while_the_search_stops_is_left_for_resume(
 
     folder = run_directory(tmp_path)
     ledger = Ledger(folder, plan())
-    bridge = Bridge(ledger, lambda *trial: {}, lambda: False, None)
+    bridge = Bridge(ledger, lambda trial: assigned(trial.space, trial.config), lambda: False, None)
     bridge.suggest("a")
     bridge._stop_asked = lambda: stopping
     bridge.end("a", {"failure": "its worker died"})
@@ -350,23 +352,23 @@ def test_a_trial_that_fails_while_it_waits_to_go_on_goes_on(tmp_path: Path) -> N
 
     folder = run_directory(tmp_path)
 
-    def config(trial: Proposal) -> dict[str, Any]:
-        own = {"space": trial.space, "number": trial.number, "config": trial.config}
-        return {**own, "gate": ("", 2), "restore": []}
+    def given(trial: Proposal) -> Assignment:
+        return assigned(trial.space, trial.config, trial.number, gate=("", 2))
 
     bridge = Bridge(
         Ledger(folder, plan(trials=1)),
-        config,
+        given,
         lambda: False,
         None,
-        checkpoints=lambda *trial: ["there"],
+        checkpoints=lambda *trial: ("there",),
     )
     seen = []
     for name in ("first", "second"):
         suggestion = bridge.suggest(name)
         if not isinstance(suggestion, dict):
             break
-        seen.append((suggestion["number"], suggestion["restore"], suggestion["gate"]))
+        now = suggestion["assignment"]
+        seen.append((now.number, list(now.restore), now.gate))
         trial = Trial("none", stub=True, config=suggestion, trial_id=name, max_failures=1)
         trial.storage = SimpleNamespace(trial_driver_staging_path=str(tmp_path))  # type: ignore[assignment]
         assert trial.status == Trial.PENDING
