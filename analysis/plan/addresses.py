@@ -92,6 +92,11 @@ def _file_of(url: str) -> Path:
     return Path(found[2] if found else "")
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of an sqlite URL; None of any other."""
+    return _file_of(url) if SQLITE.fullmatch(url) else None
+
+
 def check_tracking(tracking: Tracking, runs_dir: Path) -> None:
     """Refuse an MLflow that can never be told anything; a server that is only away is none of
     these.

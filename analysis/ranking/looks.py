@@ -13,7 +13,7 @@ from analysis.run.directory import RunDirectory, RunError
 from analysis.run.notes import note
 from analysis.run.records import Measured, TrialRecord
 from spaces.errors import on_one_line
-from trainables.io.files import read_json, write_whole
+from trainables.io.files import read_json, set_aside, write_whole
 
 FILE = "test_scores.json"
 COPY = "test_scores.copy.json"
@@ -73,5 +73,7 @@ def count_look(run: RunDirectory, record: TrialRecord, test: Measured) -> None:
         "scheme": test.scheme,
     }
     content = json.dumps([*looks(run), entry], indent=1)
-    for name in (COPY, FILE):
-        write_whole(run.path / name, content, within=run.path)
+    for path in (run.path / COPY, run.path / FILE):
+        if path.is_dir() and not path.is_symlink():
+            note(f"{path}: a folder lies there; it was moved to {set_aside(path)}")
+        write_whole(path, content, within=run.path)

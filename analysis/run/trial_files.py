@@ -114,19 +114,27 @@ class TrialFiles:
             try:
                 record = self.record(space, number)
             except DamagedError as error:
-                note(
-                    f"{error}; trial {space}/{number} does not count, and is run again when the "
-                    "search goes on: visiontune resume"
-                )
+                self.note_lost(space, number, str(error))
                 continue
             if record is not None:
                 yield record
-            # written just before the record
-            elif (log := self.folder(space, number) / "log.txt").exists():
-                note(
-                    f"{log.with_name(RECORD)}: missing; trial {space}/{number} does not count, "
-                    "and is run again: visiontune resume"
-                )
+            else:
+                self.note_lost(space, number)
+
+    def note_lost(self, space: str, number: int, why: str = "") -> None:
+        """Note that a trial does not count, as its record is damaged, or gone where there was one.
+
+        Args:
+            why: what is wrong with its record; nothing where it has none.
+        """
+        folder = self.folder(space, number)
+        if not why and (folder / "log.txt").exists():  # written just before the record
+            why = f"{folder / RECORD}: missing"
+        if why:
+            note(
+                f"{why}; trial {space}/{number} does not count, and is run again when the search "
+                "goes on: visiontune resume"
+            )
 
     def predictions(self, record: TrialRecord) -> Integers | None:
         """(n,) predicted classes, if they were kept and are as they were written; else None, and

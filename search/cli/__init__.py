@@ -67,7 +67,7 @@ def _status(work: Callable[[], int], debug: bool) -> int:
             sys.stdout.flush()
             return status
         except UserError as error:
-            return _fail(str(error), error.status, debug)
+            return _fail(f"{error}{_noted(str(error))}", error.status, debug)
     except KeyboardInterrupt:
         # Python remembers that one passed through code made from text (a dataclass), and would die
         # of SIGINT when it exits
@@ -106,6 +106,17 @@ def _command(arguments: list[str]) -> int:
     for line in taken():
         print(f"visiontune: {line}", file=sys.stderr)
     return status if isinstance(status, int) else 0
+
+
+def _noted(message: str) -> str:
+    """What was noted on the way to an error, for its line: a file that could not be used may be
+    why.
+    """
+    from analysis.run.notes import taken
+
+    noted = [line for line in taken() if line not in message]
+    more = f"; and {len(noted) - 1} more" if len(noted) > 1 else ""
+    return f" ({noted[0]}{more})" if noted else ""
 
 
 def _fail(message: str, status: int, debug: bool) -> int:

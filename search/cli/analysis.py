@@ -38,6 +38,7 @@ def confusion(
     from analysis.ranking.leaderboard import chosen_record, ranked
     from analysis.run.directory import RunError
     from analysis.run.finding import find_run
+    from analysis.run.trial_files import PREDICTIONS
     from trainables.io.files import write_whole
 
     folder = find_run(run, runs_dir)
@@ -50,6 +51,8 @@ def confusion(
     order = ranked(records, plan.objective)
     found = confusion_of(folder, record, plan.class_order, plan.abbreviations)
     if found is None:
+        if PREDICTIONS in record.digests:
+            raise RunError(f"the predictions of {record.key} cannot be compared with the images")
         kept = [r.key for r in order if folder.predictions(r) is not None]
         there = f"there are those of {', '.join(kept)}" if kept else "there are none in this run"
         raise RunError(

@@ -97,8 +97,15 @@ class Outbox:
         try:
             offset = int(json.loads(self._cursor.read_bytes())["offset"])
             return offset if 0 <= offset <= self._facts.stat().st_size else 0
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return 0
+
+    def place(self) -> str:
+        """The MLflow that was last sent to; empty if nothing says it."""
+        try:
+            return str(json.loads(self._cursor.read_bytes())["place"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return ""
 
     @property
     def mirrored(self) -> bool:
@@ -120,8 +127,10 @@ class Outbox:
             if limit is None or offset <= limit
         ]
 
-    def mark_sent(self, offset: int) -> None:
-        write_whole(self._cursor, json.dumps({"offset": offset}), within=self._folder.parent)
+    def mark_sent(self, offset: int, place: str = "") -> None:
+        """Note that MLflow at ``place`` has all up to ``offset`` for certain."""
+        content = json.dumps({"offset": offset, "place": place})
+        write_whole(self._cursor, content, within=self._folder.parent)
 
     def waiting(self) -> int:
         """How many facts MLflow has not been told for certain."""

@@ -37,6 +37,10 @@ BEST = 5
 def importances(run: RunDirectory, plan: Plan) -> list[Importance]:
     """What mattered in each space of a run, finished or not."""
     shelves = read_shelves(run, plan.spaces)
+    for name, shelf in shelves.items():
+        lost = {**dict.fromkeys(shelf.others, ""), **shelf.damaged}
+        for number, why in sorted(lost.items()):
+            run.trial_files.note_lost(name, number, why)
     return [
         judge(space, list(trials_of(run, plan, space, shelves[name])), plan.objectives)
         for name, space in plan.search_spaces().items()

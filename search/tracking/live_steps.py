@@ -12,13 +12,14 @@ from analysis.run.directory import RunDirectory
 @dataclass(frozen=True)
 class NewSteps:
     """Rows of a running trial's steps.jsonl that were not there before; ``began`` in Unix
-    seconds.
+    seconds, ``first`` where they are all that there are.
     """
 
     space: str
     number: int
     began: float
     rows: list[dict[str, Any]]
+    first: bool
 
 
 class LiveSteps:
@@ -44,5 +45,6 @@ class LiveSteps:
                 continue
             rows = self._run.steps(*key)
             if news := rows[self._read.get(key, 0) :]:
-                yield NewSteps(*key, rows[0]["time"] - rows[0]["seconds"], news)
+                began = rows[0]["time"] - rows[0]["seconds"]
+                yield NewSteps(*key, began, news, first=key not in self._read)
                 self._read[key] = len(rows)

@@ -11,6 +11,7 @@ import fcntl
 import getpass
 import json
 import logging
+import math
 import os
 import tempfile
 import time
@@ -28,6 +29,10 @@ MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Tag that makes the MLflow UI open at runs and metrics; without it, it opens at pages for language
 models.
 """
+PARENT = "parent"
+"""Name of the run that stands for the search."""
+Points = dict[str, tuple[float, int, int]]
+"""Metric to its last point."""
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
 """Characters that MLflow keeps of a value."""
 SETTINGS = {
@@ -43,10 +48,11 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Sent:
-    """A run that MLflow has: its id, and where its artifacts go."""
+    """A run that MLflow has: its id, where its artifacts go, and the name that it is found by."""
 
     id: str
     artifacts: str
+    name: str = ""
 
 
 class MlflowRuns:
@@ -82,6 +88,7 @@ class MlflowRuns:
         else:
             self.experiment = found.experiment_id
         self._runs: dict[str, Sent] = {}
+        self._last: dict[str, Points] = {}
         self.tidy()
 
     @property
@@ -103,7 +110,14 @@ class MlflowRuns:
                 run = other if less is run else run
             best[name] = run
         self._runs = {
-            name: Sent(run.info.run_id, run.info.artifact_uri) for name, run in best.items()
+            name: Sent(run.info.run_id, run.info.artifact_uri, name) for name, run in best.items()
+        }
+        self._last = {
+            name: {
+                metric.key: (metric.value, metric.timestamp, metric.step)
+                for metric in run.data._metric_objs
+            }
+            for name, run in best.items()
         }
 
     def _search(self) -> list[Any]:
@@ -123,6 +137,34 @@ class MlflowRuns:
         """The run of that name, if there is one."""
         return self._runs.get(name)
 
+    def begin_anew(self, name: str, series: Series) -> bool:
+        """Delete the run of that name if it holds what is not in ``series``, and say so: it is of a
+        trial that was run again since, as its record was lost.
+        """
+        found = self._runs.get(name)
+        held = self._last.get(name, {})
+        if found is None or all(_among(point, series.get(key, ())) for key, point in held.items()):
+            return False
+        self.client.set_tag(found.id, "visiontune.state", "run again: its record was lost")
+        self.client.delete_run(found.id)
+        del self._runs[name], self._last[name]
+        return True
+
+    def running(self) -> list[tuple[str, Sent]]:
+        """Runs that have not ended, by name."""
+        return [
+            (name, self._runs[name])
+            for run in self._search()
+            if run.info.status == "RUNNING"
+            and (name := run.data.tags.get("visiontune.name", "")) in self._runs
+        ]
+
+    def adopt(self, run: Sent, name: str) -> None:
+        """Have the runs whose names begin with ``name`` and a space below ``run``."""
+        for other, sent in self._runs.items():
+            if other.startswith(f"{name} "):
+                self.client.set_tag(sent.id, "mlflow.parentRunId", run.id)
+
     def make(self, name: str, shown: str, tags: Mapping[str, str], began: float) -> Sent:
         """The run of that name, made if it is not there yet.
 
@@ -141,7 +183,8 @@ class MlflowRuns:
             }
             cut = {key: value[:LONGEST_TAG] for key, value in every.items()}
             run = self.client.create_run(self.experiment, milliseconds(began), cut, run_name=shown)
-            found = self._runs[name] = Sent(run.info.run_id, run.info.artifact_uri)
+            found = Sent(run.info.run_id, run.info.artifact_uri, name)
+            self._runs[name] = found
         return found
 
     def log(
@@ -160,6 +203,8 @@ class MlflowRuns:
             for value, at, step in points
         ]
         kept = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
+        last = {metric: max(points, key=_when) for metric, points in series.items() if points}
+        self._last.setdefault(run.name, {}).update(last)
         self.client.log_batch(
             run.id,
             metrics,
@@ -259,6 +304,20 @@ def milliseconds(seconds: float) -> int:
     may have said.
     """
     return max(0, int(seconds * 1000))
+
+
+def _when(point: tuple[float, int, int]) -> tuple[int, int]:
+    """Step and time, by which MLflow tells the last point of a metric."""
+    return point[2], point[1]
+
+
+def _among(point: tuple[float, int, int], points: Sequence[tuple[float, int, int]]) -> bool:
+    """Whether a point is one of these; a value that is no number is as any other."""
+    return any(
+        point[1:] == one[1:]
+        and (math.isclose(point[0], one[0], rel_tol=1e-9) or not math.isfinite(one[0]))
+        for one in points
+    )
 
 
 def _fullness(run: Any) -> tuple[bool, int, int, str]:

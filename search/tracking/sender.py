@@ -21,7 +21,8 @@ from analysis.plan.addresses import Tracking
 from analysis.run.directory import RunDirectory, RunError
 from search.ledger.outbox import Fact, Outbox
 from search.tracking.live_steps import LiveSteps
-from search.tracking.mlflow_runs import MlflowRuns, Sent, Series, milliseconds
+from search.tracking.mlflow_runs import PARENT, MlflowRuns, Sent, Series, milliseconds
+from search.tracking.moved import close_where_it_was
 from search.tracking.tracked_files import (
     TABLE_ROWS,
     best_files,
@@ -34,7 +35,6 @@ from spaces.objectives import metrics_of
 
 logger = logging.getLogger("visiontune.tracking")
 
-PARENT = "parent"
 BATCH = 100
 """Facts sent between two notes of how far we came."""
 THREADS = 4
@@ -108,7 +108,7 @@ class Sender:
                 else:
                     for fact in group:
                         self._send(runs, fact)
-            self._outbox.mark_sent(facts[-1][1])
+            self._outbox.mark_sent(facts[-1][1], self.place)
             sent += len(facts)
         return sent
 
@@ -126,14 +126,10 @@ class Sender:
         for trial in self._live.new():
             runs = self.runs()
             about = {"space": trial.space, "number": trial.number, "started": trial.began}
-            run = self._child(runs, self._parent(runs), about)
             points = {name for row in trial.rows for name in metrics_of(row)} - {"seconds"}
-            runs.log(
-                run,
-                _points(trial.rows, points),
-                {"space": trial.space},
-                {"visiontune.state": "RUNNING"},
-            )
+            series = _points(trial.rows, points)
+            run = self._child(runs, self._parent(runs), about, series if trial.first else None)
+            runs.log(run, series, {"space": trial.space}, {"visiontune.state": "RUNNING"})
 
     def runs(self) -> MlflowRuns:
         """What MLflow has of this run; connects if need be.
@@ -142,11 +138,13 @@ class Sender:
             Exception: whatever MLflow raises.
         """
         if self._runs is None:
+            before = self._outbox.place()
             self._runs = MlflowRuns(
                 self.place, self._run.path.parent, self._tracking.experiment, self._study
             )
+            close_where_it_was(self._run, before, self.place, self._tracking.experiment)
             if self._runs.get(PARENT) is None:
-                self._outbox.mark_sent(0)  # another database, or an emptied one
+                self._outbox.mark_sent(0, self.place)  # another database, or an emptied one
         return self._runs
 
     def reset(self) -> None:
@@ -170,6 +168,7 @@ class Sender:
             trial = f"{fact['space']}/{fact['of']}"
             name, above = f"{trial} seed {fact['seed']}", runs.get(trial) or self._parent(runs)
             tags = {"visiontune.seed": str(fact["seed"]), "mlflow.parentRunId": above.id}
+            runs.begin_anew(name, _series(fact, _end(fact)))
             self._send_ended(runs, runs.make(name, name, tags, fact["started"]), fact)
         elif fact["kind"] == "report":
             self._send_report(runs, fact)
@@ -261,16 +260,20 @@ class Sender:
             pool.map(lambda fact: self._send_trial(runs, parent, fact), once, chunksize=1)
 
     def _as_recorded(self, fact: Fact) -> Fact:
-        """A trial as its record says it ended; as it was noted, where there is no record."""
+        """A trial as its record and its steps say; as it was noted, where there is no record."""
         try:
             record = self._run.record(fact["space"], fact["number"])
         except UserError:
             return fact  # it is run again
-        return {**fact, **record.model_dump(mode="json")} if record else fact
+        if record is None:
+            return fact
+        told = fact.get("history", [])
+        rows = self._run.steps(record.space, record.number, record) if told or record.steps else []
+        return {**fact, **record.model_dump(mode="json"), "history": rows or told}
 
     def _send_trial(self, runs: MlflowRuns, parent: Sent, fact: Fact) -> None:
         fact = self._as_recorded(fact)
-        run = self._child(runs, parent, fact)
+        run = self._child(runs, parent, fact, _series(fact, _end(fact)))
         if files := trial_files(self._run, fact["space"], fact["number"]):
             runs.attach(run, files)
         self._send_ended(runs, run, fact)
@@ -286,17 +289,30 @@ class Sender:
             "visiontune.node": fact["node"],
             **{f"visiontune.{key}": value for key, value in optional.items() if value},
         }
-        end = milliseconds(fact["started"] + fact["seconds"])
+        end = _end(fact)
         runs.log(run, _series(fact, end), {"space": fact["space"], **fact["config"]}, tags)
         runs.client.set_terminated(run.id, STATUS[fact["state"]], end)
 
-    def _child(self, runs: MlflowRuns, parent: Sent, fact: Mapping[str, Any]) -> Sent:
+    def _child(
+        self, runs: MlflowRuns, parent: Sent, fact: Mapping[str, Any], series: Series | None
+    ) -> Sent:
+        """The run of a trial; a new one if it holds what is not among ``series``, its points."""
         name = f"{fact['space']}/{fact['number']}"
+        again = series is not None and runs.begin_anew(name, series)
         tags = {
             "visiontune.study": f"{self._study}/{fact['space']}",
             "visiontune.trial": str(fact["number"]),
+            "mlflow.parentRunId": parent.id,
         }
-        return runs.make(name, name, {**tags, "mlflow.parentRunId": parent.id}, fact["started"])
+        run = runs.make(name, name, tags, fact["started"])
+        if again:
+            runs.adopt(run, name)
+        return run
+
+
+def _end(fact: Mapping[str, Any]) -> int:
+    """When a trial ended, in milliseconds."""
+    return milliseconds(fact["started"] + fact["seconds"])
 
 
 def _points(rows: Iterable[Mapping[str, Any]], metrics: AbstractSet[str]) -> Series:

@@ -36,7 +36,7 @@ def test_a_fact_is_noted_as_sent_only_when_mlflow_has_it(
     monkeypatch.setattr(tracking, "BATCH", 2)
     mark, noted = Outbox.mark_sent, list[tuple[list[int], list[str]]]()
 
-    def marking(self: Outbox, offset: int) -> None:
+    def marking(self: Outbox, offset: int, place: str = "") -> None:
         told = [
             fact["number"] for fact, end in self.read() if end <= offset and fact["kind"] == "trial"
         ]
@@ -51,7 +51,7 @@ def test_a_fact_is_noted_as_sent_only_when_mlflow_has_it(
                 [f"tiny-image/{number}" for number in told if f"tiny-image/{number}" not in ended],
             )
         )
-        mark(self, offset)
+        mark(self, offset, place)
 
     monkeypatch.setattr(Outbox, "mark_sent", marking)
     assert Sender(folder, Tracking()).send() == 6
