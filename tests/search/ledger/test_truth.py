@@ -479,7 +479,7 @@ def test_an_array_that_is_lost_or_turned_is_said_and_asks_for_no_memory(
     if name == "val_labels.npy":
         from search.ledger.identity import make_identity
 
-        make_identity(folder, "made-0")
+        make_identity(folder, "made-0", folder.plan())
     content = path.read_bytes()
     if damage == "turned":
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 2]))
