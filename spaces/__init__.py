@@ -7,6 +7,7 @@ from spaces.bag_of_sift import BAG_OF_SIFT, BagOfSiftConfig
 from spaces.cnn import CNN, CnnConfig
 from spaces.datasets import READERS
 from spaces.domain import Space, SpaceError
+from spaces.embedding import EMBEDDING, EmbeddingConfig
 from spaces.objectives import METRICS
 from spaces.registry import Registry, add
 from spaces.samplers import PRUNERS, SAMPLERS
@@ -14,12 +15,13 @@ from spaces.tiny_image import TINY_IMAGE, TinyImageConfig
 from spaces.toy import TOY, TOY_FOLDS, ToyConfig
 
 SPACES = Registry(Space, "space", error=SpaceError)
-for _space in (TINY_IMAGE, BAG_OF_SIFT, CNN, TOY, TOY_FOLDS):
+for _space in (TINY_IMAGE, BAG_OF_SIFT, EMBEDDING, CNN, TOY, TOY_FOLDS):
     add(_space)
 
 __all__ = [
     "BAG_OF_SIFT",
     "CNN",
+    "EMBEDDING",
     "METRICS",
     "PRUNERS",
     "READERS",
@@ -30,6 +32,7 @@ __all__ = [
     "TOY_FOLDS",
     "BagOfSiftConfig",
     "CnnConfig",
+    "EmbeddingConfig",
     "Space",
     "SpaceError",
     "TinyImageConfig",

@@ -15,7 +15,8 @@ LAYERS = ("spaces", "trainables", "analysis", "search")
 """Each may import those before it."""
 ROOMS = {
     "trainables": (
-        "io", "stages", "images", "data", "contract", "knn", "cnn/models", "cnn", "learners", "",
+        "io", "stages", "images", "data", "contract", "knn", "cnn/models", "cnn", "embedding",
+        "learners", "",
     ),
     "analysis": ("plan", "run", "ranking", "figures", "bundle", "report", ""),
     "search": (
@@ -24,7 +25,11 @@ ROOMS = {
     ),
 }  # fmt: skip
 """The folders of a layer: each may import those before it, but for ``STRANGERS``."""
-STRANGERS = {frozenset({"cluster", "tracking"}), frozenset({"knn", "cnn"})}
+STRANGERS = {
+    frozenset({"cluster", "tracking"}),
+    frozenset({"knn", "cnn"}),
+    frozenset({"cnn", "embedding"}),
+}
 MOST_FILES, MOST_LINES = 15, 480
 IMPORTERS = {
     "ray": {

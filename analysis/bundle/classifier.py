@@ -113,11 +113,39 @@ def _read_cnn(folder: Path, facts: BundleFacts, content: bytes) -> Model:
     return read_cnn(folder, facts, content)
 
 
+def _make_embedding(source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> Model:
+    from analysis.bundle.embedding import make_embedding  # loads torch
+
+    return make_embedding(source, record, dataset)
+
+
+def _read_embedding(folder: Path, facts: BundleFacts, content: bytes) -> Model:
+    from analysis.bundle.embedding import read_embedding  # loads torch
+
+    return read_embedding(folder, facts, content)
+
+
+def _embedding_left_out(
+    model: Any, validation: Validation, dataset: Dataset
+) -> tuple[Int64, Int64]:
+    from analysis.bundle.embedding import left_out
+
+    return left_out(model, validation, dataset)
+
+
 KNN = Classifier(
     "knn", "kNN classifier", "k-nearest-neighbour classifier", _make_knn, _read_knn, _knn_left_out
 )
 NETWORK = Classifier(
     "cnn", "network", "Convolutional network", _make_cnn, _read_cnn, epochs=True, onnx=True
 )
-for _kind in (KNN, NETWORK):
+EMBEDDING = Classifier(
+    "embedding",
+    "classifier on features",
+    "Classifier on the features of a pretrained network",
+    _make_embedding,
+    _read_embedding,
+    _embedding_left_out,
+)
+for _kind in (KNN, NETWORK, EMBEDDING):
     add(_kind)

@@ -323,7 +323,12 @@ class Plan(BaseModel):
         """
         scheme = self.validation
         if scheme == "auto":
-            scheme = "val" if "val" in splits else "leave-one-out"
+            judged = [one.validations for one in self.learners if one.space.needs_images]
+            scheme = "val"
+            if "val" not in splits and all("leave-one-out" in their for their in judged):
+                scheme = "leave-one-out"
+            elif "val" not in splits and all("k-fold" in their for their in judged):
+                scheme = "k-fold"
         if scheme == "hold-out":
             scheme = "val"
         if scheme == "val" and "val" not in splits:

@@ -27,6 +27,7 @@ from trainables.contract.assignment import TrainingSettings
 from trainables.data import Dataset, Images, ReadOptions, Split
 from trainables.data.source import data_source
 from trainables.data.validation import Validation, validation_groups
+from trainables.embedding.pipeline import held_out, out_of_fold, seen_stage
 from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.pipeline import evaluate, validation_stage
 from trainables.learners import LEARNERS
@@ -147,6 +148,7 @@ def drawn(space: str, number: int) -> dict[str, Value]:
     narrow = {
         "tiny-image": {"size": [4, 8]},
         "bag-of-sift": {"step": [6, 8], "bin_size": 4, "vocabulary_size": 12, "scales": [1, 2]},
+        "embedding": {"side": 32, "crop": "squash", "components": [0, 4]},
     }
     small = {name: value for name, value in SMALL.items() if name != "batch_size"} | {
         "batch_size": 16
@@ -168,8 +170,18 @@ def chosen_by(
     """All that a search would know of this configuration, to the bit."""
     data = data_source(whole, ReadOptions())
     memo[data.stage.digest] = whole
+    validation = Validation(scheme, 3)
+    if space == "embedding":
+        typed, splits = get_space(space).typed(config), ("train", "val")
+        features = [compute(seen_stage(typed, data, split), memo, workers=1) for split in splits]
+        labels = [compute(data.labels(split), memo) for split in splits]
+        scores = (
+            held_out(typed, features[0], labels[0], features[1], len(CLASSES))
+            if scheme == "val"
+            else out_of_fold(typed, features[0], labels[0], len(CLASSES), validation)
+        )
+        return [np.ascontiguousarray(part).tobytes() for part in (*features, scores)]
     if space != "cnn":
-        validation = Validation(scheme, 3)
         given = get_space(space).typed(config)
         neighbours = compute(validation_stage(given, data, validation, 0), memo, workers=1)
         labels = [compute(data.labels(split), memo) for split in ("train", validation.split)]
@@ -204,7 +216,7 @@ def test_no_configuration_is_judged_by_a_test_image(space: str, scheme: str) -> 
     if space != "cnn":
         configs += [
             get_space(space).check(config)
-            for config in {"tiny-image": [TINY], "bag-of-sift": [BAG, HARD]}[space]
+            for config in {"tiny-image": [TINY], "bag-of-sift": [BAG, HARD]}.get(space, [])
         ]
     found = []
     for test_seed in (0, 1):
@@ -223,6 +235,7 @@ def test_a_search_of_every_space_chooses_the_same_whatever_the_test_images(tmp_p
     """
     settings = {
         "step": 8,
+        "side": 32,
         "bin_size": 4,
         "vocabulary_size": 12,
         "scales": 1,

@@ -44,6 +44,10 @@ class DataSource:
         """Of one split, in grey."""
         return Stage(split_images, {"split": split}, (self.stage,))
 
+    def pictures(self, split: str) -> Stage:
+        """Of one split, as they are read."""
+        return Stage(split_pictures, {"split": split}, (self.stage,))
+
     def labels(self, split: str) -> Stage:
         return Stage(split_labels, {"split": split}, (self.stage,), light=True)
 
@@ -88,6 +92,10 @@ def load_dataset(*, spec: str, options: dict[str, Any], fingerprint: str) -> Dat
 
 def split_images(dataset: Dataset, *, split: str) -> Images:
     return dataset.splits()[split].images.grey()
+
+
+def split_pictures(dataset: Dataset, *, split: str) -> Images:
+    return dataset.splits()[split].images
 
 
 def split_labels(dataset: Dataset, *, split: str) -> Int64:

@@ -173,7 +173,9 @@ def test_debug_adds_the_traceback(tmp_path: Path) -> None:
 def test_spaces_and_datasets_are_listed(tmp_path: Path) -> None:
     """What can be searched and read is asked of the program, not of the source."""
     spaces = {space["name"]: space for space in output("spaces")}
-    assert set(spaces) == {"tiny-image", "bag-of-sift", "cnn", "toy", "toy-folds"}
+    assert set(spaces) == {
+        "tiny-image", "bag-of-sift", "embedding", "cnn", "toy", "toy-folds",
+    }  # fmt: skip
     assert "step" in {p["name"] for p in spaces["bag-of-sift"]["parameters"]}
     assert [d["spec"] for d in output("datasets")] == [
         "digits",

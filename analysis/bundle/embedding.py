@@ -1,0 +1,173 @@
+"""A classifier on a pretrained network's features, as a bundle holds it.
+
+model.safetensors: the network's own tensors as ``backbone.NAME``, and what the head is made of as
+``head.NAME`` (``trainables.embedding.heads.Fitted``).
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, from_numpy, nn
+
+from analysis.bundle.facts import BundleError, BundleFacts
+from analysis.bundle.source import Source, bundle_facts
+from analysis.run.records import TrialRecord
+from spaces import EMBEDDING
+from spaces.embedding import EmbeddingConfig
+from trainables.data import Dataset, Images
+from trainables.data.source import data_source
+from trainables.data.validation import Validation
+from trainables.embedding.backbones import BackboneError, network, with_tensors
+from trainables.embedding.features import BATCH, Float32, chosen, features_of, width
+from trainables.embedding.heads import Arrays, Fitted, fit
+from trainables.embedding.pipeline import mean_of_views, out_of_fold, seen_stage
+from trainables.stages.stage import compute
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+PACKAGES = ("timm", "torch", "torchvision")
+
+
+@dataclass(frozen=True)
+class EmbeddingModel:
+    """A pretrained network with a head, in memory.
+
+    Attributes:
+        facts: what bundle.json says of it.
+        net: the network, with the weights that the bundle holds.
+        head: the classifier on its features.
+    """
+
+    facts: BundleFacts
+    net: nn.Module
+    head: Fitted
+
+    how_tested = "fitted on all training images"
+    tolerance = 0.0
+    batch = 16 * BATCH
+
+    def features_of(self, images: Images) -> Float32:
+        """(m, d) features of m images, of all layers and poolings, on every core."""
+        config = self.head.config
+        runs = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+
+        def seen(run: Images) -> Float32:
+            views = (False,) if config.views == "one" else (False, True)
+            found = [
+                features_of(self.net, config.backbone, run, config.side, config.crop, mirrored)
+                for mirrored in views
+            ]
+            return found[0] if config.views == "one" else mean_of_views(*found)
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            parts = list(pool.map(seen, runs))
+        return np.concatenate(parts or [np.empty((0, width(config.backbone)), np.float32)])
+
+    def scores_of(self, images: Images) -> tuple[Int64, Float64]:
+        """(m,) predicted class and (m, classes) float64 scores, which sum to 1."""
+        config = self.head.config
+        features = self.features_of(images)
+        shares = self.head.scores(chosen(features, config.backbone, config.layer, config.pooling))
+        return shares.argmax(axis=1), shares
+
+    def content(self) -> bytes:
+        """The model file."""
+        tensors = {f"backbone.{name}": value for name, value in self.net.state_dict().items()}
+        tensors |= {f"head.{name}": _tensor(value) for name, value in self.head.arrays.items()}
+        return save_tensors({name: value.contiguous() for name, value in tensors.items()})
+
+
+def _tensor(array: npt.NDArray[np.generic]) -> Tensor:
+    return from_numpy(np.ascontiguousarray(array))
+
+
+def make_embedding(source: Source, record: TrialRecord, dataset: Dataset) -> EmbeddingModel:
+    """The trial's classifier, its head fitted on all training images."""
+    config: EmbeddingConfig = EMBEDDING.typed(record.config)
+    data = data_source(dataset, source.options)
+    memo = {data.stage.digest: dataset}
+    features = compute(seen_stage(config, data, "train"), memo, cache=source.cache)
+    picked = chosen(features, config.backbone, config.layer, config.pooling)
+    head = fit(config, picked, dataset.train.labels, len(dataset.classes))
+    facts = bundle_facts(source, record, dataset, "embedding", PACKAGES)
+    return EmbeddingModel(facts, network(config.backbone), head)
+
+
+def left_out(
+    model: EmbeddingModel, validation: Validation, dataset: Dataset
+) -> tuple[Int64, Int64]:
+    """True and predicted classes of the training images, each classified by a head that was fitted
+    without its fold, on what the bundle's own network sees.
+    """
+    labels, classes = dataset.train.labels, len(dataset.classes)
+    features = model.features_of(dataset.train.images)
+    scores = out_of_fold(model.head.config, features, labels, classes, validation)
+    return labels, scores.argmax(axis=1)
+
+
+def read_embedding(folder: Path, facts: BundleFacts, content: bytes) -> EmbeddingModel:
+    """The classifier in the model file of ``folder``.
+
+    Raises:
+        BundleError: if it does not fit bundle.json.
+    """
+    config: EmbeddingConfig = EMBEDDING.typed(facts.config)
+    parts: dict[str, dict[str, Tensor]] = {"backbone": {}, "head": {}}
+    for key, value in load_tensors(content).items():
+        part, _, name = key.partition(".")
+        if part not in parts:
+            raise BundleError(f"{folder}: model.safetensors holds {part!r}, which no bundle has")
+        parts[part][name] = value
+    try:
+        net = with_tensors(config.backbone, parts["backbone"])
+    except BackboneError as error:
+        raise BundleError(f"{folder}: {error}") from error
+    if not all(value.isfinite().all() for value in parts["backbone"].values()):
+        raise BundleError(f"{folder}: weights in model.safetensors must be finite numbers")
+    arrays = {name: value.numpy() for name, value in parts["head"].items()}
+    if wrong := _misfit(config, arrays, len(facts.classes)):
+        raise BundleError(f"{folder}: model.safetensors does not fit bundle.json ({wrong})")
+    return EmbeddingModel(facts, net, Fitted(config, len(facts.classes), arrays))
+
+
+def _misfit(config: EmbeddingConfig, arrays: Arrays, classes: int) -> str:
+    """What is wrong with the arrays of a head; empty if nothing is."""
+    columns = chosen(
+        np.empty((1, width(config.backbone)), np.float32),
+        config.backbone, config.layer, config.pooling,
+    ).shape[1]  # fmt: skip
+    wanted: dict[str, tuple[int, ...]] = {}
+    if config.norm == "standard" or config.components:
+        wanted["mean"] = (columns,)
+    if config.norm == "standard":
+        wanted["deviation"] = (columns,)
+    if "components" in arrays and arrays["components"].ndim == 2:
+        kept = len(arrays["components"])
+        wanted["components"] = (kept, columns)
+        columns = kept
+    if config.head == "knn":
+        count = len(arrays["gallery"]) if "gallery" in arrays else 0
+        wanted |= {"gallery": (count, columns), "labels": (count,)}
+    else:
+        wanted |= {"weights": (classes, columns), "bias": (classes,)}
+    for name, shape in wanted.items():
+        if name not in arrays or arrays[name].shape != shape or not shape[0]:
+            return f"the head's {name} must be {shape}"
+        kind = np.int64 if name == "labels" else np.float64
+        if arrays[name].dtype != kind or not np.isfinite(arrays[name]).all():
+            return f"the head's {name} must be finite numbers"
+    if set(arrays) != set(wanted):
+        return f"the head has {', '.join(sorted(set(arrays) - set(wanted)))}"
+    if "deviation" in arrays and arrays["deviation"].min() <= 0:
+        return "the head's deviation must be above 0"
+    if "labels" in arrays and not 0 <= arrays["labels"].min() <= arrays["labels"].max() < classes:
+        return f"the head's labels must be 0..{classes - 1}"
+    return ""

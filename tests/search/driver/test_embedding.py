@@ -1,0 +1,131 @@
+"""A search of classifiers on a pretrained network's features, as a user runs it: on pieces of the
+two photographs that come with scikit-learn.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import for_reading
+from hostile import with_model
+from PIL import Image
+from program import output, refusal, visiontune
+from safetensors.numpy import load_file, save
+from sklearn.datasets import load_sample_image
+
+from analysis.bundle.bundle import read_bundle
+from analysis.run.directory import RunDirectory
+
+SMALL = ("--set", "side=64", "--set", "crop=squash")
+
+
+def photographs(root: Path, count: int = 14) -> Path:
+    """Pieces of a temple, of a flower and of their shades of grey, in train and test."""
+    random = np.random.default_rng(0)
+    for name in ("china", "flower"):
+        whole = load_sample_image(f"{name}.jpg")
+        for number in range(count):
+            top, left = (random.integers(0, length - 128) for length in whole.shape[:2])
+            piece = Image.fromarray(whole[top : top + 128, left : left + 128])
+            part = "train" if number < count - 4 else "test"
+            folder = root / part / name
+            folder.mkdir(parents=True, exist_ok=True)
+            (piece.convert("L") if number % 5 == 0 else piece).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def searched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs directory with a finished search and its bundle; for reading."""
+    runs = tmp_path_factory.mktemp("embedding")
+    images = photographs(runs / "images")
+    done = visiontune(
+        "run", "--space", "embedding", "--dataset", f"folder:{images}", "--trials", 12, "--name",
+        "seen", "--runs-dir", runs, "--no-tracking", *SMALL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    output("export", "seen", "--runs-dir", runs, "--out", runs / "bundle")
+    return for_reading(request, runs)
+
+
+def test_trials_share_features_and_differ_in_what_is_made_of_them(searched: Path) -> None:
+    """The network sees each image once a view, however many heads are tried."""
+    folder = RunDirectory(searched / "seen")
+    records = folder.records()
+    assert [record.state for record in records] == ["COMPLETE"] * 12
+    assert len({json.dumps(record.config, sort_keys=True) for record in records}) > 6
+    assert max(record.metrics["val_accuracy"] for record in records) >= 0.8
+    logs = [path.read_text() for path in folder.path.glob("trials/embedding/*/log.txt")]
+    assert len(logs) == 12
+    assert sum("features computed" in log for log in logs) <= 2
+
+
+def test_they_are_judged_in_folds_and_by_images_that_their_head_has_not_seen(
+    searched: Path,
+) -> None:
+    """A linear head that had seen them would be right about all."""
+    assert RunDirectory(searched / "seen").plan().validation == "auto"
+    facts = read_bundle(searched / "bundle").facts
+    assert facts.val.scheme == "k-fold"
+    assert facts.val.n == 20
+
+
+def test_a_bundle_holds_the_network_and_classifies_pictures_of_any_shape(
+    searched: Path, tmp_path: Path
+) -> None:
+    """It needs neither the search nor the package that the weights came with."""
+    whole = load_sample_image("flower.jpg")
+    for name, piece in (("wide", whole[:30, :600]), ("dot", whole[:1, :1]), ("all", whole)):
+        Image.fromarray(piece).save(tmp_path / f"{name}.png")
+    Image.fromarray(whole).convert("L").save(tmp_path / "grey.png")
+    found = {
+        Path(one["path"]).stem: one for one in output("predict", searched / "bundle", tmp_path)
+    }
+    assert set(found) == {"wide", "dot", "all", "grey"}
+    assert all(set(one["scores"]) == {"china", "flower"} for one in found.values())
+    assert found["all"]["class"] == "flower"
+
+
+def test_evaluate_gives_what_export_said(searched: Path, tmp_path: Path) -> None:
+    """The test images, scored by the written files; a bundle counts who looks at them."""
+    bundle = Path(shutil.copytree(searched / "bundle", tmp_path / "bundle"))
+    facts = read_bundle(bundle).facts
+    assert facts.test is not None
+    images = f"folder:{searched / 'images'}"
+    found = output("evaluate", bundle, "--dataset", images)
+    assert found["accuracy"] == facts.test.accuracy
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("network", "must be finite"),
+        ("layer", "not those of efficientnet-lite0"),
+        ("head", "the head's"),
+        ("more", "which no bundle has"),
+    ],
+)
+def test_a_bundle_whose_parts_do_not_fit_is_refused_in_a_line(
+    searched: Path, tmp_path: Path, change: str, said: str
+) -> None:
+    """Arrays of another shape would give a class all the same."""
+    bundle = Path(shutil.copytree(searched / "bundle", tmp_path / "bundle"))
+    tensors = load_file(bundle / "model.safetensors")
+    some = next(name for name in tensors if name.startswith("backbone.") and "weight" in name)
+    if change == "network":
+        tensors[some] = np.full_like(tensors[some], np.nan)
+    elif change == "layer":
+        del tensors[some]
+    elif change == "head":
+        name = next(name for name in tensors if name.startswith("head."))
+        tensors[name] = tensors[name][:-1]
+    else:
+        tensors["other"] = np.zeros(3)
+    with_model(bundle, save(tensors))
+    said_by_it = refusal("predict", bundle, searched / "images" / "test")
+    assert said in said_by_it
+    assert "\n" not in said_by_it.strip()

@@ -1,0 +1,1 @@
+"""Pretrained networks as feature extractors, and simple classifiers on their features."""

@@ -1,0 +1,67 @@
+"""One configuration of the space ``embedding`` as a trial: asks for features, fits its head, and is
+done in one step.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from spaces import EMBEDDING
+from spaces.embedding import EmbeddingConfig
+from trainables.contract.assignment import Assignment
+from trainables.contract.learner import Trial
+from trainables.data.scores import score
+from trainables.embedding.pipeline import held_out, out_of_fold, seen_stage
+
+logger = logging.getLogger("visiontune.trial")
+
+
+class EmbeddingTrial(Trial):
+    """The run of one trial."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+
+    def step(self) -> dict[str, Any]:
+        """All of it: scores, and (n,) uint16 predictions of the validation images."""
+        trial = self._assignment
+        assert trial.data is not None
+        assert trial.validation is not None
+        config: EmbeddingConfig = EMBEDDING.typed(trial.config)
+        data, judged_by, classes = trial.data, trial.validation, len(trial.data.classes)
+        splits = ("train", "val") if judged_by.scheme == "val" else ("train",)
+        began = time.monotonic()
+        results, there = trial.fetch(
+            *(seen_stage(config, data, split) for split in splits), *map(data.labels, splits)
+        )
+        features, labels = results[: len(splits)], results[len(splits) :]
+        logger.info(
+            "features %s after %.2f s",
+            "shared" if there else "computed",
+            time.monotonic() - began,
+        )
+        began = time.monotonic()
+        if judged_by.scheme == "val":
+            scores = held_out(config, features[0], labels[0], features[1], classes)
+        else:
+            scores = out_of_fold(config, features[0], labels[0], classes, judged_by)
+        predictions = scores.argmax(axis=1)
+        found = asdict(score(labels[-1], predictions, classes))
+        logger.info(
+            "%s fitted in %.2f s: val_accuracy %.4f",
+            config.head,
+            time.monotonic() - began,
+            found["accuracy"],
+        )
+        return {
+            "val_accuracy": found["accuracy"],
+            "balanced_accuracy": found["balanced_accuracy"],
+            "macro_f1": found["macro_f1"],
+            "predictions": predictions.astype(np.uint16),
+            "done": True,
+        }
