@@ -308,8 +308,8 @@ def test_an_unknown_space_is_refused_with_the_names_there_are() -> None:
     assert get_space("tiny-image") is SPACES["tiny-image"]
     with pytest.raises(
         SpaceError,
-        match=r"^unknown space 'tiny'; the spaces are tiny-image, bag-of-sift, cnn, toy, "
-        r"toy-folds$",
+        match=r"^unknown space 'tiny'; the spaces are tiny-image, bag-of-sift, embedding, "
+        r"cnn, toy, toy-folds$",
     ):
         get_space("tiny")
 
