@@ -64,7 +64,7 @@ def test_every_command_has_help(name: str) -> None:
             "tiny-image.size must be a whole number in 2..64, but got '1000'",
         ),
         ((*TINY, "--set", "sizes=16"), "has no parameter 'sizes'; it has metric, size"),
-        ((*TINY, "--sampler", "oracle"), "'tpe', 'gp'"),
+        ((*TINY, "--sampler", "oracle"), "tpe, gp"),
         ((*TINY, "--name", "../up"), "a name is letters"),
         ((*TINY, "--dataset", "cats"), "unknown dataset 'cats'; allowed are digits"),
         ((*TINY, "--dataset", "folder:/nowhere"), "no such folder"),

@@ -136,7 +136,7 @@ def test_the_page_names_every_check() -> None:
     """A finding's name is looked up there."""
     page = (ROOT / "docs" / "cluster.md").read_text()
     named = set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))
-    source = (ROOT / "search" / "cluster_lint.py").read_text()
+    source = (ROOT / "search" / "doctor" / "cluster_lint.py").read_text()
     assert named == {
         "ray-schema",
         *(name for name, _ in EXPOSURE),
