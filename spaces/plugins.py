@@ -73,7 +73,7 @@ class Plugin:
             for registry in registries()
             for thing in _added(registry, self.name)
         ]
-        return f"plug-in {self.name} adds {', '.join(adds) or 'nothing'}"
+        return f"plug-in {self.name} adds {', '.join(dict.fromkeys(adds)) or 'nothing'}"
 
 
 def _added(registry: Registry[Any], name: str) -> Iterable[Any]:
