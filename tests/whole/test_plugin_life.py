@@ -41,13 +41,15 @@ def mine(tmp_path: Path) -> Path:
 def test_a_search_with_a_plug_in_runs_in_ray_s_workers(mine: Path) -> None:
     """They are other processes, started by others, which must know what it added."""
     run = output(
-        "run", *NEAR, "--plugin", mine, "--dataset", "stripes:60", "--trials", 2,
+        "run", *NEAR, "--space", "nearest-mean", "--plugin", mine, "--dataset", "stripes:60", "--trials", 2,
         "--objective", "worst_recall", "--no-tracking", "--name", "near", "--json",
         "--runs-dir", mine.parent,
     )  # fmt: skip
     assert run["trials"]["COMPLETE"] == 2
-    assert run["best"]["config"]["metric"] == "canberra"
-    assert 0 <= run["best"]["metrics"]["worst_recall"] <= 1
+    records = RunDirectory(mine.parent / "near").records()
+    assert {record.space for record in records} == {"tiny-image", "nearest-mean"}
+    assert {record.config.get("metric", "canberra") for record in records} == {"canberra"}
+    assert all(0 <= record.metrics["worst_recall"] <= 1 for record in records)
     known = RunDirectory(mine.parent / "near").plugins()
     assert list(known) == ["mine"]
 
