@@ -27,12 +27,12 @@ def first_folders() -> list[str]:
     return [] if str(ROOT) in {str(Path(folder).resolve()) for folder in anyway} else [str(ROOT)]
 
 
-def with_plugins() -> dict[str, Any]:
+def with_plugins() -> dict[str, Any] | None:
     """Ray's description of an environment in which workers have loaded the plug-ins that this
-    process has, from a copy of their source; empty if there are none.
+    process has, from a copy of their source; None if there are none.
     """
     if not plugins.loaded():
-        return {}
+        return None
     return {
         "py_modules": [str(plugin.source) for plugin in plugins.loaded()],
         "env_vars": {plugins.WANTED: plugins.wanted()},

@@ -56,8 +56,8 @@ class OwnPathJob(JobConfig):
     Ray itself would have them look there, and where the driver's script lies, before anything else.
     """
 
-    def __init__(self, folders: list[str], environment: dict[str, Any]) -> None:
-        super().__init__(runtime_env=environment, _py_driver_sys_path=folders)
+    def __init__(self, folders: list[str]) -> None:
+        super().__init__(_py_driver_sys_path=folders)
 
     def _runtime_env_has_working_dir(self) -> bool:
         """What Ray asks before it adds these two: a job that brings its own directory needs

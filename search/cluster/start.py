@@ -184,7 +184,7 @@ def _start(ray: Any, options: Mapping[str, Any], before: set[Any]) -> None:
     for attempt in (1, 2):
         with bare_node() as begun:
             try:
-                ray.init(job_config=_job(), **options)
+                ray.init(job_config=_job(), runtime_env=with_plugins(), **options)
                 return
             except BaseException as error:
                 _end(ray, before)
@@ -206,7 +206,7 @@ def _job() -> Any:
     """Where workers find modules: our own, and nothing of the working directory."""
     from search.cluster.ray_internals import OwnPathJob
 
-    return OwnPathJob(first_folders(), with_plugins())
+    return OwnPathJob(first_folders())
 
 
 def _check_code(ray: Any) -> None:
@@ -270,6 +270,8 @@ def joined_cluster(address: str) -> Iterator[Any]:
                     address=address,
                     namespace=namespace,
                     job_config=_job(),
+                    # not by the job's: inside of a job that is sent, Ray would forget that
+                    runtime_env=with_plugins(),
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                 )
