@@ -41,7 +41,8 @@ def mine(tmp_path: Path) -> Path:
 def test_a_search_with_a_plug_in_runs_in_ray_s_workers(mine: Path) -> None:
     """They are other processes, started by others, which must know what it added."""
     run = output(
-        "run", *NEAR, "--space", "nearest-mean", "--plugin", mine, "--dataset", "stripes:60", "--trials", 2,
+        "run", *NEAR, "--space", "nearest-mean", "--plugin", mine,
+        "--dataset", "stripes:60", "--trials", 2,
         "--objective", "worst_recall", "--no-tracking", "--name", "near", "--json",
         "--runs-dir", mine.parent,
     )  # fmt: skip
