@@ -6,47 +6,134 @@ where it last came to, whenever it can.
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from analysis.run.notes import note
-from analysis.run.records import TrialRecord
+from analysis.run.records import State, TrialRecord
 from trainables.io.files import append_lines, cut_half_line, make_folder, set_aside, write_whole
 
-Fact = dict[str, Any]
 
-UNREADABLE: Fact = {"kind": "unreadable"}
-
-
-def trial_fact(record: TrialRecord, history: list[dict[str, Any]]) -> Fact:
-    """A finished trial as the outbox keeps it, with every step it reported."""
-    return {"kind": "trial", **record.model_dump(mode="json"), "history": history}
+@with_config(ConfigDict(extra="allow"))
+class _Fact(TypedDict):
+    """What any fact is; a later version may say more in one."""
 
 
-def replica_fact(record: TrialRecord, history: list[dict[str, Any]], of: int, seed: int) -> Fact:
-    """The same of trial ``of`` run again with another seed; its own number is among the
+class RunFact(_Fact):
+    """A driver began: plan and dataset as params, versions as tags.
+
+    Attributes:
+        study: who the run is; the first release did not say.
+        data: of the dataset ``spec``, ``classes``, ``sizes`` and ``fingerprint``; None where there
+            is none.
+    """
+
+    kind: Literal["run"]
+    time: float
+    note: str
+    params: dict[str, Any]
+    tags: dict[str, str]
+    study: NotRequired[str]
+    data: NotRequired[dict[str, Any] | None]
+
+
+class _Ended(_Fact):
+    """A record (``analysis.run.records.TrialRecord``), and every step that the trial reported."""
+
+    space: str
+    number: int
+    state: State
+    config: dict[str, Any]
+    metrics: dict[str, float]
+    accuracy_by_k: list[float]
+    started: float
+    seconds: float
+    node: str
+    failure: str | None
+    pruned_by: str | None
+    violations: list[str]
+    history: NotRequired[list[dict[str, Any]]]
+
+
+class TrialFact(_Ended):
+    """A trial ended."""
+
+    kind: Literal["trial"]
+
+
+class ReplicaFact(_Ended):
+    """One ended that was run again: trial ``of``, with another seed; its own number is among the
     replicas.
     """
-    return {**trial_fact(record, history), "kind": "replica", "of": of, "seed": seed}
+
+    kind: Literal["replica"]
+    of: int
+    seed: int
+
+
+class ReportFact(_Fact):
+    """The report was written; ``files`` by their paths in the run."""
+
+    kind: Literal["report"]
+    files: list[str]
+
+
+class EndFact(_Fact):
+    """The driver stopped, and the run is in ``state``."""
+
+    kind: Literal["end"]
+    time: float
+    state: Literal["running", "finished", "stopped", "failed"]
+    metrics: dict[str, float]
+
+
+class UnreadableFact(_Fact):
+    """The disk lost it: it is told again if it was a trial's."""
+
+    kind: Literal["unreadable"]
+
+
+Fact = RunFact | TrialFact | ReplicaFact | ReportFact | EndFact | UnreadableFact
+UNREADABLE: UnreadableFact = {"kind": "unreadable"}
+
+
+def trial_fact(record: TrialRecord, history: list[dict[str, Any]]) -> TrialFact:
+    """A finished trial, with every step it reported."""
+    fact: Any = {"kind": "trial", **record.model_dump(mode="json"), "history": history}
+    told: TrialFact = fact
+    return told
+
+
+def replica_fact(
+    record: TrialRecord, history: list[dict[str, Any]], of: int, seed: int
+) -> ReplicaFact:
+    """The same of trial ``of`` run again with another seed."""
+    fact: Any = {**trial_fact(record, history), "kind": "replica", "of": of, "seed": seed}
+    told: ReplicaFact = fact
+    return told
+
+
+@functools.cache
+def _reader() -> TypeAdapter[Fact]:
+    return TypeAdapter(Annotated[Fact, Field(discriminator="kind")])
 
 
 def _fact(line: bytes) -> Fact:
     try:
-        fact: Fact = json.loads(line)
-        return fact if isinstance(fact, dict) and "kind" in fact else UNREADABLE
-    except ValueError:
+        return _reader().validate_python(json.loads(line))
+    except (ValueError, RecursionError):
         return UNREADABLE
 
 
 class Outbox:
-    """The facts of one run, in the order they happened.
-
-    A fact is a dict with ``kind``: ``run`` (a driver began), ``trial`` (one ended), ``replica``
-    (one ended that was run again), ``report`` (it was written), ``end`` (the driver stopped),
-    ``unreadable`` (the disk lost it: it is told again if it was a trial's).
+    """The facts of one run, in the order they happened: all that writes or reads them.
 
     Attributes:
         seconds: that appending has taken: all that a search ever waits for MLflow.

@@ -8,7 +8,6 @@ is sent again.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,15 @@ from typing import Any
 
 from analysis.plan.addresses import Tracking
 from analysis.run.directory import RunDirectory, RunError
-from search.ledger.outbox import Fact, Outbox
+from search.ledger.outbox import (
+    Fact,
+    Outbox,
+    ReplicaFact,
+    ReportFact,
+    RunFact,
+    TrialFact,
+    trial_fact,
+)
 from search.tracking.live_steps import LiveSteps
 from search.tracking.mlflow_runs import PARENT, MlflowRuns, Sent, Series, milliseconds
 from search.tracking.moved import close_where_it_was
@@ -100,14 +107,15 @@ class Sender:
         runs = self.runs()
         sent = 0
         while facts := self._outbox.sendable(BATCH):
-            for trials, group in itertools.groupby(
-                (fact for fact, _ in facts), key=lambda fact: fact["kind"] == "trial"
-            ):
-                if trials:
-                    self._send_trials(runs, list(group))
-                else:
-                    for fact in group:
-                        self._send(runs, fact)
+            together: list[TrialFact] = []
+            for fact, _ in facts:
+                if fact["kind"] == "trial":
+                    together.append(fact)
+                    continue
+                self._send_trials(runs, together)
+                self._send(runs, fact)
+                together = []
+            self._send_trials(runs, together)
             self._outbox.mark_sent(facts[-1][1], self.place)
             sent += len(facts)
         return sent
@@ -125,10 +133,10 @@ class Sender:
             return
         for trial in self._live.new():
             runs = self.runs()
-            about = {"space": trial.space, "number": trial.number, "started": trial.began}
             points = {name for row in trial.rows for name in metrics_of(row)} - {"seconds"}
             series = _points(trial.rows, points)
-            run = self._child(runs, self._parent(runs), about, series if trial.first else None)
+            told = (trial.space, trial.number, trial.began, series if trial.first else None)
+            run = self._child(runs, self._parent(runs), *told)
             runs.log(run, series, {"space": trial.space}, {"visiontune.state": "RUNNING"})
 
     def runs(self) -> MlflowRuns:
@@ -181,7 +189,7 @@ class Sender:
             )
             runs.client.set_terminated(parent.id, STATUS[fact["state"]], at)
 
-    def _send_run(self, runs: MlflowRuns, fact: Fact) -> None:
+    def _send_run(self, runs: MlflowRuns, fact: RunFact) -> None:
         """The beginning of a session; what its plan says otherwise than the first becomes tags, as
         params are for ever.
         """
@@ -223,7 +231,7 @@ class Sender:
         runs.attach(parent, {name: path for name, path in files.items() if path.is_file()})
         runs.client.update_run(parent.id, status="RUNNING")
 
-    def _send_report(self, runs: MlflowRuns, fact: Fact) -> None:
+    def _send_report(self, runs: MlflowRuns, fact: ReportFact) -> None:
         """The report's files and the leaderboard on the parent; pictures, and the best's weights,
         on the best trials.
         """
@@ -248,7 +256,9 @@ class Sender:
             },
         )
 
-    def _send_trials(self, runs: MlflowRuns, facts: list[Fact]) -> None:
+    def _send_trials(self, runs: MlflowRuns, facts: list[TrialFact]) -> None:
+        if not facts:
+            return
         parent = self._parent(runs)
         once = list({f"{fact['space']}/{fact['number']}": fact for fact in facts}.values())
         if len(once) == 1 or not self.place.startswith("http"):
@@ -259,7 +269,7 @@ class Sender:
         with ThreadPool(min(THREADS, len(once))) as pool:
             pool.map(lambda fact: self._send_trial(runs, parent, fact), once, chunksize=1)
 
-    def _as_recorded(self, fact: Fact) -> Fact:
+    def _as_recorded(self, fact: TrialFact) -> TrialFact:
         """A trial as its record and its steps say; as it was noted, where there is no record."""
         try:
             record = self._run.record(fact["space"], fact["number"])
@@ -269,16 +279,17 @@ class Sender:
             return fact
         told = fact.get("history", [])
         rows = self._run.steps(record.space, record.number, record) if told or record.steps else []
-        return {**fact, **record.model_dump(mode="json"), "history": rows or told}
+        return trial_fact(record, rows or told)
 
-    def _send_trial(self, runs: MlflowRuns, parent: Sent, fact: Fact) -> None:
+    def _send_trial(self, runs: MlflowRuns, parent: Sent, fact: TrialFact) -> None:
         fact = self._as_recorded(fact)
-        run = self._child(runs, parent, fact, _series(fact, _end(fact)))
+        key, began = (fact["space"], fact["number"]), fact["started"]
+        run = self._child(runs, parent, *key, began, _series(fact, _end(fact)))
         if files := trial_files(self._run, fact["space"], fact["number"]):
             runs.attach(run, files)
         self._send_ended(runs, run, fact)
 
-    def _send_ended(self, runs: MlflowRuns, run: Sent, fact: Fact) -> None:
+    def _send_ended(self, runs: MlflowRuns, run: Sent, fact: TrialFact | ReplicaFact) -> None:
         optional = {
             "failure": fact["failure"],
             "pruned_by": fact["pruned_by"],
@@ -294,23 +305,29 @@ class Sender:
         runs.client.set_terminated(run.id, STATUS[fact["state"]], end)
 
     def _child(
-        self, runs: MlflowRuns, parent: Sent, fact: Mapping[str, Any], series: Series | None
+        self,
+        runs: MlflowRuns,
+        parent: Sent,
+        space: str,
+        number: int,
+        began: float,
+        series: Series | None,
     ) -> Sent:
         """The run of a trial; a new one if it holds what is not among ``series``, its points."""
-        name = f"{fact['space']}/{fact['number']}"
+        name = f"{space}/{number}"
         again = series is not None and runs.begin_anew(name, series)
         tags = {
-            "visiontune.study": f"{self._study}/{fact['space']}",
-            "visiontune.trial": str(fact["number"]),
+            "visiontune.study": f"{self._study}/{space}",
+            "visiontune.trial": str(number),
             "mlflow.parentRunId": parent.id,
         }
-        run = runs.make(name, name, tags, fact["started"])
+        run = runs.make(name, name, tags, began)
         if again:
             runs.adopt(run, name)
         return run
 
 
-def _end(fact: Mapping[str, Any]) -> int:
+def _end(fact: TrialFact | ReplicaFact) -> int:
     """When a trial ended, in milliseconds."""
     return milliseconds(fact["started"] + fact["seconds"])
 
@@ -326,7 +343,7 @@ def _points(rows: Iterable[Mapping[str, Any]], metrics: AbstractSet[str]) -> Ser
     return series
 
 
-def _series(fact: Mapping[str, Any], end: int) -> Series:
+def _series(fact: TrialFact | ReplicaFact, end: int) -> Series:
     """Every metric point of a trial: step by step where it reported steps, and how it ended."""
     series = _points(fact.get("history", ()), fact["metrics"].keys())
     for metric, value in {**fact["metrics"], "seconds": fact["seconds"]}.items():

@@ -10,10 +10,10 @@ from typing import Any
 from analysis.plan.plan import NO_DATASET, Plan
 from analysis.run.directory import RunDirectory
 from analysis.run.provenance import sessions
-from search.ledger.outbox import Fact
+from search.ledger.outbox import RunFact
 
 
-def run_fact(run: RunDirectory, plan: Plan, fingerprint: str, gpus: float) -> Fact:
+def run_fact(run: RunDirectory, plan: Plan, fingerprint: str, gpus: float) -> RunFact:
     """Plan and dataset as params, system and code versions as tags. Where it is tracked and stored
     is nobody's business.
 

@@ -36,7 +36,7 @@ def test_the_outbox_keeps_no_half_fact(tmp_path: Path) -> None:
         pytest.raises(OSError, match="File too large"),
     ):
         outbox.append(trial_fact(record(1), [{"step": 0}] * 100))
-    outbox.append({"kind": "end"})
+    outbox.append({"kind": "end", "time": 1.0, "state": "finished", "metrics": {}})
     assert [fact["kind"] for fact, _ in outbox.read()] == ["trial", "end"]
 
 

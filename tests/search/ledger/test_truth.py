@@ -353,7 +353,9 @@ def test_what_a_deleted_run_is_written_into_does_not_come_back(tmp_path: Path) -
     shutil.rmtree(folder.path)
     for write in (
         lambda: ledger.end(proposal.key, {"failure": "too late"}),
-        lambda: ledger.outbox.append({"kind": "end"}),
+        lambda: ledger.outbox.append(
+            {"kind": "end", "time": 1.0, "state": "finished", "metrics": {}}
+        ),
         lambda: folder.append_step("toy", 0, {"step": 0}),
     ):
         with pytest.raises(FileNotFoundError):
