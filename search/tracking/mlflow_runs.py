@@ -7,32 +7,40 @@ and one that is there twice is deleted but for the fuller.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import getpass
 import json
 import logging
 import math
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from analysis.plan.addresses import deleted
+from analysis.run.provenance import ROOT
 from spaces.errors import UserError
 
 Series = dict[str, list[tuple[float, int, int]]]
 """Metric to its points: value, milliseconds since 1970, step."""
-MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
-"""Tag that makes the MLflow UI open at runs and metrics; without it, it opens at pages for language
-models.
+KIND, MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
+"""Tag of an experiment that makes the MLflow UI open it as model training; without it, it opens as
+GenAI.
 """
 PARENT = "parent"
 """Name of the run that stands for the search."""
 Points = dict[str, tuple[float, int, int]]
 """Metric to its last point."""
+VIEW = "workflowType=machine_learning"
+"""The same in an address of the UI."""
+INFERRED = (None, "no_inferred_type", "genai_development_inferred")
+"""Kinds that nobody chose: none, and what the UI guessed while there was no run yet."""
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
 """Characters that MLflow keeps of a value."""
 SETTINGS = {
@@ -83,10 +91,12 @@ class MlflowRuns:
                 else None
             )
             self.experiment = self.client.create_experiment(
-                experiment, artifact_location=store, tags=MODEL_TRAINING
+                experiment, artifact_location=store, tags={KIND: MODEL_TRAINING}
             )
         else:
             self.experiment = found.experiment_id
+            if found.tags.get(KIND) in INFERRED:
+                self._name_kind()
         self._runs: dict[str, Sent] = {}
         self._last: dict[str, Points] = {}
         self.tidy()
@@ -95,6 +105,13 @@ class MlflowRuns:
     def heard(self) -> float:
         """When MLflow last answered, by the monotonic clock."""
         return self.client.at
+
+    def _name_kind(self) -> None:
+        """Say what the experiment is for, if this user may: a search is not given up over it."""
+        from mlflow.exceptions import MlflowException
+
+        with contextlib.suppress(MlflowException):
+            self.client.set_experiment_tag(self.experiment, KIND, MODEL_TRAINING)
 
     def tidy(self) -> None:
         """Look up every run of the search; of those that are there twice all but the fullest are
@@ -179,6 +196,7 @@ class MlflowRuns:
                 "visiontune.run": self._study,
                 "visiontune.name": name,
                 "mlflow.user": _user(),
+                **source(),
                 **tags,
             }
             cut = {key: value[:LONGEST_TAG] for key, value in every.items()}
@@ -318,6 +336,25 @@ def _among(point: tuple[float, int, int], points: Sequence[tuple[float, int, int
         and (math.isclose(point[0], one[0], rel_tol=1e-9) or not math.isfinite(one[0]))
         for one in points
     )
+
+
+@cache
+def source() -> dict[str, str]:
+    """Tags that say what makes a run: this program, and the commit of its code where it lies in a
+    git checkout of its own.
+    """
+    tags = {"mlflow.source.name": "visiontune", "mlflow.source.type": "LOCAL"}
+    if (ROOT / ".git").exists():
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            commit = subprocess.run(
+                ["git", "-C", str(ROOT), "rev-parse", "HEAD"],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            tags["mlflow.source.git.commit"] = commit
+    return tags
 
 
 def _fullness(run: Any) -> tuple[bool, int, int, str]:

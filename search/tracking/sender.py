@@ -28,7 +28,7 @@ from search.ledger.outbox import (
     trial_fact,
 )
 from search.tracking.live_steps import LiveSteps
-from search.tracking.mlflow_runs import PARENT, MlflowRuns, Sent, Series, milliseconds
+from search.tracking.mlflow_runs import PARENT, VIEW, MlflowRuns, Sent, Series, milliseconds
 from search.tracking.moved import close_where_it_was
 from search.tracking.tracked_files import (
     TABLE_ROWS,
@@ -161,10 +161,13 @@ class Sender:
         self._live = LiveSteps(self._run)
 
     def parent_url(self, base: str) -> str:
-        """The page of this run in an MLflow UI at ``base``."""
+        """The page of this run in an MLflow UI at ``base``, in its view of model training: a
+        browser that was never told opens MLflow for language models.
+        """
         runs = self.runs()
         parent = runs.get(PARENT)
-        return f"{base}/#/experiments/{runs.experiment}" + (f"/runs/{parent.id}" if parent else "")
+        place = f"/runs/{parent.id}" if parent else ""
+        return f"{base}/#/experiments/{runs.experiment}{place}?{VIEW}"
 
     def _parent(self, runs: MlflowRuns) -> Sent:
         return runs.make(PARENT, self._run.name, {"visiontune.study": self._study}, time.time())

@@ -20,7 +20,7 @@ from analysis.run.directory import RunDirectory, RunError
 from analysis.run.finding import find_run
 from analysis.run.provenance import ROOT
 from search.screen.signals import stop_signals
-from search.tracking.mlflow_runs import connect
+from search.tracking.mlflow_runs import VIEW, connect
 from search.tracking.sender import Sender, tracking_uri
 from search.tracking.tracker import in_time
 
@@ -105,6 +105,6 @@ def _run(command: list[str]) -> None:
 def _page(folder: RunDirectory | None, tracking: Tracking, base: str) -> str:
     """The page at ``base`` of a run, or of all."""
     if folder is None:
-        return base
+        return f"{base}/#/experiments?{VIEW}"
     sender = Sender(folder, tracking)
     return in_time(sender, lambda: sender.parent_url(base), partial(print, file=sys.stderr))

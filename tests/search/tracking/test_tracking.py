@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import re
 import sqlite3
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from program import PATIENCE, refused
+from program import PATIENCE, ROOT, refused
 from samples import record, run_with
 from tracked_run import client, new_database, run_directory, stored
 
@@ -246,6 +247,32 @@ def test_a_plan_that_was_extended_is_told_although_params_cannot_change(tmp_path
     (parent,), _ = stored(folder)
     assert parent.data.params == {"trials": "3", "seed": "1"}
     assert parent.data.tags["visiontune.now.trials"] == "9"
+
+
+@pytest.mark.parametrize("kind", [None, "no_inferred_type", "genai_development"])
+def test_the_experiment_opens_as_model_training_and_every_run_has_a_source(
+    tmp_path: Path, kind: str | None
+) -> None:
+    """MLflow opens what it knows nothing of as work on language models, with judges and traces,
+    and its column of sources would be empty. What somebody chose is left as it is.
+    """
+    folder = run_directory(tmp_path)
+    tags = {} if kind is None else {"mlflow.experimentKind": kind}
+    client(folder).create_experiment("visiontune", tags=tags)
+    sender = Sender(folder, Tracking())
+    sender.send()
+    experiment = client(folder).get_experiment_by_name("visiontune")
+    chosen = kind if kind == "genai_development" else "custom_model_development"
+    assert experiment.tags["mlflow.experimentKind"] == chosen
+    parents, children = stored(folder)
+    for run in (*parents, *children):
+        assert run.data.tags["mlflow.source.name"] == "visiontune"
+        assert run.data.tags["mlflow.source.type"] == "LOCAL"
+        if (ROOT / ".git").exists():
+            assert re.fullmatch("[0-9a-f]{40}", run.data.tags["mlflow.source.git.commit"])
+    page = sender.parent_url("http://x")
+    assert page.startswith(f"http://x/#/experiments/{experiment.experiment_id}/runs/")
+    assert page.endswith("?workflowType=machine_learning")
 
 
 def test_a_run_that_a_late_answer_made_twice_is_one_again(tmp_path: Path) -> None:
