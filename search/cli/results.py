@@ -266,7 +266,7 @@ def _say_epoch(began: float) -> Callable[[int, int, Mapping[str, float]], None]:
         left = f", about {clock(gone / epoch * (epochs - epoch))} left" if epoch < epochs else ""
         line = (
             f"refit: epoch {epoch}/{epochs}, train_accuracy {metrics['train_accuracy']:.4f}, "
-            f"{clock(gone)} gone{left}"
+            f"{clock(gone)} elapsed{left}"
         )
         print(line, file=sys.stderr, flush=True)
 

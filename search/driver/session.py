@@ -185,7 +185,12 @@ class Session:
             self._tracker.start()
         loop = TrialLoop(self._folder, self._plan, shared, capacity, asked, self._state.session)
         with Progress(
-            self._ledger, self._plan.objective, self.seconds, self._console, more
+            self._ledger,
+            self._plan.objective,
+            self.seconds,
+            self._console,
+            more,
+            self._plan.limits.seconds,
         ) as progress:
             reason = self._run_trials(loop, progress, ahead)
         done = self._ledger.ending is not None and not self._ledger.ending.gave_up and not reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -17,6 +18,8 @@ from spaces.objectives import METRICS
 
 LINE_EVERY = 10.0
 """Seconds between plain lines, at least."""
+ENOUGH = 3
+"""Trials of a session from which its pace is told: the first also wait for workers to start."""
 
 
 class Progress:
@@ -27,6 +30,7 @@ class Progress:
         objective: by which the best is chosen.
         clock: seconds since the run began, all its sessions together.
         more: says something else worth a place in the line; may be empty.
+        limit: seconds after which the search ends, by ``clock``; None for no limit.
     """
 
     def __init__(
@@ -36,12 +40,14 @@ class Progress:
         clock: Callable[[], float],
         console: Console,
         more: Callable[[], str] = str,
+        limit: float | None = None,
     ) -> None:
         self._ledger = ledger
         self._objective = objective
         self._clock = clock
         self._console = console
         self._more = more
+        self._limit = math.inf if limit is None else limit
         self._began = time.monotonic()
         self._done_before = ledger.tally.done
         self._drawn = 0.0
@@ -69,15 +75,15 @@ class Progress:
         self._console.print(self.line(), highlight=False, soft_wrap=True)
 
     def time_left(self) -> float | None:
-        """Seconds, from the pace of this session; None before the first trial is done."""
+        """Seconds, from the pace of this session and at most what its time limit leaves; None
+        before enough trials are done to tell.
+        """
         done = self._ledger.tally.done - self._done_before
-        if done <= 0:
+        if done < ENOUGH:
             return None
-        return (
-            (time.monotonic() - self._began)
-            / done
-            * max(0, self._ledger.trials - self._ledger.tally.done)
-        )
+        pace = (time.monotonic() - self._began) / done
+        left = pace * max(0, self._ledger.trials - self._ledger.tally.done)
+        return min(left, max(0.0, self._limit - self._clock()))
 
     def redraw(self) -> None:
         """Show how things stand, if it is time to."""
@@ -110,7 +116,7 @@ class Progress:
             parts.append(more)
         left = self.time_left()
         parts.append(
-            f"{clock(self._clock())} gone" + (f", about {clock(left)} left" if left else "")
+            f"{clock(self._clock())} elapsed" + (f", about {clock(left)} left" if left else "")
         )
         return " · ".join(parts)
 

@@ -29,13 +29,9 @@ def test_plain_lines_say_trials_done_best_and_time_left(tmp_path: Path) -> None:
     out, found = io.StringIO(), ledger(tmp_path)
     with Progress(found, "val_accuracy", lambda: 60.0, Console(file=out, width=200)) as progress:
         assert progress.time_left() is None
-        proposal = found.propose()
-        assert proposal is not None
-        found.end(proposal.key, {"val_accuracy": 0.75, "seconds": 1.0})
-        assert progress.time_left() is not None
+        end(found, 0.75)
     last = out.getvalue().splitlines()[-1]
-    assert "1/4 trials · best val_accuracy 0.7500 (tiny-image/0) · 1:0" in last
-    assert "left" in last
+    assert last == "1/4 trials · best val_accuracy 0.7500 (tiny-image/0) · 1:00 elapsed"
 
 
 def test_a_terminal_shows_a_live_display_and_ends_with_one_line(tmp_path: Path) -> None:
@@ -78,12 +74,12 @@ def test_seconds_are_shown_as_a_clock() -> None:
 def test_the_time_left_is_what_is_left_at_the_pace_of_this_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two trials in ten seconds, two of four to go: ten seconds more; what an earlier session did
-    says nothing of the pace.
+    """Three trials in fifteen seconds, two to go: ten seconds more; what an earlier session did
+    says nothing of the pace, and neither do one or two trials.
     """
     folder = RunDirectory(tmp_path / "run")
     folder.write_state(DriverState(id="0"))
-    found = Ledger(folder, make_plan({"spaces": "tiny-image", "trials": 5, "sampler": "random"}))
+    found = Ledger(folder, make_plan({"spaces": "tiny-image", "trials": 6, "sampler": "random"}))
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     end(found, 0.25)
@@ -92,14 +88,16 @@ def test_the_time_left_is_what_is_left_at_the_pace_of_this_session(
         assert progress.time_left() is None
         end(found, 0.75)
         end(found, 0.5)
-        now += 10.0
+        now += 15.0
+        assert progress.time_left() is None
+        end(found, 0.5)
         assert progress.time_left() == 10.0
         failed = found.propose()
         assert failed is not None
         found.end(failed.key, {"failure": "boom"})
         assert progress.time_left() == 10.0, "what failed has brought it no nearer"
     assert out.getvalue().splitlines()[-1] == (
-        "3/5 trials · 1 failed · best val_accuracy 0.7500 (tiny-image/1) · 1:15 gone, about "
+        "4/6 trials · 1 failed · best val_accuracy 0.7500 (tiny-image/1) · 1:15 elapsed, about "
         "0:10 left"
     )
 
@@ -125,7 +123,7 @@ def test_what_was_pruned_and_what_was_never_run_are_counted_apart(tmp_path: Path
     assert line.startswith(
         "1/5 trials · 1 pruned"
         + (f" · {refused} against a constraint" if refused else "")
-        + " · 0:00 gone"
+        + " · 0:00 elapsed"
     )
     while not found.tally.infeasible:
         proposal = found.propose()
@@ -140,3 +138,21 @@ def end(found: Ledger, accuracy: float) -> None:
     proposal = found.propose()
     assert proposal is not None
     found.end(proposal.key, {"val_accuracy": accuracy, "seconds": 1.0})
+
+
+def test_the_time_left_is_never_more_than_the_time_limit_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that may take ten minutes in all does not have fifty left."""
+    found, now = ledger(tmp_path), 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    console = Console(file=io.StringIO())
+    progress = Progress(found, "val_accuracy", lambda: now - 1000, console, limit=400)
+    for _ in range(3):
+        end(found, 0.5)
+    now += 300.0
+    assert progress.time_left() == 100.0
+    now += 90.0
+    assert progress.time_left() == 10.0
+    now += 90.0
+    assert progress.line().endswith(" · 8:00 elapsed")
