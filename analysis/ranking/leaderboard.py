@@ -163,9 +163,9 @@ def to_csv(table: list[dict[str, Any]]) -> str:
     return csv_of_dicts(columns, ({**row, **row["config"]} for row in table))
 
 
-def short_config(config: Mapping[str, Any], space: str) -> str:
+def short_config(config: Mapping[str, Any], space: str, *, exact: bool = False) -> str:
     """A configuration of ``space`` on one line, ``metric=cityblock size=16 …``, without what does
-    not apply.
+    not apply; numbers to four significant digits, unless ``exact``.
     """
     parameters = (
         [p for p in SPACES[space].parameters if set(p.when or {}) <= set(config)]
@@ -175,6 +175,13 @@ def short_config(config: Mapping[str, Any], space: str) -> str:
     idle = {parameter.name for parameter in parameters if not parameter.applies(config)}
     shown = {name: value for name, value in config.items() if name not in idle}
     return " ".join(
-        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+        f"{name}={value if exact and not isinstance(value, bool) else readable(value)}"
         for name, value in shown.items()
     )
+
+
+def readable(value: Any) -> str:
+    """A setting for people: a number to four significant digits, but whole ones in full."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

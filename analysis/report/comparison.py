@@ -27,7 +27,10 @@ def write_comparison(found: Together, runs: Sequence[str], out: Path, top: int =
         short_config=short_config,
     )
     columns = ["rank", "run", "trial", "space", "model", *METRICS, "config"]
-    table = [{**row, "config": short_config(row["config"], row["space"])} for row in found.rows]
+    table = [
+        {**row, "config": short_config(row["config"], row["space"], exact=True)}
+        for row in found.rows
+    ]
     files = {
         "comparison.csv": csv_of_dicts(columns, table),
         "comparison.json": json.dumps(found.facts(top), indent=1, ensure_ascii=False),

@@ -259,7 +259,7 @@ def _plain(value: Any) -> str:
         return "  ".join(f"{key}={_plain(item)}" for key, item in value.items() if item != "")
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 COMMANDS = (resume, status, stop, extend, replicate, enqueue, retry)

@@ -85,6 +85,26 @@ def fits(page: Path, width: int, shown: Browser) -> None:
 
 
 @needs_browser
+def test_the_leaderboard_of_networks_fits_a_window_of_1200_pixels(tmp_path: Path) -> None:
+    """Networks report twice as many figures as kNN, and whoever reads them scrolls to the side."""
+    network = {
+        "val_accuracy": 0.975694, "balanced_accuracy": 0.97571, "macro_f1": 0.9759,
+        "val_loss": 0.2245, "train_accuracy": 0.9913, "train_loss": 0.1872, "epoch": 165.0,
+        "model_mb": 13.13,
+    }  # fmt: skip
+    config = CONFIG | {"learning_rate": 0.12962108691834467}
+    folder = searched(tmp_path, [record(n, config=config, metrics=network) for n in (1, 2)])
+    write_report(folder, ReportSettings(reference={"baseline": 0.5}))
+    page = folder.report / "report.html"
+    assert "learning_rate=0.1296 " in page.read_text() + " "
+    assert "0.12962108691834467" in (folder.report / "leaderboard.json").read_text()
+    with browser(tmp_path / "profile") as shown:
+        fits(page, 1200, shown)
+        wide = "document.querySelector('.wide')"
+        assert shown.value(f"{wide}.scrollWidth - {wide}.clientWidth") == 0
+
+
+@needs_browser
 @pytest.mark.parametrize(
     "classes",
     [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(200, marks=pytest.mark.slow)],

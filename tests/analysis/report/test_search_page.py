@@ -108,6 +108,13 @@ def test_a_configuration_in_words_leaves_out_what_does_not_apply() -> None:
     assert short_config({"idf": True, "k": 3}, "bag-of-sift") == "idf=true k=3"
 
 
+def test_numbers_of_a_configuration_have_four_significant_digits() -> None:
+    """Nobody reads seventeen; files keep them all."""
+    config = {"learning_rate": 0.12962108691834467, "decay": 1.23456e-7, "k": 12345, "idf": False}
+    assert short_config(config, "") == "learning_rate=0.1296 decay=1.235e-07 k=12345 idf=false"
+    assert short_config(config, "", exact=True).startswith("learning_rate=0.12962108691834467 ")
+
+
 def test_of_many_trials_the_best_and_a_fair_share_of_the_rest_are_drawn() -> None:
     """Ten thousand lines are a blot, and a page nobody can open."""
     order = [record(n) for n in range(100)]
