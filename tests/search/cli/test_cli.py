@@ -17,7 +17,9 @@ TINY = ("run", "--space", "tiny-image")
 
 def documented() -> set[str]:
     return set(
-        re.findall(r"^\| `visiontune ([a-z]+)`", (ROOT / "README.md").read_text(), re.MULTILINE)
+        re.findall(
+            r"^\| `visiontune ([a-z]+)`", (ROOT / "docs" / "commands.md").read_text(), re.MULTILINE
+        )
     )
 
 
@@ -29,7 +31,7 @@ def commands() -> set[str]:
     )
 
 
-def test_readme_and_help_name_the_same_commands() -> None:
+def test_docs_and_help_name_the_same_commands() -> None:
     """A command that is not documented is lost; one that is documented and missing is a lie."""
     assert documented() == commands()
     assert len(commands()) >= 14
