@@ -373,24 +373,3 @@ def difference(other: tuple[str, str]) -> str:
     if problem or theirs == digest():
         return problem
     return f"plug-ins there are {theirs or 'none'}, and here {digest() or 'none'}"
-
-
-def named(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words of a command line without ``--plugin``, and what that named.
-
-    Raises:
-        PluginError: if one names nothing.
-    """
-    rest, words = list[str](), list[str]()
-    given = iter(arguments)
-    for word in given:
-        if word == "--":
-            return [*rest, word, *given], words
-        if word == "--plugin" or word.startswith("--plugin="):
-            value = next(given, "") if word == "--plugin" else word.partition("=")[2]
-            if not value or value.startswith("-"):
-                raise PluginError("--plugin wants a file or a module, as in --plugin mine.py")
-            words.append(value)
-        else:
-            rest.append(word)
-    return rest, words

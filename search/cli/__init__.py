@@ -87,13 +87,14 @@ def _status(work: Callable[[], int], debug: bool) -> int:
 
 def _command(arguments: list[str]) -> int:
     from analysis.run.notes import taken
+    from search.cli.options import plugins_named
     from search.cli.program import Abort, UsageError, app
     from spaces import plugins
     from spaces.errors import UserError
 
     taken()  # of an earlier command in this process
     plugins.unload_all()
-    arguments, words = plugins.named(arguments)
+    arguments, words = plugins_named(arguments)
     plugins.load(words)
     try:
         status = app(arguments or ["--help"], standalone_mode=False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from spaces.errors import echo
+from spaces.plugins import PluginError
 
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="Name of a run in the runs directory, or path of one.")
@@ -74,3 +76,24 @@ def submit_job(
     from search.cluster.submit import submit
 
     return submit(words, files, address, place_of(runs_dir), json_)
+
+
+def plugins_named(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of a command line without ``--plugin``, and what that named.
+
+    Raises:
+        PluginError: if one names nothing.
+    """
+    rest, words = list[str](), list[str]()
+    given = iter(arguments)
+    for word in given:
+        if word == "--":
+            return [*rest, word, *given], words
+        if word == "--plugin" or word.startswith("--plugin="):
+            value = next(given, "") if word == "--plugin" else word.partition("=")[2]
+            if not value or value.startswith("-"):
+                raise PluginError("--plugin wants a file or a module, as in --plugin mine.py")
+            words.append(value)
+        else:
+            rest.append(word)
+    return rest, words

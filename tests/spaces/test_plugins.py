@@ -21,6 +21,7 @@ from analysis.bundle.facts import write_facts
 from analysis.run.directory import RunDirectory
 from analysis.run.identity import FILE, Identity, read_identity, write_identity
 from analysis.run.provenance import software, software_changes
+from search.cli.options import plugins_named
 from spaces import plugins
 from spaces.cnn import NETWORKS, CnnConfig
 from spaces.knn import DISTANCES
@@ -140,7 +141,7 @@ def test_the_words_that_name_plug_ins_are_checked() -> None:
     numpy = sys.modules["numpy"]
     assert "numpy: has no function register(add)" in refused("spaces", "--plugin", "numpy")
     assert sys.modules["numpy"] is numpy
-    assert plugins.named(["a", "--", "--plugin", "b"]) == (["a", "--", "--plugin", "b"], [])
+    assert plugins_named(["a", "--", "--plugin", "b"]) == (["a", "--", "--plugin", "b"], [])
     assert "no installed module of that name" in refused("spaces", "--plugin", "no_such_thing")
 
 

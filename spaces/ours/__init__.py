@@ -1,0 +1,1 @@
+"""Long lists of parameters, each with what a search tries and what a user may ask for."""
