@@ -1,25 +1,22 @@
 """The run directory: where everything about one search lies.
 
-RUNS/NAME/run.json           who the run is, and digests of what was written with it and never
-changes
-          plan.yaml          the plan, as resolved
-          data.json          the dataset's facts: classes, sizes, fingerprint, skipped files
-          val_labels.npy     the true classes of the validation images
-          state.json         what the driver last said of itself
-          provenance.json    each session's code, package versions and plan
-          study.journal      the Optuna studies, one per space
-          trials/SPACE/N/    trial.json, what is tried, from its beginning; steps.jsonl, a line a
-          report;
-                             result.json, how it ended, and log.txt; traceback.txt of a failure;
-                             predictions.npy of a trial that was among the best; weights/ of a
-                             network: best and last epoch
-          replicas/          the best trials run again with other seeds: jobs.json says which, and
-          trials/ as above start/             the bundle that networks start from, if they do
-          requests/          what was asked of the driver and is not done yet
-          outbox/            what MLflow is to be told
-          set-aside/         what trials that are run again had left, since their record was lost or
-          damaged report/            tables, plots and the HTML report
-          tune/              Ray Tune's own directory: disposable
+RUNS/NAME/run.json         who the run is, and digests of what was written with it for good
+          plan.yaml        the plan, as resolved
+          data.json        the dataset's facts: classes, sizes, fingerprint, skipped files
+          val_labels.npy   the true classes of the validation images
+          state.json       what the driver last said of itself
+          provenance.json  each session's code, package versions and plan
+          study.journal    the Optuna studies, one per space
+          trials/SPACE/N/  trial.json, what is tried, from its beginning; steps.jsonl, its reports;
+                           result.json, how it ended, log.txt, and traceback.txt of a failure;
+                           predictions.npy of the best; weights/ of a network: best and last epoch
+          replicas/        the best trials run again with other seeds: jobs.json, and trials/
+          start/           the bundle that networks start from, if they do
+          requests/        what was asked of the driver and is not done yet
+          outbox/          what MLflow is to be told
+          set-aside/       what trials that are run again had left: their records were no good
+          report/          tables, plots and the HTML report
+          tune/            Ray Tune's own directory: disposable
 
 Where RUNS is a URI, this is its working copy (``analysis.run.working_copy``), and weights/ and
 tune/ lie at the URI alone.

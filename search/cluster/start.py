@@ -10,18 +10,16 @@ import importlib
 import logging
 import os
 import re
-import secrets
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from search.cluster.own_code import difference, first_folders, looker, with_plugins
 from search.cluster.ray_folder import ray_folder, ray_folder_problem
+from search.cluster.token import own_token
 from spaces import plugins
 from spaces.errors import UserError, on_one_line
 
@@ -103,7 +101,7 @@ def local_cluster(
     """
     if problem := ray_folder_problem():
         raise UserError(problem)
-    with _loaded({**QUIET, **PATIENT, **LOOPBACK}) as (ray, namespace), _token():
+    with _loaded({**QUIET, **PATIENT, **LOOPBACK}) as (ray, namespace), own_token():
         import psutil
 
         from search.cluster.ray_internals import keep_to_loopback, own_options
@@ -319,58 +317,6 @@ def _import() -> None:
     for module in LATER:
         with contextlib.suppress(Exception):  # whoever needs it says what is wrong
             importlib.import_module(module)
-
-
-def token_file() -> Path:
-    """Where Ray looks for its token."""
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token"))
-
-
-def private_token() -> None:
-    """Keep the token that Ray asks for from other users: Ray writes it for all to read, and whoever
-    has it runs what they like.
-    """
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return
-    given, path = os.environ.get("RAY_AUTH_TOKEN_PATH"), token_file()
-    # somebody else's file, or no home: Ray says what it cannot do
-    with contextlib.suppress(OSError):
-        if path.exists():
-            if path.stat().st_mode & 0o077:
-                path.chmod(0o600)
-        elif not given:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            handle, whole = tempfile.mkstemp(dir=path.parent)  # which makes it for its owner alone
-            with os.fdopen(handle, "w") as file:
-                file.write(secrets.token_hex(32))
-            try:
-                os.link(whole, path)  # fails if another search was faster
-            finally:
-                os.unlink(whole)
-
-
-@contextmanager
-def _token() -> Iterator[None]:
-    """Ray's token, for the time of the block: where there is no home that can be written, one of
-    this search's own in the environment.
-    """
-    private_token()
-    if (
-        os.environ.get("RAY_AUTH_TOKEN")
-        or os.environ.get("RAY_AUTH_TOKEN_PATH")
-        or os.access(token_file(), os.R_OK)
-    ):
-        yield
-        return
-    from search.cluster.ray_internals import read_token_again
-
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    read_token_again()
-    try:
-        yield
-    finally:
-        del os.environ["RAY_AUTH_TOKEN"]
-        read_token_again()
 
 
 def _watch(leaving: threading.Event, lost: Callable[[str], None]) -> None:

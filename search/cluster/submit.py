@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.run.provenance import LAYERS, ROOT
-from search.cluster.start import ClusterError, token_file
+from search.cluster.start import ClusterError
+from search.cluster.token import token_file
 from spaces import plugins
 from spaces.errors import on_one_line
 

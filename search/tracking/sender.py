@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
 
 from analysis.plan.addresses import Tracking
 from analysis.run.directory import RunDirectory, RunError
@@ -30,6 +27,7 @@ from search.ledger.outbox import (
 from search.tracking.live_steps import LiveSteps
 from search.tracking.mlflow_runs import PARENT, VIEW, MlflowRuns, Sent, Series, milliseconds
 from search.tracking.moved import close_where_it_was
+from search.tracking.series import end_of, points_of, series_of
 from search.tracking.tracked_files import (
     TABLE_ROWS,
     best_files,
@@ -134,7 +132,7 @@ class Sender:
         for trial in self._live.new():
             runs = self.runs()
             points = {name for row in trial.rows for name in metrics_of(row)} - {"seconds"}
-            series = _points(trial.rows, points)
+            series = points_of(trial.rows, points)
             told = (trial.space, trial.number, trial.began, series if trial.first else None)
             run = self._child(runs, self._parent(runs), *told)
             runs.log(run, series, {"space": trial.space}, {"visiontune.state": "RUNNING"})
@@ -179,7 +177,7 @@ class Sender:
             trial = f"{fact['space']}/{fact['of']}"
             name, above = f"{trial} seed {fact['seed']}", runs.get(trial) or self._parent(runs)
             tags = {"visiontune.seed": str(fact["seed"]), "mlflow.parentRunId": above.id}
-            runs.begin_anew(name, _series(fact, _end(fact)))
+            runs.begin_anew(name, series_of(fact, end_of(fact)))
             self._send_ended(runs, runs.make(name, name, tags, fact["started"]), fact)
         elif fact["kind"] == "report":
             self._send_report(runs, fact)
@@ -287,7 +285,7 @@ class Sender:
     def _send_trial(self, runs: MlflowRuns, parent: Sent, fact: TrialFact) -> None:
         fact = self._as_recorded(fact)
         key, began = (fact["space"], fact["number"]), fact["started"]
-        run = self._child(runs, parent, *key, began, _series(fact, _end(fact)))
+        run = self._child(runs, parent, *key, began, series_of(fact, end_of(fact)))
         if files := trial_files(self._run, fact["space"], fact["number"]):
             runs.attach(run, files)
         self._send_ended(runs, run, fact)
@@ -303,8 +301,8 @@ class Sender:
             "visiontune.node": fact["node"],
             **{f"visiontune.{key}": value for key, value in optional.items() if value},
         }
-        end = _end(fact)
-        runs.log(run, _series(fact, end), {"space": fact["space"], **fact["config"]}, tags)
+        end = end_of(fact)
+        runs.log(run, series_of(fact, end), {"space": fact["space"], **fact["config"]}, tags)
         runs.client.set_terminated(run.id, STATUS[fact["state"]], end)
 
     def _child(
@@ -328,32 +326,3 @@ class Sender:
         if again:
             runs.adopt(run, name)
         return run
-
-
-def _end(fact: TrialFact | ReplicaFact) -> int:
-    """When a trial ended, in milliseconds."""
-    return milliseconds(fact["started"] + fact["seconds"])
-
-
-def _points(rows: Iterable[Mapping[str, Any]], metrics: AbstractSet[str]) -> Series:
-    """Every point of these metrics that a trial reported, step by step."""
-    series: Series = {}
-    for row in rows:
-        for metric in row.keys() & metrics:
-            series.setdefault(metric, []).append(
-                (row[metric], milliseconds(row["time"]), row["step"])
-            )
-    return series
-
-
-def _series(fact: TrialFact | ReplicaFact, end: int) -> Series:
-    """Every metric point of a trial: step by step where it reported steps, and how it ended."""
-    series = _points(fact.get("history", ()), fact["metrics"].keys())
-    for metric, value in {**fact["metrics"], "seconds": fact["seconds"]}.items():
-        if metric not in series or metric == "seconds":
-            series[metric] = [(value, end, 0)]
-    if fact["accuracy_by_k"]:
-        series["accuracy_by_k"] = [
-            (value, end, k) for k, value in enumerate(fact["accuracy_by_k"], 1)
-        ]
-    return series

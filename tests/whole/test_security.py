@@ -17,7 +17,7 @@ import pytest
 from program import PATIENCE, ROOT, command, free_port
 
 from analysis.plan.plan import read_plan
-from search.cluster.start import private_token
+from search.cluster.token import private_token
 from search.doctor.cluster_file import read
 from spaces.errors import UserError
 
