@@ -295,15 +295,13 @@ class RunDirectory:
         """Every finished trial, by space and number, with its replicas; one whose record cannot be
         believed is noted and left out.
         """
-        records, replicas = list(self.trial_files.records()), replicated(self.replicas.path)
-        return (
-            [
-                record.model_copy(update={"replicas": replicas.get(record.key, {})})
-                for record in records
-            ]
-            if replicas
-            else records
-        )
+        again = replicated(self.replicas.path)
+        return [
+            record.model_copy(update={"replicas": again[record.key]})
+            if record.key in again
+            else record
+            for record in self.trial_files.records()
+        ]
 
     def ended(self) -> list[tuple[str, int]]:
         """(space, number) of every trial that has a record, without reading any."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from analysis.plan.plan import NAME
+from analysis.plan.settings import NAME
 from analysis.run.directory import RunDirectory
 from analysis.run.driver_lock import is_locked
 from analysis.run.sealed import RunError

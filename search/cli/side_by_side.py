@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.plan.plan import NO_DATASET
+from analysis.plan.settings import NO_DATASET
 from analysis.ranking.leaderboard import short_config
 from analysis.ranking.together import Judged, Together, together
 from analysis.run.finding import find_run

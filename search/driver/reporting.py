@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from analysis.plan.plan import NO_DATASET, Plan
+from analysis.plan.plan import Plan
+from analysis.plan.settings import NO_DATASET
 from analysis.ranking.importance import Importance
 from analysis.report.examples import thumbnails
 from analysis.report.page import ReportSettings

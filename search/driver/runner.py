@@ -13,7 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.plan.addresses import check_tracking
-from analysis.plan.plan import NO_DATASET, Plan
+from analysis.plan.plan import Plan
+from analysis.plan.settings import NO_DATASET
 from analysis.run import provenance
 from analysis.run.changing import Change, changed
 from analysis.run.directory import RunDirectory

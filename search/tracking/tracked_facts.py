@@ -7,7 +7,8 @@ import json
 import time
 from typing import Any
 
-from analysis.plan.plan import NO_DATASET, Plan
+from analysis.plan.plan import Plan
+from analysis.plan.settings import NO_DATASET
 from analysis.run.directory import RunDirectory
 from analysis.run.provenance import sessions
 from search.ledger.outbox import RunFact

@@ -24,7 +24,8 @@ from cluster_files import (
 )
 from program import ROOT, output, refusal, visiontune
 
-from analysis.plan.plan import Plan, Training
+from analysis.plan.plan import Plan
+from analysis.plan.training import Training
 from search.doctor.cluster_lint import Needs
 from search.doctor.versions import Pins
 

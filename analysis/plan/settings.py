@@ -1,0 +1,169 @@
+"""The settings of a plan: their names, types and defaults, and what each of them may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from analysis.plan.addresses import MOST_ADDRESS, Tracking, study_storage
+from analysis.plan.limits import Bound, Limits
+from analysis.plan.replicate import Replicate
+from analysis.plan.training import Training
+from spaces import get_space
+from spaces.errors import echo
+from spaces.objectives import METRICS
+from spaces.samplers import PRUNERS, SAMPLERS
+from trainables.data import absolute_spec
+
+NO_DATASET = "none"
+"""Dataset of a plan whose spaces need no images."""
+Option = bool | int | float | str
+Setting = bool | int | float | str | list[bool | int | float | str]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""A name of a run."""
+
+
+class Settings(BaseModel):
+    """What is set in a plan. Plans are data: nothing in one is ever executed.
+
+    Attributes:
+        spaces: the spaces to search; trials are shared out among them in turn.
+        dataset: SPEC of the images.
+        trials: how many to finish (COMPLETE or PRUNED), over all spaces together.
+        name: of the run directory; made from space and dataset if empty.
+        sampler: who proposes, one of ``spaces.samplers.SAMPLERS``.
+        sampler_options: its options.
+        pruner: who stops weak trials, one of ``spaces.samplers.PRUNERS``.
+        pruner_options: its options.
+        storage: where the Optuna studies live: a database URL; by default a journal in the run
+            directory.
+        seed: of samplers, folds and vocabularies.
+        objective: what is to be best (``spaces.objectives`` says which way), measured on
+            validation images only. Given as a list, the rest of it is ``tradeoff``.
+        tradeoff: further objectives: the search then looks for the Pareto front.
+        constraints: metric to the values that are acceptable. A trial known to break one
+            before it runs is not run; one that turns out to break one is no candidate for the best.
+        max_model_mb: short for a constraint on ``model_mb``, MiB of float32 parameters;
+            what the learner has if None.
+        limits: what else ends the search.
+        retries: how often a failed configuration is tried again, as a new trial.
+        gpus_per_trial: GPUs, or a share of one, that a trial of a space without shared stages gets;
+            if None, one a network where there are any.
+        training: how networks are trained.
+        validation: ``auto`` is the dataset's val split if it has one, else leave-one-out, or
+            hold-out where networks are trained.
+        folds: of k-fold.
+        hold_out: fraction of train set aside, for validation ``hold-out``.
+        replicate: the best trials are run again with other seeds when the search has ended, and
+            stand by their means.
+        set: parameter to value, list, or "low..high"; replaces the space's own domain.
+        concurrency: trials at a time, at most four a core, or as many networks as there is room
+            for; if None, one more than the cores, or as many.
+        max_side: pictures of a folder are shrunk to this many pixels at most; if None, to 512, or
+            to four times ``training.image_size`` where that is less and nothing but networks is
+            searched.
+        skip_unreadable: leave out files that cannot be read, and count them.
+        cache_gib: size limit of the stages kept on disk in the runs directory for the next search;
+            0 keeps none.
+        class_order: order in which classes are shown; changes nothing that is computed.
+        abbreviations: class to its short name in confusion matrices.
+        reference: named lines to compare with, drawn on curves and marked in tables.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    spaces: Annotated[tuple[str, ...], Field(min_length=1)]
+    dataset: Annotated[str, Field(max_length=MOST_ADDRESS)] = "digits"
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    name: str = ""
+    sampler: str = "tpe"
+    sampler_options: dict[str, Option] = {}
+    pruner: str = "none"
+    pruner_options: dict[str, Option] = {}
+    storage: Annotated[str, Field(max_length=MOST_ADDRESS)] = ""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    objective: str = "val_accuracy"
+    tradeoff: tuple[str, ...] = ()
+    constraints: dict[str, Bound] = {}
+    max_model_mb: Annotated[float, Field(gt=0)] | None = None
+    limits: Limits = Limits()
+    retries: Annotated[int, Field(ge=0, le=10)] = 0
+    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
+    training: Training = Training()
+    validation: Literal["auto", "leave-one-out", "k-fold", "val", "hold-out"] = "auto"
+    folds: Annotated[int, Field(ge=2, le=100)] = 5
+    hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    replicate: Replicate | None = None
+    set: dict[str, Setting] = {}
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    max_side: Annotated[int, Field(ge=8, le=10_000)] | None = None
+    skip_unreadable: bool = False
+    cache_gib: Annotated[float, Field(ge=0, le=100_000)] = 10.0
+    class_order: tuple[str, ...] = ()
+    abbreviations: dict[str, str] = {}
+    reference: dict[str, float] = {}
+    tracking: Tracking = Tracking()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, settings: Any) -> Any:
+        """``objective`` as a list, and ``max_model_mb``, are written out."""
+        if not isinstance(settings, dict):
+            return settings
+        settings = dict(settings)
+        goals = settings.get("objective")
+        if isinstance(goals, list | tuple) and goals and not settings.get("tradeoff"):
+            settings["objective"], settings["tradeoff"] = goals[0], tuple(goals[1:])
+        return settings
+
+    @field_validator("objective", "tradeoff", "constraints")
+    @classmethod
+    def _known_metrics(cls, value: Any) -> Any:
+        for name in (value,) if isinstance(value, str) else value:
+            if name not in METRICS:
+                raise ValueError(f"no metric {echo(name)}; there are {', '.join(METRICS)}")
+        return value
+
+    @field_validator("sampler", "pruner")
+    @classmethod
+    def _known_word(cls, name: str, info: ValidationInfo) -> str:
+        table: Mapping[str, Any] = SAMPLERS if info.field_name == "sampler" else PRUNERS
+        if name not in table:
+            raise ValueError(f"must be one of {', '.join(table)}")
+        return name
+
+    @field_validator("storage")
+    @classmethod
+    def _known_storage(cls, url: str) -> str:
+        return study_storage(url)
+
+    @field_validator("spaces", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("spaces")
+    @classmethod
+    def _known_spaces(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            get_space(name)
+        if len(set(names)) != len(names):
+            raise ValueError("a space stands twice")
+        return names
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, spec: str) -> str:
+        return spec if spec == NO_DATASET else absolute_spec(spec)
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if name and not NAME.fullmatch(name):
+            raise ValueError(
+                "a name is letters, digits, '.', '_' and '-', and begins with a letter or digit"
+            )
+        return name
