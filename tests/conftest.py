@@ -54,6 +54,8 @@ def _process_stays_as_it_is() -> Iterator[None]:
         yield
     if torch := sys.modules.get("torch"):
         torch.use_deterministic_algorithms(False)
+    if plugins := sys.modules.get("spaces.plugins"):
+        plugins.unload_all()
 
 
 @pytest.fixture(autouse=True)
