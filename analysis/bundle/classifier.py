@@ -1,8 +1,10 @@
-"""The kinds of classifiers that a bundle may hold: how one is made of a trial, and read back."""
+"""The kinds of classifiers that a bundle may hold: how one is made of a trial, read back, and
+asked a batch of images at a time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +21,8 @@ from trainables.data.validation import Validation
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
+Say = Callable[[int, int], None]
+"""Told after each batch: how many images are done, of how many."""
 
 
 class Model(Protocol):
@@ -49,6 +53,23 @@ class Model(Protocol):
 
     def content(self) -> bytes:
         """The model file."""
+
+
+def spans(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of batches that cover ``count`` rows."""
+    yield from ((start, min(start + size, count)) for start in range(0, count, size))
+
+
+def scores_in_batches(model: Model, images: Images, say: Say) -> tuple[Int64, Float64]:
+    """(m,) predicted class and (m, classes) scores, as ``model.scores_of`` gives them of all m
+    images.
+    """
+    parts = []
+    for start, stop in spans(len(images), model.batch):
+        parts.append(model.scores_of(images[start:stop]))
+        say(stop, len(images))
+    classes, scores = zip(*parts, strict=True)
+    return np.concatenate(classes), np.concatenate(scores)
 
 
 @dataclass(frozen=True)

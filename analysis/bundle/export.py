@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.bundle.batches import Say, scores_in_batches
 from analysis.bundle.bundle import read_bundle, write_bundle
-from analysis.bundle.classifier import CLASSIFIERS, Classifier, Float64, Int64, Model
+from analysis.bundle.classifier import (
+    CLASSIFIERS,
+    Classifier,
+    Float64,
+    Int64,
+    Model,
+    Say,
+    scores_in_batches,
+)
 from analysis.bundle.facts import BundleError, BundleFacts, Replicated, write_facts
 from analysis.bundle.model_card import model_card
 from analysis.bundle.source import Source, Wish

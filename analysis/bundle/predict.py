@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from analysis.bundle.batches import Say, spans
 from analysis.bundle.bundle import read_bundle
+from analysis.bundle.classifier import Say, spans
 from analysis.bundle.export import read_options
 from spaces.errors import DatasetError
 from trainables.data import Images

@@ -15,8 +15,8 @@ from PIL import Image
 from program import typed
 
 from analysis.bundle import predict as predicting
-from analysis.bundle.batches import scores_in_batches, spans
 from analysis.bundle.bundle import read_bundle
+from analysis.bundle.classifier import scores_in_batches, spans
 from analysis.bundle.export import read_options
 from analysis.bundle.knn import KnnModel
 from trainables.data import read_dataset
