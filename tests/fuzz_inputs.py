@@ -12,11 +12,14 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import random
 import resource
 import shutil
 import struct
+import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +27,17 @@ from typing import Any
 
 import numpy as np
 import yaml
+from golden_runs import golden_runs
 from hostile import cnn_bundle, knn_bundle, with_facts, with_model
 from PIL import Image
 from program import typed
+
+from analysis.plan.plan import make_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DataFacts
+from search.driver.beginning import create
+from search.ledger.ledger import Ledger
+from spaces.errors import UserError
 
 PLAN = {
     "spaces": ["tiny-image"], "trials": 3, "seed": 1, "sampler": "tpe",
@@ -270,19 +281,127 @@ def bundle(make: Callable[[Path], Path]) -> Callable[[random.Random, Path], tupl
     return spoilt
 
 
+def spoil(generator: random.Random, path: Path) -> None:
+    """One file of JSON: its bytes, or what it says."""
+    content = path.read_bytes()
+    try:
+        value = json.loads(content)
+    except ValueError:  # lines, or no JSON
+        path.write_bytes(turned(generator, content))
+        return
+    if generator.random() < 0.4:
+        path.write_bytes(turned(generator, content))
+        return
+    for _ in range(generator.choice((1, 1, 2))):
+        value = changed(generator, value)
+    try:
+        path.write_text(json.dumps(value, ensure_ascii=False), errors="surrogatepass")
+    except ValueError:
+        path.write_text("9" * 5000)
+
+
+def request(generator: random.Random, folder: Path) -> tuple[object, ...]:
+    """What another terminal asked of a run; half of the time a driver takes it up."""
+    runs = folder / "asked"
+    if not runs.is_dir():
+        run_at_rest(runs)
+    requests = runs / "k" / "requests"
+    shutil.rmtree(requests, ignore_errors=True)
+    requests.mkdir()
+    asked = generator.choice(ASKED)
+    path = requests / f"{asked['kind']}-1.json"
+    path.write_text(json.dumps(asked))
+    spoil(generator, path)
+    return ("take" if generator.random() < 0.5 else "status", "k", "--runs-dir", runs)
+
+
+ASKED: tuple[dict[str, Any], ...] = (
+    {"kind": "enqueue", "space": "toy", "params": {"quality": 0.5, "steps": 2}, "number": -1},
+    {"kind": "retry", "space": "toy", "params": {}, "number": 0},
+)
+
+
+def run_at_rest(runs: Path) -> None:
+    """A run ``k`` of the space toy, of which one trial has ended."""
+    plan = make_plan({"spaces": ["toy"], "trials": 3, "name": "k", "tracking": {"enabled": False}})
+    runs.mkdir()
+    facts = DataFacts(spec="none", classes=(), sizes={}, fingerprint="")
+    lock = create(RunDirectory(runs / "k"), plan, facts, None)
+    ledger = Ledger(RunDirectory(runs / "k"), plan)
+    proposal = ledger.propose()
+    assert proposal is not None
+    ledger.end(proposal.key, {"failure": "boom"})
+    os.close(lock)
+
+
+def taken_up(runs: Path) -> subprocess.CompletedProcess[str]:
+    """What a driver makes of the requests of run ``k``: a copy of it, in this process."""
+    with tempfile.TemporaryDirectory() as own:
+        folder = RunDirectory(Path(shutil.copytree(runs / "k", Path(own) / "k")))
+        try:
+            plan = folder.plan()
+            ledger = Ledger(folder, plan)
+            ledger.take_requests()
+            proposal = ledger.propose()
+            assert proposal is not None
+            plan.search_spaces()["toy"].check(proposal.config)
+            assert not list(folder.requests.glob("*.json")), "it would be taken up again and again"
+        except UserError as error:
+            return subprocess.CompletedProcess([], 2, "", f"visiontune: {error}\n")
+    return subprocess.CompletedProcess([], 0, "", "")
+
+
+TABLES = ("result.json", "steps.jsonl", "state.json", "data.json", "jobs.json", "facts.jsonl")
+
+
+def table(generator: random.Random, folder: Path) -> tuple[object, ...]:
+    """What a run of old has on the disk, which has no digests to tell what was spoilt."""
+    runs, name = folder / "tables", generator.choice(("toy", "knn", "replicas", "killed"))
+    shutil.rmtree(runs, ignore_errors=True)
+    golden_runs(runs, name)
+    paths = [path for path in sorted((runs / name).rglob("*")) if path.name in TABLES]
+    spoil(generator, generator.choice(paths))
+    command = generator.choice(("status", "best", "leaderboard", "importance", "confusion"))
+    return (command, name, "--runs-dir", runs, "--json")
+
+
+def image(generator: random.Random, folder: Path) -> tuple[object, ...]:
+    """A picture of a folder of them."""
+    root = folder / "images"
+    if not root.is_dir():
+        for label in ("cat", "dog"):
+            (root / label).mkdir(parents=True)
+            for number in range(4):
+                shade = np.full((8, 8, 3), 20 * number, np.uint8)
+                Image.fromarray(shade).save(root / label / f"{number}.png")
+    kind = generator.choice(("png", "jpg", "gif", "bmp", "tif", "webp", "ppm"))
+    for left in root.glob("cat/spoilt.*"):
+        left.unlink()
+    path = root / "cat" / f"spoilt.{kind}"
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(turned(generator, path.read_bytes()))
+    more = ("--skip-unreadable",) if generator.random() < 0.3 else ()
+    runs = folder / "runs"
+    words = ("run", "--space", "tiny-image", "--dataset", f"folder:{root}", "--dry-run", *more)
+    return (*words, "--runs-dir", runs)
+
+
 KINDS: dict[str, Callable[[random.Random, Path], tuple[object, ...]]] = {
     "plan": plan,
     "options": options,
     "npz": npz,
     "knn-bundle": bundle(knn_bundle),
     "cnn-bundle": bundle(cnn_bundle),
+    "request": request,
+    "table": table,
+    "image": image,
 }
 
 
 def wrong(words: tuple[object, ...]) -> str:
     """What was wrong with the answer to ``visiontune WORDS``; empty if nothing."""
     began = resource.getrusage(resource.RUSAGE_SELF).ru_utime
-    done = typed(*words)
+    done = taken_up(Path(str(words[-1]))) if words[0] == "take" else typed(*words)
     spent = resource.getrusage(resource.RUSAGE_SELF).ru_utime - began
     if spent > 5:
         return f"took {spent:.1f} s"

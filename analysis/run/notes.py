@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from spaces.errors import shortened
+
 _notes: dict[str, None] = {}
 
 
@@ -9,7 +11,7 @@ def note(line: str) -> None:
     """Keep a line for the end of the command, or for the driver to say; what was said already is
     not said again.
     """
-    _notes.setdefault(" ".join(line.split()))
+    _notes.setdefault(shortened(" ".join(line.split())))
 
 
 def taken() -> list[str]:

@@ -105,7 +105,7 @@ def _command(arguments: list[str]) -> int:
     if status == INTERRUPTED:
         raise KeyboardInterrupt
     for line in taken():
-        print(f"visiontune: {line}", file=sys.stderr)
+        print(_line(line), file=sys.stderr)
     return status if isinstance(status, int) else 0
 
 
@@ -125,10 +125,15 @@ def _fail(message: str, status: int, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
+    print(_line(message), file=sys.stderr)
+    return status
+
+
+def _line(message: str) -> str:
+    """What is said of a file or an error, as one line that fits."""
     from spaces.errors import printable, shortened
 
-    print(f"visiontune: {shortened(printable(' '.join(message.split())))}", file=sys.stderr)
-    return status
+    return f"visiontune: {shortened(printable(' '.join(message.split())))}"
 
 
 def _wrong_place() -> str:

@@ -14,7 +14,10 @@ import pytest
 from fuzz_inputs import KINDS, put_good, wrong
 from program import ROOT
 
-COUNTS = {"plan": 800, "options": 500, "npz": 500, "knn-bundle": 400, "cnn-bundle": 200}
+COUNTS = {
+    "plan": 800, "options": 500, "npz": 500, "knn-bundle": 400, "cnn-bundle": 200,
+    "request": 300, "table": 300, "image": 300,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
