@@ -148,7 +148,8 @@ def search_is_whole(runs: Path) -> Iterator[str]:
 def left_behind(folder: RunDirectory) -> Iterator[str]:
     clear_left_behind(folder)
     for path in folder.path.parent.rglob("*"):
-        if TEMPORARY.fullmatch(path.name):
+        # the cache of stages sweeps its own by their age
+        if TEMPORARY.fullmatch(path.name) and ".cache" not in path.parts:
             yield f"{path.name} was left behind"
 
 

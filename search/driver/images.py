@@ -24,6 +24,7 @@ from analysis.run.working_copy import copy_of
 from search.cluster.lookahead import Lookahead
 from search.cluster.stage_counts import StageCounts
 from search.driver.networks import prepare
+from search.ledger.identity import renew_digests
 from trainables.data.source import DataSource, data_source, split_labels
 from trainables.data.validation import Validation, check_folds
 from trainables.io.files import set_aside
@@ -171,12 +172,14 @@ def mend_images(
         if path.is_symlink() or path.is_dir():
             set_aside(path)
         folder.write_data(now)
+        renew_digests(folder)
     there = folder.validation_labels()
     if labels is not None and (there is None or not np.array_equal(there, labels)):
         path = folder.path / LABELS
         if path.is_symlink() or path.is_dir():
             set_aside(path)
         folder.write_validation_labels(labels)
+        renew_digests(folder)
         note(f"{path}: written again from the images")
 
 

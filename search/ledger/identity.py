@@ -31,6 +31,19 @@ def make_identity(run: RunDirectory, study: str, plan: Plan) -> None:
     )
 
 
+def renew_digests(run: RunDirectory) -> None:
+    """Have run.json say what the files that never change are now: they were lost, and another
+    version may write the same facts otherwise.
+    """
+    known = read_identity(run.path)
+    if known is None:
+        return
+    paths = [run.path / name for name in KEPT if name in known.sha256s]
+    found = {path.name: sha256(path) for path in paths if path.is_file()}
+    if {**known.sha256s, **found} != known.sha256s:
+        write_identity(run.path, known.model_copy(update={"sha256s": {**known.sha256s, **found}}))
+
+
 def settle_identity(run: RunDirectory, plan: Plan) -> None:
     """Write run.json where there is none: of a run of old, or one that has lost it.
 

@@ -606,3 +606,29 @@ def test_numpy_reads_back_what_is_checked_before(tmp_path: Path) -> None:
     ):
         (tmp_path / "a.npy").write_bytes(npy_bytes(array))
         assert np.array_equal(read_npy(tmp_path / "a.npy"), array)
+
+
+def test_facts_of_images_that_another_version_writes_otherwise_are_mended_for_good(
+    tmp_path: Path,
+) -> None:
+    """The digest in run.json is of the file that was lost: a resumed run must not call damaged what
+    it has just written.
+    """
+    from search.driver.images import facts_before, mend_images
+    from search.ledger.identity import make_identity
+
+    folder = run_with(tmp_path, {1: [0] * 4 + [1] * 6})
+    make_identity(folder, "made-0", folder.plan())
+    facts = folder.data()
+    labels = folder.validation_labels()
+    words = ("python", "packages", "code", "plan", "node", "system")
+    session = {**dict.fromkeys(words, ""), "data": facts.fingerprint}
+    (folder.path / "provenance.json").write_text(json.dumps([session]))
+    for name in ("data.json", "val_labels.npy"):
+        (folder.path / name).unlink()
+    now = facts.model_copy(update={"notes": ("said otherwise by now",)})
+    mend_images(folder, facts_before(folder, now), now, labels)
+    assert folder.data() == now
+    again = RunDirectory(folder.path).validation_labels()
+    assert again is not None
+    assert again.tolist() == labels.tolist()
