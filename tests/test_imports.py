@@ -55,6 +55,7 @@ IMPORTERS = {
     },
     "mlflow": {
         "analysis/bundle/served_model.py",
+        "search/tracking/connection.py",
         "search/tracking/mlflow_runs.py",
         "search/tracking/registered.py",
     },

@@ -13,7 +13,7 @@ from samples import record
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DriverState
 from search.ledger.outbox import Outbox, trial_fact
-from search.tracking.mlflow_runs import connect
+from search.tracking.connection import connect
 
 
 @cache

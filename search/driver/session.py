@@ -184,13 +184,9 @@ class Session:
         if self._tracker:
             self._tracker.start()
         loop = TrialLoop(self._folder, self._plan, shared, capacity, asked, self._state.session)
+        plan = self._plan
         with Progress(
-            self._ledger,
-            self._plan.objective,
-            self.seconds,
-            self._console,
-            more,
-            self._plan.limits.seconds,
+            self._ledger, plan.objective, self.seconds, self._console, more, plan.limits.seconds
         ) as progress:
             reason = self._run_trials(loop, progress, ahead)
         done = self._ledger.ending is not None and not self._ledger.ending.gave_up and not reason
@@ -344,12 +340,5 @@ class Session:
         if self._tracker:
             state.tracking_error = self._tracker.finish()
         folder.write_state(state)
-        return Summary(
-            folder,
-            state.state,
-            state.reason,
-            dict(tally.counts),
-            tally.best,
-            state.seconds,
-            state.tracking_error,
-        )
+        how, counts = (state.state, state.reason), dict(tally.counts)
+        return Summary(folder, *how, counts, tally.best, state.seconds, state.tracking_error)

@@ -8,10 +8,8 @@ and one that is there twice is deleted but for the fuller.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import json
-import logging
 import math
 import os
 import subprocess
@@ -25,6 +23,7 @@ from typing import Any
 
 from analysis.plan.addresses import deleted
 from analysis.run.provenance import ROOT
+from search.tracking.connection import Heard, connect
 from spaces.errors import UserError
 
 Series = dict[str, list[tuple[float, int, int]]]
@@ -43,15 +42,6 @@ INFERRED = (None, "no_inferred_type", "genai_development_inferred")
 """Kinds that nobody chose: none, and what the UI guessed while there was no run yet."""
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
 """Characters that MLflow keeps of a value."""
-SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # MLflow's own block for minutes, and make runs twice
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # our output may be JSON
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-"""MLflow's environment, unless the user has set it otherwise."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +69,7 @@ class MlflowRuns:
     """
 
     def __init__(self, uri: str, runs_dir: Path, experiment: str, study: str) -> None:
-        self.client = _Heard(connect(uri, runs_dir))
+        self.client = Heard(connect(uri, runs_dir))
         self._uri, self._study = uri, study
         found = self.client.get_experiment_by_name(experiment)
         if found is not None and found.lifecycle_stage == "deleted":
@@ -279,42 +269,6 @@ class MlflowRuns:
         self.client.log_inputs(
             run.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "search")])]
         )
-
-
-class _Heard:
-    """A client that notes when it was last answered (``at``)."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self.at = time.monotonic()
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._client, name)
-
-        def noted(*arguments: Any, **named: Any) -> Any:
-            found = call(*arguments, **named)
-            self.at = time.monotonic()
-            return found
-
-        return noted
-
-
-def connect(uri: str, runs_dir: Path) -> Any:
-    """An MLflow client at ``uri``, quiet and quick to give up; a new sqlite file is made first, by
-    one process.
-    """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    with open(runs_dir / ".mlflow.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        client = mlflow.MlflowClient(uri)
-        client.search_experiments(max_results=1)
-    return client
 
 
 def milliseconds(seconds: float) -> int:

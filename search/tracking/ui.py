@@ -20,7 +20,8 @@ from analysis.run.directory import RunDirectory, RunError
 from analysis.run.finding import find_run
 from analysis.run.provenance import ROOT
 from search.screen.signals import stop_signals
-from search.tracking.mlflow_runs import VIEW, connect
+from search.tracking.connection import connect
+from search.tracking.mlflow_runs import VIEW
 from search.tracking.sender import Sender, tracking_uri
 from search.tracking.tracker import in_time
 

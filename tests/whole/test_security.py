@@ -181,7 +181,7 @@ def test_a_yaml_file_cannot_run_anything(reader: Callable[[Path], object], tmp_p
 def test_the_ui_listens_on_loopback_alone(tmp_path: Path) -> None:
     """MLflow asks nobody who they are."""
     make = (
-        "import sys, pathlib; from search.tracking.mlflow_runs import connect; "
+        "import sys, pathlib; from search.tracking.connection import connect; "
         "connect(sys.argv[1], "
         "pathlib.Path(sys.argv[2]))"
     )

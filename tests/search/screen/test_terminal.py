@@ -238,7 +238,7 @@ def test_ctrl_c_ends_the_ui_with_all_that_it_started(seconds: float, tmp_path: P
     its own server stay.
     """
     make = (
-        "import sys, pathlib; from search.tracking.mlflow_runs import connect; "
+        "import sys, pathlib; from search.tracking.connection import connect; "
         "connect(sys.argv[1], "
         "pathlib.Path(sys.argv[2]))"
     )

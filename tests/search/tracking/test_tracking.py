@@ -379,7 +379,7 @@ def test_credentials_reach_the_server_and_nothing_that_is_kept(
     """Users' servers ask who comes; what they are answered is nobody else's business, also when it
     was wrong.
     """
-    from search.tracking.mlflow_runs import connect
+    from search.tracking.connection import connect
 
     uri = f"http://127.0.0.1:{asking.server_port}"
     asking.wanted = shown
