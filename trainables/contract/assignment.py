@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from spaces.domain import Value
-from trainables.data.source import DataSource
 from trainables.data.validation import Validation
-from trainables.stages.stage import Stage
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a list of learners needs no numpy
     from trainables.contract.learner import Trial
+    from trainables.data.source import DataSource
+    from trainables.stages.stage import Stage
 
 Config = Mapping[str, Value]
 """A complete configuration: the value of each parameter of a space, by name."""

@@ -6,7 +6,6 @@ import functools
 from typing import Any
 
 from spaces import CNN, CnnConfig
-from trainables.cnn.images import data_stages, statistics_stage
 from trainables.contract.assignment import Assignment, Config, Shared
 from trainables.contract.learner import Learner, Trial
 from trainables.stages.stage import Stage
@@ -40,6 +39,8 @@ def _prepare(shared: Shared) -> tuple[Stage, ...]:
     assert shared.data is not None
     assert shared.training is not None
     size = shared.training.image_size
+    from trainables.cnn.images import data_stages, statistics_stage
+
     return (*data_stages(shared.data, size), statistics_stage(shared.data, size))
 
 

@@ -8,8 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from spaces import TOY, TOY_FOLDS, ToyConfig
 from trainables.contract.assignment import Assignment, Config
 from trainables.contract.learner import Learner, Trial
@@ -35,6 +33,8 @@ class ToyRun(Trial):
     """
 
     def __init__(self, config: ToyConfig, *, folds: bool = False, seed: int = 0) -> None:
+        import numpy as np
+
         if config.fault == "reset":
             raise RuntimeError("this toy was told to fail when it is set up")
         self._config = config
@@ -47,6 +47,8 @@ class ToyRun(Trial):
         """The next step's report: ``val_accuracy`` of the trial so far, and ``report`` for the
         pruner.
         """
+        import numpy as np
+
         config, step = self._config, self._step
         time.sleep(config.pause)
         value = self._accuracy(step)
@@ -69,7 +71,7 @@ class ToyRun(Trial):
     def _accuracy(self, step: int) -> float:
         config = self._config
         if self._folds:
-            return float(np.clip(config.quality + self._noise[step], 0.0, 1.0))
+            return float((config.quality + self._noise[step]).clip(0.0, 1.0))
         return config.quality * (
             1.0 - math.exp(-config.rate * (1.0 + config.momentum) * (step + 1))
         )

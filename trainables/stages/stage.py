@@ -18,7 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from spaces import plugins
@@ -172,6 +171,8 @@ def join(parts: list[Any]) -> Any:
     """The results of runs of rows as one: arrays end to end, dicts key by key, others by their own
     ``joined``.
     """
+    import numpy as np
+
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], dict):
