@@ -240,7 +240,7 @@ def test_a_trial_that_does_not_fit_is_tried_in_halves_where_the_plan_allows_it(
 
     def trial(most: int) -> CnnTrial:
         trial = CnnTrial.__new__(CnnTrial)
-        trial._made, trial._how = made, type("How", (), {"accumulate": most})  # type: ignore[assignment]
+        trial._made, trial._settings = made, type("How", (), {"accumulate": most})  # type: ignore[assignment]
         trial._run = trial._fitting(1)
         return trial
 
