@@ -61,9 +61,10 @@ def _problems(plan: Plan) -> Iterator[str]:
     for learner in plan.learners:
         if scheme not in ("auto", *learner.validations) and learner.space.needs_images:
             held = ("hold-out",) if "val" in learner.validations else ()
+            *first, last = "auto", *learner.validations, *held
             yield (
                 f"trials of {learner.name} cannot be judged by validation {plan.validation}; use "
-                f"{', '.join(('auto', *learner.validations, *held))}"
+                f"{', '.join(first)} or {last}"
             )
     if plan.limits.gpu_hours is not None and not (
         plan.trial_gpus or (plan.gpus_per_trial is None and plan.uses_gpus)
