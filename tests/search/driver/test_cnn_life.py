@@ -53,7 +53,7 @@ def test_a_network_killed_with_everything_goes_on_to_the_same_weights(
     rows = folder.steps("cnn", 0)
     assert [row["step"] for row in rows] == list(range(EPOCHS))
     plan = folder.plan()
-    told = source_of(folder).how
+    told = source_of(folder).settings
     assert told is not None
     data = CnnData.from_dataset(read_dataset("digits", plan.read_options()))
     _, use = read(folder.weights("cnn", 0) / LAST)
