@@ -60,11 +60,11 @@ def _problems(plan: Plan) -> Iterator[str]:
     scheme = "val" if plan.validation == "hold-out" else plan.validation
     for learner in plan.learners:
         if scheme not in ("auto", *learner.validations) and learner.space.needs_images:
-            held = ("hold-out",) if "val" in learner.validations else ()
-            *first, last = "auto", *learner.validations, *held
+            ways = ["auto", *learner.validations]
+            ways += ["hold-out"] if "val" in learner.validations else []
             yield (
                 f"trials of {learner.name} cannot be judged by validation {plan.validation}; use "
-                f"{', '.join(first)} or {last}"
+                f"{', '.join(ways[:-1])} or {ways[-1]}"
             )
     if plan.limits.gpu_hours is not None and not (
         plan.trial_gpus or (plan.gpus_per_trial is None and plan.uses_gpus)
