@@ -33,7 +33,7 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torchvision import transforms
 
-from spaces.cnn import CnnConfig
+from spaces.ours.cnn import CnnConfig
 from trainables.cnn.data import CnnData
 from trainables.cnn.models import build
 from trainables.cnn.optimizer import make_optimizer

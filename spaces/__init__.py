@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from spaces import bag_of_sift, cnn, tiny_image
-from spaces.bag_of_sift import BAG_OF_SIFT, BagOfSiftConfig
-from spaces.cnn import CNN, CnnConfig
 from spaces.datasets import READERS
 from spaces.domain import Space, SpaceError
-from spaces.embedding import EMBEDDING, EmbeddingConfig
 from spaces.objectives import METRICS
+from spaces.ours import bag_of_sift, cnn, tiny_image
+from spaces.ours.bag_of_sift import BAG_OF_SIFT, BagOfSiftConfig
+from spaces.ours.cnn import CNN, CnnConfig
+from spaces.ours.embedding import EMBEDDING, EmbeddingConfig
+from spaces.ours.tiny_image import TINY_IMAGE, TinyImageConfig
+from spaces.ours.toy import TOY, TOY_FOLDS, ToyConfig
 from spaces.registry import Registry, add
 from spaces.samplers import PRUNERS, SAMPLERS
-from spaces.tiny_image import TINY_IMAGE, TinyImageConfig
-from spaces.toy import TOY, TOY_FOLDS, ToyConfig
 
 SPACES = Registry(Space, "space", error=SpaceError)
 for _space in (TINY_IMAGE, BAG_OF_SIFT, EMBEDDING, CNN, TOY, TOY_FOLDS):

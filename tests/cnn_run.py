@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from spaces.cnn import CnnConfig
+from spaces.ours.cnn import CnnConfig
 from trainables.cnn.data import CnnData
 from trainables.cnn.training import CnnRun
 from trainables.data import ReadOptions, read_dataset

@@ -17,7 +17,7 @@ from analysis.bundle.cnn import CnnModel
 from analysis.bundle.facts import BundleFacts, Preprocessing
 from analysis.bundle.knn import KnnModel
 from analysis.run.records import Measured
-from spaces.cnn import CnnConfig
+from spaces.ours.cnn import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.models import build
 from trainables.cnn.use import Use

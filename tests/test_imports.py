@@ -202,7 +202,7 @@ def test_spaces_use_the_standard_library_alone() -> None:
         ("trainables.cnn.images", ("torch", "ray", "optuna", "mlflow")),
         ("trainables.worker", ("torch", "mlflow", "optuna")),
         ("trainables.learners", ("torch", "ray", "mlflow", "optuna", "sklearn", "scipy")),
-        ("spaces.cnn", ("torch", "ray", "optuna", "mlflow", "numpy")),
+        ("spaces.ours.cnn", ("torch", "ray", "optuna", "mlflow", "numpy")),
         ("trainables.cnn.training", ("ray", "optuna", "mlflow", "sklearn", "kornia")),
         ("spaces", ("torch", "ray", "optuna", "mlflow", "numpy")),
         ("trainables.knn.pipeline", ("torch", "ray", "optuna", "mlflow")),

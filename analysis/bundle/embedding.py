@@ -21,7 +21,7 @@ from analysis.bundle.facts import BundleError, BundleFacts
 from analysis.bundle.source import Source, bundle_facts
 from analysis.run.records import TrialRecord
 from spaces import EMBEDDING
-from spaces.embedding import EmbeddingConfig
+from spaces.ours.embedding import EmbeddingConfig
 from trainables.data import Dataset, Images
 from trainables.data.source import data_source
 from trainables.data.validation import Validation

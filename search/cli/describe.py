@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from search.cli.options import Json
-from spaces.cnn import NETWORKS
+from spaces.ours.cnn import NETWORKS
 
 COMPUTED = 256
 """Pixels: the side of images up to which a network is really run to describe it."""
@@ -72,8 +72,8 @@ def describe(
 def _tweaks(model: str, settings: list[str]) -> dict[str, Any]:
     """The architecture parameters of ``KEY=VALUE`` settings, checked against the space."""
     from search.cli.options import key_values
-    from spaces.cnn import CNN
     from spaces.domain import SpaceError
+    from spaces.ours.cnn import CNN
 
     tweaks = {}
     for name, text in key_values(settings, "--set").items():

@@ -16,7 +16,7 @@ from analysis.plan.plan import Plan, PlanError, read_plan
 from analysis.ranking.confusion import Confusion, confusion_between
 from search.reproduce.parts import Parts
 from spaces import BagOfSiftConfig, TinyImageConfig
-from spaces.knn import MAX_K
+from spaces.ours.knn import MAX_K
 from trainables.data import Dataset, read_dataset
 from trainables.data.source import DataSource, data_source
 from trainables.data.tree import list_folder

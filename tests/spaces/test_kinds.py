@@ -14,12 +14,12 @@ from program import PATIENCE, ROOT
 
 from analysis.plan.plan import Plan
 from spaces import SPACES, SpaceError, add, renew
-from spaces.cnn import AUGMENTATIONS, LOSSES, NETWORKS, CnnConfig
 from spaces.datasets import READERS, specs
 from spaces.domain import Choice, Domain, Float, Integer, Parameter, Value
 from spaces.kinds import Augmentation, Distance, Loss, Network, Objective, Reader, function_of
-from spaces.knn import DISTANCES
 from spaces.objectives import METRICS, metrics_of
+from spaces.ours.cnn import AUGMENTATIONS, LOSSES, NETWORKS, CnnConfig
+from spaces.ours.knn import DISTANCES
 from spaces.registry import registries
 from spaces.samplers import PRUNERS, SAMPLERS
 
@@ -65,11 +65,11 @@ def test_what_a_table_names_is_there(name: str, where: str) -> None:
 
 
 ADDED = {
-    "spaces/knn.py": (
+    "spaces/ours/knn.py": (
         '    Distance("bray-curtis", "trainables.knn.distances:bray_curtis"),',
         '    Distance("mine", "trainables.knn.mine:gap", signed=True),',
     ),
-    "spaces/cnn.py": (
+    "spaces/ours/cnn.py": (
         '    ("lenet", "lenet:LeNet", ("width", *DROPOUT)),',
         '    ("mine", "mine:Mine", ()),',
     ),

@@ -23,8 +23,8 @@ from analysis.run.identity import FILE, Identity, read_identity, write_identity
 from analysis.run.provenance import software, software_changes
 from search.cli.options import plugins_named
 from spaces import plugins
-from spaces.cnn import NETWORKS, CnnConfig
-from spaces.knn import DISTANCES
+from spaces.ours.cnn import NETWORKS, CnnConfig
+from spaces.ours.knn import DISTANCES
 from spaces.plugins import PluginError
 from spaces.registry import registries
 from trainables.stages.stage import Stage, compute

@@ -11,7 +11,7 @@ import pytest
 
 from spaces import SPACES, BagOfSiftConfig, Space, SpaceError, TinyImageConfig, get_space
 from spaces.domain import Choice, Domain, Float, Integer, Parameter, Value
-from spaces.knn import MAX_K, signed_metrics
+from spaces.ours.knn import MAX_K, signed_metrics
 
 TOY = Space(
     "toy",

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from spaces.cnn import AUGMENTATIONS, CnnConfig
 from spaces.errors import UserError
 from spaces.kinds import function_of
+from spaces.ours.cnn import AUGMENTATIONS, CnnConfig
 from trainables.cnn.data import Resident
 from trainables.cnn.randomness import numbers
 from trainables.cnn.resolution import shrink

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from spaces.cnn import LOSSES, CnnConfig
 from spaces.kinds import function_of
+from spaces.ours.cnn import LOSSES, CnnConfig
 
 WARM_UP = 0.2
 """Part of the steps in which one-cycle and triangular schedules rise."""

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from spaces.cnn import CnnConfig
 from spaces.errors import UserError, on_one_line
+from spaces.ours.cnn import CnnConfig
 from trainables.cnn import checkpoint as files
 from trainables.cnn.augment import added_by_plugins, augment, mirrored_in, mixed
 from trainables.cnn.data import CnnData, Int64, Resident

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spaces.embedding import EmbeddingConfig
+from spaces.ours.embedding import EmbeddingConfig
 from trainables.data.dataset import Int64
 from trainables.knn.neighbours import nearest_neighbours, votes_by_k
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spaces.embedding import EmbeddingConfig
+from spaces.ours.embedding import EmbeddingConfig
 from trainables.data.dataset import Int64
 from trainables.data.source import DataSource
 from trainables.data.validation import Validation, validation_groups

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spaces import EMBEDDING
-from spaces.embedding import EmbeddingConfig
+from spaces.ours.embedding import EmbeddingConfig
 from trainables.contract.assignment import Assignment
 from trainables.contract.learner import Trial
 from trainables.data.scores import score

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from spaces.knn import DISTANCES
+from spaces.ours.knn import DISTANCES
 from trainables.knn.norms import Float64, Floats
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spaces import BagOfSiftConfig, TinyImageConfig
-from spaces.knn import MAX_K
+from spaces.ours.knn import MAX_K
 from trainables.data.scores import Scores, score
 from trainables.data.source import DataSource
 from trainables.data.validation import Validation, validation_groups

@@ -305,7 +305,7 @@ def test_changed_code_packages_and_plan_are_named(tmp_path: Path) -> None:
     now: dict[str, Any] = {
         "python": "3.11.2",
         "packages": {"torch": "2.14.1", "ray": "2.60.0"},
-        "code": {"analysis/plan/plan.py": "aa", "spaces/toy.py": "bb"},
+        "code": {"analysis/plan/plan.py": "aa", "spaces/ours/toy.py": "bb"},
         "plan": {"trials": 5, "seed": 0},
         "data": "f",
     }
@@ -321,7 +321,7 @@ def test_changed_code_packages_and_plan_are_named(tmp_path: Path) -> None:
     assert lines == [
         "Python is 3.11.2, was 3.11.1",
         "package torch is 2.14.1, was 2.13.0",
-        "the code has changed: spaces/toy.py",
+        "the code has changed: spaces/ours/toy.py",
         "the plan's seed is 0, was 1",
     ]
 
@@ -335,7 +335,7 @@ def test_a_session_is_held_against_the_one_before_it(tmp_path: Path) -> None:
         "analysis/run/provenance.py",
         "trainables/knn/run.py",
         "analysis/run/records.py",
-        "spaces/toy.py",
+        "spaces/ours/toy.py",
     } <= set(now["code"])
     changed = {**now, "data": "g"}
     said = [note(folder, session) for session in (now, now, changed, changed)]

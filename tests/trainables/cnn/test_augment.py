@@ -13,7 +13,7 @@ import torch
 from cnn_run import EVERYTHING
 from torch import Tensor
 
-from spaces.cnn import CnnConfig
+from spaces.ours.cnn import CnnConfig
 from trainables.cnn import augment as A  # noqa: N812
 from trainables.cnn.data import CnnData, Resident
 from trainables.cnn.resolution import shrink

@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spaces.cnn import NETWORKS
+from spaces.ours.cnn import NETWORKS
 from trainables.cnn import memory, precision
 from trainables.cnn.images import channel_statistics
 from trainables.cnn.models import build

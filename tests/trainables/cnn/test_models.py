@@ -16,8 +16,8 @@ from program import ROOT, output, refusal, typed
 from torch import nn
 from torchvision import models as tv
 
-from spaces.cnn import CNN, NETWORKS, CnnConfig, architecture_parameters
 from spaces.errors import UserError
+from spaces.ours.cnn import CNN, NETWORKS, CnnConfig, architecture_parameters
 from trainables.cnn.layers import architecture, layer_table
 from trainables.cnn.models import build, tweak_defaults
 

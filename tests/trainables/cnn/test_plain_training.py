@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from spaces.cnn import CnnConfig
+from spaces.ours.cnn import CnnConfig
 from trainables.cnn.augment import mixed
 from trainables.cnn.data import CnnData
 from trainables.cnn.optimizer import fraction

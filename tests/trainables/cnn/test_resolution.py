@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from spaces.cnn import CnnConfig
+from spaces.ours.cnn import CnnConfig
 from trainables.cnn.data import CnnData
 from trainables.cnn.models import build
 from trainables.cnn.resolution import shrink, side_at

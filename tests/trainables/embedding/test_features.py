@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from spaces.embedding import BACKBONES as NAMES
+from spaces.ours.embedding import BACKBONES as NAMES
 from trainables.data import Images
 from trainables.embedding import backbones
 from trainables.embedding.backbones import BACKBONES, Backbone, BackboneError, network

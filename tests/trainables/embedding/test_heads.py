@@ -14,7 +14,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.svm import LinearSVC
 
-from spaces.embedding import HEADS, EmbeddingConfig
+from spaces.ours.embedding import HEADS, EmbeddingConfig
 from trainables.data.validation import Validation, validation_groups
 from trainables.embedding import heads
 from trainables.embedding.heads import fit

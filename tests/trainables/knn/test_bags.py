@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 from spaces import BagOfSiftConfig, TinyImageConfig
-from spaces.knn import DISTANCES
+from spaces.ours.knn import DISTANCES
 from trainables.data import Images, ReadOptions, read_dataset
 from trainables.data.source import data_source
 from trainables.data.validation import Validation

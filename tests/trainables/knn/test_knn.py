@@ -15,8 +15,8 @@ from sklearn import metrics as sklearn_metrics
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
-from spaces.knn import DISTANCES, signed_metrics
-from spaces.knn import metric as metric_parameter
+from spaces.ours.knn import DISTANCES, signed_metrics
+from spaces.ours.knn import metric as metric_parameter
 from trainables.data.scores import confusion, score
 from trainables.knn.distances import distances
 from trainables.knn.neighbours import Neighbours, nearest_neighbours, votes_by_k

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spaces import BagOfSiftConfig, TinyImageConfig
-from spaces.knn import DISTANCES
+from spaces.ours.knn import DISTANCES
 from trainables.data import Images, ReadOptions, read_dataset
 from trainables.data.source import data_source
 from trainables.data.validation import Validation, validation_groups

@@ -1,4 +1,4 @@
-"""The networks of ``spaces.cnn.NETWORKS``, built; each takes (n, 3, size, size) images."""
+"""The networks of ``spaces.ours.cnn.NETWORKS``, built; each takes (n, 3, size, size) images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from spaces.cnn import NETWORKS
 from spaces.errors import UserError
 from spaces.kinds import function_of
+from spaces.ours.cnn import NETWORKS
 
 MIN_SIZE = 32
 """Pixels: under it the deeper networks pool an image away."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spaces.domain import Choice, Integer, Parameter, Space
-from spaces.knn import MIRRORED, VOTE, K, metric, norm
+from spaces.ours.knn import MIRRORED, VOTE, K, metric, norm
 
 
 @dataclass(frozen=True)
