@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spaces.datasets import READERS
-from spaces.domain import Space, SpaceError
+from spaces.domain import SpaceError
 from spaces.objectives import METRICS
 from spaces.ours import bag_of_sift, cnn, tiny_image
 from spaces.ours.bag_of_sift import BAG_OF_SIFT, BagOfSiftConfig
@@ -13,6 +13,7 @@ from spaces.ours.tiny_image import TINY_IMAGE, TinyImageConfig
 from spaces.ours.toy import TOY, TOY_FOLDS, ToyConfig
 from spaces.registry import Registry, add
 from spaces.samplers import PRUNERS, SAMPLERS
+from spaces.space import Space
 
 SPACES = Registry(Space, "space", error=SpaceError)
 for _space in (TINY_IMAGE, BAG_OF_SIFT, EMBEDDING, CNN, TOY, TOY_FOLDS):

@@ -7,7 +7,6 @@ user is told what to type, and import nothing.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import importlib.util
 import json
@@ -22,6 +21,7 @@ from typing import Any
 
 from spaces import Space, renew
 from spaces.errors import UserError, on_one_line, shown
+from spaces.plugin_source import PluginError, installed_source, source_sha256
 from spaces.registry import Registry, add, registries
 
 GROUP = "visiontune.plugins"
@@ -31,10 +31,6 @@ VARIABLE = "VISIONTUNE_PLUGINS"
 WANTED = "VISIONTUNE_WANTED_PLUGINS"
 """What a worker is to load, as ``wanted`` says it."""
 OURS = ("spaces", "trainables", "analysis", "search", "tests", "benchmarks")
-
-
-class PluginError(UserError):
-    """A plug-in that cannot be used, or that is needed and not there."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +209,7 @@ def _load(word: str, where: str, here: bool) -> None:
         _add(path.stem, _source_at(path, where), where)
         return
     source = None
-    if _found(word) is None and here:
+    if installed_source(word) is None and here:
         source = next((p for p in (Path(f"{word}.py"), path) if p.exists()), None)
         if source is None:
             raise PluginError(
@@ -235,24 +231,12 @@ def _source_at(path: Path, where: str) -> Path:
     name = path.stem
     if not name.isidentifier() or name in OURS or name in sys.stdlib_module_names:
         raise PluginError(f"{where}: {shown(name)} cannot be its name; rename the file")
-    other = _found(name)
+    other = installed_source(name)
     if other is not None and name not in _loaded and source_sha256(other) != source_sha256(path):
         raise PluginError(
             f"{where}: there is a module {name} already, {shown(other)}; rename the file"
         )
     return path
-
-
-def _found(name: str) -> Path | None:
-    """The source of an installed module, the whole of its package if it has one."""
-    top = name.partition(".")[0]
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    if spec is None or not spec.origin or not Path(spec.origin).is_file():
-        return None
-    return Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
 
 
 def _add(
@@ -266,7 +250,7 @@ def _add(
         if source is not None and _loaded[name].source != source:
             raise PluginError(f"{where}: there is a plug-in {name} already; rename the file")
         return
-    there = source or _found(name)
+    there = source or installed_source(name)
     if there is None:
         raise PluginError(f"{where}: there is no installed module {shown(name)}")
     sha256 = source_sha256(there)
@@ -302,17 +286,6 @@ def _module(name: str, source: Path | None) -> ModuleType:
     _made.add(name)
     spec.loader.exec_module(module)
     return module
-
-
-def source_sha256(source: Path) -> str:
-    """Of a file, or of all Python files of a folder with their names."""
-    if source.is_file():
-        return hashlib.sha256(source.read_bytes()).hexdigest()
-    found = hashlib.sha256()
-    for path in sorted(source.rglob("*.py")):
-        name = path.relative_to(source).as_posix().encode()
-        found.update(name + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
 
 
 def _take_back(name: str) -> None:
@@ -358,7 +331,7 @@ def sources() -> list[tuple[str, str, str]]:
 def load_sources(given: Iterable[tuple[str, str, str]]) -> None:
     """In another process of this machine: load what this one had loaded."""
     for name, source, function in given:
-        file = "." not in name and _found(name) is None
+        file = "." not in name and installed_source(name) is None
         _add(name, Path(source) if file else None, f"plug-in {name}", function)
 
 

@@ -30,7 +30,7 @@ STRANGERS = {
     frozenset({"knn", "cnn"}),
     frozenset({"cnn", "embedding"}),
 }
-MOST_FILES, MOST_LINES = 15, 400
+MOST_FILES, MOST_LINES = 15, 350
 IMPORTERS = {
     "ray": {
         "search/cluster/start.py",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from spaces.errors import echo
-from spaces.plugins import PluginError
+from spaces.plugin_source import PluginError
 
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="Name of a run in the runs directory, or path of one.")

@@ -29,8 +29,9 @@ from analysis.run.records import TrialRecord
 from search.study.optuna_internals import live
 from search.study.pruners import make_pruner
 from search.study.samplers import EXHAUSTIVE, make_sampler
-from spaces.domain import Choice, Domain, Integer, Space, Value
+from spaces.domain import Choice, Domain, Integer, Value
 from spaces.objectives import METRICS
+from spaces.space import Space
 
 GRID_INDEX = "visiontune:grid_index"
 FAILURE = "visiontune:failure"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spaces.domain import Choice, Integer, Parameter, Space
+from spaces.domain import Choice, Integer, Parameter
 from spaces.ours.knn import MIRRORED, VOTE, K, metric, norm
+from spaces.space import Space
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field, make_dataclass, replace
 from functools import cache
 from typing import Any
 
-from spaces.domain import Choice, Parameter, Space, SpaceError, Value
+from spaces.domain import Choice, Parameter, SpaceError, Value
 from spaces.kinds import Augmentation, Loss, Network
 from spaces.ours.network import AUGMENTATION, OPTIMISATION, SHARED, SMOOTHING, TAKEN
 from spaces.registry import Registry
+from spaces.space import Space
 
 DROPOUT = ("dropout_place", "dropout")
 STEM = ("width", "stem", "stem_padding", *DROPOUT)

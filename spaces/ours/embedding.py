@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spaces.domain import Choice, Float, Integer, Parameter, Space
+from spaces.domain import Choice, Float, Integer, Parameter
 from spaces.ours.knn import MAX_K, OURS
+from spaces.space import Space
 
 HEADS = ("logistic", "svm", "ridge", "lda", "knn")
 """Classifiers on the features: logistic regression, linear support vector machine, ridge

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from spaces.domain import Choice, Float, Integer, Parameter, Space
+from spaces.domain import Choice, Float, Integer, Parameter
+from spaces.space import Space
 
 FAULTS = ("none", "error", "hang", "nan", "infinite", "missing", "die", "reset")
 """What a toy trial may be told to do wrong."""

@@ -25,7 +25,7 @@ from search.cli.options import plugins_named
 from spaces import plugins
 from spaces.ours.cnn import NETWORKS, CnnConfig
 from spaces.ours.knn import DISTANCES
-from spaces.plugins import PluginError
+from spaces.plugin_source import PluginError
 from spaces.registry import registries
 from trainables.stages.stage import Stage, compute
 

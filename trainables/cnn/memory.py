@@ -5,6 +5,8 @@ little.
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -27,6 +29,14 @@ room for its own workspace.
 """
 
 
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message is one line."""
+
+
+class ShortageError(TrainingError):
+    """A training for which there is too little memory."""
+
+
 def evaluated_at_once(images: Tensor) -> int:
     """How many of (n, channels, height, width) images are judged at a time."""
     return max(1, min(EVALUATED, EVALUATED_PIXELS // (images.shape[-2] * images.shape[-1])))
@@ -37,6 +47,25 @@ def is_shortage(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)
+
+
+@contextmanager
+def shortage_named(device: torch.device, model: str, batch: int, parts: int) -> Iterator[None]:
+    """Say how large a batch of which model was on which device where memory did not suffice.
+
+    Raises:
+        ShortageError: in place of what the libraries say.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        cut = f" in {parts} parts" if parts > 1 else ""
+        raise ShortageError(
+            f"out of memory on {device} with batch size {batch}{cut} ({model}): "
+            "lower batch_size or width, or run fewer trials at once"
+        ) from error
 
 
 def cap(share: float) -> None:

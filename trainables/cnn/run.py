@@ -17,8 +17,8 @@ from spaces import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import data_stages, statistics_stage
-from trainables.cnn.memory import cap, give_back
-from trainables.cnn.training import CnnRun, ShortageError, TrainingError
+from trainables.cnn.memory import ShortageError, TrainingError, cap, give_back
+from trainables.cnn.training import CnnRun
 from trainables.contract.assignment import Assignment, TrainingSettings
 from trainables.contract.learner import Trial
 from trainables.io.checkpoint import write_manifest

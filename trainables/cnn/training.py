@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from trainables.cnn import checkpoint as files
 from trainables.cnn.augment import added_by_plugins, augment, mirrored_in, mixed
 from trainables.cnn.data import CnnData, Int64, Resident
 from trainables.cnn.layers import MIB
-from trainables.cnn.memory import is_shortage
+from trainables.cnn.memory import TrainingError, shortage_named
 from trainables.cnn.models import build
 from trainables.cnn.optimizer import (
     Average,
@@ -41,14 +41,6 @@ from trainables.data.scores import judged, score
 
 CHECK_EVERY = 16
 """Steps between looks at the loss: each waits for the device."""
-
-
-class TrainingError(RuntimeError):
-    """A training that cannot go on; the message is one line."""
-
-
-class ShortageError(TrainingError):
-    """A training for which there is too little memory."""
 
 
 class ModelTooLarge(UserError):  # noqa: N818 (a refusal, not a fault)
@@ -128,7 +120,7 @@ class CnnRun:
         self.epoch, self.history = 0, list[dict[str, float]]()
         self._added, self._loss = added_by_plugins(config), loss_of(config)
         self._scores: Tensor | None = None
-        with self._memory_named():
+        with self._memory():
             self.data = Resident.on(data, self.device)
             with self.random.use():
                 net = build(config.model, classes, data.size, config.tweaks())
@@ -170,7 +162,7 @@ class CnnRun:
             raise ValueError(f"all {self.epochs} epochs are done")
         started = time.perf_counter()
         torch.set_num_threads(self.threads)
-        with self._memory_named(), self.random.use():
+        with self._memory(), self.random.use():
             metrics = self._train()
             self.epoch += 1
             self._scores = None
@@ -352,17 +344,6 @@ class CnnRun:
     def _new_scaler(self) -> torch.amp.GradScaler | None:
         return torch.amp.GradScaler(self.device.type) if self.dtype is torch.float16 else None
 
-    @contextmanager
-    def _memory_named(self) -> Iterator[None]:
-        """Say how large a batch was on which device where memory did not suffice."""
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            if not is_shortage(error):
-                raise
-            cut = f" in {self.parts} parts" if self.parts > 1 else ""
-            raise ShortageError(
-                f"out of memory on {self.device} with batch size {self.config.batch_size}{cut} "
-                f"({self.config.model}): "
-                "lower batch_size or width, or run fewer trials at once"
-            ) from error
+    def _memory(self) -> AbstractContextManager[None]:
+        config = self.config
+        return shortage_named(self.device, config.model, config.batch_size, self.parts)

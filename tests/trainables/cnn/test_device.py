@@ -21,13 +21,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spaces.ours.cnn import NETWORKS
 from trainables.cnn import memory, precision
 from trainables.cnn.images import channel_statistics
+from trainables.cnn.memory import ShortageError
 from trainables.cnn.models import build
 from trainables.cnn.models.blocks import GlobalMaxPool
 from trainables.cnn.models.fastnet import FastNet
 from trainables.cnn.optimizer import Average
 from trainables.cnn.randomness import RandomState
 from trainables.cnn.run import CnnTrial, make_run
-from trainables.cnn.training import CHECK_EVERY, CnnRun, ShortageError
+from trainables.cnn.training import CHECK_EVERY, CnnRun
 from trainables.contract.assignment import TrainingSettings
 from trainables.stages.device import has_kernels
 

@@ -1,0 +1,211 @@
+"""A space: parameters, in the order in which they are drawn, and how a user narrows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from spaces.domain import Choice, Parameter, SpaceError, Suggest, Value, read_setting, read_value
+from spaces.errors import echo
+
+
+@dataclass(frozen=True)
+class Space:
+    """A named set of parameters, some of which apply only under conditions on others.
+
+    ``parameters`` are ordered: a condition names parameters that stand before it, so
+    sampling them in order is define-by-run and never draws one that does not apply.
+
+    Attributes:
+        reports: what a trial reports along the way, which is what a pruner can judge:
+            an ``epoch`` at a time (each better informed than the last), a ``fold`` at a
+            time (each a sample of the same accuracy), or ``nothing`` before its end.
+        metrics: what a finished trial says of itself beside accuracy, by name.
+        needs_images: whether a dataset is read for it.
+        config: what a complete configuration is as its learner takes it: a dataclass, say, whose
+            fields are the parameters.
+    """
+
+    name: str
+    doc: str
+    parameters: tuple[Parameter, ...]
+    reports: Literal["nothing", "epoch", "fold"] = "nothing"
+    metrics: tuple[str, ...] = ("val_accuracy", "balanced_accuracy", "macro_f1", "seconds")
+    needs_images: bool = True
+    config: Callable[[Mapping[str, Any]], Any] = dict
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for parameter in self.parameters:
+            missing = set(parameter.when or {}) - seen
+            if missing or parameter.name in seen:
+                raise SpaceError(
+                    f"{self.name}: parameter {parameter.name} is repeated or stands before "
+                    f"{missing}"
+                )
+            if parameter.when and parameter.otherwise is None:
+                raise SpaceError(
+                    f"{self.name}: conditional parameter {parameter.name} needs a value for "
+                    "otherwise"
+                )
+            seen.add(parameter.name)
+
+    def become(self, parameters: tuple[Parameter, ...]) -> None:
+        """Have these parameters from now on, for whoever holds this space: plug-ins add to some.
+
+        Raises:
+            SpaceError: if they do not go together; it keeps those it had then.
+        """
+        before = self.parameters
+        object.__setattr__(self, "parameters", parameters)
+        try:
+            self.__post_init__()
+        except SpaceError:
+            object.__setattr__(self, "parameters", before)
+            raise
+
+    def asked(self) -> Space:
+        """This space without what is ``added`` and can make no difference in its domains, so that
+        configurations are the same whatever is there beside what they use.
+        """
+        kept: list[Parameter] = []
+        idle: dict[str, Value | None] = {}
+        domains = {parameter.name: parameter.domain for parameter in self.parameters}
+        for parameter in self.parameters:
+            conditions = dict(parameter.when or {})
+            may = all(
+                idle[name] in values
+                if name in idle
+                else any(value in domains[name] for value in values)
+                for name, values in conditions.items()
+            )
+            if parameter.added and (not may or parameter.domain == Choice((parameter.before,))):  # type: ignore[arg-type]
+                said = parameter.before if parameter.before is not None else parameter.otherwise
+                idle[parameter.name] = said
+                continue
+            left = {name: values for name, values in conditions.items() if name not in idle}
+            kept.append(replace(parameter, when=left or None))
+        return replace(self, parameters=tuple(kept)) if idle else self
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether a trial reports along the way, so that it can be judged and gone on with
+        there.
+        """
+        return self.reports != "nothing"
+
+    def typed(self, config: Mapping[str, Any]) -> Any:
+        """A complete configuration as what ``config`` of the space makes of it."""
+        return self.config(config)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether some parameter may not apply."""
+        return any(parameter.when for parameter in self.parameters)
+
+    def __getitem__(self, name: str) -> Parameter:
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return parameter
+        allowed = ", ".join(parameter.name for parameter in self.parameters)
+        raise SpaceError(f"space {self.name} has no parameter {echo(name)}; it has {allowed}")
+
+    def sample(self, suggest: Suggest) -> dict[str, Value]:
+        """One complete configuration; ``suggest(name, domain)`` is asked only for what applies."""
+        config: dict[str, Value] = {}
+        for parameter in self.parameters:
+            if parameter.applies(config):
+                config[parameter.name] = suggest(parameter.name, parameter.domain)
+            else:
+                assert parameter.otherwise is not None  # held by __post_init__
+                config[parameter.name] = parameter.otherwise
+        return config
+
+    def grid(self) -> Iterator[dict[str, Value]]:
+        """Every combination that differs, as the parameters that apply, in a fixed order."""
+        yield from self._grid(0, {}, {})
+
+    def _grid(
+        self, index: int, config: dict[str, Value], active: dict[str, Value]
+    ) -> Iterator[dict[str, Value]]:
+        if index == len(self.parameters):
+            yield dict(active)
+            return
+        parameter = self.parameters[index]
+        if not parameter.applies(config):
+            assert parameter.otherwise is not None
+            yield from self._grid(index + 1, config | {parameter.name: parameter.otherwise}, active)
+            return
+        for value in parameter.domain.values():
+            choice = {parameter.name: value}
+            yield from self._grid(index + 1, config | choice, active | choice)
+
+    def narrow(self, settings: Mapping[str, Any]) -> Space:
+        """This space with some domains replaced by what a user asked for.
+
+        Args:
+            settings: parameter name to one value, a list of values, or a range written
+                ``"low..high"``. Strings are read as the type the parameter has.
+
+        Raises:
+            SpaceError: naming every setting that is not allowed, in one line.
+        """
+        problems: list[str] = []
+        parameters = {parameter.name: parameter for parameter in self.parameters}
+        for name, setting in settings.items():
+            try:
+                parameter = self[name]
+                parameters[name] = replace(
+                    parameter, domain=read_setting(self.name, parameter, setting)
+                )
+            except SpaceError as error:
+                problems.append(str(error))
+        if problems:
+            raise SpaceError("; ".join(problems))
+        return replace(self, parameters=tuple(parameters.values()))
+
+    def point(self, settings: Mapping[str, str]) -> dict[str, Value]:
+        """Values of some parameters, as a user typed them.
+
+        Raises:
+            SpaceError: for an unknown parameter, or a value outside what is searched.
+        """
+        values: dict[str, Value] = {}
+        for name, text in settings.items():
+            parameter = self[name]
+            values[name] = read_value(text, parameter)
+            if values[name] not in parameter.domain:
+                raise SpaceError(
+                    f"{self.name}.{name} must be {parameter.domain} in this search, but got "
+                    f"{echo(text)}"
+                )
+        return values
+
+    def check(self, config: Mapping[str, Any]) -> dict[str, Value]:
+        """``config`` completed with the values of parameters that do not apply.
+
+        Raises:
+            SpaceError: for an unknown parameter, a missing one, or a value not allowed.
+        """
+        problems = [
+            f"space {self.name} has no parameter {echo(name)}"
+            for name in set(config) - {p.name for p in self.parameters}
+        ]
+        full: dict[str, Value] = {}
+        for parameter in self.parameters:
+            if not parameter.applies(full):
+                assert parameter.otherwise is not None
+                full[parameter.name] = parameter.otherwise
+                continue
+            value = config.get(parameter.name, parameter.before)
+            if value is None or value not in parameter.limits:
+                problems.append(
+                    f"{self.name}.{parameter.name} must be {parameter.limits}, but got "
+                    f"{echo(value)}"
+                )
+                break
+            full[parameter.name] = value
+        if problems:
+            raise SpaceError("; ".join(problems))
+        return full
