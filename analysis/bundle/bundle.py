@@ -21,6 +21,7 @@ from analysis.bundle.classifier import CLASSIFIERS, Model
 from analysis.bundle.facts import FORMAT, BundleError, BundleFacts, as_written, write_facts
 from spaces import get_space, plugins
 from spaces.errors import echo, on_one_line, shown
+from spaces.plugin_source import PluginError
 from trainables.io.files import TEMPORARY, write_whole
 from trainables.learners import LEARNERS
 
@@ -72,7 +73,7 @@ def _facts(folder: Path) -> tuple[BundleFacts, bytes]:
         plugins.need(facts.plugins, f"bundle {shown(folder)}")
         facts = facts.model_copy(update={"config": get_space(facts.space).check(facts.config)})
     except (ValidationError, ValueError, RecursionError, OSError) as error:
-        if isinstance(error, BundleError | plugins.PluginError):
+        if isinstance(error, BundleError | PluginError):
             raise
         raise BundleError(
             f"{folder}: not a whole bundle (bundle.json: {on_one_line(error)})"
