@@ -19,6 +19,7 @@ from search.driver.networks import keep_start
 from search.ledger.identity import make_identity
 from trainables.data.names import check_utf8
 from trainables.io.files import (
+    TEMPORARY,
     force_names,
     hold,
     left_behind,
@@ -179,14 +180,21 @@ def is_gone(folder: RunDirectory) -> bool:
     return not any((folder.path / name).exists() for name in ("plan.yaml", "run.json", "data.json"))
 
 
+def _was_to_be_a_run(folder: Path) -> bool:
+    """Whether a hidden folder is what is made before a run has its name: with its data, or with
+    nothing yet but what was just being written.
+    """
+    names = {path.name for path in folder.iterdir()}
+    begun = "data.json" in names or all(TEMPORARY.fullmatch(name) for name in names)
+    return begun and "bundle.json" not in names
+
+
 def clear_left_behind(folder: RunDirectory) -> None:
     """Remove what drivers and other terminals that were killed were just writing; of the run, and
     beside it what was to become one.
     """
     for path in left_behind(folder.path.parent):
-        if path.name.startswith(".probe.") or (
-            path.is_dir() and not (path / "bundle.json").exists() and (path / "data.json").exists()
-        ):
+        if path.name.startswith(".probe.") or (path.is_dir() and _was_to_be_a_run(path)):
             remove(path)
     for parent, folders, _ in os.walk(folder.path):
         folders[:] = [name for name in folders if name != "tune"]
