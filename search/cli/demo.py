@@ -32,7 +32,7 @@ def main() -> int:
     print(
         """Your own images, in FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg:
 
-  .venv/bin/visiontune run --space bag-of-sift --dataset folder:FOLDER --trials 60
+  .venv/bin/visiontune run --space embedding --dataset folder:FOLDER --trials 60
   .venv/bin/visiontune run --space cnn --dataset folder:FOLDER --trials 20 --pruner median
 """
     )
