@@ -210,7 +210,7 @@ def test_a_damaged_network_is_refused(bundle: Path, tmp_path: Path) -> None:
     )
     assert "does not fit bundle.json" in refusal("evaluate", tmp_path, "--dataset", "digits")
     (tmp_path / "bundle.json").write_text(json.dumps({**facts, "kind": "knn"}))
-    assert "calls space cnn a knn" in refusal("evaluate", tmp_path, "--dataset", "digits")
+    assert "calls space cnn a 'knn'" in refusal("evaluate", tmp_path, "--dataset", "digits")
 
 
 def test_refit_learns_from_all_training_images_and_says_so(runs: Path, tmp_path: Path) -> None:
