@@ -23,7 +23,8 @@ from program import typed, visiontune
 from samples import record, run_with
 
 from analysis.plan.plan import make_plan, read_plan
-from analysis.run.directory import NAME, RunDirectory
+from analysis.plan.settings import NAME
+from analysis.run.directory import RunDirectory
 from analysis.run.records import DataFacts
 from spaces.errors import UNFIT
 from trainables.data import ReadOptions, read_dataset

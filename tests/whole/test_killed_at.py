@@ -4,6 +4,7 @@ cannot be gone on from.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ from program import ROOT
 def killed(action: str, folder: Path, every: int) -> str:
     """Everything that is wrong; empty if nothing is."""
     words = [sys.executable, str(ROOT / "tests" / "killed_at.py"), action, str(folder), str(every)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # or tests/trainables hides ours
     done = subprocess.run(
-        words, cwd=ROOT, capture_output=True, text=True, timeout=1400, check=False, env=None
+        words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1400, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "killed" in done.stderr
