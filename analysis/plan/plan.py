@@ -47,11 +47,6 @@ class Plan(Settings):
                 "dataset none is for spaces that need no images, but there is "
                 f"{', '.join(self.spaces)}"
             )
-        if (self.gpus_per_trial or 0) > 1:
-            raise ValueError(
-                f"gpus_per_trial must be at most 1, but got {self.gpus_per_trial:g}: a network is "
-                "trained on one GPU; use the others for more trials at once"
-            )
         if not self.needs_images:
             object.__setattr__(self, "dataset", NO_DATASET)
         return self

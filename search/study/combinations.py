@@ -70,6 +70,11 @@ def _problems(plan: Plan) -> Iterator[str]:
         plan.trial_gpus or (plan.gpus_per_trial is None and plan.uses_gpus)
     ):
         yield "limits.gpu_hours counts GPUs, but gpus_per_trial is 0"
+    if plan.trial_gpus > 1:
+        yield (
+            f"gpus_per_trial must be at most 1, but got {plan.trial_gpus:g}: a network is trained "
+            "on one GPU; use the others for more trials at once"
+        )
 
 
 def _space_problems(plan: Plan, space: Space, sampler: Sampler, pruner: Pruner) -> Iterator[str]:

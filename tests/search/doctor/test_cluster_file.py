@@ -212,12 +212,14 @@ def test_what_a_plan_asks_for_is_what_workers_must_offer(tmp_path: Path) -> None
         Plan(
             spaces=("cnn",),
             dataset="digits",
+            gpus_per_trial=2,
             training=Training(cpus_per_trial=24),
         )
     )
     messages = " ".join(
         finding.message for finding in findings(lambda config: None, tmp_path, needs=wide)
     )
+    assert "gpu-spot offers GPU: 1, but a trial asks for 2" in messages
     assert "gpu-spot offers CPU: 16, but a trial asks for 24" in messages
     assert "no worker type offers" in messages
 

@@ -129,6 +129,7 @@ def plan(**settings: Any) -> Plan:
         ({"concurrency": 100}, 2, 0, 2, {"CPU": 1, "network_cores": 1}),
         ({}, 16, 2, 2, {"CPU": 1, "network_cores": 1, "GPU": 1}),
         ({"gpus_per_trial": 0.3}, 16, 2, 6, {"CPU": 1, "network_cores": 1, "GPU": 0.3}),
+        ({"gpus_per_trial": 2}, 16, 5, 2, {"CPU": 1, "network_cores": 1, "GPU": 2}),
         ({"gpus_per_trial": 0}, 4, 2, 4, {"CPU": 1, "network_cores": 1}),
         ({"spaces": ["cnn", "tiny-image"]}, 2, 0, 3, {"CPU": 1, "network_cores": 1}),
         ({"spaces": ["cnn", "tiny-image"]}, 1, 0, 3, {"CPU": 1, "network_cores": 1}),
@@ -288,4 +289,4 @@ def test_more_gpus_than_a_network_uses_are_refused() -> None:
     with pytest.raises(
         PlanError, match="must be at most 1, but got 2: a network is trained on one"
     ):
-        plan(gpus_per_trial=2)
+        check_combination(plan(gpus_per_trial=2))

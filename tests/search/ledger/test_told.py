@@ -305,7 +305,7 @@ def test_two_objectives_are_told_in_the_plan_s_order_and_judged_by_no_pruner(
     assert len(folder.steps("toy", 0)) == 2, "written down all the same"
 
 
-@pytest.mark.parametrize(("gpus", "gpu_seconds"), [(0.0, 0.0), (0.5, 2.0), (1.0, 4.0)])
+@pytest.mark.parametrize(("gpus", "gpu_seconds"), [(0.0, 0.0), (0.5, 2.0), (2.0, 8.0)])
 def test_gpu_seconds_are_seconds_times_gpus(
     tmp_path: Path, gpus: float, gpu_seconds: float
 ) -> None:
