@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, from_numpy, nn
+from torch import Tensor, from_numpy, nn, set_num_threads
 
 from analysis.bundle.facts import BundleError, BundleFacts
 from analysis.bundle.source import Source, bundle_facts
@@ -26,7 +26,7 @@ from trainables.data import Dataset, Images
 from trainables.data.source import data_source
 from trainables.data.validation import Validation
 from trainables.embedding.backbones import BackboneError, network, with_tensors
-from trainables.embedding.features import BATCH, Float32, chosen, features_of, width
+from trainables.embedding.features import BATCH, Float32, chosen, features_of, one_thread, width
 from trainables.embedding.heads import Arrays, Fitted, fit
 from trainables.embedding.pipeline import mean_of_views, out_of_fold, seen_stage
 from trainables.stages.stage import compute
@@ -67,7 +67,12 @@ class EmbeddingModel:
             ]
             return found[0] if config.views == "one" else mean_of_views(*found)
 
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        # a thread of the pool has a setting of its own, and none may change another's meanwhile
+        cores = len(os.sched_getaffinity(0))
+        with (
+            one_thread(),
+            ThreadPoolExecutor(cores, initializer=set_num_threads, initargs=(1,)) as pool,
+        ):
             parts = list(pool.map(seen, runs))
         return np.concatenate(parts or [np.empty((0, width(config.backbone)), np.float32)])
 

@@ -4,6 +4,8 @@ pass.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,28 +49,37 @@ def network_features(
         crop: ``squash``, ``centre`` or ``pad``.
         mirrored: of the mirror images.
     """
-    return features_of(network(backbone), backbone, images, side, crop, mirrored)
+    with one_thread():
+        return features_of(network(backbone), backbone, images, side, crop, mirrored)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For whoever asks for features: their bits depend on it, and the cores have other parts."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def features_of(
     net: nn.Module, backbone: str, images: Images, side: int, crop: str, mirrored: bool
 ) -> Float32:
-    """As ``network_features``, with a network that is there."""
+    """As ``network_features``, with a network that is there; within ``one_thread``."""
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the bits depend on it, and the cores have other parts
-    try:
-        with torch.inference_mode():
-            return np.concatenate(
-                [
-                    _batch(net, backbone, images[start : start + BATCH], side, crop, mirrored)
-                    for start in range(0, len(images), BATCH)
-                ]
-                or [np.empty((0, width(backbone)), np.float32)]
-            )
-    finally:
-        torch.set_num_threads(threads)
+    with torch.inference_mode():
+        return np.concatenate(
+            [
+                _batch(net, backbone, images[start : start + BATCH], side, crop, mirrored)
+                for start in range(0, len(images), BATCH)
+            ]
+            or [np.empty((0, width(backbone)), np.float32)]
+        )
 
 
 def width(backbone: str) -> int:
