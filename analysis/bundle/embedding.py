@@ -25,10 +25,10 @@ from spaces.ours.embedding import EmbeddingConfig
 from trainables.data import Dataset, Images
 from trainables.data.source import data_source
 from trainables.data.validation import Validation
-from trainables.embedding.backbones import BackboneError, network, with_tensors
 from trainables.embedding.features import BATCH, Float32, chosen, features_of, one_thread, width
 from trainables.embedding.heads import Arrays, Fitted, fit
 from trainables.embedding.pipeline import mean_of_views, out_of_fold, seen_stage
+from trainables.pretrained.backbones import BackboneError, network, with_tensors
 from trainables.stages.stage import compute
 
 Float64 = npt.NDArray[np.float64]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from trainables.data.dataset import Images, UInt8
-from trainables.embedding.backbones import BACKBONES, network
+from trainables.pretrained.backbones import BACKBONES, network
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

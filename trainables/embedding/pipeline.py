@@ -8,9 +8,9 @@ from spaces.ours.embedding import EmbeddingConfig
 from trainables.data.dataset import Int64
 from trainables.data.source import DataSource
 from trainables.data.validation import Validation, validation_groups
-from trainables.embedding.backbones import BACKBONES
 from trainables.embedding.features import BATCH, Float32, chosen, network_features
 from trainables.embedding.heads import Float64, fit
+from trainables.pretrained.backbones import BACKBONES
 from trainables.stages.stage import Stage
 
 

@@ -18,9 +18,9 @@ from PIL import Image
 
 from spaces.ours.embedding import BACKBONES as NAMES
 from trainables.data import Images
-from trainables.embedding import backbones
-from trainables.embedding.backbones import BACKBONES, Backbone, BackboneError, network
 from trainables.embedding.features import BATCH, chosen, network_features, square, width
+from trainables.pretrained import backbones
+from trainables.pretrained.backbones import BACKBONES, Backbone, BackboneError, network
 
 LITE0 = "efficientnet-lite0"
 ODD = ((1, 1), (3, 400), (500, 4, 3), (40, 30), (64, 64, 3))

@@ -12,13 +12,13 @@ import pickle
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spaces.errors import UserError
 from spaces.registry import Registry, add
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class BackboneError(UserError):
@@ -99,6 +99,15 @@ def network(name: str) -> nn.Module:
     Raises:
         BackboneError: if its weights are missing, damaged, or not those that it is known by.
     """
+    return with_tensors(name, tensors_of(name))
+
+
+def tensors_of(name: str) -> dict[str, Tensor]:
+    """The weights of the network called ``name`` as its ``state_dict`` names them, on the CPU.
+
+    Raises:
+        BackboneError: if they are missing, damaged, or not those that it is known by.
+    """
     import torch
 
     backbone = BACKBONES[name]
@@ -112,13 +121,12 @@ def network(name: str) -> nn.Module:
     try:  # its pickle may hold tensors and nothing else
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an odd pickle, which is refused anyhow
-            found: dict[str, Any] = torch.load(place, map_location="cpu", weights_only=True)
-        tensors = dict(zip(shape_of(name).state_dict(), found.values(), strict=True))
+            found: dict[str, Tensor] = torch.load(place, map_location="cpu", weights_only=True)
+        return dict(zip(shape_of(name).state_dict(), found.values(), strict=True))
     except (pickle.UnpicklingError, AttributeError, EOFError, RuntimeError, ValueError) as error:
         raise BackboneError(
             f"{place}: not the weights of {name} ({' '.join(str(error).split())[:200]})"
         ) from error
-    return with_tensors(name, tensors)
 
 
 def shape_of(name: str) -> nn.Module:
@@ -131,7 +139,7 @@ def shape_of(name: str) -> nn.Module:
     return net
 
 
-def with_tensors(name: str, tensors: dict[str, Any]) -> nn.Module:
+def with_tensors(name: str, tensors: dict[str, Tensor]) -> nn.Module:
     """The network called ``name`` with weights of its own.
 
     Raises:
