@@ -20,7 +20,7 @@ from analysis.run.records import Measured
 from spaces.ours.cnn import CnnConfig
 from trainables.cnn import weights
 from trainables.cnn.models import build
-from trainables.cnn.use import Use
+from trainables.cnn.use import NetworkUse
 
 TINY = {
     "metric": "euclidean",
@@ -64,7 +64,7 @@ def cnn_bundle(folder: Path) -> Path:
     config = CnnConfig(model="fastnet", width=0.125, test_flip=False)
     torch.manual_seed(0)
     net = build(config.model, len(CLASSES), 32, config.tweaks()).eval()
-    use = Use(
+    use = NetworkUse(
         size=32,
         classes=3,
         mean=(120.0, 120.0, 120.0),

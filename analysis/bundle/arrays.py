@@ -14,7 +14,7 @@ from safetensors.numpy import save as save_tensors
 
 from analysis.bundle.classifier import Classifier, Float64, Int64
 from analysis.bundle.facts import BundleError, BundleFacts
-from analysis.bundle.source import Source, Wish, bundle_facts
+from analysis.bundle.source import ExportRequest, Source, bundle_facts
 from analysis.run.records import TrialRecord
 from spaces.errors import FailedError, on_one_line
 from trainables.contract.assignment import Config
@@ -97,7 +97,9 @@ def of_arrays(
         packages: that it imports beside numpy; their versions are written into its bundles.
     """
 
-    def make(source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> ArraysModel:
+    def make(
+        source: Source, record: TrialRecord, dataset: Dataset, request: ExportRequest
+    ) -> ArraysModel:
         facts = bundle_facts(source, record, dataset, name, packages)
         return ArraysModel(facts, _fit(facts, dataset.train))
 

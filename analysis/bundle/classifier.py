@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.bundle.facts import BundleFacts
-from analysis.bundle.source import Source, Wish
+from analysis.bundle.source import ExportRequest, Source
 from analysis.run.records import TrialRecord
 from spaces.registry import Registry, add
 from trainables.data import Dataset, Images
@@ -21,7 +21,7 @@ from trainables.data.validation import Validation
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
-Say = Callable[[int, int], None]
+BatchCallback = Callable[[int, int], None]
 """Told after each batch: how many images are done, of how many."""
 
 
@@ -60,7 +60,7 @@ def spans(count: int, size: int) -> Iterator[tuple[int, int]]:
     yield from ((start, min(start + size, count)) for start in range(0, count, size))
 
 
-def scores_in_batches(model: Model, images: Images, say: Say) -> tuple[Int64, Float64]:
+def scores_in_batches(model: Model, images: Images, say: BatchCallback) -> tuple[Int64, Float64]:
     """(m,) predicted class and (m, classes) scores, as ``model.scores_of`` gives them of all m
     images.
     """
@@ -92,7 +92,7 @@ class Classifier:
     name: str
     word: str
     title: str
-    make: Callable[[Source, TrialRecord, Dataset, Wish], Model]
+    make: Callable[[Source, TrialRecord, Dataset, ExportRequest], Model]
     read: Callable[[Path, BundleFacts, bytes], Model]
     left_out: Callable[[Any, Validation, Dataset], tuple[Int64, Int64]] | None = None
     epochs: bool = False
@@ -102,7 +102,9 @@ class Classifier:
 CLASSIFIERS = Registry(Classifier, "classifier")
 
 
-def _make_knn(source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> Model:
+def _make_knn(
+    source: Source, record: TrialRecord, dataset: Dataset, request: ExportRequest
+) -> Model:
     from analysis.bundle.knn import make_knn
 
     return make_knn(source, record, dataset)
@@ -120,12 +122,14 @@ def _knn_left_out(model: Any, validation: Validation, dataset: Dataset) -> tuple
     return leave_out(model, validation, dataset)
 
 
-def _make_cnn(source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> Model:
+def _make_cnn(
+    source: Source, record: TrialRecord, dataset: Dataset, request: ExportRequest
+) -> Model:
     from analysis.bundle.export_cnn import make_cnn, refit_cnn  # loads torch
 
-    if wish.refit:
-        return refit_cnn(source, record, dataset, wish.refit_epochs, wish.say)
-    return make_cnn(source, record, dataset, wish.epoch)
+    if request.refit:
+        return refit_cnn(source, record, dataset, request.refit_epochs, request.say)
+    return make_cnn(source, record, dataset, request.epoch)
 
 
 def _read_cnn(folder: Path, facts: BundleFacts, content: bytes) -> Model:
@@ -134,7 +138,9 @@ def _read_cnn(folder: Path, facts: BundleFacts, content: bytes) -> Model:
     return read_cnn(folder, facts, content)
 
 
-def _make_embedding(source: Source, record: TrialRecord, dataset: Dataset, wish: Wish) -> Model:
+def _make_embedding(
+    source: Source, record: TrialRecord, dataset: Dataset, request: ExportRequest
+) -> Model:
     from analysis.bundle.embedding import make_embedding  # loads torch
 
     return make_embedding(source, record, dataset)

@@ -19,7 +19,7 @@ from trainables.cnn import weights
 from trainables.cnn.images import stack
 from trainables.cnn.models import build
 from trainables.cnn.precision import DTYPES, device_name
-from trainables.cnn.use import Use
+from trainables.cnn.use import NetworkUse
 from trainables.data import Images
 
 TOLERANCE = 0.005
@@ -41,7 +41,7 @@ class CnnModel:
     facts: BundleFacts
     file: bytes
     net: nn.Module
-    use: Use
+    use: NetworkUse
 
     batch = 500
 
@@ -112,5 +112,5 @@ def read_cnn(folder: Path, facts: BundleFacts, content: bytes) -> CnnModel:
     return CnnModel(facts, content, net.eval(), use)
 
 
-def _device(use: Use) -> torch.device:
+def _device(use: NetworkUse) -> torch.device:
     return torch.device("cuda" if use.device == "cuda" and torch.cuda.is_available() else "cpu")

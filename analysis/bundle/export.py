@@ -16,16 +16,16 @@ import numpy as np
 from analysis.bundle.bundle import read_bundle, write_bundle
 from analysis.bundle.classifier import (
     CLASSIFIERS,
+    BatchCallback,
     Classifier,
     Float64,
     Int64,
     Model,
-    Say,
     scores_in_batches,
 )
 from analysis.bundle.facts import BundleError, BundleFacts, Replicated, write_facts
 from analysis.bundle.model_card import model_card
-from analysis.bundle.source import Source, Wish
+from analysis.bundle.source import ExportRequest, Source
 from analysis.figures import drawing as figures
 from analysis.figures.curves import learning_curves
 from analysis.ranking.confusion import display_order
@@ -56,7 +56,9 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = None) -> Exported:
+def export(
+    source: Source, record: TrialRecord, out: Path, request: ExportRequest | None = None
+) -> Exported:
     """Write the bundle of a trial to ``out``; it appears whole or not at all.
 
     Args:
@@ -66,7 +68,7 @@ def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = N
         RunError: if ``out`` exists, the trial did not complete, or the images have changed.
         BundleError: if the written bundle does not give the recorded validation accuracy.
     """
-    wish = wish or Wish()
+    request = request or ExportRequest()
     if out.exists():
         raise RunError(f"{out} exists already; give another --out or remove it")
     if record.state != "COMPLETE":
@@ -79,7 +81,7 @@ def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = N
         raise RunError(
             f"trial {record.key} has no classifier: only trials of {names} can be exported"
         )
-    if not CLASSIFIERS[kind].epochs and (wish.refit or wish.epoch != "last"):
+    if not CLASSIFIERS[kind].epochs and (request.refit or request.epoch != "last"):
         raise RunError(
             f"trial {record.key} trains no network, so there is no --refit and no --epoch; "
             "leave them out"
@@ -99,7 +101,7 @@ def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = N
     marked = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
     try:
         hold(marked)
-        made = _fill(temporary, source, record, dataset, wish)
+        made = _fill(temporary, source, record, dataset, request)
         temporary.rename(out)
     finally:
         os.close(marked)
@@ -110,16 +112,16 @@ def export(source: Source, record: TrialRecord, out: Path, wish: Wish | None = N
 
 
 def _fill(
-    folder: Path, source: Source, record: TrialRecord, dataset: Dataset, wish: Wish
+    folder: Path, source: Source, record: TrialRecord, dataset: Dataset, request: ExportRequest
 ) -> BundleFacts:
     kind = CLASSIFIERS[LEARNERS[record.space].classifier]
-    made = kind.make(source, record, dataset, wish)
+    made = kind.make(source, record, dataset, request)
     recorded = made.facts.val.accuracy
     write_bundle(folder, made, unfinished=True)
     # what follows is said by the written files, not by what made them
     model = read_bundle(folder, whole=False)
     facts = model.facts
-    if wish.refit:
+    if request.refit:
         _check_same(made, model, dataset)
     else:
         truth, predictions = _validate(kind, model, source.validation, dataset)
@@ -134,7 +136,7 @@ def _fill(
         _draw(folder / "confusion.png", model, truth, predictions, source.class_order, "validation")
     if curves := _curves(facts, record):
         write_whole(folder / "curves.png", figures.to_png(curves))
-    if wish.score_test and dataset.test is not None:
+    if request.score_test and dataset.test is not None:
         predictions, _ = model.scores_of(dataset.test.images)
         test = _measured(model, dataset.test.labels, predictions, "test", model.how_tested)
         _draw(
@@ -235,7 +237,10 @@ class Evaluated:
 
 
 def evaluate(
-    folder: Path, spec: str, skip_unreadable: bool = False, say: Say = lambda done, of: None
+    folder: Path,
+    spec: str,
+    skip_unreadable: bool = False,
+    say: BatchCallback = lambda done, of: None,
 ) -> Evaluated:
     """Score a bundle on the test split of a dataset (else its val split, else its images); ``say``
     is told after each batch.

@@ -15,7 +15,7 @@ import torch
 
 from analysis.bundle.cnn import CnnModel, read_cnn
 from analysis.bundle.facts import Preprocessing
-from analysis.bundle.source import Progress, Source, bundle_facts
+from analysis.bundle.source import EpochCallback, Source, bundle_facts
 from analysis.run.directory import RunError
 from analysis.run.records import TrialRecord
 from spaces import CnnConfig
@@ -23,7 +23,7 @@ from trainables.cnn import weights
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import stack
 from trainables.cnn.run import BEST, LAST, make_run
-from trainables.cnn.use import Use
+from trainables.cnn.use import NetworkUse
 from trainables.data import Dataset
 
 PACKAGES = ("torch", "torchvision")
@@ -65,7 +65,7 @@ def make_cnn(source: Source, record: TrialRecord, dataset: Dataset, epoch: str) 
 
 
 def refit_cnn(
-    source: Source, record: TrialRecord, dataset: Dataset, epochs: int | None, say: Progress
+    source: Source, record: TrialRecord, dataset: Dataset, epochs: int | None, say: EpochCallback
 ) -> CnnModel:
     """The configuration trained anew on all training images, those included that chose it; nothing
     judges it until the test.
@@ -106,7 +106,7 @@ def _model(
     record: TrialRecord,
     dataset: Dataset,
     file: bytes,
-    use: Use,
+    use: NetworkUse,
     *,
     history: tuple[dict[str, float], ...],
     refit: bool,

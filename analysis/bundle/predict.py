@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from analysis.bundle.bundle import read_bundle
-from analysis.bundle.classifier import Say, spans
+from analysis.bundle.classifier import BatchCallback, spans
 from analysis.bundle.export import read_options
 from spaces.errors import DatasetError
 from trainables.data import Images
@@ -22,7 +22,7 @@ def predict(
     folder: Path,
     paths: Iterable[Path],
     skip_unreadable: bool = False,
-    say: Say = lambda done, of: None,
+    say: BatchCallback = lambda done, of: None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """What the bundle in ``folder`` says of each image, read and classified a batch at a time.
 

@@ -31,7 +31,7 @@ READERS = (
     "typer",
 )
 """What every bundle is read and used with."""
-Progress = Callable[[int, int, Mapping[str, float]], None]
+EpochCallback = Callable[[int, int, Mapping[str, float]], None]
 """Told after each epoch of a refit: epoch, epochs, and its metrics."""
 
 
@@ -51,7 +51,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Wish:
+class ExportRequest:
     """What is to be exported of a trial.
 
     Attributes:
@@ -67,7 +67,7 @@ class Wish:
     epoch: str = "last"
     refit: bool = False
     refit_epochs: int | None = None
-    say: Progress = lambda epoch, epochs, metrics: None
+    say: EpochCallback = lambda epoch, epochs, metrics: None
 
 
 def bundle_facts(

@@ -74,7 +74,7 @@ class Limits(BaseModel):
 
 
 @dataclass(frozen=True)
-class Standing:
+class SearchTotals:
     """How a search stands, as far as limits look at it.
 
     Attributes:
@@ -109,7 +109,7 @@ class Ending:
     at_once: bool = False
 
 
-def ending(limits: Limits, now: Standing) -> Ending | None:
+def ending(limits: Limits, now: SearchTotals) -> Ending | None:
     """Why the search ends now, or None: it goes on."""
     most_failed = limits.max_failed if limits.max_failed is not None else max(10, now.trials // 10)
     if now.failed > most_failed:

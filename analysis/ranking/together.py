@@ -21,7 +21,7 @@ Ranked = tuple[TrialRecord, Row, RunDirectory]
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedRun:
     """A run, and how its plan compares trials.
 
     Attributes:
@@ -36,7 +36,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Together:
+class RunComparison:
     """What several runs found.
 
     Attributes:
@@ -64,7 +64,7 @@ class Together:
         }
 
 
-def together(judged: Sequence[Judged]) -> Together:
+def together(judged: Sequence[JudgedRun]) -> RunComparison:
     """The trials of several runs, best first by the objective: its mean over other seeds where a
     trial was run again, or else its own.
 
@@ -91,10 +91,10 @@ def together(judged: Sequence[Judged]) -> Together:
         boards.setdefault(", ".join(filter(None, (row["space"], row["model"]))), []).append(row)
     differences = _differences(judged)
     against = _against(order[0], order[1]) if len(order) > 1 and not differences else None
-    return Together(objective, [row for _, row, _ in order], boards, differences, against)
+    return RunComparison(objective, [row for _, row, _ in order], boards, differences, against)
 
 
-def _rows(item: Judged, objective: str) -> list[Ranked]:
+def _rows(item: JudgedRun, objective: str) -> list[Ranked]:
     records = ranked(item.run.records(), objective)
     table = rows(records, objective, item.reference)
     spreads = intervals(item.run, records)
@@ -108,7 +108,7 @@ def _rows(item: Judged, objective: str) -> list[Ranked]:
     ]
 
 
-def _differences(judged: Sequence[Judged]) -> list[str]:
+def _differences(judged: Sequence[JudgedRun]) -> list[str]:
     """Why the figures of these runs cannot stand side by side, each run against the first."""
     first, *others = judged
     found = []

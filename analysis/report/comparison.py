@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.ranking.leaderboard import short_config
-from analysis.ranking.together import Together
+from analysis.ranking.together import RunComparison
 from analysis.report.templates import rendered
 from analysis.run.csv_text import csv_of_dicts
 from spaces.objectives import METRICS
 from trainables.io.files import write_whole
 
 
-def write_comparison(found: Together, runs: Sequence[str], out: Path, top: int = 10) -> list[Path]:
+def write_comparison(
+    found: RunComparison, runs: Sequence[str], out: Path, top: int = 10
+) -> list[Path]:
     """Write ``comparison.html``, ``.csv`` (all trials) and ``.json`` to ``out``; returns the
     files.
     """

@@ -19,7 +19,7 @@ from analysis.report.templates import rendered
 from analysis.run.csv_text import csv_of_dicts
 from trainables.io.files import write_whole
 
-Found = Mapping[str, Any]
+TableFacts = Mapping[str, Any]
 CLOSE = 0.02
 """Difference up to which an accuracy is called close to the report's."""
 COLUMNS = {
@@ -95,19 +95,19 @@ def number(
     )
 
 
-def numbers_of(found: Mapping[str, Found]) -> list[Number]:
+def numbers_of(found: Mapping[str, TableFacts]) -> list[Number]:
     """Every number of the report that ``found`` has an answer to, table by table."""
     return [
         item for name, table in found.items() for item in _OF.get(name, _by_column)(name, table)
     ]
 
 
-def _table1(name: str, table: Found) -> Iterator[Number]:
+def _table1(name: str, table: TableFacts) -> Iterator[Number]:
     for space, side in table["sides"].items():
         yield number(name, f"{space}, accuracy", side["report"], side["accuracy"], n=side["n"])
 
 
-def _by_column(name: str, table: Found) -> Iterator[Number]:
+def _by_column(name: str, table: TableFacts) -> Iterator[Number]:
     label = "step" if "step" in table else "k"
     spreads = table.get("spread") or [None] * len(table["ours"])
     for column, report, ours, spread in zip(
@@ -116,7 +116,7 @@ def _by_column(name: str, table: Found) -> Iterator[Number]:
         yield number(name, f"{label} = {column}", report, ours, n=table["n"], spread=spread)
 
 
-def _table5(name: str, table: Found) -> Iterator[Number]:
+def _table5(name: str, table: TableFacts) -> Iterator[Number]:
     for network, facts in table["networks"].items():
         cut = facts["cut"]
         for metric, what in COLUMNS.items():
@@ -141,7 +141,7 @@ def _table5(name: str, table: Found) -> Iterator[Number]:
         )
 
 
-def _architecture(name: str, table: Found) -> Iterator[Number]:
+def _architecture(name: str, table: TableFacts) -> Iterator[Number]:
     for network, facts in table["networks"].items():
         for key, what in SIZES.items():
             digits = 2 if key.endswith("_mb") else 0
@@ -157,7 +157,7 @@ def _architecture(name: str, table: Found) -> Iterator[Number]:
         )
 
 
-def _ladder(name: str, table: Found) -> Iterator[Number]:
+def _ladder(name: str, table: TableFacts) -> Iterator[Number]:
     for step in table["steps"]:
         facts = {
             "shortened": step["cut"],
@@ -176,7 +176,7 @@ def _ladder(name: str, table: Found) -> Iterator[Number]:
                 yield number(name, what, step[side], step["ours"], relation=side, **facts)
 
 
-def _none(name: str, table: Found) -> Iterator[Number]:
+def _none(name: str, table: TableFacts) -> Iterator[Number]:
     yield from ()  # the report's learning curves are pictures
 
 
@@ -190,7 +190,9 @@ _OF = {
 }
 
 
-def write_page(found: Mapping[str, Found], out: Path, machine: str, seconds: float) -> list[Path]:
+def write_page(
+    found: Mapping[str, TableFacts], out: Path, machine: str, seconds: float
+) -> list[Path]:
     """Write ``reproduce.html``, its pictures, ``numbers.csv`` and ``reproduce.json`` to ``out``;
     returns the files.
 
@@ -248,7 +250,7 @@ def summary(numbers: Sequence[Number]) -> dict[str, Any]:
     }
 
 
-def _figures(found: Mapping[str, Found]) -> Iterator[tuple[str, Figure]]:
+def _figures(found: Mapping[str, TableFacts]) -> Iterator[tuple[str, Figure]]:
     for name, table in found.items():
         if name == "table1":
             yield (
@@ -266,11 +268,11 @@ def _figures(found: Mapping[str, Found]) -> Iterator[tuple[str, Figure]]:
             yield name, columns(table)
 
 
-def _side_title(space: str, side: Found) -> str:
+def _side_title(space: str, side: TableFacts) -> str:
     return f"{space}: accuracy {side['accuracy']:.4f}, asymmetry {side['asymmetry']:.3f}"
 
 
-def columns(table: Found) -> Figure:
+def columns(table: TableFacts) -> Figure:
     """Ours and the report's accuracy by k or by step."""
     label = "step" if "step" in table else "k"
     ours = np.array([np.nan if value is None else value for value in table["ours"]])
@@ -285,7 +287,7 @@ def columns(table: Found) -> Figure:
     return figure
 
 
-def curves(table: Found) -> Figure:
+def curves(table: TableFacts) -> Figure:
     """The four learning curves of one network, training above, validation below, as the report lays
     them out.
     """

@@ -56,17 +56,17 @@ def reproduce(
     """
     from analysis.plan.plan import Plan
     from analysis.report.reproduced import numbers_of, write_page
-    from search.reproduce.tables import Wish, machine
+    from search.reproduce.tables import TableRequest, machine
     from search.reproduce.tables import reproduce as run_tables
     from search.screen.terminal import outlive_terminal
     from trainables.stages.cache import stage_cache
 
     asked = tuple(number.strip() for number in tables.split(",")) if tables is not None else ()
-    wish = Wish(asked, scenes, cifar, seeds, full)
+    request = TableRequest(asked, scenes, cifar, seeds, full)
     folder = out or runs_dir / "reproduce"
     outlive_terminal()  # it may take days
     cache = stage_cache(runs_dir, Plan.model_fields["cache_gib"].default)
-    made = run_tables(wish, folder, cache, lambda line: print(line, file=sys.stderr, flush=True))
+    made = run_tables(request, folder, cache, lambda line: print(line, file=sys.stderr, flush=True))
     write_page(made.tables, folder, machine(), made.seconds)
     if json_:
         print((folder / "reproduce.json").read_text(encoding="utf-8"))

@@ -191,7 +191,7 @@ def export(
     from analysis.bundle.bundle import read_facts
     from analysis.bundle.export import export as write
     from analysis.bundle.onnx import check_onnx, write_onnx
-    from analysis.bundle.source import Wish
+    from analysis.bundle.source import ExportRequest
     from analysis.ranking.leaderboard import chosen_record
     from analysis.run.finding import find_run
     from search.driver.exports import show_in_report, source_of
@@ -212,8 +212,8 @@ def export(
     cache = stage_cache(folder.path.parent, plan.cache_gib)
     check_onnx(record, onnx)
     registry = Registry(folder, plan) if register else None
-    wish = Wish(not no_test, epoch, refit, refit_epochs, _say_epoch(time.monotonic()))
-    done = write(source_of(folder, cache), record, out, wish)
+    request = ExportRequest(not no_test, epoch, refit, refit_epochs, _say_epoch(time.monotonic()))
+    done = write(source_of(folder, cache), record, out, request)
     difference = write_onnx(out) if onnx else None
     version = (
         registry.register(out, read_facts(out), record.key, register, max(record.steps - 1, 0))

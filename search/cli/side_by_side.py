@@ -12,7 +12,7 @@ from typing import Any
 
 from analysis.plan.settings import NO_DATASET
 from analysis.ranking.leaderboard import short_config
-from analysis.ranking.together import Judged, Together, together
+from analysis.ranking.together import JudgedRun, RunComparison, together
 from analysis.run.finding import find_run
 from spaces.objectives import METRICS
 
@@ -45,7 +45,7 @@ def report_of_several(run: Sequence[str], out: Path | None, runs_dir: Path) -> l
     return write_comparison(found, names, out or runs_dir / f"comparison-{'-'.join(names)}"[:120])
 
 
-def side_by_side(run: Sequence[str], runs_dir: Path) -> Together:
+def side_by_side(run: Sequence[str], runs_dir: Path) -> RunComparison:
     """Several runs, as their plans want them judged."""
     judged = []
     for name in run:
@@ -56,11 +56,11 @@ def side_by_side(run: Sequence[str], runs_dir: Path) -> Together:
             if plan.dataset == NO_DATASET
             else plan.validation_for(folder.data().sizes).scheme
         )
-        judged.append(Judged(folder, plan.objective, scheme, plan.reference))
+        judged.append(JudgedRun(folder, plan.objective, scheme, plan.reference))
     return together(judged)
 
 
-def warn(found: Together) -> None:
+def warn(found: RunComparison) -> None:
     """Say on standard error why figures cannot be compared."""
     for line in found.differences:
         print(f"not comparable: {line}", file=sys.stderr)

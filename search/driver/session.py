@@ -29,7 +29,7 @@ from search.ledger.ledger import Ledger
 from search.ledger.leftovers import clear_checkpoints
 from search.ledger.replicas import Replicas
 from search.ledger.status import best_of
-from search.screen.progress import Progress
+from search.screen.progress import ProgressLine
 from search.tracking.sender import Sender
 from search.tracking.tracked_facts import run_fact
 from search.tracking.tracker import Tracker
@@ -185,7 +185,7 @@ class Session:
             self._tracker.start()
         loop = TrialLoop(self._folder, self._plan, shared, capacity, asked, self._state.session)
         plan = self._plan
-        with Progress(
+        with ProgressLine(
             self._ledger, plan.objective, self.seconds, self._console, more, plan.limits.seconds
         ) as progress:
             reason = self._run_trials(loop, progress, ahead)
@@ -202,7 +202,7 @@ class Session:
             )
         self._state.reason = cut_short or finished or reason
 
-    def _run_trials(self, loop: TrialLoop, progress: Progress, ahead: Ahead | None) -> str:
+    def _run_trials(self, loop: TrialLoop, progress: ProgressLine, ahead: Ahead | None) -> str:
         """Run the search's own trials; returns why it stopped early, if it did."""
         concurrency, ledger = loop.capacity.concurrency, self._ledger
         lookaheads = {

@@ -13,7 +13,7 @@ from search.ledger import requests
 from search.ledger.outbox import Outbox
 
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
-Standing = tuple[dict[str, int], dict[str, Any] | None, int]
+TrialCounts = tuple[dict[str, int], dict[str, Any] | None, int]
 """Trials by state, the best as ``status`` shows it, and how many are infeasible."""
 
 
@@ -55,7 +55,7 @@ def read_status(run: RunDirectory) -> dict[str, Any]:
     }
 
 
-def _ended(run: RunDirectory, objective: str) -> Standing:
+def _ended(run: RunDirectory, objective: str) -> TrialCounts:
     """Finished trials by state, the best of them, and how many are infeasible: what their records
     say, and nothing else.
     """
@@ -70,7 +70,7 @@ def _ended(run: RunDirectory, objective: str) -> Standing:
     )
 
 
-def _count(run: RunDirectory, storage: str, objective: str) -> Standing:
+def _count(run: RunDirectory, storage: str, objective: str) -> TrialCounts:
     """How things stand, from the records of what has ended and the study of what has not, however
     many there are.
     """
@@ -91,7 +91,7 @@ def _count(run: RunDirectory, storage: str, objective: str) -> Standing:
     )
 
 
-def _since(run: RunDirectory, state: DriverState, plan: Plan) -> Standing | None:
+def _since(run: RunDirectory, state: DriverState, plan: Plan) -> TrialCounts | None:
     """The same without reading the study, from the driver's last note; None if that cannot be
     told.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 
-from analysis.plan.limits import Standing
+from analysis.plan.limits import SearchTotals
 from analysis.plan.plan import Plan
 from analysis.ranking.leaderboard import ranked
 from analysis.run.records import TrialRecord
@@ -80,7 +80,7 @@ class Tally:
             return True
         return heapq.heappushpop(self._top, score) < score or score == self._top[0]
 
-    def standing(self, trials: int, seconds: float, gpu_seconds: float) -> Standing:
+    def standing(self, trials: int, seconds: float, gpu_seconds: float) -> SearchTotals:
         """How the search stands.
 
         Args:
@@ -94,7 +94,7 @@ class Tally:
             and self._target is not None
             and not self._metric.better(self._target, best)
         )
-        return Standing(
+        return SearchTotals(
             trials=trials,
             done=self.done,
             seconds=seconds,

@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.plan.plan import Plan, PlanError, read_plan
 from analysis.ranking.confusion import Confusion, confusion_between
-from search.reproduce.parts import Parts
+from search.reproduce.parts import KeptParts
 from spaces import BagOfSiftConfig, TinyImageConfig
 from spaces.ours.knn import MAX_K
 from trainables.data import Dataset, read_dataset
@@ -33,7 +33,7 @@ from trainables.knn.report import stretched_histograms
 from trainables.stages.stage import Cache, Stage, code_version, compute
 
 PLANS = Path(__file__).parents[2] / "plans" / "report"
-Found = dict[str, Any]
+TableFacts = dict[str, Any]
 
 
 def fixed_configs(plan: Plan) -> list[KnnConfig]:
@@ -70,7 +70,7 @@ class Scenes:
         PlanError: if there are no test images.
     """
 
-    def __init__(self, folder: Path, parts: Parts, cache: Cache) -> None:
+    def __init__(self, folder: Path, parts: KeptParts, cache: Cache) -> None:
         self._folder, self._parts, self._cache = folder, parts, cache
         self._listing = listing(folder)
         if "test" not in list_folder(f"folder:{folder}", folder).splits:
@@ -81,7 +81,7 @@ class Scenes:
     def _dataset(self) -> Dataset:
         return read_dataset(f"folder:{self._folder}", self._options)
 
-    def judged(self, config: KnnConfig, seed: int) -> Found:
+    def judged(self, config: KnnConfig, seed: int) -> TableFacts:
         """``accuracy_by_k``, ``accuracy`` at the configuration's own k, and the (n,)
         ``predictions`` there, with labels and classes.
         """
@@ -102,7 +102,7 @@ class Scenes:
             name, label_of(config, seed), what, lambda _: self._judge(config, seed)
         )
 
-    def _judge(self, config: KnnConfig, seed: int) -> Found:
+    def _judge(self, config: KnnConfig, seed: int) -> TableFacts:
         dataset = self._dataset
         assert dataset.test is not None  # seen at the beginning
         data = data_source(dataset, self._options)
@@ -165,7 +165,9 @@ def _plan_file(name: str) -> Path:
     return PLANS / (f"table{name}.yaml" if name.isdigit() else f"{name}.yaml")
 
 
-def accuracy_table(number: str, theirs: Mapping[str, Any], scenes: Scenes, seeds: int) -> Found:
+def accuracy_table(
+    number: str, theirs: Mapping[str, Any], scenes: Scenes, seeds: int
+) -> TableFacts:
     """Table 2, 3 or 4: accuracy by k of one configuration, or at their own k of several."""
     plan = read_plan(_plan_file(number))
     configs = fixed_configs(plan)
@@ -186,7 +188,7 @@ def accuracy_table(number: str, theirs: Mapping[str, Any], scenes: Scenes, seeds
         if "step" in theirs
         else {"k": list(range(1, len(report) + 1))}
     )
-    facts: Found = {
+    facts: TableFacts = {
         "title": theirs["title"],
         "split": "test",
         "n": len(found[0]["labels"]),
@@ -212,7 +214,7 @@ def label_of(config: KnnConfig, seed: int) -> str:
     return f"bags of SIFT, step {config.step}, vocabulary of seed {seed}"
 
 
-def confusion_table(theirs: Mapping[str, Any], scenes: Scenes) -> Found:
+def confusion_table(theirs: Mapping[str, Any], scenes: Scenes) -> TableFacts:
     """Table 1: both confusion matrices, with how one-sided they are; of the bags that of the first
     vocabulary.
     """
@@ -229,7 +231,7 @@ def confusion_table(theirs: Mapping[str, Any], scenes: Scenes) -> Found:
     }
 
 
-def _side(space: str, plan: Plan, found: Found, theirs: Mapping[str, Any]) -> Found:
+def _side(space: str, plan: Plan, found: TableFacts, theirs: Mapping[str, Any]) -> TableFacts:
     classes = tuple(found["classes"])
     order = [name for name in plan.class_order if name in classes] + [
         name for name in classes if name not in plan.class_order
@@ -254,7 +256,7 @@ def _side(space: str, plan: Plan, found: Found, theirs: Mapping[str, Any]) -> Fo
     }
 
 
-def tiny_ladder(scenes: Scenes) -> dict[tuple[str, str], Found]:
+def tiny_ladder(scenes: Scenes) -> dict[tuple[str, str], TableFacts]:
     """The tiny images of the report's first steps, by metric and norm."""
     plan = read_plan(_plan_file("ladder"))
     configs = [config for config in fixed_configs(plan) if isinstance(config, TinyImageConfig)]

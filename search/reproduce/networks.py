@@ -15,8 +15,8 @@ import numpy as np
 import yaml
 
 from analysis.plan.plan import Plan, make_plan
-from search.reproduce.knn import PLANS, Found, listing
-from search.reproduce.parts import Parts, Say
+from search.reproduce.knn import PLANS, TableFacts, listing
+from search.reproduce.parts import KeptParts, Printer
 from search.screen.progress import clock
 from spaces import CnnConfig
 from trainables.data import Dataset, ReadOptions, read_dataset
@@ -48,7 +48,7 @@ class Networks:
         full: train in full although there is no GPU.
     """
 
-    def __init__(self, folder: Path, parts: Parts, say: Say, full: bool = False) -> None:
+    def __init__(self, folder: Path, parts: KeptParts, say: Printer, full: bool = False) -> None:
         import torch
 
         settings = yaml.safe_load((PLANS / "networks.yaml").read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ class Networks:
         (point,) = space.grid()
         return CnnConfig.of(space.check(point))
 
-    def trained(self, name: str) -> Found:
+    def trained(self, name: str) -> TableFacts:
         """A network's ``history`` (metrics by epoch), final ``metrics``, sizes, and what was
         shortened.
         """
@@ -104,7 +104,7 @@ class Networks:
             lambda kept: self._train(name, how, kept),
         )
 
-    def _train(self, name: str, how: Mapping[str, int], kept: Path) -> Found:
+    def _train(self, name: str, how: Mapping[str, int], kept: Path) -> TableFacts:
         from trainables.cnn.checkpoint import STATE
         from trainables.cnn.data import CnnData
         from trainables.cnn.images import stack

@@ -15,11 +15,11 @@ from typing import Any
 from search.screen.progress import clock
 from trainables.io.files import write_whole
 
-Say = Callable[[str], None]
+Printer = Callable[[str], None]
 """Told one line at a time how far the work is."""
 
 
-class Parts:
+class KeptParts:
     """The parts of one command, in ``folder``/NAME.json: typed again, it goes on with what is not
     there yet.
 
@@ -30,7 +30,7 @@ class Parts:
         total: how many parts there will be, to be said beside each.
     """
 
-    def __init__(self, folder: Path, say: Say) -> None:
+    def __init__(self, folder: Path, say: Printer) -> None:
         self._folder, self._say = folder, say
         self._made: dict[str, dict[str, Any]] = {}
         self._began = time.monotonic()

@@ -20,14 +20,14 @@ import yaml
 from analysis.plan.plan import PlanError
 from search.reproduce.knn import (
     PLANS,
-    Found,
     Scenes,
+    TableFacts,
     accuracy_table,
     confusion_table,
     needed,
     tiny_ladder,
 )
-from search.reproduce.parts import Parts, Say
+from search.reproduce.parts import KeptParts, Printer
 from trainables.stages.stage import NO_CACHE, Cache
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ AVAILABLE = (*OF_SCENES, *OF_NETWORKS, "architecture", "ladder")
 
 
 @dataclass(frozen=True)
-class Wish:
+class TableRequest:
     """What is to be made again.
 
     Attributes:
@@ -117,12 +117,12 @@ class Reproduced:
         seconds: that its parts took together, whenever each was made.
     """
 
-    tables: dict[str, Found]
+    tables: dict[str, TableFacts]
     seconds: float
 
 
 def reproduce(
-    wish: Wish, out: Path, cache: Cache = NO_CACHE, say: Say = lambda line: None
+    request: TableRequest, out: Path, cache: Cache = NO_CACHE, say: Printer = lambda line: None
 ) -> Reproduced:
     """The tables asked for; what is finished in ``out`` is not made again.
 
@@ -134,26 +134,26 @@ def reproduce(
         PlanError: for a table that is not available, or missing images.
         DatasetError: for images that cannot be read.
     """
-    wanted = wish.wanted()
+    wanted = request.wanted()
     theirs = yaml.safe_load((PLANS / "numbers.yaml").read_text(encoding="utf-8"))
-    parts = Parts(out / "parts", say)
+    parts = KeptParts(out / "parts", say)
     configs, networks, names, scenes = [], None, list[str](), None
-    if wish.scenes and (configs := needed(wanted, wish.seeds)):
-        scenes = Scenes(wish.scenes, parts, cache)
-    if wish.cifar and (names := _networks_of(wanted, theirs)):
+    if request.scenes and (configs := needed(wanted, request.seeds)):
+        scenes = Scenes(request.scenes, parts, cache)
+    if request.cifar and (names := _networks_of(wanted, theirs)):
         # torch takes seconds, and tables 1 to 4 need none
         from search.reproduce.networks import Networks
 
-        networks = Networks(wish.cifar, parts, say, wish.full)
+        networks = Networks(request.cifar, parts, say, request.full)
     parts.total = len(configs) + len(names)
     for config, seed in configs if scenes else ():
         scenes.judged(config, seed)  # type: ignore[union-attr]
     for name in names if networks else ():
         networks.trained(name)  # type: ignore[union-attr]
-    found: dict[str, Found] = {}
+    found: dict[str, TableFacts] = {}
     for number in wanted:
         name = f"table{number}" if number.isdigit() else number
-        found[name] = _table(number, theirs[name], scenes, networks, wish.seeds)
+        found[name] = _table(number, theirs[name], scenes, networks, request.seeds)
     return Reproduced(found, parts.seconds)
 
 
@@ -175,13 +175,13 @@ def _table(
     scenes: Scenes | None,
     networks: Networks | None,
     seeds: int,
-) -> Found:
+) -> TableFacts:
     if number == "architecture":
         return _architectures(theirs)
     if number == "ladder":
         return _ladder(theirs, scenes, networks)
     if number in OF_NETWORKS:
-        assert networks is not None  # seen by Wish.wanted
+        assert networks is not None  # seen by TableRequest.wanted
         if number == "5":
             trained = {
                 name: {**networks.trained(name), "report": figures}
@@ -201,7 +201,9 @@ def _table(
     )
 
 
-def _ladder(theirs: Mapping[str, Any], scenes: Scenes | None, networks: Networks | None) -> Found:
+def _ladder(
+    theirs: Mapping[str, Any], scenes: Scenes | None, networks: Networks | None
+) -> TableFacts:
     """Every step with the accuracy that it has here; those whose images are not given are left
     out.
     """
@@ -243,7 +245,7 @@ def _ladder(theirs: Mapping[str, Any], scenes: Scenes | None, networks: Networks
     return {"title": theirs["title"], "steps": steps}
 
 
-def _architectures(theirs: Mapping[str, Any]) -> Found:
+def _architectures(theirs: Mapping[str, Any]) -> TableFacts:
     """Both networks as PyTorch and torchsummary print them, row by row beside the report's
     tables.
     """

@@ -22,7 +22,7 @@ ENOUGH = 3
 """Trials of a session from which its pace is told: the first also wait for workers to start."""
 
 
-class Progress:
+class ProgressLine:
     """Trials done, best so far, time left.
 
     Args:
@@ -58,7 +58,7 @@ class Progress:
             else None
         )
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressLine:
         if self._live:
             self._live.start()
         self.redraw()

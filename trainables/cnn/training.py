@@ -35,7 +35,7 @@ from trainables.cnn.optimizer import (
 from trainables.cnn.precision import DTYPES, NAMES, chosen_dtype, device_name
 from trainables.cnn.randomness import RandomState
 from trainables.cnn.resolution import side_at
-from trainables.cnn.use import Use
+from trainables.cnn.use import NetworkUse
 from trainables.cnn.weights import begin_from, class_scores
 from trainables.data.scores import judged, score
 
@@ -262,13 +262,13 @@ class CnnRun:
         return self._val_scores().argmax(1).cpu().numpy().astype(np.int64)
 
     @property
-    def use(self) -> Use:
+    def use(self) -> NetworkUse:
         """What whoever uses the judged weights must know."""
         size, (mean, std) = (
             int(self.data.train_images.shape[2]),
             (tuple(s.flatten().tolist()) for s in (self.data.mean, self.data.std)),
         )
-        return Use(
+        return NetworkUse(
             size=size, classes=self.classes, mean=mean, std=std,
             dtype=NAMES[self.dtype], device=self.device.type, threads=self.threads,
             epoch=self.epoch, card=device_name(self.device),

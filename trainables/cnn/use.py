@@ -14,7 +14,7 @@ Mean = Annotated[float, Field(ge=0, le=255)]
 Deviation = Annotated[float, Field(ge=LEAST_STD, le=255)]
 
 
-class Use(BaseModel):
+class NetworkUse(BaseModel):
     """How the network of a weights file is used.
 
     Attributes:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from spaces.errors import UserError, echo, on_one_line
 from trainables.cnn.memory import evaluated_at_once
-from trainables.cnn.use import Use
+from trainables.cnn.use import NetworkUse
 from trainables.io.remote import read_file, write_file
 
 KEY = "visiontune"
@@ -28,20 +28,20 @@ class WeightsError(UserError):
     """Weights that are missing, damaged, or of another network."""
 
 
-def pack(tensors: Mapping[str, Tensor], use: Use) -> bytes:
+def pack(tensors: Mapping[str, Tensor], use: NetworkUse) -> bytes:
     """A network as the bytes of its file."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return save(on_cpu, metadata={KEY: use.model_dump_json(exclude_defaults=True)})
 
 
-def write(place: str | Path, tensors: Mapping[str, Tensor], use: Use) -> None:
+def write(place: str | Path, tensors: Mapping[str, Tensor], use: NetworkUse) -> None:
     """Put a network at a path or URI, in place of one that is there; whole, whenever the process
     dies.
     """
     write_file(str(place), pack(tensors, use))
 
 
-def read(place: str | Path) -> tuple[dict[str, Tensor], Use]:
+def read(place: str | Path) -> tuple[dict[str, Tensor], NetworkUse]:
     """The network at a path or URI.
 
     Raises:
@@ -55,7 +55,7 @@ def read(place: str | Path) -> tuple[dict[str, Tensor], Use]:
         raise WeightsError(f"{place}: cannot be read: {error}") from error
 
 
-def parse(content: bytes, where: str) -> tuple[dict[str, Tensor], Use]:
+def parse(content: bytes, where: str) -> tuple[dict[str, Tensor], NetworkUse]:
     """The network in the bytes of a file.
 
     Raises:
@@ -64,7 +64,7 @@ def parse(content: bytes, where: str) -> tuple[dict[str, Tensor], Use]:
     try:
         tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        use = Use.model_validate_json(header["__metadata__"][KEY])
+        use = NetworkUse.model_validate_json(header["__metadata__"][KEY])
     except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise WeightsError(f"{where}: damaged weights: {on_one_line(error)}") from error
     if wrong := [

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from spaces.errors import DatasetError
 from trainables.data.names import passed_over
 from trainables.io.files import write_whole
-from trainables.io.remote import AT_A_TIME, Entry, Remote, read_file
+from trainables.io.remote import AT_A_TIME, ListedFile, Remote, read_file
 
 INDEX = "index.json"
 """Beside the copy: name to [size, written there], of every file that the copy has in full."""
@@ -78,7 +78,7 @@ def fetched_file(uri: str) -> Path:
     return path
 
 
-def _mark(entry: Entry) -> list[int]:
+def _mark(entry: ListedFile) -> list[int]:
     return [entry.size, entry.written]
 
 

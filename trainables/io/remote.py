@@ -37,7 +37,7 @@ def is_uri(place: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedFile:
     """A file in a listing: its size in bytes, and when it was written, nanoseconds since 1970."""
 
     size: int
@@ -117,7 +117,7 @@ class Remote:
             if local:
                 self.filesystem.move(target, path)
 
-    def files(self, folder: str = "", recursive: bool = True) -> dict[str, Entry]:
+    def files(self, folder: str = "", recursive: bool = True) -> dict[str, ListedFile]:
         """Every file in ``folder``, by its name; also those in folders below it, if
         ``recursive``.
         """
@@ -129,7 +129,7 @@ class Remote:
                 FileSelector(place, recursive=recursive, allow_not_found=True)
             )
         found = {
-            info.path.removeprefix(f"{self.base}/"): Entry(info.size, info.mtime_ns or 0)
+            info.path.removeprefix(f"{self.base}/"): ListedFile(info.size, info.mtime_ns or 0)
             for info in infos
             if info.type == FileType.File
         }

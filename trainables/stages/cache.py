@@ -38,7 +38,7 @@ LEFTOVER_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
-class Entry:
+class KeptResult:
     """One kept result.
 
     Attributes:
@@ -120,7 +120,7 @@ class DiskCache:
                 error,
             )
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[KeptResult]:
         """What is kept, the most recently used first."""
         return sorted(self._entries(), key=lambda entry: (-entry.used, entry.digest))
 
@@ -134,7 +134,7 @@ class DiskCache:
         self._sweep(0.0)
         return len(entries)
 
-    def _entries(self) -> Iterator[Entry]:
+    def _entries(self) -> Iterator[KeptResult]:
         for note in self.folder.glob("*.json"):
             if not re.fullmatch(r"[0-9a-f]{64}", note.stem):
                 continue
@@ -145,9 +145,9 @@ class DiskCache:
                 name, size = "damaged", 0
                 with contextlib.suppress(OSError):
                     about = note.stat()
-                    yield Entry(note.stem, name, about.st_size, about.st_mtime)
+                    yield KeptResult(note.stem, name, about.st_size, about.st_mtime)
                 continue
-            yield Entry(note.stem, name, size + about.st_size, about.st_mtime)
+            yield KeptResult(note.stem, name, size + about.st_size, about.st_mtime)
 
     def _make_room(self) -> None:
         """Drop the least recently used results until the rest fits the limit."""

@@ -9,7 +9,7 @@ import pytest
 from program import typed
 from samples import LABELS, record, run_with
 
-from analysis.ranking.together import Judged, together
+from analysis.ranking.together import JudgedRun, together
 from analysis.run.directory import RunDirectory
 from spaces.errors import UserError
 
@@ -23,8 +23,8 @@ def two_runs(tmp_path: Path) -> tuple[RunDirectory, RunDirectory]:
     return run_with(tmp_path / "a", {1: LABELS}), run_with(tmp_path / "b", {1: WRONG})
 
 
-def judged(*folders: RunDirectory, scheme: str = "leave-one-out") -> list[Judged]:
-    return [Judged(folder, "val_accuracy", scheme, {}) for folder in folders]
+def judged(*folders: RunDirectory, scheme: str = "leave-one-out") -> list[JudgedRun]:
+    return [JudgedRun(folder, "val_accuracy", scheme, {}) for folder in folders]
 
 
 def test_runs_on_the_same_images_are_ranked_and_compared(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from program import output, refusal, visiontune
 
 from analysis.bundle.bundle import read_bundle
 from analysis.bundle.export import export
-from analysis.bundle.source import Wish
+from analysis.bundle.source import ExportRequest
 from analysis.run.directory import RunDirectory, RunError
 from search.driver.exports import source_of
 from trainables.cnn import weights
@@ -218,13 +218,13 @@ def test_refit_learns_from_all_training_images_and_says_so(runs: Path, tmp_path:
     folder = RunDirectory(copied(runs, tmp_path / "runs") / "nets")
     record = next(r for r in folder.records() if not r.infeasible)
     epochs: list[int] = []
-    wish = Wish(
+    request = ExportRequest(
         score_test=False,
         refit=True,
         refit_epochs=2,
         say=lambda epoch, epochs_, metrics: epochs.append(epoch),
     )
-    done = export(source_of(folder), record, tmp_path / "refit", wish)
+    done = export(source_of(folder), record, tmp_path / "refit", request)
     assert epochs == [1, 2], "it may train for another number of epochs than the search did"
     facts = read_bundle(done.bundle).facts
     assert facts.refit

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from analysis.plan.limits import Bound, Limits, Standing, ending
+from analysis.plan.limits import Bound, Limits, SearchTotals, ending
 from analysis.plan.plan import Plan, make_plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DriverState
@@ -121,13 +121,13 @@ def test_a_trial_that_turns_out_to_break_a_constraint_counts_and_is_not_the_best
 # --- when a search ends
 
 
-def standing(**changes: Any) -> Standing:
+def standing(**changes: Any) -> SearchTotals:
     facts: dict[str, Any] = {
         "trials": 200, "done": 5, "seconds": 10.0, "gpu_hours": 0.5, "best": 0.5, "reached": False,
         "since_gain": 1, "failed": 0,
         "failed_in_a_row": 0, "infeasible": 0,
     }  # fmt: skip
-    return Standing(**{**facts, **changes})
+    return SearchTotals(**{**facts, **changes})
 
 
 @pytest.mark.parametrize(

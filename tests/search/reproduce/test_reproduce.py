@@ -15,7 +15,7 @@ from program import typed
 
 from analysis.report.reproduced import number, numbers_of, summary
 from search.reproduce import networks as reproduce_networks
-from search.reproduce.tables import Wish, reproduce
+from search.reproduce.tables import TableRequest, reproduce
 
 SCENES = ("Coast", "Kitchen", "Office")
 
@@ -85,7 +85,7 @@ def test_a_table_is_made_again_if_the_images_changed(
     lines: list[str] = []
     for seed in (0, 0, 1):
         scenes = make_folder(tmp_path / "scenes", splits, seed=seed)
-        reproduce(Wish(("2",), scenes), tmp_path / "out", say=lines.append)
+        reproduce(TableRequest(("2",), scenes), tmp_path / "out", say=lines.append)
     assert [("done before" in line) for line in lines if line.startswith("1/1")].count(True) == 1
     assert sum("in all" in line for line in lines) == 2
 
@@ -118,9 +118,9 @@ def test_networks_go_on_after_the_last_epoch_and_say_that_they_were_shortened(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reproduce(Wish(("7",), cifar=cifar), tmp_path / "out", say=interrupt)
+        reproduce(TableRequest(("7",), cifar=cifar), tmp_path / "out", say=interrupt)
     lines: list[str] = []
-    table = reproduce(Wish(("7",), cifar=cifar), tmp_path / "out", say=lines.append).tables[
+    table = reproduce(TableRequest(("7",), cifar=cifar), tmp_path / "out", say=lines.append).tables[
         "table7"
     ]
     assert "  goes on after epoch 1" in lines
@@ -191,7 +191,7 @@ def test_the_whole_ladder_is_climbed(tmp_path: Path, make_folder: MakeFolder) ->
     cifar = make_folder(
         tmp_path / "cifar", {"train": {"cat": 3, "dog": 3}, "val": {"cat": 2, "dog": 2}}, side=32
     )
-    table = reproduce(Wish(("ladder",), scenes, cifar), tmp_path / "out").tables["ladder"]
+    table = reproduce(TableRequest(("ladder",), scenes, cifar), tmp_path / "out").tables["ladder"]
     assert len(table["steps"]) == 13
     over = next(item for item in numbers_of({"ladder": table}) if item.what == "its size, MiB")
     assert over.holds

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from program import ROOT, output, visiontune
 
-from search.reproduce.tables import Wish, reproduce
+from search.reproduce.tables import TableRequest, reproduce
 from trainables.stages.cache import stage_cache
 
 SCENES = ROOT.parent / "shared" / "data" / "scenes15"
@@ -19,7 +19,7 @@ def test_table_2_is_the_report_s_to_every_digit_it_prints(tmp_path: Path) -> Non
     """Ten accuracies over 1,500 images agree only if reading, shrinking, norm, distance and vote
     all do.
     """
-    table = reproduce(Wish(("2",), SCENES), tmp_path).tables["table2"]
+    table = reproduce(TableRequest(("2",), SCENES), tmp_path).tables["table2"]
     assert table["n"] == 1500
     assert table["k"] == list(range(1, 11))
     assert table["ours"] == TABLE_2
@@ -30,7 +30,7 @@ def test_table_2_is_the_report_s_to_every_digit_it_prints(tmp_path: Path) -> Non
 @pytest.mark.skipif(not SCENES.is_dir(), reason=f"the 15 scenes are not at {SCENES}")
 def test_tables_3_and_4_are_within_0_02_of_the_report_s(tmp_path: Path) -> None:
     """Three vocabularies draw three answers: their mean must be the report's, in its order."""
-    tables = reproduce(Wish(("3", "4"), SCENES), tmp_path, stage_cache(tmp_path, 10)).tables
+    tables = reproduce(TableRequest(("3", "4"), SCENES), tmp_path, stage_cache(tmp_path, 10)).tables
     assert set(tables) == {"table3", "table4"}
     assert all(table["ours"] for table in tables.values())
     for table in tables.values():

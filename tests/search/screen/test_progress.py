@@ -14,7 +14,7 @@ from analysis.run.directory import RunDirectory
 from analysis.run.records import DriverState
 from search.ledger.ledger import Ledger
 from search.screen.console import SearchConsole
-from search.screen.progress import Progress, clock
+from search.screen.progress import ProgressLine, clock
 
 
 def ledger(tmp_path: Path) -> Ledger:
@@ -27,7 +27,9 @@ def ledger(tmp_path: Path) -> Ledger:
 def test_plain_lines_say_trials_done_best_and_time_left(tmp_path: Path) -> None:
     """In a log file there is no live display; a line must say it all."""
     out, found = io.StringIO(), ledger(tmp_path)
-    with Progress(found, "val_accuracy", lambda: 60.0, Console(file=out, width=200)) as progress:
+    with ProgressLine(
+        found, "val_accuracy", lambda: 60.0, Console(file=out, width=200)
+    ) as progress:
         assert progress.time_left() is None
         end(found, 0.75)
     last = out.getvalue().splitlines()[-1]
@@ -37,7 +39,7 @@ def test_plain_lines_say_trials_done_best_and_time_left(tmp_path: Path) -> None:
 def test_a_terminal_shows_a_live_display_and_ends_with_one_line(tmp_path: Path) -> None:
     """The display must leave a readable terminal behind."""
     out = io.StringIO()
-    with Progress(
+    with ProgressLine(
         ledger(tmp_path),
         "val_accuracy",
         lambda: 0.0,
@@ -54,7 +56,7 @@ def test_a_terminal_that_is_gone_stops_no_search(tmp_path: Path) -> None:
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    with Progress(
+    with ProgressLine(
         ledger(tmp_path),
         "val_accuracy",
         lambda: 0.0,
@@ -84,7 +86,9 @@ def test_the_time_left_is_what_is_left_at_the_pace_of_this_session(
     monkeypatch.setattr(time, "monotonic", lambda: now)
     end(found, 0.25)
     out = io.StringIO()
-    with Progress(found, "val_accuracy", lambda: 75.0, Console(file=out, width=200)) as progress:
+    with ProgressLine(
+        found, "val_accuracy", lambda: 75.0, Console(file=out, width=200)
+    ) as progress:
         assert progress.time_left() is None
         end(found, 0.75)
         end(found, 0.5)
@@ -119,7 +123,7 @@ def test_what_was_pruned_and_what_was_never_run_are_counted_apart(tmp_path: Path
     assert proposal is not None
     found.report(proposal.key, {"step": 0, "val_accuracy": 0.25, "seconds": 1.0})
     refused = found.tally.infeasible
-    line = Progress(found, "val_accuracy", lambda: 0.0, Console(file=io.StringIO())).line()
+    line = ProgressLine(found, "val_accuracy", lambda: 0.0, Console(file=io.StringIO())).line()
     assert line.startswith(
         "1/5 trials · 1 pruned"
         + (f" · {refused} against a constraint" if refused else "")
@@ -130,7 +134,7 @@ def test_what_was_pruned_and_what_was_never_run_are_counted_apart(tmp_path: Path
         assert proposal is not None
     assert (
         "1 pruned"
-        in Progress(found, "val_accuracy", lambda: 0.0, Console(file=io.StringIO())).line()
+        in ProgressLine(found, "val_accuracy", lambda: 0.0, Console(file=io.StringIO())).line()
     )
 
 
@@ -147,7 +151,7 @@ def test_the_time_left_is_never_more_than_the_time_limit_leaves(
     found, now = ledger(tmp_path), 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     console = Console(file=io.StringIO())
-    progress = Progress(found, "val_accuracy", lambda: now - 1000, console, limit=400)
+    progress = ProgressLine(found, "val_accuracy", lambda: now - 1000, console, limit=400)
     for _ in range(3):
         end(found, 0.5)
     now += 300.0

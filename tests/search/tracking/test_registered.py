@@ -206,7 +206,7 @@ def network_bundle(folder: Path) -> Path:
     values = asdict(config)
     torch.manual_seed(0)
     mean, std = (120.0, 121.0, 122.0), (60.0, 61.0, 62.0)
-    use = weights.Use(
+    use = weights.NetworkUse(
         size=32, classes=3, mean=mean, std=std, dtype="float32", device="cpu", threads=1, epoch=1
     )
     file = weights.pack(build(config.model, 3, 32, config.tweaks()).state_dict(), use)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from trainables.cnn.weights import KEY, Use, WeightsError, pack, read, write
+from trainables.cnn.weights import KEY, NetworkUse, WeightsError, pack, read, write
 
-USE = Use(
+USE = NetworkUse(
     size=48,
     classes=3,
     mean=(1.5, 2.5, 3.5),
