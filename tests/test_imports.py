@@ -48,7 +48,7 @@ IMPORTERS = {
         "search/study/journal.py",
         "search/study/optuna_internals.py",
         "search/study/pruners.py",
-        "search/ledger/rebuild.py",
+        "search/ledger/rebuilt_studies.py",
         "search/study/samplers.py",
         "search/study/storage.py",
         "search/study/study.py",

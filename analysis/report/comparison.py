@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.ranking.leaderboard import short_config
-from analysis.ranking.together import RunComparison
+from analysis.ranking.run_comparison import RunComparison
 from analysis.report.templates import rendered
 from analysis.run.csv_text import csv_of_dicts
 from spaces.objectives import METRICS

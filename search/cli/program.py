@@ -18,11 +18,11 @@ from search.cli import analysis as cli_analysis
 from search.cli import cache as cli_cache
 from search.cli import describe as cli_describe
 from search.cli import doctor as cli_doctor
+from search.cli import leaderboard as cli_leaderboard
 from search.cli import life as cli_life
 from search.cli import reproduce as cli_reproduce
 from search.cli import results as cli_results
 from search.cli import search as cli_search
-from search.cli import together as cli_together
 from search.cli import use as cli_use
 from spaces import plugins
 
@@ -38,7 +38,7 @@ GROUPS = (
     cli_describe,
     cli_doctor,
     cli_reproduce,
-    cli_together,
+    cli_leaderboard,
     cli_use,
 )
 FUNCTIONS: dict[str, Callable[..., Any]] = {

@@ -40,7 +40,7 @@ def best(
     from spaces.objectives import METRICS
 
     if len(run) > 1:
-        from search.cli.side_by_side import best_of_several
+        from search.cli.several_runs import best_of_several
 
         best_of_several(run, top, runs_dir, json_)
         return
@@ -100,7 +100,7 @@ def report(
     from search.driver.reporting import write_report
 
     if len(run) > 1:
-        from search.cli.side_by_side import report_of_several
+        from search.cli.several_runs import report_of_several
 
         files = report_of_several(run, out, runs_dir)
     else:

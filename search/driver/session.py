@@ -25,8 +25,8 @@ from search.cluster.lookahead import Lookahead
 from search.driver.beginning import is_gone
 from search.driver.driver_log import log_to
 from search.driver.trial_loop import TrialLoop
+from search.ledger.kept_checkpoints import clear_checkpoints
 from search.ledger.ledger import Ledger
-from search.ledger.leftovers import clear_checkpoints
 from search.ledger.replicas import Replicas
 from search.ledger.status import best_of
 from search.screen.progress import ProgressLine

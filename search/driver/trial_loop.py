@@ -10,7 +10,7 @@ from analysis.run.directory import RunDirectory
 from analysis.run.working_copy import place_of
 from search.cluster.capacity import Capacity
 from search.cluster.lookahead import Lookahead
-from search.ledger.leftovers import checkpoints
+from search.ledger.kept_checkpoints import checkpoints
 from search.ledger.trial_source import Proposal, TrialSource
 from trainables.learners import LEARNERS, Assignment, Shared
 

@@ -58,7 +58,7 @@ class Ledger:
         say: Callable[[str], None] = lambda line: None,
         mend: Callable[[], None] = lambda: None,
     ) -> None:
-        from search.ledger.rebuild import whole_studies
+        from search.ledger.rebuilt_studies import whole_studies
         from search.ledger.recovery import recover
 
         self._run = run

@@ -19,7 +19,7 @@ from analysis.figures import search_figures
 from analysis.figures.axes import axes_of, thinned
 from analysis.ranking.history import best_so_far
 from analysis.ranking.leaderboard import chosen_record, pareto_front, passed, ranked, replicas, rows
-from analysis.ranking.together import JudgedRun, together
+from analysis.ranking.run_comparison import JudgedRun, compare_runs
 from analysis.report import search_page
 from analysis.report.comparison import write_comparison
 from analysis.report.networks import best_networks, model_table
@@ -174,7 +174,7 @@ def two_runs(tmp_path: Path, objective: str) -> list[RunDirectory]:
 def test_several_runs_are_one_leaderboard_best_first(tmp_path: Path, objective: str) -> None:
     """Monday's best under Tuesday's worst would be chosen by whoever reads from the top."""
     folders = two_runs(tmp_path, objective)
-    found = together([JudgedRun(folder, objective, "leave-one-out", {}) for folder in folders])
+    found = compare_runs([JudgedRun(folder, objective, "leave-one-out", {}) for folder in folders])
     order = order_of(objective)
     assert [(row["rank"], row["run"], row["number"]) for row in found.rows] == [
         (rank, "first" if number < 2 else "second", number) for rank, number in enumerate(order, 1)
@@ -214,7 +214,7 @@ def test_runs_whose_best_were_run_again_are_ranked_by_the_means(
         (folder.replicas.path / "jobs.json").write_text(json.dumps(jobs))
         for job, value in enumerate(values):
             folder.replicas.write_record(trial(job, objective, value), "", None, None)
-    found = together([JudgedRun(folder, objective, "leave-one-out", {}) for folder in folders])
+    found = compare_runs([JudgedRun(folder, objective, "leave-one-out", {}) for folder in folders])
     again = [(row["number"], row["replicas"]["mean"]) for row in found.rows if "replicas" in row]
     assert again == [(other, pytest.approx(0.6)), (first, pytest.approx(bad))]
 

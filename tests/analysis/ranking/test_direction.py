@@ -15,8 +15,8 @@ from analysis.plan.replicate import Replicate
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DriverState, TrialRecord
 from search.driver.networks import training_settings
+from search.ledger.kept_checkpoints import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
 from search.ledger.ledger import Ledger
-from search.ledger.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
 from search.ledger.replicas import Replicas
 from search.ledger.status import best_of, read_status
 from search.ledger.tally import KEPT_PREDICTIONS, Tally

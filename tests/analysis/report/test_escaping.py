@@ -16,7 +16,7 @@ from samples import CONFIG, record
 from analysis.bundle.facts import BundleFacts, Preprocessing, Replicated
 from analysis.bundle.model_card import model_card
 from analysis.ranking.importance import Importance
-from analysis.ranking.together import JudgedRun, together
+from analysis.ranking.run_comparison import JudgedRun, compare_runs
 from analysis.report.comparison import write_comparison
 from analysis.report.page import ReportSettings, write_report
 from analysis.report.reproduced import write_page
@@ -158,7 +158,7 @@ def test_the_page_of_several_runs_shows_names_and_runs_none(tmp_path: Path) -> N
     )
     network = record(7, space="cnn", config={"model": hostile("model")})
     folders[0].write_record(network, "", None, None)
-    found = together(
+    found = compare_runs(
         [JudgedRun(folder, "val_accuracy", hostile("scheme"), {}) for folder in folders]
     )
     write_comparison(found, [folder.name for folder in folders], tmp_path / "out")

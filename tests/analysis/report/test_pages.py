@@ -14,7 +14,7 @@ from browser import CHROMIUM, MISSING, Browser, browser
 from samples import CONFIG, NAMES, record, run_with
 
 from analysis.ranking.importance import Importance
-from analysis.ranking.together import JudgedRun, together
+from analysis.ranking.run_comparison import JudgedRun, compare_runs
 from analysis.report.comparison import write_comparison
 from analysis.report.page import ReportSettings, write_report
 from analysis.report.reproduced import write_page
@@ -145,7 +145,7 @@ def test_the_other_pages_work_in_a_browser_at_any_width(tmp_path: Path) -> None:
     """The report's tables and several runs together are looked at in the same places."""
     folder = searched(tmp_path, many(5))
     run = JudgedRun(folder, "val_accuracy", "leave-one-out", {})
-    write_comparison(together([run]), [folder.name], tmp_path / "out")
+    write_comparison(compare_runs([run]), [folder.name], tmp_path / "out")
     history = [
         {
             "epoch": n,

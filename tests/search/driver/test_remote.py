@@ -274,7 +274,7 @@ def test_weights_of_trials_are_fetched_and_those_of_losers_deleted(
     """Trials write them at the URI wherever they run; an export on the head must find those of the
     best.
     """
-    from search.ledger.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
+    from search.ledger.kept_checkpoints import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints
 
     folder, _ = begun(machine(place, tmp_path, monkeypatch), trials=KEPT_CHECKPOINTS + 1)
     remote = Remote(place).child("toy")

@@ -18,9 +18,9 @@ def leaderboard(
     json_: Json = False,
 ) -> None:
     """The best trials of one run or of several, space by space and model by model."""
-    from search.cli.side_by_side import say_row, side_by_side, warn
+    from search.cli.several_runs import compared, say_row, warn
 
-    found = side_by_side(run, runs_dir)
+    found = compared(run, runs_dir)
     if json_:
         print(json.dumps(found.facts(top), ensure_ascii=False))
         return

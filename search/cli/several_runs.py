@@ -12,14 +12,14 @@ from typing import Any
 
 from analysis.plan.settings import NO_DATASET
 from analysis.ranking.leaderboard import short_config
-from analysis.ranking.together import JudgedRun, RunComparison, together
+from analysis.ranking.run_comparison import JudgedRun, RunComparison, compare_runs
 from analysis.run.finding import find_run
 from spaces.objectives import METRICS
 
 
 def best_of_several(run: Sequence[str], top: int, runs_dir: Path, json_: bool) -> None:
     """``visiontune best`` of several runs: the best trials of all."""
-    found = side_by_side(run, runs_dir)
+    found = compared(run, runs_dir)
     if json_:
         print(
             json.dumps(
@@ -39,13 +39,13 @@ def report_of_several(run: Sequence[str], out: Path | None, runs_dir: Path) -> l
     """``visiontune report`` of several runs: one page; returns the files written."""
     from analysis.report.comparison import write_comparison
 
-    found = side_by_side(run, runs_dir)
+    found = compared(run, runs_dir)
     warn(found)
     names = [find_run(name, runs_dir).name for name in run]
     return write_comparison(found, names, out or runs_dir / f"comparison-{'-'.join(names)}"[:120])
 
 
-def side_by_side(run: Sequence[str], runs_dir: Path) -> RunComparison:
+def compared(run: Sequence[str], runs_dir: Path) -> RunComparison:
     """Several runs, as their plans want them judged."""
     judged = []
     for name in run:
@@ -57,7 +57,7 @@ def side_by_side(run: Sequence[str], runs_dir: Path) -> RunComparison:
             else plan.validation_for(folder.data().sizes).scheme
         )
         judged.append(JudgedRun(folder, plan.objective, scheme, plan.reference))
-    return together(judged)
+    return compare_runs(judged)
 
 
 def warn(found: RunComparison) -> None:

@@ -64,7 +64,7 @@ class RunComparison:
         }
 
 
-def together(judged: Sequence[JudgedRun]) -> RunComparison:
+def compare_runs(judged: Sequence[JudgedRun]) -> RunComparison:
     """The trials of several runs, best first by the objective: its mean over other seeds where a
     trial was run again, or else its own.
 

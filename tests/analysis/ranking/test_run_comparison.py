@@ -9,7 +9,7 @@ import pytest
 from program import typed
 from samples import LABELS, record, run_with
 
-from analysis.ranking.together import JudgedRun, together
+from analysis.ranking.run_comparison import JudgedRun, compare_runs
 from analysis.run.directory import RunDirectory
 from spaces.errors import UserError
 
@@ -31,7 +31,7 @@ def test_runs_on_the_same_images_are_ranked_and_compared(tmp_path: Path) -> None
     """Whether Tuesday's search was better than Monday's is what several runs are for."""
     a, b = two_runs(tmp_path)
     b.path.rename(tmp_path / "b" / "other")
-    found = together(judged(a, RunDirectory(tmp_path / "b" / "other")))
+    found = compare_runs(judged(a, RunDirectory(tmp_path / "b" / "other")))
     assert found.differences == []
     assert [(row["rank"], row["run"], row["val_accuracy"]) for row in found.rows] == [
         (1, "made", 1.0),
@@ -53,7 +53,7 @@ def test_boards_are_by_space_and_model(tmp_path: Path) -> None:
         for n, m in ((3, "lenet"), (4, "vgg16"), (5, "lenet"))
     ]
     folder = run_with(tmp_path, {1: LABELS}, tuple(networks))
-    found = together(judged(folder))
+    found = compare_runs(judged(folder))
     assert {name: [row["trial"] for row in board] for name, board in found.boards.items()} == {
         "tiny-image": ["tiny-image/1"],
         "cnn, lenet": ["cnn/5", "cnn/3"],
@@ -74,7 +74,7 @@ def test_figures_that_cannot_be_compared_are_said_to_be_so(tmp_path: Path, what:
         judged(a, a),
         judged(b, b, scheme="leave-one-out" if what == "images" else "val"),
     )
-    found = together([first, second])
+    found = compare_runs([first, second])
     assert len(found.differences) == 1
     assert (
         "did not see the same images" if what == "images" else "are not judged alike"
@@ -86,7 +86,7 @@ def test_a_run_named_twice_is_refused(tmp_path: Path) -> None:
     """It would be compared with itself."""
     folder = run_with(tmp_path, {1: LABELS})
     with pytest.raises(UserError, match="named twice"):
-        together(judged(folder, folder))
+        compare_runs(judged(folder, folder))
 
 
 def test_best_leaderboard_and_report_take_several_runs(tmp_path: Path) -> None:

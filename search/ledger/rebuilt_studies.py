@@ -15,7 +15,7 @@ from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.notes import note
 from analysis.run.working_copy import remote_of
-from search.ledger.leftovers import drop_checkpoints, drop_unknown
+from search.ledger.kept_checkpoints import drop_checkpoints, drop_unknown
 from search.ledger.status import ENDED
 from search.study.folders import Shelf, differs, read_shelves, trials_of
 from search.study.optuna_internals import study_ids

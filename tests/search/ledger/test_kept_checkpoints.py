@@ -9,7 +9,12 @@ import pytest
 from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
 from analysis.run.working_copy import working_copy
-from search.ledger.leftovers import KEPT_CHECKPOINTS, checkpoints, clear_checkpoints, drop_unknown
+from search.ledger.kept_checkpoints import (
+    KEPT_CHECKPOINTS,
+    checkpoints,
+    clear_checkpoints,
+    drop_unknown,
+)
 from trainables.io.checkpoint import write_state
 from trainables.io.remote import Remote
 
