@@ -29,7 +29,7 @@ def test_a_search_runs_on_separate_addresses() -> None:
     """On one address a node reaches what no other machine would: a file by its path, a port on
     loopback.
     """
-    holds("benchmarks/namespaces.py", "--quick")
+    holds("benchmarks/cluster/namespaces.py", "--quick")
 
 
 @pytest.mark.slow
@@ -38,4 +38,4 @@ def test_what_is_said_of_a_cluster_holds_on_separate_addresses(program: str) -> 
     """What nodes share must go through S3 and Ray, also when one dies; and what docs/cluster.md
     tells people to type must work.
     """
-    holds(f"benchmarks/{program}.py")
+    holds(f"benchmarks/cluster/{program}.py")

@@ -1,6 +1,6 @@
 """How much faster more nodes are, with trials that sleep a fixed time instead of training.
 
-    python benchmarks/scaling.py [--seconds 15] [--many 1000]
+    python benchmarks/cluster/scaling.py [--seconds 15] [--many 1000]
 
 Nodes are in network namespaces (``network_nodes``), 2 slots each, and share an S3 server. 1, 2 and
 4 nodes run 12 trials a slot; with ``--many N``, 32 declared slots on 4 nodes run N trials. The

@@ -1,7 +1,7 @@
 """A search on many nodes, proved on one machine: nodes come, go and are killed, and so is the
 driver.
 
-    python benchmarks/namespaces.py [--trials 10] [--quick]
+    python benchmarks/cluster/namespaces.py [--trials 10] [--quick]
 
 A head and three workers in network namespaces, each with an address of its own and a declared GPU,
 and an S3 server (moto) on the bridge as all that they share. A first search of sleeping trials on

@@ -1,6 +1,6 @@
 """The commands of docs/cluster.md, typed as they stand there.
 
-    python benchmarks/documented.py
+    python benchmarks/cluster/documented.py
 
 A head with Ray's job server and two workers in network namespaces (``network_nodes``), and an S3
 server (moto) on the bridge. Every line of the page's code blocks is given to a shell in the head's
