@@ -17,12 +17,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from spaces import Space, renew
 from spaces.errors import UserError, on_one_line, shown
 from spaces.plugin_source import PluginError, installed_source, source_sha256
-from spaces.registry import Registry, add, registries
+from spaces.registry import add, registries
 
 GROUP = "visiontune.plugins"
 """Entry points of installed packages: each names a module, or its function ``register``."""
@@ -54,7 +52,11 @@ class Plugin:
     @property
     def words(self) -> set[str]:
         """By which a plan or a configuration names what it added."""
-        things = [thing for registry in registries() for thing in _added(registry, self.name)]
+        from spaces.space import Space
+
+        things = [
+            thing for registry in registries() for thing in registry.added_by(self.name).values()
+        ]
         own = [
             parameter
             for thing in things
@@ -67,13 +69,9 @@ class Plugin:
         adds = [
             f"{registry.word} {thing.name}"
             for registry in registries()
-            for thing in _added(registry, self.name)
+            for thing in registry.added_by(self.name).values()
         ]
         return f"plug-in {self.name} adds {', '.join(dict.fromkeys(adds)) or 'nothing'}"
-
-
-def _added(registry: Registry[Any], name: str) -> Iterable[Any]:
-    return registry.added_by(name).values()
 
 
 _loaded: dict[str, Plugin] = {}
@@ -254,6 +252,8 @@ def _add(
     if there is None:
         raise PluginError(f"{where}: there is no installed module {shown(name)}")
     sha256 = source_sha256(there)
+    from spaces.known import renew
+
     try:
         register = getattr(_module(name, source), function, None)
         if not callable(register):
@@ -289,6 +289,8 @@ def _module(name: str, source: Path | None) -> ModuleType:
 
 
 def _take_back(name: str) -> None:
+    from spaces.known import renew
+
     for registry in registries():
         for thing in registry.added_by(name):
             registry.remove(thing)
