@@ -36,7 +36,7 @@ from torchvision import transforms
 from spaces.ours.cnn import CnnConfig
 from trainables.cnn.data import CnnData
 from trainables.cnn.models import build
-from trainables.cnn.optimizer import make_optimizer
+from trainables.cnn.steps.optimizer import make_optimizer
 from trainables.cnn.training import CnnRun
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "avx512_vnni")

@@ -325,8 +325,8 @@ def test_augmentation_and_loss_of_a_plug_in_are_used(tmp_path: Path) -> None:
     """What is switched on must be done, with its own parameters."""
     import torch
 
-    from trainables.cnn.augment import added_by_plugins
-    from trainables.cnn.optimizer import loss_of
+    from trainables.cnn.steps.augment import added_by_plugins
+    from trainables.cnn.steps.optimizer import loss_of
 
     path = tmp_path / "mine.py"
     path.write_text(MINE)

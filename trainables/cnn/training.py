@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from spaces.errors import UserError, on_one_line
 from spaces.ours.cnn import CnnConfig
 from trainables.cnn import checkpoint as files
-from trainables.cnn.augment import added_by_plugins, augment, mirrored_in, mixed
 from trainables.cnn.data import CnnData, Int64, Resident
 from trainables.cnn.layers import MIB
 from trainables.cnn.memory import TrainingError, shortage_named
 from trainables.cnn.models import build
-from trainables.cnn.optimizer import (
+from trainables.cnn.precision import DTYPES, NAMES, chosen_dtype, device_name
+from trainables.cnn.steps.augment import added_by_plugins, augment, mirrored_in, mixed
+from trainables.cnn.steps.optimizer import (
     Average,
     fraction,
     loss_of,
@@ -32,9 +33,8 @@ from trainables.cnn.optimizer import (
     peak_learning_rate,
     restore_optimizer,
 )
-from trainables.cnn.precision import DTYPES, NAMES, chosen_dtype, device_name
-from trainables.cnn.randomness import RandomState
-from trainables.cnn.resolution import side_at
+from trainables.cnn.steps.randomness import RandomState
+from trainables.cnn.steps.resolution import side_at
 from trainables.cnn.use import NetworkUse
 from trainables.cnn.weights import begin_from, class_scores
 from trainables.data.scores import judged, score

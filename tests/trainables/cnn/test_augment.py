@@ -14,9 +14,9 @@ from cnn_run import EVERYTHING
 from torch import Tensor
 
 from spaces.ours.cnn import CnnConfig
-from trainables.cnn import augment as A  # noqa: N812
 from trainables.cnn.data import CnnData, Resident
-from trainables.cnn.resolution import shrink
+from trainables.cnn.steps import augment as A  # noqa: N812
+from trainables.cnn.steps.resolution import shrink
 
 SIZE = 32
 

@@ -21,7 +21,7 @@ from program import PATIENCE, ROOT
 from safetensors.torch import load_file, save_file
 
 from trainables.cnn.checkpoint import CheckpointError
-from trainables.cnn.randomness import RandomState
+from trainables.cnn.steps.randomness import RandomState
 from trainables.cnn.training import CnnRun
 
 

@@ -25,9 +25,9 @@ from trainables.cnn.memory import ShortageError
 from trainables.cnn.models import build
 from trainables.cnn.models.blocks import GlobalMaxPool
 from trainables.cnn.models.fastnet import FastNet
-from trainables.cnn.optimizer import Average
-from trainables.cnn.randomness import RandomState
 from trainables.cnn.run import CnnTrial, make_run
+from trainables.cnn.steps.optimizer import Average
+from trainables.cnn.steps.randomness import RandomState
 from trainables.cnn.training import CHECK_EVERY, CnnRun
 from trainables.contract.assignment import TrainingSettings
 from trainables.stages.device import has_kernels

@@ -16,9 +16,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from spaces.ours.cnn import CnnConfig
-from trainables.cnn.augment import mixed
 from trainables.cnn.data import CnnData
-from trainables.cnn.optimizer import fraction
+from trainables.cnn.steps.augment import mixed
+from trainables.cnn.steps.optimizer import fraction
 from trainables.cnn.training import CnnRun
 
 EPOCHS, SEED, CLASSES, COUNT, BATCHES = 2, 4, 3, 90, 4

@@ -10,7 +10,7 @@ from PIL import Image
 from spaces.ours.cnn import CnnConfig
 from trainables.cnn.data import CnnData
 from trainables.cnn.models import build
-from trainables.cnn.resolution import shrink, side_at
+from trainables.cnn.steps.resolution import shrink, side_at
 from trainables.cnn.training import CnnRun
 
 

@@ -20,9 +20,9 @@ from trainables.cnn.data import CnnData
 from trainables.cnn.images import stack
 from trainables.cnn.memory import TrainingError
 from trainables.cnn.models import build
-from trainables.cnn.optimizer import fraction, make_optimizer
 from trainables.cnn.precision import measured_dtype
-from trainables.cnn.randomness import RandomState
+from trainables.cnn.steps.optimizer import fraction, make_optimizer
+from trainables.cnn.steps.randomness import RandomState
 from trainables.cnn.training import CnnRun, ModelTooLarge, model_size_mb
 from trainables.data import Images, ReadOptions, read_dataset
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -20,18 +20,23 @@ from torch import Tensor
 from spaces.errors import UserError
 from spaces.kinds import function_of
 from spaces.ours.cnn import AUGMENTATIONS, CnnConfig
-from trainables.cnn.data import Resident
-from trainables.cnn.randomness import numbers
-from trainables.cnn.resolution import shrink
+from trainables.cnn.steps.randomness import numbers
+from trainables.cnn.steps.resolution import shrink
 
 Augment = tuple[str, Callable[[Tensor, torch.Generator], Tensor]]
+
+
+class Normalising(Protocol):
+    """Knows the mean and deviation of images."""
+
+    def normalise(self, images: Tensor) -> Tensor: ...
 
 
 def augment(
     images: Tensor,
     mirrored: Tensor,
     config: CnnConfig,
-    data: Resident,
+    data: Normalising,
     generator: torch.Generator,
     side: int,
     added: Sequence[Augment] = (),
