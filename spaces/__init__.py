@@ -10,11 +10,57 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spaces.known import *  # noqa: F403
+    from spaces.known import (
+        BAG_OF_SIFT,
+        CNN,
+        EMBEDDING,
+        METRICS,
+        PRUNERS,
+        READERS,
+        SAMPLERS,
+        SPACES,
+        TINY_IMAGE,
+        TOY,
+        TOY_FOLDS,
+        BagOfSiftConfig,
+        CnnConfig,
+        EmbeddingConfig,
+        Space,
+        SpaceError,
+        TinyImageConfig,
+        ToyConfig,
+        add,
+        get_space,
+        renew,
+    )
+
+
+__all__ = [
+    "BAG_OF_SIFT",
+    "CNN",
+    "EMBEDDING",
+    "METRICS",
+    "PRUNERS",
+    "READERS",
+    "SAMPLERS",
+    "SPACES",
+    "TINY_IMAGE",
+    "TOY",
+    "TOY_FOLDS",
+    "BagOfSiftConfig",
+    "CnnConfig",
+    "EmbeddingConfig",
+    "Space",
+    "SpaceError",
+    "TinyImageConfig",
+    "ToyConfig",
+    "add",
+    "get_space",
+    "renew",
+]
 
 
 def __getattr__(name: str) -> Any:
-    known = None if name.startswith("_") else importlib.import_module("spaces.known")
-    if known is None or name not in known.__all__:
+    if name not in __all__:  # such as a module of this folder
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(known, name)
+    return getattr(importlib.import_module("spaces.known"), name)

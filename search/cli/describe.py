@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from search.cli.options import Json
-from spaces.ours.cnn import NETWORKS
 
 COMPUTED = 256
 """Pixels: the side of images up to which a network is really run to describe it."""
@@ -86,5 +85,11 @@ def _tweaks(model: str, settings: list[str]) -> dict[str, Any]:
     return tweaks
 
 
-describe.__doc__ = f"{describe.__doc__}\n\n    Networks: {', '.join(NETWORKS)}.\n    "
+def networks() -> str:
+    """What ``describe`` can show, for the end of its help."""
+    from spaces.ours.cnn import NETWORKS
+
+    return f"Networks: {', '.join(NETWORKS)}."
+
+
 COMMANDS = (describe,)

@@ -45,6 +45,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__.rstrip("_"): function
     for function in itertools.chain.from_iterable(group.COMMANDS for group in GROUPS)
 }
+ENDS: dict[str, Callable[[], str]] = {"describe": cli_describe.networks}
+"""What stands at the end of a command's help, made when it is asked for."""
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
 
 
@@ -77,9 +79,10 @@ def _with_plugin(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _added() -> str:
-    """What the plug-ins that are loaded add, for the end of a help."""
-    return "\n\n".join(map(str, plugins.loaded()))
+def _end(name: str = "") -> str:
+    """The end of a help: a command's own, and what the plug-ins that are loaded add."""
+    own = [ENDS[name]()] if name in ENDS else []
+    return "\n\n".join([*own, *map(str, plugins.loaded())])
 
 
 class Built(Mapping[str, Any]):
@@ -93,7 +96,7 @@ class Built(Mapping[str, Any]):
             alone = typer.Typer(add_completion=False, **PLAIN)
             alone.command(name=name)(_with_plugin(FUNCTIONS[name]))
             self._built[name] = typer.main.get_command(alone)
-        self._built[name].epilog = _added()
+        self._built[name].epilog = _end(name)
         return self._built[name]
 
     def __contains__(self, name: object) -> bool:
@@ -120,7 +123,7 @@ class Commands(typer.core.TyperGroup):
         """With what plug-ins add."""
         super().format_epilog(ctx, formatter)
         formatter.write_paragraph()
-        formatter.write_text(_added())
+        formatter.write_text(_end())
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Each with the first sentence of what it does."""
