@@ -131,7 +131,7 @@ def main() -> None:
         ended, how = in_a_fork(dying)
         if not ended and how:
             print(f"{name} at {count}: it ended by itself, {how}", flush=True)
-            return
+            break
 
         def say(trouble: str, count: int = count, ended: bool = ended) -> None:
             when = "not killed" if ended else f"killed at {count}"
@@ -145,6 +145,8 @@ def main() -> None:
             say(f"a dead end ({how})")
         killed += not ended
         count += every
+        if killed % 20 == 0:
+            print(f"{name}: killed {killed} times, last at {count - every}", file=sys.stderr)
     print(f"{name}: killed {killed} times", file=sys.stderr)
 
 

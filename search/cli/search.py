@@ -225,6 +225,7 @@ def sync(
     from search.driver.mirror import mirrored
     from search.ledger.identity import settle_identity
     from search.tracking.sender import Sender
+    from search.tracking.told_again import tell_again
     from search.tracking.tracker import in_time
 
     folder = find_run(run, runs_dir)
@@ -237,6 +238,7 @@ def sync(
         )
     try:
         settle_identity(folder, plan)
+        tell_again(folder, plan)
         with mirrored(folder, print):
             pass  # which sends what the URI lacks
         sender = Sender(folder, plan.tracking)

@@ -147,8 +147,8 @@ class Outbox:
         self.seconds = 0.0
 
     def repair(self) -> None:
-        """Drop half a line that a killed driver left, and move aside what is no outbox; for the
-        driver, before it appends.
+        """Drop half a line that a killed driver left, move aside what is no outbox, and forget a
+        mark of what was sent that no longer fits; for the driver, before it appends.
         """
         make_folder(self._folder, self._folder.parent)
         for path in (self._facts, self._cursor):
@@ -158,6 +158,10 @@ class Outbox:
                     "everything again"
                 )
         cut_half_line(self._facts)
+        if self._cursor.is_file() and not self.sent():
+            self.mark_sent(
+                0, self.place()
+            )  # or it may fit again by chance, once the file has grown
 
     def append(self, fact: Fact) -> None:
         began = time.perf_counter()
@@ -183,7 +187,11 @@ class Outbox:
         """
         try:
             offset = int(json.loads(self._cursor.read_bytes())["offset"])
-            return offset if 0 <= offset <= self._facts.stat().st_size else 0
+            if offset <= 0:
+                return 0
+            with open(self._facts, "rb") as file:
+                file.seek(offset - 1)
+                return offset if file.read(1) == b"\n" else 0
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return 0
 

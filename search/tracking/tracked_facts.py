@@ -14,13 +14,13 @@ from analysis.run.provenance import sessions
 from search.ledger.outbox import RunFact
 
 
-def run_fact(run: RunDirectory, plan: Plan, fingerprint: str, gpus: float) -> RunFact:
+def run_fact(run: RunDirectory, plan: Plan, fingerprint: str, gpus: float | None) -> RunFact:
     """Plan and dataset as params, system and code versions as tags. Where it is tracked and stored
     is nobody's business.
 
     Args:
         fingerprint: of the images, as they are now.
-        gpus: that Ray offers.
+        gpus: that Ray offers; None where nothing says it.
     """
     plain = plan.model_dump(mode="json", exclude={"tracking", "storage"})
     data = run.data()
@@ -41,7 +41,7 @@ def run_fact(run: RunDirectory, plan: Plan, fingerprint: str, gpus: float) -> Ru
         else data.model_dump(mode="json", include={"spec", "classes", "sizes", "fingerprint"}),
         "tags": {
             "visiontune.fingerprint": fingerprint,
-            "visiontune.gpus": f"{gpus:g}",
+            **({} if gpus is None else {"visiontune.gpus": f"{gpus:g}"}),
             **_versions(run),
         },
     }
