@@ -175,6 +175,13 @@ def with_mlflow(runs: Path) -> None:
     (runs / "mlflow.db").write_bytes(new_database())
 
 
+def without_outbox(runs: Path) -> None:
+    """MLflow has been told all of it once, by an outbox that is lost."""
+    with_mlflow(runs)
+    typed_well("sync", "k")(runs)
+    (runs / "k" / "outbox" / "facts.jsonl").unlink()
+
+
 def synced_once(runs: Path) -> Iterator[str]:
     """One parent, each trial once, with the points of its record and no others."""
     records = RunDirectory(runs / "k").records()
@@ -258,6 +265,7 @@ ACTIONS = {
     "extend-db": Action(lambda runs: whole(runs, True), extend, search_is_whole),
     "report": Action(whole, typed_well("report", "k"), reported_whole),
     "sync": Action(with_mlflow, typed_well("sync", "k"), synced_once),
+    "sync-lost": Action(without_outbox, typed_well("sync", "k"), synced_once),
     "sync-new": Action(whole, typed_well("sync", "k"), synced_once),
     "export": Action(exportable, export("k"), exported("k")),
     "export-network": Action(networks, export("networks"), exported("networks"), "networks"),

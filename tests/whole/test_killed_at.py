@@ -40,6 +40,7 @@ def test_a_kill_now_and_then_loses_and_doubles_nothing(
         *((action, 1) for action in ("run", "resume", "rebuild", "extend", "report", "export")),
         *((f"{action}-db", 1) for action in ("run", "resume", "rebuild", "extend")),
         ("sync", 1),
+        ("sync-lost", 3),
         ("sync-new", 25),
         ("export-network", 2),
         ("export-onnx", 5),
