@@ -16,6 +16,7 @@ for _reader in (
         "1,797 handwritten digits that ship with scikit-learn, shown at 32 x 32 pixels",
         "trainables.data.builtin:read_digits",
         place="",
+        ours=True,
     ),
     Reader(
         "fashion-mnist",
@@ -23,6 +24,7 @@ for _reader in (
         "trainables.data.builtin:read_fashion_mnist",
         place="[DIR]",
         default=FASHION_MNIST_DIR,
+        ours=True,
     ),
     Reader(
         "cifar10",
@@ -31,6 +33,7 @@ for _reader in (
         "trainables.data.builtin:read_cifar10",
         place="[DIR]",
         default=CIFAR10_DIR,
+        ours=True,
     ),
     Reader(
         "folder",
@@ -38,6 +41,7 @@ for _reader in (
         "gs://…",
         "trainables.data.folder:read_folder",
         "trainables.data.folder:check_folder",
+        files="trainables.data.folder:files_of_folder",
     ),
     Reader(
         "npz",

@@ -143,6 +143,9 @@ class Reader:
             empty where there must be none.
         default: the place where none is given.
         path: whether the place is a path, which is made absolute, or a URI.
+        files: ``files(spec, place, options)`` gives the image files as a
+            ``trainables.data.listed.Listed``; None where images have no files of their own.
+        ours: it comes with a library, as everybody's does: no user put it together.
     """
 
     name: str
@@ -152,6 +155,8 @@ class Reader:
     place: str = "DIR"
     default: str = ""
     path: bool = True
+    files: Function | None = None
+    ours: bool = False
 
     @property
     def spec(self) -> str:

@@ -15,8 +15,8 @@ LAYERS = ("spaces", "trainables", "analysis", "search")
 """Each may import those before it."""
 ROOMS = {
     "trainables": (
-        "io", "stages", "images", "data", "contract", "pretrained", "knn", "cnn/models",
-        "cnn/steps", "cnn", "embedding", "learners", "",
+        "io", "stages", "images", "data", "audit", "contract", "pretrained", "knn",
+        "cnn/models", "cnn/steps", "cnn", "embedding", "learners", "",
     ),
     "analysis": ("plan", "run", "ranking", "figures", "bundle", "report", ""),
     "search": (

@@ -66,6 +66,8 @@ class Settings(BaseModel):
             to four times ``training.image_size`` where that is less and nothing but networks is
             searched.
         skip_unreadable: leave out files that cannot be read, and count them.
+        audit: whether a search looks at its images before it begins, and says what it found, or
+            refuses to begin where it finds anything.
         cache_gib: size limit of the stages kept on disk in the runs directory for the next search;
             0 keeps none.
         class_order: order in which classes are shown; changes nothing that is computed.
@@ -101,6 +103,7 @@ class Settings(BaseModel):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     max_side: Annotated[int, Field(ge=8, le=10_000)] | None = None
     skip_unreadable: bool = False
+    audit: Literal["warn", "refuse", "off"] = "warn"
     cache_gib: Annotated[float, Field(ge=0, le=100_000)] = 10.0
     class_order: tuple[str, ...] = ()
     abbreviations: dict[str, str] = {}
@@ -126,6 +129,12 @@ class Settings(BaseModel):
             if name not in METRICS:
                 raise ValueError(f"no metric {echo(name)}; there are {', '.join(METRICS)}")
         return value
+
+    @field_validator("audit", mode="before")
+    @classmethod
+    def _written_bare(cls, word: Any) -> Any:
+        """``audit: off`` is false to YAML."""
+        return "off" if word is False else word
 
     @field_validator("sampler", "pruner")
     @classmethod

@@ -51,7 +51,7 @@ def thumbnails(
             found = _of_folder(spec, options, skipped, split, labels, rows)
         else:
             found = _of_file(spec, options, split, labels, rows)
-        return {row: _jpeg(image) for row, image in found.items()}
+        return {row: jpeg(image) for row, image in found.items()}
     except Exception:  # whatever has become of the dataset, the report is written
         return {}
 
@@ -118,7 +118,8 @@ def _of_file(
     return {row: part.images[row] for row in rows} if np.array_equal(part.labels, labels) else {}
 
 
-def _jpeg(image: UInt8) -> bytes:
+def jpeg(image: UInt8) -> bytes:
+    """A small JPEG of a picture."""
     picture = Image.fromarray(image)
     picture.thumbnail((SIDE, SIDE))
     out = io.BytesIO()

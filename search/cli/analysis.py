@@ -11,10 +11,13 @@ from typing import Annotated
 import typer
 
 from search.cli.options import RUNS, Json, RunName, RunsDir
-from spaces.errors import shortened, shown
+from spaces.errors import echo, shortened, shown
 
 WIDEST = 40
 """Characters of a class's name in a table."""
+LISTED = 20
+"""Groups of images that a terminal shows of one finding."""
+JUDGED = ("auto", "leave-one-out", "k-fold", "hold-out")
 
 
 def confusion(
@@ -114,4 +117,63 @@ def importance(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> N
             print(f"  not judged: {line}")
 
 
-COMMANDS = (confusion, importance)
+def check(
+    spec: Annotated[
+        str, typer.Argument(metavar="SPEC", help="SPEC of the images; see visiontune datasets.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write a page there that shows the images."),
+    ] = None,
+    validation: Annotated[
+        str, typer.Option(help="How a search would judge: auto, leave-one-out, k-fold or hold-out.")
+    ] = "auto",
+    folds: Annotated[int, typer.Option(min=2, max=100, help="Of k-fold.")] = 5,
+    hold_out: Annotated[float, typer.Option(help="Share that hold-out sets aside.")] = 0.2,
+    json_: Json = False,
+) -> None:
+    """Look at the images of a data set before a search: copies and near copies, also across train
+    and test, pictures under two labels, classes with few images or many, odd sizes, damaged files,
+    wrong endings, orientation tags.
+    """
+    from analysis.report.check_page import facts, write_check_page
+    from search.screen.console import progress_bar
+    from trainables.audit.look import look_at
+    from trainables.data.validation import Validation
+
+    if validation not in JUDGED:
+        raise typer.BadParameter(
+            f"--validation must be one of {', '.join(JUDGED)}, but got {echo(validation)}"
+        )
+    if not 0 < hold_out < 1:
+        raise typer.BadParameter(f"--hold-out must be between 0 and 1, but got {hold_out:g}")
+    how = Validation("k-fold", folds) if validation == "k-fold" else None
+    with progress_bar() as say:
+        look = look_at(
+            spec,
+            how,
+            hold_out if validation == "hold-out" else 0.0,
+            lambda what, done, of: say(done, of),
+        )
+    if out:
+        write_check_page(look, out)
+    if json_:
+        print(json.dumps(facts(look) | ({"file": str(out)} if out else {}), ensure_ascii=False))
+        return
+    sizes = ", ".join(f"{size:,} {name}" for name, size in look.sizes.items())
+    print(f"{shown(look.spec)}: {len(look.classes)} classes; images: {sizes}")
+    for line in (*look.notes, *look.unseen):
+        print(shown(line))
+    for finding in look.findings:
+        print(shortened(shown(finding.said)))
+        for group in finding.groups[:LISTED]:
+            print("  " + "  =  ".join(shortened(shown(e.place)) for e in group))
+        if len(finding.groups) > LISTED:
+            print(f"  and {len(finding.groups) - LISTED:,} more; --json and --out name them")
+    if not look.findings:
+        print("nothing found")
+    if out:
+        print(f"page       {shown(out)}")
+
+
+COMMANDS = (check, confusion, importance)

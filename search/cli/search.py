@@ -115,6 +115,13 @@ def run(
             "--skip-unreadable", help="Leave out files that cannot be read, and count them."
         ),
     ] = False,
+    audit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="warn|refuse|off",
+            help="Look at the images first: say what is found, refuse to begin, or do not look.",
+        ),
+    ] = None,
     tracking_uri: Annotated[
         str | None,
         typer.Option(help="MLflow tracking URI; by default MLFLOW_TRACKING_URI, or sqlite here."),
@@ -144,6 +151,7 @@ def run(
         "name": name, "sampler": sampler,
         "objective": objective, "pruner": pruner, "storage": storage, "max_model_mb": max_model_mb,
         "seed": seed, "validation": validation, "concurrency": concurrency,
+        "audit": audit,
         "skip_unreadable": skip_unreadable or None,
         "gpus_per_trial": gpus_per_trial,
     }  # fmt: skip

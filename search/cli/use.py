@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,9 +39,10 @@ def evaluate(
     """
     from analysis.bundle.bundle import read_bundle
     from analysis.bundle.export import evaluate as score
+    from search.screen.console import progress_bar
 
     _check(out)
-    with _progress() as say:
+    with progress_bar() as say:
         found = score(bundle, dataset, skip_unreadable, say)
     measured, classes = found.measured, read_bundle(bundle).facts.classes
     for line in found.notes:
@@ -88,9 +88,10 @@ def predict(
 ) -> None:
     """The class of each image, with a score for every class."""
     from analysis.bundle.predict import predict as classify
+    from search.screen.console import progress_bar
 
     _check(out)
-    with _progress() as say:
+    with progress_bar() as say:
         rows, skipped = classify(bundle, image, skip_unreadable, say)
     for reason in skipped:
         print(f"left out: {reason}", file=sys.stderr)
@@ -110,22 +111,6 @@ def predict(
         more = f", and {len(scores) - SHOWN:,} more" if len(scores) > SHOWN else ""
         likely = ", ".join(f"{shown(name)} {score:.3f}" for name, score in scores[:SHOWN])
         print(f"{shown(row['path'])}: {shown(row['class'])}  ({likely}{more})")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, where that is a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    from search.screen.console import SearchConsole
-
-    console = SearchConsole(stderr=True)
-    columns = ("images", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("images", total=None)
-        yield lambda done, of: progress.update(task, completed=done, total=of)
 
 
 def _check(out: Path | None) -> None:

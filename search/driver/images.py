@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +27,25 @@ from search.cluster.lookahead import Lookahead
 from search.cluster.stage_counts import StageCounts
 from search.driver.networks import prepare
 from search.ledger.identity import renew_digests
+from spaces.errors import DatasetError
+from trainables.audit.look import Glance, glance_at
 from trainables.data.source import DataSource, data_source, split_labels
+from trainables.data.spec import reader_of
 from trainables.data.validation import Validation, check_folds
-from trainables.io.files import set_aside
+from trainables.io.files import set_aside, write_whole
 from trainables.learners import LEARNERS, Shared
+
+MINDS_CLASSES = ("balanced_accuracy", "macro_f1")
+"""Objectives that unbalanced classes do not mislead."""
+
+
+def kept_glance(path: Path) -> Glance | None:
+    """What an earlier search saw of the same images; None where none did, or it cannot be read."""
+    try:
+        said, unseen = json.loads(path.read_bytes())
+        return Glance(tuple((str(kind), str(line)) for kind, line in said), tuple(map(str, unseen)))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 class Images:
@@ -54,7 +71,11 @@ class Images:
             for split in self._source.sizes
             if split != "test"
         }
-        self._spec = plan.dataset
+        self._spec, self._options, self._audit = plan.dataset, options, plan.audit
+        # copies in the test are told when images are read; whose objective minds the classes is
+        # not misled by their sizes
+        told = {"copies-across"} if plan.audit == "warn" else set()
+        self._told_otherwise = told | ({"imbalance"} if plan.objective in MINDS_CLASSES else set())
         self._validation: Validation = plan.validation_for(self._source.sizes)
         check_folds(self._validation, self._source.largest_class, plan.dataset)
         display_order(self._source.classes, plan.class_order)
@@ -71,6 +92,34 @@ class Images:
             rule=source.rule,
             notes=source.notes,
         )
+
+    def glance(self, runs_dir: Path) -> Iterator[str]:
+        """What there is to be said of the images before they are searched, a line each.
+
+        Raises:
+            DatasetError: where the plan refuses images of which there is something to be said.
+        """
+        if self._audit == "off" or reader_of(self._spec)[0].ours:
+            return
+        name = hashlib.sha256(repr((self._source.fingerprint, self._validation)).encode())
+        kept = runs_dir / ".cache" / "looks" / f"{name.hexdigest()[:32]}.json"
+        glance = kept_glance(kept)
+        if glance is None:
+            look = self._ray.remote(glance_at).remote(self._ref, self._options, self._validation)
+            glance = self._ray.get(look)
+            with contextlib.suppress(OSError):
+                write_whole(kept, json.dumps([glance.said, glance.unseen], ensure_ascii=False))
+        lines = [line for kind, line in glance.said if kind not in self._told_otherwise]
+        if lines and self._audit == "refuse":
+            more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+            raise DatasetError(
+                f"{self._spec}: {lines[0]}{more}; visiontune check shows all of it; mend it, or "
+                "give --audit warn"
+            )
+        yield from (f"warning: {line}" for line in lines)
+        if lines:
+            yield f"visiontune check {self._spec} --out check.html shows these images"
+        yield from glance.unseen
 
     def validation_labels(self) -> npt.NDArray[np.int64]:
         """(n,) true classes of the images that configurations are compared on."""

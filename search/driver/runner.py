@@ -183,6 +183,9 @@ def _searched(
                 else DataFacts(spec=NO_DATASET, classes=(), sizes={}, fingerprint="")
             )
             labels = images.validation_labels() if images else None
+            if images and new:
+                seen = tuple(images.glance(folder.path.parent))
+                now = now.model_copy(update={"notes": (*now.notes, *seen)})
             plan = with_precision(ray, plan, precision)
             mend: Callable[[], None] = _nothing
             # from here on there is something to leave in order, and soon somebody who does

@@ -56,7 +56,7 @@ def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
 
     options = options or ReadOptions()
     spec = absolute_spec(spec)
-    reader, place = _reader(spec)
+    reader, place = reader_of(spec)
     dataset = function_of(reader.read)(spec, place, options)
     if not isinstance(dataset, Dataset):
         raise DatasetError(
@@ -81,12 +81,12 @@ def check_place(spec: str) -> None:
         DatasetError: as ``read_dataset`` would.
     """
     spec = absolute_spec(spec)
-    reader, place = _reader(spec)
+    reader, place = reader_of(spec)
     if reader.check:
         function_of(reader.check)(spec, place)
 
 
-def _reader(spec: str) -> tuple[Reader, str]:
+def reader_of(spec: str) -> tuple[Reader, str]:
     """Who reads an absolute SPEC, and the place that it is given."""
     kind, _, place = spec.partition(":")
     reader = READERS[kind]

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -39,7 +39,10 @@ from trainables.images.rule import (
     to_8_bits,
 )
 
+Result = TypeVar("Result")
 MAX_PIXELS = 64_000_000
+ORIENTATION = 0x0112
+"""Tag of EXIF's that says how a camera was held."""
 TRANSPARENT = ("RGBA", "LA", "PA")
 
 
@@ -79,7 +82,37 @@ def read_images(
     """As ``read_image``, for many files at once: each one's picture, or why there is none."""
     how = Reading(color, max_side, rule)
     with _many() as each:
-        return list(each(lambda path: _read_alone(path, how), paths))
+        return list(each(lambda path: read_alone(path, how), paths))
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of its picture before it is unpacked.
+
+    Attributes:
+        format: by its content, one of ``FORMATS``.
+        endings: of names of such files.
+        size: width and height as stored, pixels.
+        orientation: a camera's tag: 1 upright, 2 to 8 turned or mirrored.
+    """
+
+    format: str
+    endings: tuple[str, ...]
+    size: tuple[int, int]
+    orientation: int = 1
+
+
+def read_header(path: Path) -> Header | None:
+    """What the file says; None if it is none of the formats that are read, or damaged."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            tag = image.getexif().get(ORIENTATION, 1)
+            form = "JPEG" if image.format == "MPO" else image.format or ""
+            endings = tuple(sorted(end for end, of in Image.EXTENSION.items() if of == form))
+            upright = not isinstance(tag, int) or not 1 <= tag <= 8
+            return Header(form, endings, image.size, 1 if upright else tag)
+    except Exception:  # whoever reads the picture says what is wrong with it
+        return None
 
 
 def outcomes(paths: Sequence[Path], how: Reading) -> Iterator[UInt8 | Needs | DatasetError]:
@@ -88,6 +121,12 @@ def outcomes(paths: Sequence[Path], how: Reading) -> Iterator[UInt8 | Needs | Da
     """
     with _many() as each:
         yield from each(lambda path: _try_read(path, how), paths)
+
+
+def over_files(function: Callable[[Path], Result], paths: Sequence[Path]) -> Iterator[Result]:
+    """``function`` of each path, by threads, in the order of ``paths``."""
+    with _many() as each:
+        yield from each(function, paths)
 
 
 @contextmanager
@@ -100,8 +139,8 @@ def _many() -> Iterator[Callable[..., Iterator[Any]]]:
         yield pool.map
 
 
-def _read_alone(path: Path, how: Reading) -> UInt8 | DatasetError:
-    """What the rule does not say is decided by the picture itself."""
+def read_alone(path: Path, how: Reading) -> UInt8 | DatasetError:
+    """The picture, or why there is none; what the rule does not say is decided by itself."""
     while isinstance(found := _try_read(path, how), Needs):
         how = replace(how, rule=completed(how.rule, [found]))
     return found

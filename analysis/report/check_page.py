@@ -1,0 +1,99 @@
+"""What a look at a data set found, as a page with pictures and as JSON."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.report.examples import SIDE, jpeg
+from analysis.report.templates import rendered
+from spaces.errors import UserError
+from trainables.audit.entries import Entry
+from trainables.audit.findings import Finding
+from trainables.audit.look import Look
+from trainables.data import ReadOptions, read_dataset
+from trainables.images.image_file import read_images
+from trainables.io.files import write_whole
+
+SHOWN = 40
+"""Groups of images that the page shows of one finding."""
+MOST_OF_A_GROUP = 8
+"""Pictures that it shows of one group."""
+
+
+def facts(look: Look) -> dict[str, Any]:
+    """All that was found, for JSON."""
+    return {
+        "spec": look.spec,
+        "classes": len(look.classes),
+        "images": look.sizes,
+        "findings": [
+            {
+                "kind": finding.kind,
+                "said": finding.said,
+                "groups": [[_named(entry) for entry in group] for group in finding.groups],
+                "classes": list(finding.classes),
+            }
+            for finding in look.findings
+        ],
+        "notes": list(look.notes),
+        "unseen": list(look.unseen),
+    }
+
+
+def _named(entry: Entry) -> dict[str, str]:
+    return {"split": entry.split, "class": entry.label, "image": entry.name} | (
+        {"fault": entry.fault} if entry.fault else {}
+    )
+
+
+def write_check_page(look: Look, out: Path) -> None:
+    """Write the page, with small pictures of what was found inside it."""
+    shown = [_shown(finding) for finding in look.findings]
+    wanted = {entry for groups in shown for group in groups for entry in group if not entry.fault}
+    pictures = {
+        _key(entry): "data:image/jpeg;base64," + base64.b64encode(content).decode()
+        for entry, content in _pictures(look, wanted).items()
+    }
+    page = rendered(
+        "check.html.j2",
+        look=look,
+        found=list(zip(look.findings, shown, strict=True)),
+        pictures=pictures,
+        key=_key,
+    )
+    try:
+        write_whole(out, page)
+    except OSError as error:
+        raise UserError(
+            f"{out}: cannot be written ({error.strerror}); give another --out"
+        ) from None
+
+
+def _shown(finding: Finding) -> list[tuple[Entry, ...]]:
+    return [group[:MOST_OF_A_GROUP] for group in finding.groups[:SHOWN]]
+
+
+def _key(entry: Entry) -> str:
+    return f"{entry.split}/{entry.name}"
+
+
+def _pictures(look: Look, wanted: Iterable[Entry]) -> Mapping[Entry, bytes]:
+    entries = list(wanted)
+    if look.listed is not None:
+        paths = [look.listed.root / entry.name for entry in entries]
+        images = read_images(paths, "rgb", SIDE)
+    elif entries:
+        splits = read_dataset(look.spec, ReadOptions(color="rgb", judged_only=True)).splits()
+        images = [splits[entry.split].images[int(entry.name)] for entry in entries]
+    else:
+        images = []
+    return {
+        entry: jpeg(image)
+        for entry, image in zip(entries, images, strict=True)
+        if isinstance(image, np.ndarray)
+    }
