@@ -143,7 +143,8 @@ def _sampled(pictures: Float32, rows: Int64, places: Float32) -> tuple[Float32, 
     flat, at = pictures.reshape(-1), rows[:, None] * SIDE * SIDE + top * SIDE + left
     upper = flat[at] + (flat[at + 1] - flat[at]) * right
     lower = flat[at + SIDE] + (flat[at + SIDE + 1] - flat[at + SIDE]) * right
-    return np.asarray(upper + (lower - upper) * down, np.float32), inside
+    values = upper + (lower - upper) * down
+    return np.asarray(values, np.float32), np.asarray(inside, np.float32)
 
 
 def _normed(values: Float32, inside: Float32) -> Float32:
