@@ -8,11 +8,11 @@ for, so that a list of names loads nothing.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from spaces.domain import Parameter
+from spaces.domain import Domain, Parameter
 from spaces.errors import UserError
 
 Function = Callable[..., Any] | str
@@ -87,12 +87,15 @@ class Network:
         parameters: its own; each needs a value for ``otherwise``, which it has for other networks.
         takes: what it takes of the parameters that networks share (``width``, ``dropout`` and so
             on), and ``first_side`` where it can be shown images of any side.
+        recipe: what a search tries of other parameters, by name, in place of their own domains
+            where every network of it has such a recipe and the user does not say.
     """
 
     name: str
     build: Function
     parameters: tuple[Parameter, ...] = ()
     takes: tuple[str, ...] = ()
+    recipe: Mapping[str, Domain] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

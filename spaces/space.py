@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from spaces.domain import Choice, Parameter, SpaceError, Suggest, Value, read_setting, read_value
+from spaces.domain import (
+    Choice,
+    Domain,
+    Parameter,
+    SpaceError,
+    Suggest,
+    Value,
+    read_setting,
+    read_value,
+)
 from spaces.errors import echo
 
 
@@ -25,6 +34,8 @@ class Space:
         needs_images: whether a dataset is read for it.
         config: what a complete configuration is as its learner takes it: a dataclass, say, whose
             fields are the parameters.
+        recipe: domains in place of parameters' own, by name, for those that nobody set; of the
+            domains that there are once it is narrowed.
     """
 
     name: str
@@ -34,6 +45,7 @@ class Space:
     metrics: tuple[str, ...] = ("val_accuracy", "balanced_accuracy", "macro_f1", "seconds")
     needs_images: bool = True
     config: Callable[[Mapping[str, Any]], Any] = dict
+    recipe: Callable[[Mapping[str, Domain]], Mapping[str, Domain]] | None = None
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -163,6 +175,10 @@ class Space:
                 problems.append(str(error))
         if problems:
             raise SpaceError("; ".join(problems))
+        if self.recipe is not None:
+            better = self.recipe({name: each.domain for name, each in parameters.items()})
+            for name in better.keys() - settings.keys():
+                parameters[name] = replace(parameters[name], domain=better[name])
         return replace(self, parameters=tuple(parameters.values()))
 
     def point(self, settings: Mapping[str, str]) -> dict[str, Value]:

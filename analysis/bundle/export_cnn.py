@@ -19,6 +19,7 @@ from analysis.bundle.source import EpochCallback, Source, bundle_facts
 from analysis.run.directory import RunError
 from analysis.run.records import TrialRecord
 from spaces import CnnConfig
+from spaces.ours.tuning import PRETRAINED
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import stack
@@ -27,6 +28,7 @@ from trainables.cnn.use import NetworkUse
 from trainables.data import Dataset
 
 PACKAGES = ("torch", "torchvision")
+OF_PRETRAINED = ("timm", *PACKAGES)
 
 
 def make_cnn(source: Source, record: TrialRecord, dataset: Dataset, epoch: str) -> CnnModel:
@@ -76,15 +78,14 @@ def refit_cnn(
     assert source.settings is not None  # whoever exports a network's trial says how it was trained
     settings = replace(source.settings, epochs=epochs or source.settings.epochs)
     parts = [part for part in (dataset.train, dataset.val) if part is not None]
+    config = CnnConfig.of(record.config)
+    size = config.side_of(settings.image_size)
     images, labels = (
         np.concatenate(found)
-        for found in zip(
-            *((stack(p.images, settings.image_size), p.labels) for p in parts), strict=True
-        )
+        for found in zip(*((stack(p.images, size), p.labels) for p in parts), strict=True)
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = len(os.sched_getaffinity(0))
-    config = CnnConfig.of(record.config)
     run = make_run(
         config,
         CnnData(images, labels),
@@ -120,8 +121,9 @@ def _model(
         mean=use.mean,
         std=use.std,
     )
+    packages = OF_PRETRAINED if record.config["model"] == PRETRAINED else PACKAGES
     facts = bundle_facts(
-        source, record, dataset, "cnn", PACKAGES, preprocessing=seen, history=history, refit=refit
+        source, record, dataset, "cnn", packages, preprocessing=seen, history=history, refit=refit
     )
     scheme = (
         "before it was trained again on these images too"

@@ -15,6 +15,7 @@ from analysis.plan.addresses import as_begun
 from analysis.plan.complaints import complaints
 from analysis.plan.limits import Bound
 from analysis.plan.settings import NO_DATASET, Settings
+from analysis.plan.training import MIN_SIZE, MOST_CHOSEN, fitting_size
 from analysis.plan.yaml_text import YamlError, read_yaml_file
 from spaces import Space, get_space
 from spaces.errors import UserError
@@ -141,6 +142,21 @@ class Plan(Settings):
             seed=self.seed,
         )
 
+    def with_size(self, shorter: int) -> tuple[Plan, tuple[str, ...]]:
+        """The plan with the side decided at which networks see images whose shorter side is
+        ``shorter`` pixels, in the middle, if it does not say; and what is to be told of it.
+        """
+        if self.training.image_size or not any(learner.squares for learner in self.learners):
+            return self, ()
+        size = fitting_size(shorter)
+        training = self.training.model_copy(update={"image_size": size})
+        told = (
+            f"networks see images at {size} × {size} pixels: half of them have a shorter side of "
+            f"{shorter} or more; training: {{image_size: N}} or --set side=N says otherwise"
+        )
+        plan = self.model_copy(update={"training": training})
+        return plan, (told,) if shorter > MIN_SIZE else ()
+
     def with_side(self) -> Plan:
         """The plan with ``max_side`` decided, so that a later release reads its images as this one
         does.
@@ -153,7 +169,14 @@ class Plan(Settings):
             return self.max_side
         seeing = [learner for learner in self.learners if learner.space.needs_images]
         squares = seeing and all(learner.squares for learner in seeing)
-        return min(MAX_SIDE, SIDES * self.training.image_size) if squares else MAX_SIDE
+        if not squares:
+            return MAX_SIDE
+        asked = [self.training.image_size or MOST_CHOSEN]
+        for space in self.search_spaces().values():
+            asked += [
+                int(v) for p in space.parameters if p.name == "side" for v in p.domain.values()
+            ]
+        return min(MAX_SIDE, SIDES * max(asked))
 
     def validation_for(self, splits: dict[str, int]) -> Validation:
         """How configurations are compared on a dataset with these splits.

@@ -63,7 +63,7 @@ class Settings(BaseModel):
         concurrency: trials at a time, at most four a core, or as many networks as there is room
             for; if None, one more than the cores, or as many.
         max_side: pictures of a folder are shrunk to this many pixels at most; if None, to 512, or
-            to four times ``training.image_size`` where that is less and nothing but networks is
+            to four times the side that networks see where that is less and nothing but networks is
             searched.
         skip_unreadable: leave out files that cannot be read, and count them.
         audit: whether a search looks at its images before it begins, and says what it found, or

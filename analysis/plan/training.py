@@ -9,6 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MIN_SIZE, MAX_SIZE = 32, 512
 """Pixels; the networks pool anything smaller away."""
+MOST_CHOSEN = 224
+"""Pixels: the largest side that is taken unasked, which networks for photographs were made for."""
+
+
+def fitting_size(shorter: int) -> int:
+    """Side for images whose shorter side is ``shorter`` pixels: a multiple of 32 that they fill."""
+    return max(MIN_SIZE, min(MOST_CHOSEN, shorter // 32 * 32))
 
 
 class Training(BaseModel):
@@ -16,7 +23,7 @@ class Training(BaseModel):
 
     Attributes:
         epochs: passes over the training images, each a step that a pruner may judge.
-        image_size: side that images are resized to, pixels.
+        image_size: side that images are resized to, pixels; if None, what fits those there are.
         cpus_per_trial: cores, and so threads, that a trial gets.
         compile: use ``torch.compile``: half a minute of compiling a trial for faster steps on a
             GPU.
@@ -28,6 +35,8 @@ class Training(BaseModel):
         accumulate: most parts that a batch may be cut into, whose gradients are added up, where a
             GPU has too little memory for all of it; batch statistics are then of fewer images. 1
             never cuts.
+        patience: a training ends after so many epochs in a row that were no better than the best,
+            and its figures and weights are those of the best epoch; 0 for never.
         start_from: an exported bundle whose network every trial starts from, instead of random
             weights.
     """
@@ -35,13 +44,19 @@ class Training(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
-    image_size: Annotated[int, Field(ge=MIN_SIZE, le=MAX_SIZE)] = MIN_SIZE
+    image_size: Annotated[int, Field(ge=MIN_SIZE, le=MAX_SIZE)] | None = None
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
     compile: bool = False
     deterministic: bool = False
     precision: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     accumulate: Annotated[int, Field(ge=1, le=64)] = 1
+    patience: Annotated[int, Field(ge=0, le=100_000)] = 0
     start_from: str = ""
+
+    @property
+    def side(self) -> int:
+        """Side of the images that networks see, pixels; the least where nobody has decided yet."""
+        return self.image_size or MIN_SIZE
 
     @field_validator("start_from")
     @classmethod

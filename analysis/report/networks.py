@@ -106,6 +106,7 @@ def architecture_text(record: TrialRecord, classes: int, size: int) -> str:
     from trainables.cnn.models import build
 
     config = CnnConfig.of(record.config)
+    size = config.side_of(size)
     with torch.device("meta"):
         net = build(config.model, classes, size, config.tweaks())
     return f"{architecture(net)}\n\n{layer_table(net, size)}\n"

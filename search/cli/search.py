@@ -99,6 +99,10 @@ def run(
     epochs: Annotated[
         int | None, typer.Option(help="Epochs that a network is trained for.")
     ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Epochs without a better one after which a training ends."),
+    ] = None,
     init: Annotated[
         Path | None,
         typer.Option(metavar="BUNDLE", help="Exported network that every network starts from."),
@@ -183,6 +187,7 @@ def run(
             settings[keys[option]] = {**settings.get(keys[option], {}), **values}
     trained = {
         "epochs": epochs,
+        "patience": patience,
         "start_from": str(init) if init else None,
         "cpus_per_trial": cpus_per_trial,
     }

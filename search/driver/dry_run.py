@@ -17,6 +17,7 @@ from search.driver.networks import with_start
 from search.study.combinations import check_combination
 from spaces.domain import Choice, Domain, Integer, Value
 from trainables.data import read_dataset
+from trainables.data.source import shorter_side
 from trainables.data.validation import check_folds
 from trainables.learners import LEARNERS
 from trainables.stages.registry import STAGE_CPUS
@@ -35,10 +36,10 @@ def dry_run(plan: Plan, as_json: bool) -> None:
     """
     plan = with_start(plan)
     check_combination(plan)
-    facts: dict[str, Any] = {
-        "dataset": plan.dataset,
-        **(_images(plan) if plan.needs_images else {}),
-    }
+    facts: dict[str, Any] = {"dataset": plan.dataset}
+    if plan.needs_images:
+        plan, known = _images(plan)
+        facts |= known
     spaces = list(plan.search_spaces().values())
     generator = random.Random(plan.seed)
     configs = [
@@ -54,7 +55,7 @@ def dry_run(plan: Plan, as_json: bool) -> None:
         "cpus_per_trial": max(cpus.values()),
         "cpus_per_stage_task": STAGE_CPUS,
     }
-    seen = (facts.get("classes", 0), plan.training.image_size)
+    seen = (facts.get("classes", 0), plan.training.side)
     sizes_of = [
         LEARNERS[str(config["space"])].known_before(
             {name: value for name, value in config.items() if name != "space"}, *seen
@@ -76,8 +77,8 @@ def dry_run(plan: Plan, as_json: bool) -> None:
         print("  " + short_config(config, str(config["space"])))
 
 
-def _images(plan: Plan) -> dict[str, Any]:
-    """Facts of the dataset, which is read for them."""
+def _images(plan: Plan) -> tuple[Plan, dict[str, Any]]:
+    """The plan with what the dataset decides of it, and facts of that, which is read for them."""
     dataset = read_dataset(plan.dataset, plan.read_options())
     sizes = {name: len(part) for name, part in dataset.splits().items()}
     display_order(dataset.classes, plan.class_order)
@@ -85,13 +86,16 @@ def _images(plan: Plan) -> dict[str, Any]:
     pixels = sum(int(part.images.shapes.prod(axis=1).sum()) for part in dataset.splits().values())
     validation = plan.validation_for(sizes)
     check_folds(validation, int(np.bincount(dataset.train.labels).max()), plan.dataset)
-    return {
+    plan, told = plan.with_size(shorter_side(dataset.train.images))
+    networks = any(learner.squares for learner in plan.learners)
+    return plan, {
         "classes": len(dataset.classes),
         "images": sizes,
         "megabytes": round(pixels / 2**20, 1),
         "skipped": len(dataset.skipped),
         "validation": validation.scheme,
-        "notes": list(dataset.notes),
+        **({"image_size": plan.training.side} if networks else {}),
+        "notes": [*dataset.notes, *told],
     }
 
 

@@ -81,6 +81,11 @@ class Images:
         display_order(self._source.classes, plan.class_order)
         display_names(self._source.classes, plan.abbreviations)
 
+    @property
+    def shorter(self) -> int:
+        """Median of the training images' shorter sides, pixels."""
+        return self._source.shorter
+
     def facts(self) -> DataFacts:
         source = self._source
         return DataFacts(

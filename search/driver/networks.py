@@ -54,13 +54,15 @@ def with_start(plan: Plan) -> Plan:
             f"training.start_from: {training.start_from} holds a {facts.kind} classifier, and "
             "only networks can be started from"
         )
-    if "image_size" in training.model_fields_set and training.image_size != size:
+    if training.image_size not in (None, size):
         raise PlanError(
             f"training.image_size is {training.image_size}, but the network to start from sees "
             f"{size}; leave it out"
         )
     network = CnnConfig.of(facts.config)
     fixed: dict[str, Value] = {"model": network.model, **network.tweaks()}
+    if "side" in plan.set:
+        fixed["side"] = size
     narrowed = plan.search_spaces()[CNN.name]
     for name, value in fixed.items():
         if name in plan.set and value not in narrowed[name].domain:
@@ -131,12 +133,13 @@ def training_settings(plan: Plan, folder: RunDirectory) -> TrainingSettings:
     place = place_of(folder.path)
     return TrainingSettings(
         epochs=training.epochs,
-        image_size=training.image_size,
+        image_size=training.side,
         cpus_per_trial=training.cpus_per_trial,
         compile=training.compile,
         deterministic=training.deterministic,
         precision=training.precision,
         accumulate=training.accumulate,
+        patience=training.patience,
         gpus=plan.trial_gpus,
         objective=objective,
         maximize=METRICS[objective].direction == "maximize",

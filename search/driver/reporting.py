@@ -25,7 +25,7 @@ def write_report(run: RunDirectory, plan: Plan) -> list[Path]:
             class_order=plan.class_order,
             abbreviations=plan.abbreviations,
             tradeoff=plan.tradeoff,
-            image_size=plan.training.image_size,
+            image_size=plan.training.side,
             importances=_importances(run, plan),
             pictures=partial(_pictures, run, plan),
         ),

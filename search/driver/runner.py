@@ -187,6 +187,7 @@ def _searched(
                 seen = tuple(images.glance(folder.path.parent))
                 now = now.model_copy(update={"notes": (*now.notes, *seen)})
             plan = with_precision(ray, plan, precision)
+            plan, of_size = plan.with_size(images.shorter) if images else (plan, ())
             mend: Callable[[], None] = _nothing
             # from here on there is something to leave in order, and soon somebody who does
             stop.at_once, stop.never = False, True
@@ -197,6 +198,8 @@ def _searched(
                 check_comparable(before, now, folder.name)
                 mend = partial(mend_images, folder, before, now, labels)
             _say_data(console, now)
+            for line in of_size:
+                _say(console, line)
             if warning := start_warning(plan, folder, now.fingerprint):
                 _say(console, f"warning: {warning}")
             if new:

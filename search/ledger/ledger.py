@@ -149,7 +149,7 @@ class Ledger:
             if proposal is None:
                 continue  # a space has run out of combinations
             known = LEARNERS[proposal.space].known_before(
-                proposal.config, self._classes, self._plan.training.image_size
+                proposal.config, self._classes, self._plan.training.side
             )
             violations = self._violations(known)
             if not violations:

@@ -87,7 +87,7 @@ class Networks:
         plan, cut = self._plans[name], self._shortened
         how = {
             "epochs": cut.epochs if cut else plan.training.epochs,
-            "size": plan.training.image_size,
+            "size": plan.training.side,
             "seed": plan.seed,
         }
         what = {

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field, make_dataclass, replace
 from functools import cache
 from typing import Any
 
-from spaces.domain import Choice, Parameter, SpaceError, Value
+from spaces.domain import Choice, Domain, Parameter, SpaceError, Value
 from spaces.kinds import Augmentation, Loss, Network
+from spaces.ours import tuning
 from spaces.ours.network import AUGMENTATION, OPTIMISATION, SHARED, SMOOTHING, TAKEN
 from spaces.registry import Registry
 from spaces.space import Space
@@ -37,7 +38,10 @@ for _name, _build, _takes in (
     ("lenet", "lenet:LeNet", ("width", *DROPOUT)),
 ):
     NETWORKS.add(Network(_name, f"trainables.cnn.models.{_build}", takes=_takes))
+NETWORKS.add(tuning.NETWORK)
 AUGMENTATIONS = Registry(Augmentation, "augmentation")
+for _augmentation in tuning.AUGMENTATIONS:
+    AUGMENTATIONS.add(_augmentation)
 LOSSES = Registry(Loss, "loss", "losses")
 LOSSES.add(Loss("cross-entropy", "torch.nn.functional:cross_entropy", takes=(SMOOTHING,)))
 
@@ -99,6 +103,10 @@ class CnnConfig:
         """The architecture parameters that apply, as ``trainables.cnn.models.build`` takes them."""
         return self.applying(architecture_parameters()[1:])
 
+    def side_of(self, otherwise: int) -> int:
+        """Side of the images that it sees, pixels: ``otherwise`` where it does not say."""
+        return int(getattr(self, "side", 0)) or otherwise
+
     def own(self, thing: Network | Augmentation | Loss) -> dict[str, Any]:
         """The values of a thing's own parameters, and of those that it takes."""
         names = (*(parameter.name for parameter in thing.parameters), *getattr(thing, "takes", ()))
@@ -137,7 +145,7 @@ def architecture_parameters() -> tuple[Parameter, ...]:
 
 
 def augmentation_parameters() -> tuple[Parameter, ...]:
-    """What is done to training images, anew for each image and epoch."""
+    """What is done to training images, anew for each image and epoch; first, their side."""
     added = (
         parameter
         for name, kind in AUGMENTATIONS.items()
@@ -153,11 +161,17 @@ def augmentation_parameters() -> tuple[Parameter, ...]:
             *_only(kind.parameters, {name: (True,)}),
         )
     )
-    return (*(_where_taken(parameter) for parameter in AUGMENTATION), *added)
+    return (*(_where_taken(parameter) for parameter in AUGMENTATION), *added, tuning.SIDE)
 
 
 def optimisation_parameters() -> tuple[Parameter, ...]:
     """How the network is trained, and judged; the loss is a parameter where there are several."""
+    weighed: dict[str, tuple[Value, ...]]
+    weighed = {"model": (tuning.PRETRAINED,), "random_weights": (False,)}
+    return (*_losses(), *_only(tuning.TUNING, weighed))
+
+
+def _losses() -> tuple[Parameter, ...]:
     if len(LOSSES) == 1:
         return OPTIMISATION
     first = next(iter(LOSSES))
@@ -189,6 +203,16 @@ def parameters() -> tuple[Parameter, ...]:
     return architecture_parameters() + augmentation_parameters() + optimisation_parameters()
 
 
+def _recipe(domains: Mapping[str, Domain]) -> Mapping[str, Domain]:
+    """What is tried of other parameters where every network that is searched asks for it."""
+    recipes = [NETWORKS[str(name)].recipe for name in domains["model"].values()]
+    return {
+        name: domain
+        for name, domain in recipes[0].items()
+        if all(recipe.get(name) == domain for recipe in recipes)
+    }
+
+
 def _where_taken(parameter: Parameter) -> Parameter:
     """``parameter`` on the condition that the network takes it, if one does not."""
     takers = tuple(name for name, kind in NETWORKS.items() if parameter.name in kind.takes)
@@ -210,7 +234,7 @@ def _only(own: Iterable[Parameter], condition: Mapping[str, tuple[Value, ...]]) 
 
 CNN = Space(
     "cnn",
-    "convolutional networks, trained from scratch",
+    "convolutional networks, trained from scratch or from pretrained weights",
     parameters(),
     reports="epoch",
     metrics=(
@@ -225,4 +249,5 @@ CNN = Space(
         "seconds",
     ),
     config=CnnConfig.of,
+    recipe=_recipe,
 )

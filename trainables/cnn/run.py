@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import numpy as np
 import torch
 
 from spaces import CnnConfig
+from spaces.ours.tuning import PRETRAINED
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import data_stages, statistics_stage
 from trainables.cnn.memory import ShortageError, TrainingError, cap, give_back
+from trainables.cnn.models.pretrained import own_statistics, own_weights
+from trainables.cnn.steps.tuning import begins_pretrained
 from trainables.cnn.training import CnnRun
 from trainables.contract.assignment import Assignment, TrainingSettings
 from trainables.contract.learner import Trial
@@ -48,6 +52,10 @@ def make_run(
     if settings.start:
         tensors, _ = weights.read(settings.start)
         start = (tensors, classes == settings.start_classes)
+    elif begins_pretrained(config):
+        start = (own_weights(config), False)
+    if config.model == PRETRAINED:  # it knows images as its own weights were learned on them
+        data = replace(data, statistics=own_statistics(config))
     return CnnRun(
         config, data, classes=len(classes), epochs=settings.epochs, seed=seed, device=device,
         threads=threads,
@@ -64,10 +72,10 @@ class CnnTrial(Trial):
         assert settings is not None
         self._settings = settings
         self._folder = join_place(trial.folder, "weights")
-        size = settings.image_size
+        config = CnnConfig.of(trial.config)
+        size = config.side_of(settings.image_size)
         arrays, _ = trial.fetch(*data_stages(data, size), statistics_stage(data, size))
         device = "cuda" if settings.gpus else "cpu"
-        config = CnnConfig.of(trial.config)
         if settings.gpus:
             cap(settings.gpus)
 
@@ -114,8 +122,12 @@ class CnnTrial(Trial):
             self._run = self._fitting(parts)
 
     def step(self) -> dict[str, Any]:
-        """The next epoch: its metrics, and after the last one the (n,) uint16 predictions."""
+        """The next epoch: its metrics, and after the last one the (n,) uint16 predictions; those of
+        the best epoch, in a step of its own, where a training may end early.
+        """
         settings = self._settings
+        if settings.patience and self._over():
+            return self._stood_by()
         metrics = self._run.step() if self._run.epoch else self._first_step()
         run = self._run
         if not math.isfinite(metrics["val_loss"]):
@@ -128,24 +140,52 @@ class CnnTrial(Trial):
             run.epoch,
             ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "epoch"),
         )
-        values = [epoch.get(settings.objective, epoch["val_accuracy"]) for epoch in run.history]
+        values = self._values()
         if values[-1] == (max(values) if settings.maximize else min(values)):
             weights.write(join_place(self._folder, BEST), run.judged.state_dict(), run.use)
         result: dict[str, Any] = {
             **metrics,
             "step": run.epoch - 1,
             "model_mb": self._model_mb,
-            "done": run.done,
+            "done": run.done and not settings.patience,
         }
-        if run.done:  # before anybody is told: a trial that is COMPLETE has its weights
+        if result["done"]:  # before anybody is told: a trial that is COMPLETE has its weights
             weights.write(join_place(self._folder, LAST), run.judged.state_dict(), run.use)
-            places = {name: join_place(self._folder, name) for name in (LAST, BEST)}
-            result["digests"] = {
-                f"weights/{name}": hashlib.sha256(read_file(place)).hexdigest()
-                for name, place in places.items()
-            }
-            result["predictions"] = run.predictions().astype(np.uint16)
+            result |= self._kept()
         return result
+
+    def _values(self) -> list[float]:
+        """The objective after each epoch."""
+        name = self._settings.objective
+        return [epoch.get(name, epoch["val_accuracy"]) for epoch in self._run.history]
+
+    def _over(self) -> bool:
+        """Whether no epoch is to follow: there are no more, or too many were no better."""
+        values = self._values()
+        best = (max if self._settings.maximize else min)(values, default=0.0)
+        since = values[::-1].index(best) if values else 0
+        return self._run.done or since >= self._settings.patience > 0
+
+    def _stood_by(self) -> dict[str, Any]:
+        """What a training that may end early comes to: its best epoch, judged again."""
+        run = self._run
+        tensors, use = weights.read(join_place(self._folder, BEST))
+        judged = run.judged_as(tensors)
+        weights.write(join_place(self._folder, LAST), tensors, use)
+        logger.info("ends after epoch %d and stands by epoch %d", run.epoch, use.epoch)
+        told = {"step": run.epoch - 1, "model_mb": self._model_mb, "done": True}
+        return {**run.history[use.epoch - 1], **judged, **told, **self._kept()}
+
+    def _kept(self) -> dict[str, Any]:
+        """Digests of the weights that are there, and what the network says of the validation
+        images.
+        """
+        places = {name: join_place(self._folder, name) for name in (LAST, BEST)}
+        digests = {
+            f"weights/{name}": hashlib.sha256(read_file(place)).hexdigest()
+            for name, place in places.items()
+        }
+        return {"digests": digests, "predictions": self._run.predictions().astype(np.uint16)}
 
     def save(self, folder: Path) -> None:
         """Write all that the next epoch depends on."""

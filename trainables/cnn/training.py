@@ -15,43 +15,32 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from spaces.errors import UserError, on_one_line
+from spaces.errors import on_one_line
 from spaces.ours.cnn import CnnConfig
 from trainables.cnn import checkpoint as files
 from trainables.cnn.data import CnnData, Int64, Resident
-from trainables.cnn.layers import MIB
 from trainables.cnn.memory import TrainingError, shortage_named
 from trainables.cnn.models import build
 from trainables.cnn.precision import DTYPES, NAMES, chosen_dtype, device_name
+from trainables.cnn.size import check_size
 from trainables.cnn.steps.augment import added_by_plugins, augment, mirrored_in, mixed
 from trainables.cnn.steps.optimizer import (
     Average,
-    fraction,
     loss_of,
     make_optimizer,
     optimizer_tensors,
-    peak_learning_rate,
+    rate_at,
     restore_optimizer,
 )
 from trainables.cnn.steps.randomness import RandomState
 from trainables.cnn.steps.resolution import side_at
+from trainables.cnn.steps.tuning import of_epoch, stretch
 from trainables.cnn.use import NetworkUse
 from trainables.cnn.weights import begin_from, class_scores
 from trainables.data.scores import judged, score
 
 CHECK_EVERY = 16
 """Steps between looks at the loss: each waits for the device."""
-
-
-class ModelTooLarge(UserError):  # noqa: N818 (a refusal, not a fault)
-    """A network over the size limit, never trained."""
-
-
-def model_size_mb(config: CnnConfig, classes: int, size: int) -> float:
-    """Size of the configuration's network as float32, MiB; nothing is allocated."""
-    with torch.device("meta"):
-        net = build(config.model, classes, size, config.tweaks())
-    return sum(parameter.numel() for parameter in net.parameters()) * 4 / MIB
 
 
 class CnnRun:
@@ -97,14 +86,7 @@ class CnnRun:
         parts: int = 1,
         start: tuple[Mapping[str, Tensor], bool] | None = None,
     ) -> None:
-        if (
-            max_model_mb is not None
-            and (found := model_size_mb(config, classes, data.size)) > max_model_mb
-        ):
-            raise ModelTooLarge(
-                f"{config.model} has {found:.2f} MiB, but max_model_mb is {max_model_mb:g}; "
-                "lower its width"
-            )
+        check_size(config, classes, data.size, max_model_mb)
         torch.set_num_threads(threads)
         self.config, self.classes, self.epochs, self.seed, self.threads = (
             config,
@@ -173,7 +155,8 @@ class CnnRun:
 
     def _train(self) -> dict[str, float]:
         config, data, generator = self.config, self.data, self.random.generator
-        self.net.train()
+        of_epoch(self.net, config, self.epoch)
+        begun, length = stretch(config, self.epoch, self.epochs)
         count = len(data.train_labels)
         side = side_at(config.first_side, self.epoch, self.epochs, int(data.train_images.shape[2]))
         total, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
@@ -183,9 +166,10 @@ class CnnRun:
             count -= count % self.steps
             order = order[:count]
         for number, rows in enumerate(order.tensor_split(self.steps)):
-            progress = (self.epoch * self.steps + number + 1) / (self.epochs * self.steps + 1)
+            past = (self.epoch - begun) * self.steps + number + 1
+            rate = rate_at(config, past / (length * self.steps + 1))
             for group in self.optimizer.param_groups:
-                group["lr"] = peak_learning_rate(config) * fraction(config.schedule, progress)
+                group["lr"] = rate * group.get("lr_scale", 1.0)
             images, labels = data.train_images[rows], data.train_labels[rows]
             images = augment(images, mirrored[rows], config, data, generator, side, self._added)
             images, others, share = mixed(images, labels, config, generator, self.random.host)
@@ -244,6 +228,14 @@ class CnnRun:
             **judged(score(*said), *said),
             "val_loss": F.cross_entropy(scores, labels).item(),
         }
+
+    def judged_as(self, tensors: Mapping[str, Tensor]) -> dict[str, float]:
+        """The validation figures of other weights of this network, which are judged from now on."""
+        torch.set_num_threads(self.threads)
+        self.judged.load_state_dict(tensors)
+        self._scores = None
+        with self._memory():
+            return self._judge()
 
     def _val_scores(self) -> Tensor:
         """(m, classes) float32 for the validation images, by the weights there are now."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from spaces.errors import UserError, echo, on_one_line
 from trainables.cnn.memory import evaluated_at_once
+from trainables.cnn.steps.tuning import in_head
 from trainables.cnn.use import NetworkUse
 from trainables.io.remote import read_file, write_file
 
@@ -85,9 +86,7 @@ def begin_from(net: nn.Module, tensors: Mapping[str, Tensor], keep_head: bool) -
         WeightsError: if they do not fit.
     """
     own = net.state_dict()
-    # what tells classes apart
-    last = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
-    head = {f"{last}.weight", f"{last}.bias"}
+    head = in_head(net)  # what tells classes apart
     taken = {name: tensor for name, tensor in tensors.items() if keep_head or name not in head}
     if wrong := [
         name

@@ -31,6 +31,8 @@ class TrainingSettings:
         gpus: that a trial gets; 0 trains on the CPU.
         objective: metric by which the best epoch is told.
         maximize: whether more of it is better.
+        patience: epochs in a row without a better one after which a training ends, and stands by
+            its best epoch; 0 for never.
         start: weights to start from, a path or URI; empty for random ones.
         start_classes: what they tell apart.
     """
@@ -45,6 +47,7 @@ class TrainingSettings:
     maximize: bool
     precision: str = "auto"
     accumulate: int = 1
+    patience: int = 0
     start: str = ""
     start_classes: tuple[str, ...] = ()
 

@@ -28,6 +28,7 @@ class DataSource:
         rule: how what is not 8-bit grey or RGB was read.
         notes: what whoever uses it should know, a line each.
         largest_class: training images of the class that has the most.
+        shorter: median of the training images' shorter sides, pixels.
     """
 
     stage: Stage
@@ -39,6 +40,7 @@ class DataSource:
     rule: Rule = PLAIN
     notes: tuple[str, ...] = ()
     largest_class: int = 0
+    shorter: int = 0
 
     def images(self, split: str) -> Stage:
         """Of one split, in grey."""
@@ -73,7 +75,13 @@ def data_source(dataset: Dataset, options: ReadOptions) -> DataSource:
         dataset.rule,
         dataset.notes,
         most,
+        shorter_side(dataset.train.images),
     )
+
+
+def shorter_side(images: Images) -> int:
+    """Median of the shorter sides, pixels."""
+    return int(np.median(images.shapes[:, :2].min(axis=1)))
 
 
 def load_dataset(*, spec: str, options: dict[str, Any], fingerprint: str) -> Dataset:

@@ -24,13 +24,14 @@ def _trial(assignment: Assignment) -> Trial:
 
 def _known(config: Config, classes: int, size: int) -> dict[str, float]:
     network: CnnConfig = CNN.typed(config)
+    size = network.side_of(size)
     return {"model_mb": _network_mb(network.model, tuple(network.tweaks().items()), classes, size)}
 
 
 @functools.lru_cache(maxsize=10_000)
 def _network_mb(model: str, tweaks: tuple[tuple[str, Any], ...], classes: int, size: int) -> float:
     """Most configurations differ in what is no part of the network."""
-    from trainables.cnn.training import model_size_mb
+    from trainables.cnn.size import model_size_mb
 
     return model_size_mb(CnnConfig.of({"model": model, **dict(tweaks)}), classes, size)
 

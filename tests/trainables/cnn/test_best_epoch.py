@@ -144,6 +144,35 @@ def test_a_network_that_gets_better_keeps_its_last_epoch_as_its_best(
     assert best == last
 
 
+def test_a_training_that_gets_no_better_ends_and_stands_by_its_best_epoch(
+    shared: Shared, dataset: Dataset, tmp_path: Path
+) -> None:
+    """An epoch more would cost as much as any, and what is judged must be what is kept."""
+    trial = trial_of(shared, tmp_path, 8, epochs=8, patience=2)
+    rows = [trial.step()]
+    while not rows[-1]["done"]:
+        trial.save(tmp_path / "saved")
+        rows.append(trial.step())
+    trial.close()
+    values = [row["val_accuracy"] for row in rows[:-1]]
+    best = max(range(len(values)), key=lambda epoch: (values[epoch], epoch))
+    assert len(values) == best + 3 < 8, values
+    last = rows[-1]
+    assert (last["step"], last["epoch"]) == (rows[-2]["step"], best + 1)
+    for metric in ("val_accuracy", "val_loss", "macro_f1", "train_loss"):
+        assert last[metric] == rows[best][metric]
+    for name in ("best", "last"):
+        found = judged(tmp_path / "00008" / "weights" / f"{name}.safetensors", dataset)
+        assert found == (best + 1, pytest.approx(last["val_loss"], rel=1e-5), values[best])
+    assert dataset.val is not None
+    assert (last["predictions"] == dataset.val.labels).mean() == values[best]
+    again = trial_of(shared, tmp_path, 8, epochs=8, patience=2)
+    again.load(tmp_path / "saved")  # killed before the best epoch was judged again
+    resumed = again.step()
+    assert resumed["done"]
+    assert resumed["val_loss"] == last["val_loss"]
+
+
 def test_a_trial_is_the_training_of_its_configuration_with_its_own_seed(
     shared: Shared, dataset: Dataset, tmp_path: Path
 ) -> None:

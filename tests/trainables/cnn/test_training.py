@@ -21,9 +21,10 @@ from trainables.cnn.images import stack
 from trainables.cnn.memory import TrainingError
 from trainables.cnn.models import build
 from trainables.cnn.precision import measured_dtype
+from trainables.cnn.size import ModelTooLarge, model_size_mb
 from trainables.cnn.steps.optimizer import fraction, make_optimizer
 from trainables.cnn.steps.randomness import RandomState
-from trainables.cnn.training import CnnRun, ModelTooLarge, model_size_mb
+from trainables.cnn.training import CnnRun
 from trainables.data import Images, ReadOptions, read_dataset
 
 CALM = {

@@ -57,7 +57,9 @@ def test_what_was_gathered_is_what_came() -> None:
 @pytest.mark.parametrize(
     ("spaces", "more", "side"),
     [
-        (["cnn"], {}, 128),
+        (["cnn"], {}, 512),
+        (["cnn"], {"training": {"image_size": 32}}, 128),
+        (["cnn"], {"training": {"image_size": 32}, "set": {"side": [0, 96]}}, 384),
         (["cnn"], {"training": {"image_size": 64}}, 256),
         (["cnn"], {"training": {"image_size": 224}}, 512),
         (["cnn"], {"max_side": 512}, 512),

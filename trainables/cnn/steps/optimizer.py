@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from spaces.kinds import function_of
 from spaces.ours.cnn import LOSSES, CnnConfig
+from trainables.cnn.steps.tuning import begins_pretrained, layer_groups
 
 WARM_UP = 0.2
 """Part of the steps in which one-cycle and triangular schedules rise."""
@@ -22,14 +24,16 @@ WARM_UP = 0.2
 
 def make_optimizer(net: nn.Module, config: CnnConfig) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW (Loshchilov & Hutter, 2019); weights decay, biases and
-    norms do not.
+    norms do not. Layers of a pretrained network have rates of their own.
     """
     learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
     decay = config.weight_decay if config.optimizer == "sgd" else config.adamw_weight_decay
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in learned if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if begins_pretrained(config):
+        groups = layer_groups(net, config, decay)
     if config.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=0.0, momentum=config.momentum, nesterov=config.momentum > 0, fused=True
@@ -40,6 +44,11 @@ def make_optimizer(net: nn.Module, config: CnnConfig) -> torch.optim.Optimizer:
 def peak_learning_rate(config: CnnConfig) -> float:
     """The largest learning rate of the schedule."""
     return config.learning_rate if config.optimizer == "sgd" else config.adamw_learning_rate
+
+
+def rate_at(config: CnnConfig, progress: float) -> float:
+    """The learning rate at ``progress`` (0..1) of all steps."""
+    return peak_learning_rate(config) * fraction(config.schedule, progress)
 
 
 def fraction(schedule: str, progress: float) -> float:
