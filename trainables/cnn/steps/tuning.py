@@ -48,7 +48,7 @@ def of_epoch(net: nn.Module, config: CnnConfig, epoch: int) -> None:
         return
     alone = epoch < head_epochs(config)
     if alone:
-        net.eval()
+        net.train(False)
         for name in head_of(net):
             net.get_submodule(name).train()
     learned = in_head(net)
