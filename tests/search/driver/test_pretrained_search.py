@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import for_reading
+from conftest import copied, for_reading
 from PIL import Image
 from program import output, typed, visiontune
 
@@ -71,18 +71,18 @@ def test_the_size_is_chosen_from_the_images_kept_and_told(runs: Path, images: Pa
 def test_what_a_search_finds_of_it_is_used_as_any_network_is(
     runs: Path, images: Path, tmp_path: Path
 ) -> None:
-    """A bundle that gives other answers than were recorded, here or in ONNX, is worth nothing; and
-    a report without its layers says little.
+    """A bundle that gives other answers than were recorded is worth nothing, and a report without
+    its layers says little.
     """
+    runs = copied(runs, tmp_path / "runs")
     best = output("best", "photos", "--runs-dir", runs)[0]
     out = tmp_path / "bundle"
-    made = output("export", "photos", "--onnx", "--out", out, "--runs-dir", runs)
+    made = output("export", "photos", "--out", out, "--runs-dir", runs)
     facts = json.loads((out / "bundle.json").read_text())
     assert facts["val"]["accuracy"] == best["val_accuracy"]
     assert facts["preprocessing"]["size"] == 64
     assert facts["preprocessing"]["mean"] == pytest.approx([127.5] * 3)
     assert {"timm", "torch"} <= set(facts["versions"])
-    assert (out / "model.onnx").is_file()
     found = output("evaluate", out, "--dataset", f"folder:{images}")
     assert found["accuracy"] == made["test_accuracy"]
     report = RunDirectory(runs / "photos").report
@@ -94,11 +94,11 @@ def test_what_a_search_finds_of_it_is_used_as_any_network_is(
 @pytest.mark.slow
 def test_it_is_trained_again_and_started_from(runs: Path, images: Path, tmp_path: Path) -> None:
     """The next search on other classes goes on from what this one learned, not from what the
-    weights knew before.
+    weights knew before; and what ONNX gives is what torch does.
     """
-    out = tmp_path / "bundle"
-    made = output("export", "photos", "--refit", "--out", out, "--runs-dir", runs)
-    assert made["test_accuracy"] >= 0.0
+    runs, out = copied(runs, tmp_path / "runs"), tmp_path / "bundle"
+    output("export", "photos", "--refit", "--onnx", "--out", out, "--runs-dir", runs)
+    assert (out / "model.onnx").is_file()
     done = visiontune(
         "run", "--space", "cnn", "--dataset", f"folder:{images}", "--name", "again", "--trials", 1,
         "--epochs", 1, "--runs-dir", tmp_path, "--no-tracking", "--init", out,
