@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 
 from analysis.plan.plan import Plan
 from analysis.ranking.confusion import display_names, display_order
@@ -56,14 +58,13 @@ def dry_run(plan: Plan, as_json: bool) -> None:
         "cpus_per_stage_task": STAGE_CPUS,
     }
     seen = (facts.get("classes", 0), plan.training.side)
-    sizes_of = [
-        LEARNERS[str(config["space"])].known_before(
-            {name: value for name, value in config.items() if name != "space"}, *seen
-        )
-        for config in configs
-    ]
-    for config, known in zip(configs, sizes_of, strict=True):
-        config.update(known)
+    for number, config in enumerate(configs):
+        own = {name: value for name, value in config.items() if name != "space"}
+        learner = LEARNERS[str(config["space"])]
+        config.update(learner.known_before(own, *seen))
+        if learner.costs and number < SHOWN:
+            config.update(learner.costs(own, *seen))
+    facts["notes"] = [*facts.get("notes", ()), *_memory(plan, configs, cores)]
     if as_json:
         print(json.dumps({**facts, "configs": configs}))
         return
@@ -75,6 +76,19 @@ def dry_run(plan: Plan, as_json: bool) -> None:
     print(f"\n{plan.trials:,} trials; {len(configs)} configurations, drawn at random:")
     for config in configs:
         print("  " + short_config(config, str(config["space"])))
+
+
+def _memory(plan: Plan, configs: list[dict[str, Any]], cores: int) -> Iterator[str]:
+    """A warning where as many trainings as run at once on the cores may take more memory than there
+    is.
+    """
+    most = max((float(config.get("training_mb", 0)) for config in configs), default=0.0)
+    at_once, there = Capacity.of(plan, cores).concurrency, psutil.virtual_memory().total / 2**20
+    if not plan.trial_gpus and most * at_once > there:
+        yield (
+            f"warning: {at_once} trainings at once may take {most * at_once / 1024:.0f} GiB, but "
+            f"there are {there / 1024:.0f}; lower batch_size, side or concurrency"
+        )
 
 
 def _images(plan: Plan) -> tuple[Plan, dict[str, Any]]:

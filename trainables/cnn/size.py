@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
 
 from spaces import CnnConfig
 from spaces.errors import UserError
@@ -19,6 +22,35 @@ def model_size_mb(config: CnnConfig, classes: int, size: int) -> float:
     with torch.device("meta"):
         net = build(config.model, classes, size, config.tweaks())
     return sum(parameter.numel() for parameter in net.parameters()) * 4 / MIB
+
+
+def training_costs(config: CnnConfig, classes: int, size: int) -> dict[str, float]:
+    """``gmacs``: multiplications of one image forward, in thousands of millions; ``training_mb``:
+    memory of a training in float32, without its images, MiB: what a step keeps for its gradients,
+    and weights, gradients, and what the optimiser and an average remember of them.
+    """
+    with torch.device("meta"):
+        net = build(config.model, classes, size, config.tweaks()).train()
+        kept: dict[int, Tensor] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage()._cdata] = tensor
+            return tensor
+
+        images = torch.zeros(2, 3, size, size)
+        counted = FlopCounterMode(display=False)
+        with saved_tensors_hooks(keep, lambda tensor: tensor), counted:
+            net(images).sum()
+    weights = {parameter.untyped_storage()._cdata for parameter in net.parameters()}
+    a_batch = sum(
+        tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in weights
+    )
+    copies = 2 + (1 if config.optimizer == "sgd" else 2) + bool(config.ema)
+    own = 4 * copies * sum(parameter.numel() for parameter in net.parameters())
+    return {
+        "gmacs": counted.get_total_flops() / 4e9,
+        "training_mb": (a_batch * config.batch_size / len(images) + own) / MIB,
+    }
 
 
 def check_size(config: CnnConfig, classes: int, size: int, most: float | None) -> None:

@@ -53,6 +53,8 @@ class Learner:
         trial: makes what runs one trial, in a worker; imports late what takes long to import.
         known: metrics of a configuration that need no training, such as its ``model_mb``: of
             configuration, number of classes and side of the images.
+        costs: what a configuration takes, by name, as a dry run shows it; of the same, and nothing
+            of a trial's record.
         work: the stage that the trial of a configuration waits for, so that it can be made before
             the trial is; None where trials share no work.
         prepare: stages that all trials wait for, made before any of them holds a core.
@@ -71,6 +73,7 @@ class Learner:
     space: Space
     trial: Callable[[Assignment], Trial]
     known: Callable[[Config, int, int], dict[str, float]] | None = None
+    costs: Callable[[Config, int, int], dict[str, float]] | None = None
     work: Callable[[Shared, Config], Stage] | None = None
     prepare: Callable[[Shared], tuple[Stage, ...]] | None = None
     holds_cores: bool = True

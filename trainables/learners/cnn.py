@@ -36,6 +36,13 @@ def _network_mb(model: str, tweaks: tuple[tuple[str, Any], ...], classes: int, s
     return model_size_mb(CnnConfig.of({"model": model, **dict(tweaks)}), classes, size)
 
 
+def _costs(config: Config, classes: int, size: int) -> dict[str, float]:
+    from trainables.cnn.size import training_costs
+
+    network: CnnConfig = CNN.typed(config)
+    return training_costs(network, classes, network.side_of(size))
+
+
 def _prepare(shared: Shared) -> tuple[Stage, ...]:
     assert shared.data is not None
     assert shared.training is not None
@@ -49,6 +56,7 @@ NETWORKS = Learner(
     CNN,
     _trial,
     known=_known,
+    costs=_costs,
     prepare=_prepare,
     gpu="any",
     color="rgb",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fnmatch import fnmatch
 from typing import Any
 
@@ -20,6 +20,7 @@ from spaces.errors import UserError
 from spaces.ours.cnn import CNN, NETWORKS, CnnConfig, architecture_parameters
 from trainables.cnn.layers import architecture, layer_table
 from trainables.cnn.models import build, tweak_defaults
+from trainables.cnn.size import training_costs
 
 TABLES: dict[str, list[list[Any]]] = json.loads(
     (ROOT / "plans" / "report" / "layer_tables.json").read_text()
@@ -444,6 +445,20 @@ def test_describe_shows_what_is_set() -> None:
         "parameters": 3 * 32 * 49,
     }
     assert found["layers"][-1]["output_shape"] == [-1, 3]
+
+
+def test_what_a_training_takes_is_known_before_it() -> None:
+    """Memory that does not suffice ends a search after an hour, or a machine."""
+    config = CnnConfig(model="vgg16", dropout_place="head", dropout=0.5, batch_size=32, ema=0.0)
+    costs = training_costs(config, 1000, 224)
+    assert costs["gmacs"] == pytest.approx(15.47, rel=0.01)  # Simonyan & Zisserman (2015)
+    own = 3 * 4 * 138_365_992 / 2**20  # weights, gradients, momentum
+    # batch norm's input, ReLU's output and what pooling chose, of 13 layers
+    assert 32 * 90 < costs["training_mb"] - own < 32 * 150
+    doubled = training_costs(replace(config, batch_size=64), 1000, 224)["training_mb"]
+    assert doubled - own == pytest.approx(2 * (costs["training_mb"] - own), rel=1e-6)
+    averaged = training_costs(replace(config, ema=0.9), 1000, 224)["training_mb"]
+    assert averaged - costs["training_mb"] == pytest.approx(own / 3, rel=1e-3)
 
 
 def test_the_space_and_the_config_agree() -> None:
