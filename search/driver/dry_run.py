@@ -83,8 +83,10 @@ def _memory(plan: Plan, configs: list[dict[str, Any]], cores: int) -> Iterator[s
     is.
     """
     most = max((float(config.get("training_mb", 0)) for config in configs), default=0.0)
+    if plan.trial_gpus or not most:
+        return
     at_once, there = Capacity.of(plan, cores).concurrency, psutil.virtual_memory().total / 2**20
-    if not plan.trial_gpus and most * at_once > there:
+    if most * at_once > there:
         yield (
             f"warning: {at_once} trainings at once may take {most * at_once / 1024:.0f} GiB, but "
             f"there are {there / 1024:.0f}; lower batch_size, side or concurrency"
