@@ -122,7 +122,8 @@ class Loss:
         function: ``function(scores, labels, **parameters)`` gives the mean over a batch, as a
             tensor, of (n, classes) float32 scores and (n,) int64 labels.
         parameters: its own; each needs a value for ``otherwise``.
-        takes: what it takes of the parameters that losses share (``label_smoothing``).
+        takes: what it takes of the parameters that losses share (``label_smoothing``, and
+            ``class_weight``, given as ``weight``, (classes,) float32, where classes weigh alike).
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ def run_with(
     predictions: dict[int, list[int]],
     others: tuple[TrialRecord, ...] = (),
     plan: str = "",
+    labels: Sequence[int] = LABELS,
 ) -> RunDirectory:
-    """A run ``made`` of tiny-image on four cats, four dogs and two owls, whose trials predicted
-    this.
+    """A run ``made`` of tiny-image on four cats, four dogs and two owls, or others, whose trials
+    predicted this.
     """
     folder = RunDirectory(tmp_path / "made")
     folder.path.mkdir()
@@ -60,10 +62,10 @@ def run_with(
             fingerprint="f" * 64,
         )
     )
-    folder.write_validation_labels(np.array(LABELS))
+    folder.write_validation_labels(np.array(labels))
     folder.plan_file.write_text(f"spaces: [tiny-image]\n{plan}")
     for number, given in predictions.items():
-        accuracy = float(np.mean(np.array(given) == LABELS))
+        accuracy = float(np.mean(np.array(given) == np.array(labels)))
         folder.write_record(
             record(number, metrics={"val_accuracy": accuracy}),
             "log",

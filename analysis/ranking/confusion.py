@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from spaces.errors import UserError
 from trainables.data import scores
 
 Int64 = npt.NDArray[np.int64]
+UNBALANCED = 3.0
+"""Images of the largest class, as a multiple of the smallest's, from which accuracy misleads."""
 PAIRS = 10
 """Most-confused pairs that are shown."""
 
@@ -92,11 +95,30 @@ class Confusion:
         return float(np.trace(self.counts) / self.n)
 
     @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes that have images."""
+        return fmean(found for found in self.recall if found is not None)
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that have images, or were given any."""
+        return fmean(row["f1"] for row in self.by_class() if row["f1"] is not None)
+
+    @property
+    def unbalanced(self) -> tuple[int, int] | None:
+        """Images of the smallest and of the largest class, where accuracy says little for it."""
+        images = self.counts.sum(axis=1)
+        low, high = int(images.min()), int(images.max())
+        return (low, high) if high >= UNBALANCED * low else None
+
+    @property
     def title(self) -> str:
         return f"{self.trial}, validation accuracy {self.accuracy:.4f} (n = {self.n:,})"
 
     def by_class(self) -> list[dict[str, Any]]:
-        """A row a class: how many images it has, how many were given it, precision and recall."""
+        """A row a class: how many images it has, how many were given it, precision, recall, and F1,
+        which is 0 where none was right and None where there is neither.
+        """
         images, given = self.counts.sum(axis=1), self.counts.sum(axis=0)
         return [
             {
@@ -105,6 +127,9 @@ class Confusion:
                 "predicted": int(given[i]),
                 "precision": self.precision[i],
                 "recall": self.recall[i],
+                "f1": 2 * int(self.counts[i, i]) / int(images[i] + given[i])
+                if images[i] + given[i]
+                else None,
             }
             for i, name in enumerate(self.classes)
         ]
@@ -166,6 +191,8 @@ class Confusion:
         return {
             "trial": self.trial,
             "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
             "n": self.n,
             "classes": self.by_class(),
             "names": list(self.names),
@@ -253,4 +280,6 @@ def to_csv(counts: Int64, classes: Sequence[str]) -> str:
 
 def classes_csv(found: Confusion) -> str:
     """Precision and recall as CSV, a row a class."""
-    return csv_of_dicts(["class", "images", "predicted", "precision", "recall"], found.by_class())
+    return csv_of_dicts(
+        ["class", "images", "predicted", "precision", "recall", "f1"], found.by_class()
+    )

@@ -10,7 +10,7 @@ from typing import Any
 from spaces.domain import Choice, Domain, Parameter, SpaceError, Value
 from spaces.kinds import Augmentation, Loss, Network
 from spaces.ours import tuning
-from spaces.ours.network import AUGMENTATION, OPTIMISATION, SHARED, SMOOTHING, TAKEN
+from spaces.ours.network import AUGMENTATION, OF_LOSSES, OPTIMISATION, SHARED, TAKEN
 from spaces.registry import Registry
 from spaces.space import Space
 
@@ -43,7 +43,7 @@ AUGMENTATIONS = Registry(Augmentation, "augmentation")
 for _augmentation in tuning.AUGMENTATIONS:
     AUGMENTATIONS.add(_augmentation)
 LOSSES = Registry(Loss, "loss", "losses")
-LOSSES.add(Loss("cross-entropy", "torch.nn.functional:cross_entropy", takes=(SMOOTHING,)))
+LOSSES.add(Loss("cross-entropy", "torch.nn.functional:cross_entropy", takes=OF_LOSSES))
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ class CnnConfig:
     batch_size: int = 128
     schedule: str = "one-cycle"
     label_smoothing: float = 0.1
+    class_weight: str = "none"
+    sampling: str = "shuffled"
     ema: float = 0.99
     test_flip: bool = True
     test_shift: int = 0
@@ -183,11 +185,15 @@ def _losses() -> tuple[Parameter, ...]:
         before=first,
         added=True,
     )
-    smoothed = {"loss": tuple(name for name, kind in LOSSES.items() if SMOOTHING in kind.takes)}
+    takers = {
+        of: tuple(name for name, kind in LOSSES.items() if of in kind.takes) for of in OF_LOSSES
+    }
     return (
         loss,
         *(
-            replace(parameter, when=smoothed) if parameter.name == SMOOTHING else parameter
+            replace(parameter, when={"loss": takers[parameter.name]})
+            if parameter.name in OF_LOSSES
+            else parameter
             for parameter in OPTIMISATION
         ),
         *(

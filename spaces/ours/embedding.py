@@ -37,6 +37,7 @@ class EmbeddingConfig:
     metric: str = "cosine"
     k: int = 5
     vote: str = "distance"
+    class_weight: str = "none"
 
 
 EMBEDDING = Space(
@@ -112,6 +113,16 @@ EMBEDDING = Space(
             allowed=Float(0.0001, 1.0, log=True),
             when={"head": ("lda",)},
             otherwise=0.1,
+        ),
+        Parameter(
+            "class_weight",
+            Choice(("none",)),
+            "weight of a class's images: 1, or such that all classes weigh the same",
+            allowed=Choice(("none", "balanced")),
+            when={"head": ("logistic", "svm", "ridge", "lda")},
+            otherwise="none",
+            before="none",
+            added=True,
         ),
         Parameter(
             "metric",

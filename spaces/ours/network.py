@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from spaces.domain import Choice, Float, Integer, Parameter
 
-SMOOTHING = "label_smoothing"
+SMOOTHING, WEIGHTS = "label_smoothing", "class_weight"
+OF_LOSSES = (SMOOTHING, WEIGHTS)
+"""What losses share, as far as they take it: ``Loss.takes``."""
 
 SHARED = (
     Parameter(
@@ -209,6 +211,23 @@ OPTIMISATION = (
         "probability spread over all classes",
         allowed=Float(0.0, 0.9),
         otherwise=0.0,
+    ),
+    Parameter(
+        WEIGHTS,
+        Choice(("none",)),
+        "weight of a class's images in the loss: 1, or such that all classes weigh the same",
+        allowed=Choice(("none", "balanced")),
+        otherwise="none",
+        before="none",
+        added=True,
+    ),
+    Parameter(
+        "sampling",
+        Choice(("shuffled",)),
+        "an epoch's images: each once, or as many drawn with all classes equally likely",
+        allowed=Choice(("shuffled", "balanced")),
+        before="shuffled",
+        added=True,
     ),
     Parameter(
         "ema",

@@ -110,7 +110,7 @@ def of_classes(
             "imbalance",
             f"classes are unbalanced: from {train[low]:,} training images ({low}) to "
             f"{train[high]:,} ({high}), so accuracy tells of the large ones; judge by "
-            "balanced_accuracy or macro_f1",
+            "--objective balanced_accuracy or macro_f1, and try --set class_weight=none,balanced",
             classes=(low, high),
         )
 

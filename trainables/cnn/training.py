@@ -26,6 +26,7 @@ from trainables.cnn.size import check_size
 from trainables.cnn.steps.augment import added_by_plugins, augment, mirrored_in, mixed
 from trainables.cnn.steps.optimizer import (
     Average,
+    drawn_order,
     loss_of,
     make_optimizer,
     optimizer_tensors,
@@ -100,10 +101,11 @@ class CnnRun:
         self.parts, self.scaler = parts, self._new_scaler()
         self.random = RandomState(seed, self.device)
         self.epoch, self.history = 0, list[dict[str, float]]()
-        self._added, self._loss = added_by_plugins(config), loss_of(config)
+        self._added = added_by_plugins(config)
         self._scores: Tensor | None = None
         with self._memory():
             self.data = Resident.on(data, self.device)
+            self._loss = loss_of(config, self.data.train_labels, classes)
             with self.random.use():
                 net = build(config.model, classes, data.size, config.tweaks())
             if start is not None:
@@ -160,7 +162,7 @@ class CnnRun:
         count = len(data.train_labels)
         side = side_at(config.first_side, self.epoch, self.epochs, int(data.train_images.shape[2]))
         total, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        order = torch.randperm(count, generator=generator, device=self.device)
+        order = drawn_order(config, data.train_labels, self.classes, generator)
         mirrored = mirrored_in(self.epoch, count, config.flip, self.seed).to(self.device)
         if self._equal:  # a few images, others in each epoch, are left out
             count -= count % self.steps
@@ -299,7 +301,10 @@ class CnnRun:
         """
         found = files.read(folder)
         for name, value in self._identity().items():
-            if found.facts.get(name) != value:
+            said = found.facts.get(name)
+            if name == "config" and isinstance(said, dict):
+                said = asdict(self.config) | said  # an earlier version had fewer parameters
+            if said != value:
                 raise files.CheckpointError(
                     f"{folder}: checkpoint of another run: {name} is {found.facts.get(name)}, "
                     f"but must be {value}"

@@ -120,7 +120,7 @@ def _linear(
         bias[there] = 0.0
         return weights, bias
     own, offset = (
-        _discriminant(config.shrinkage, vectors, labels, there)
+        _discriminant(config, vectors, labels, there)
         if (config.head == "lda")
         else _estimated(config, vectors, labels)
     )
@@ -139,10 +139,13 @@ def _estimated(config: EmbeddingConfig, vectors: Float64, labels: Int64) -> tupl
     from sklearn.svm import LinearSVC
 
     scale = float(np.sqrt(np.mean(np.sum(vectors * vectors, axis=1)))) or 1.0
+    weigh = {"class_weight": "balanced" if config.class_weight == "balanced" else None}
     estimator = {
-        "logistic": lambda: LogisticRegression(C=config.C, max_iter=ITERATIONS),
-        "svm": lambda: LinearSVC(C=config.C, tol=1e-3, max_iter=ITERATIONS, random_state=0),
-        "ridge": lambda: RidgeClassifier(alpha=config.alpha),
+        "logistic": lambda: LogisticRegression(C=config.C, max_iter=ITERATIONS, **weigh),
+        "svm": lambda: LinearSVC(
+            C=config.C, tol=1e-3, max_iter=ITERATIONS, random_state=0, **weigh
+        ),
+        "ridge": lambda: RidgeClassifier(alpha=config.alpha, **weigh),
     }[config.head]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -151,20 +154,28 @@ def _estimated(config: EmbeddingConfig, vectors: Float64, labels: Int64) -> tupl
 
 
 def _discriminant(
-    shrinkage: float, vectors: Float64, labels: Int64, there: Int64
+    config: EmbeddingConfig, vectors: Float64, labels: Int64, there: Int64
 ) -> tuple[Float64, Float64]:
     """Fisher's linear discriminants, with ``shrinkage`` of the common covariance towards a multiple
-    of the identity (Friedman, 1989).
+    of the identity (Friedman, 1989); classes are as likely as they are frequent, or alike.
     """
     from scipy.linalg import solve
 
+    shrinkage = config.shrinkage
+
     means = np.stack([vectors[labels == one].mean(axis=0) for one in there])
     inside = vectors - means[np.searchsorted(there, labels)]
+    alike = config.class_weight == "balanced"
+    counts = np.array([np.sum(labels == one) for one in there])
+    if alike:  # the common covariance is the mean of the classes' own
+        inside *= np.sqrt(len(vectors) / (len(there) * counts))[
+            np.searchsorted(there, labels), None
+        ]
     covariance = inside.T @ inside / len(vectors)
     size = len(covariance)
     level = max(float(np.trace(covariance)) / size, 1e-12)
     covariance *= 1 - shrinkage
     covariance[np.diag_indices(size)] += shrinkage * level
     weights = solve(covariance, means.T, assume_a="pos").T
-    shares = np.array([np.mean(labels == one) for one in there])
+    shares = np.full(len(there), 1 / len(there)) if alike else counts / len(labels)
     return weights, -0.5 * np.sum(weights * means, axis=1) + np.log(shares)

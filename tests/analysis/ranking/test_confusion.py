@@ -23,6 +23,10 @@ def test_precision_recall_pairs_and_asymmetry_are_what_one_counts_by_hand(tmp_pa
     assert found.counts.tolist() == [[2, 2, 0], [1, 3, 0], [1, 1, 0]]
     assert found.recall == (0.5, 0.75, 0.0)
     assert found.precision == (0.5, 0.5, None)
+    assert [row["f1"] for row in found.by_class()] == pytest.approx([4 / 8, 6 / 10, 0])
+    assert found.balanced_accuracy == pytest.approx((0.5 + 0.75 + 0) / 3)
+    assert found.macro_f1 == pytest.approx((4 / 8 + 6 / 10 + 0) / 3)
+    assert found.unbalanced is None  # 4, 4 and 2 images
     assert found.pairs() == [
         {"true": "cat", "predicted": "dog", "count": 2, "reverse": 1},
         {"true": "owl", "predicted": "cat", "count": 1, "reverse": 0},
@@ -31,6 +35,17 @@ def test_precision_recall_pairs_and_asymmetry_are_what_one_counts_by_hand(tmp_pa
     assert found.asymmetry == pytest.approx((1 + 1 + 1) / 5)
     # 3 coins: |heads − tails| is 3, 1, 1 or 3
     assert found.asymmetry_by_chance == pytest.approx((1.5 + 1 + 1) / 5)
+
+
+def test_the_report_says_what_accuracy_hides_of_unbalanced_classes(tmp_path: Path) -> None:
+    """0.9 sounds well where nine of ten images are of one class, which is all that is ever said."""
+    folder = run_with(tmp_path, {1: [0] * 10}, labels=[0] * 9 + [1])
+    assert typed("report", "made", "--runs-dir", tmp_path).returncode == 0
+    page = " ".join((folder.report / "report.html").read_text().split())
+    assert "Accuracy tells of the large classes" in page
+    assert "from 0 to 9 validation images" in page
+    assert "Balanced accuracy 0.5000, macro F1 0.4737" in page
+    assert '<th class="n">F1</th>' in page
 
 
 def test_without_mistakes_there_is_nothing_to_be_one_sided(tmp_path: Path) -> None:
@@ -60,6 +75,7 @@ def test_the_command_shows_the_best_in_the_plans_order_and_short_names(tmp_path:
         "predicted": 0,
         "precision": None,
         "recall": 0.0,
+        "f1": 0.0,
     }
     assert Path(found["file"]) == folder.report / "confusion.png"
     other = json.loads(

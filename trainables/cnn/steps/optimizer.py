@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from spaces.kinds import function_of
 from spaces.ours.cnn import LOSSES, CnnConfig
+from spaces.ours.network import WEIGHTS
 from trainables.cnn.steps.tuning import begins_pretrained, layer_groups
 
 WARM_UP = 0.2
@@ -146,7 +147,36 @@ def _state(net: nn.Module) -> list[Tensor]:
     return [tensor.detach() for tensor in itertools.chain(net.parameters(), net.buffers())]
 
 
-def loss_of(config: CnnConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    """What training makes small: the mean over (n, classes) float32 scores and (n,) labels."""
+def loss_of(
+    config: CnnConfig, labels: Tensor | None = None, classes: int = 0
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """What training makes small: the mean over (n, classes) float32 scores and (n,) labels.
+
+    Args:
+        labels, classes: of the training images, by which classes are weighed where the
+            configuration says so.
+    """
     kind = LOSSES[getattr(config, "loss", next(iter(LOSSES)))]
-    return partial(function_of(kind.function), **config.own(kind))
+    given = config.own(kind)
+    if given.pop(WEIGHTS, "none") == "balanced" and labels is not None:
+        given["weight"] = balanced_weights(labels, classes)
+    return partial(function_of(kind.function), **given)
+
+
+def balanced_weights(labels: Tensor, classes: int) -> Tensor:
+    """(classes,) float32 with which all classes that there are weigh the same, and the mean image
+    1; 0 for a class without images.
+    """
+    counts = torch.bincount(labels, minlength=classes).float()
+    there = counts > 0
+    return torch.where(there, len(labels) / (there.sum() * counts.clamp(min=1)), 0.0)
+
+
+def drawn_order(
+    config: CnnConfig, labels: Tensor, classes: int, generator: torch.Generator
+) -> Tensor:
+    """(n,) int64: the rows of an epoch's images."""
+    if config.sampling == "balanced":
+        chances = balanced_weights(labels, classes)[labels]
+        return chances.multinomial(len(labels), replacement=True, generator=generator)
+    return torch.randperm(len(labels), generator=generator, device=labels.device)
