@@ -10,6 +10,8 @@ from typing import Any
 from spaces.errors import UserError, echo
 
 Value = bool | int | float | str
+MOST_NAME = 4096
+"""Characters of a name, which may be a path."""
 MOST_VALUES = 1000
 """That a user may list for one parameter."""
 
@@ -81,6 +83,23 @@ class Choice:
         return "one of " + ", ".join(_word(option) for option in self.options)
 
 
+@dataclass(frozen=True)
+class Name:
+    """A name of something that no list could hold; only for what a user may ask for.
+
+    Attributes:
+        doc: what may be named.
+    """
+
+    doc: str
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str) and 0 < len(value) <= MOST_NAME and value.isprintable()
+
+    def __str__(self) -> str:
+        return self.doc
+
+
 Domain = Integer | Float | Choice
 Suggest = Callable[[str, Domain], Value]
 
@@ -105,14 +124,14 @@ class Parameter:
     name: str
     domain: Domain
     doc: str
-    allowed: Domain | None = None
+    allowed: Domain | Name | None = None
     when: Mapping[str, tuple[Value, ...]] | None = None
     otherwise: Value | None = None
     before: Value | None = None
     added: bool = False
 
     @property
-    def limits(self) -> Domain:
+    def limits(self) -> Domain | Name:
         return self.allowed or self.domain
 
     def applies(self, config: Mapping[str, Value]) -> bool:
@@ -124,7 +143,8 @@ def read_setting(space: str, parameter: Parameter, setting: Any) -> Domain:
     refusal = SpaceError(
         f"{space}.{parameter.name} must be {parameter.limits}, but got {_shown(setting)}"
     )
-    if isinstance(setting, str) and ".." in setting:
+    named = isinstance(parameter.limits, Name)
+    if isinstance(setting, str) and ".." in setting and not named:
         ends = [read_value(end, parameter) for end in setting.split("..")]
         if len(ends) != 2 or any(end not in parameter.limits for end in ends):
             raise refusal
@@ -138,6 +158,7 @@ def read_setting(space: str, parameter: Parameter, setting: Any) -> Domain:
             raise refusal
         if isinstance(parameter.limits, Integer):
             return Integer(int(low), int(high))
+        assert isinstance(parameter.limits, Float)
         return Float(float(low), float(high), log=parameter.limits.log)
     items: Sequence[Any] = (
         setting.split(",")
@@ -173,6 +194,8 @@ def read_value(text: Any, parameter: Parameter) -> Value:
     text = text.strip()
     if isinstance(parameter.limits, Choice):
         return next((option for option in parameter.limits.options if _word(option) == text), text)
+    if isinstance(parameter.limits, Name):
+        return text
     try:
         number = float(text)
     except ValueError:

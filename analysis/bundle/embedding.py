@@ -10,6 +10,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +26,20 @@ from spaces.ours.embedding import EmbeddingConfig
 from trainables.data import Dataset, Images
 from trainables.data.source import data_source
 from trainables.data.validation import Validation
-from trainables.embedding.features import BATCH, Float32, chosen, features_of, one_thread, width
+from trainables.embedding.features import (
+    BATCH,
+    Features,
+    chosen,
+    features_of,
+    mean_of_views,
+    one_thread,
+)
 from trainables.embedding.heads import Arrays, Fitted, fit
-from trainables.embedding.pipeline import mean_of_views, out_of_fold, seen_stage
-from trainables.pretrained.backbones import BackboneError, network, with_tensors
+from trainables.embedding.pipeline import out_of_fold, seen_stage
+from trainables.pretrained.facts import BackboneError, Weights
+from trainables.pretrained.network import weights_stage, with_arrays, with_tensors
+from trainables.pretrained.packaged import BACKBONES
+from trainables.pretrained.weights import find
 from trainables.stages.stage import compute
 
 Float64 = npt.NDArray[np.float64]
@@ -54,15 +65,21 @@ class EmbeddingModel:
     tolerance = 0.0
     batch = 16 * BATCH
 
-    def features_of(self, images: Images) -> Float32:
-        """(m, d) features of m images, of all layers and poolings, on every core."""
-        config = self.head.config
-        runs = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    @property
+    def weights(self) -> Weights:
+        """What is known of the network's weights."""
+        return weights_of(self.facts)
 
-        def seen(run: Images) -> Float32:
+    def features_of(self, images: Images) -> Features:
+        """Features of m images, of all layers and poolings, on every core."""
+        config = self.head.config
+        weights, own = self.weights, config.pooling == "own"
+        runs = [images[start : start + BATCH] for start in range(0, max(1, len(images)), BATCH)]
+
+        def seen(run: Images) -> Features:
             views = (False,) if config.views == "one" else (False, True)
             found = [
-                features_of(self.net, config.backbone, run, config.side, config.crop, mirrored)
+                features_of(self.net, weights, run, config.side, config.crop, mirrored, own)
                 for mirrored in views
             ]
             return found[0] if config.views == "one" else mean_of_views(*found)
@@ -74,13 +91,13 @@ class EmbeddingModel:
             ThreadPoolExecutor(cores, initializer=set_num_threads, initargs=(1,)) as pool,
         ):
             parts = list(pool.map(seen, runs))
-        return np.concatenate(parts or [np.empty((0, width(config.backbone)), np.float32)])
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def scores_of(self, images: Images) -> tuple[Int64, Float64]:
         """(m,) predicted class and (m, classes) float64 scores, which sum to 1."""
         config = self.head.config
-        features = self.features_of(images)
-        shares = self.head.scores(chosen(features, config.backbone, config.layer, config.pooling))
+        picked = chosen(self.features_of(images), config.layer, config.pooling)
+        shares = self.head.scores(picked)
         return shares.argmax(axis=1), shares
 
     def content(self) -> bytes:
@@ -98,12 +115,26 @@ def make_embedding(source: Source, record: TrialRecord, dataset: Dataset) -> Emb
     """The trial's classifier, its head fitted on all training images."""
     config: EmbeddingConfig = EMBEDDING.typed(record.config)
     data = data_source(dataset, source.options)
-    memo = {data.stage.digest: dataset}
-    features = compute(seen_stage(config, data, "train"), memo, cache=source.cache)
-    picked = chosen(features, config.backbone, config.layer, config.pooling)
+    weights = source.run.plan().weights.get(config.backbone) or find(config.backbone)[0]
+    memo: dict[str, Any] = {data.stage.digest: dataset}
+    arrays = compute(weights_stage(weights), memo)
+    features = compute(seen_stage(config, weights, data, "train"), memo, cache=source.cache)
+    picked = chosen(features, config.layer, config.pooling)
     head = fit(config, picked, dataset.train.labels, len(dataset.classes))
-    facts = bundle_facts(source, record, dataset, "embedding", PACKAGES)
-    return EmbeddingModel(facts, network(config.backbone), head)
+    facts = bundle_facts(source, record, dataset, "embedding", PACKAGES, weights=weights)
+    return EmbeddingModel(facts, with_arrays(weights, arrays, config.side), head)
+
+
+def weights_of(facts: BundleFacts) -> Weights:
+    """What is known of the weights in a bundle.
+
+    Raises:
+        BundleError: if nothing is.
+    """
+    name = facts.config["backbone"]
+    if facts.weights is None and name not in BACKBONES:
+        raise BundleError(f"bundle.json says nothing of the weights of {name}")
+    return facts.weights or BACKBONES[str(name)].weights
 
 
 def left_out(
@@ -132,23 +163,23 @@ def read_embedding(folder: Path, facts: BundleFacts, content: bytes) -> Embeddin
             raise BundleError(f"{folder}: model.safetensors holds {part!r}, which no bundle has")
         parts[part][name] = value
     try:
-        net = with_tensors(config.backbone, parts["backbone"])
+        weights = weights_of(facts)
+        net = with_tensors(weights, parts["backbone"], config.side, resampled=True)
+        nothing = EmbeddingModel(facts, net, Fitted(config, 0, {}))
+        features = nothing.features_of(Images.from_arrays([]))
+        columns = chosen(features, config.layer, config.pooling).shape[1]
     except BackboneError as error:
         raise BundleError(f"{folder}: {error}") from error
     if not all(value.isfinite().all() for value in parts["backbone"].values()):
         raise BundleError(f"{folder}: weights in model.safetensors must be finite numbers")
     arrays = {name: value.numpy() for name, value in parts["head"].items()}
-    if wrong := _misfit(config, arrays, len(facts.classes)):
+    if wrong := _misfit(config, arrays, len(facts.classes), columns):
         raise BundleError(f"{folder}: model.safetensors does not fit bundle.json ({wrong})")
     return EmbeddingModel(facts, net, Fitted(config, len(facts.classes), arrays))
 
 
-def _misfit(config: EmbeddingConfig, arrays: Arrays, classes: int) -> str:
-    """What is wrong with the arrays of a head; empty if nothing is."""
-    columns = chosen(
-        np.empty((1, width(config.backbone)), np.float32),
-        config.backbone, config.layer, config.pooling,
-    ).shape[1]  # fmt: skip
+def _misfit(config: EmbeddingConfig, arrays: Arrays, classes: int, columns: int) -> str:
+    """What is wrong with the arrays of a head on so many features; empty if nothing is."""
     wanted: dict[str, tuple[int, ...]] = {}
     if config.norm == "standard" or config.components:
         wanted["mean"] = (columns,)

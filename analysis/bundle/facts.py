@@ -13,6 +13,7 @@ from spaces.errors import UserError
 from trainables.cnn.use import LEAST_STD
 from trainables.images.rule import FIRST, Rule
 from trainables.io.files import write_whole
+from trainables.pretrained.facts import Weights
 
 FORMAT = 1
 Side = Annotated[int, Field(ge=1, le=10_000)]
@@ -64,6 +65,7 @@ class BundleFacts(BaseModel):
         history: a network's metrics, epoch by epoch.
         plugins: SHA-256 of the source of each plug-in that reading it needs, by name; they are not
             in it, and whoever reads it must have loaded them.
+        weights: what is known of the pretrained network in it, if there is one.
         unfinished: it is being made: not checked yet, and not scored.
         facts_sha256: of bundle.json with nothing in this place; empty in bundles of versions that
             had none.
@@ -91,6 +93,7 @@ class BundleFacts(BaseModel):
     refit: bool = False
     history: tuple[dict[str, float], ...] = ()
     plugins: dict[str, str] = {}
+    weights: Weights | None = None
     unfinished: bool = False
     facts_sha256: str = ""
 
@@ -103,7 +106,7 @@ def write_facts(folder: Path, facts: BundleFacts) -> None:
 
 def _text(facts: BundleFacts, digest: str) -> str:
     # versions before that know no such fields
-    left_out = {name for name in ("unfinished", "plugins") if not getattr(facts, name)}
+    left_out = {name for name in ("unfinished", "plugins", "weights") if not getattr(facts, name)}
     return facts.model_copy(update={"facts_sha256": digest}).model_dump_json(
         indent=1, exclude=left_out
     )

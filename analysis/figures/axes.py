@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from analysis.run.records import TrialRecord
 from spaces import SPACES
-from spaces.domain import Choice, Parameter
+from spaces.domain import Choice, Float, Integer, Parameter
 
 Float64 = npt.NDArray[np.float64]
 MOST_TRIALS = 1000
@@ -69,7 +69,7 @@ def axes_of(space: str, records: Sequence[TrialRecord], order: Sequence[str] = (
         if numbers:
             values = np.array([math.nan if value is None else float(value) for value in raw])
             log = (
-                not isinstance(parameter.limits, Choice)
+                isinstance(parameter.limits, Integer | Float)
                 and parameter.limits.log
                 and bool(np.nanmin(values) > 0)
             )

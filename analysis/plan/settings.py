@@ -17,6 +17,7 @@ from spaces.errors import echo
 from spaces.objectives import METRICS
 from spaces.samplers import PRUNERS, SAMPLERS
 from trainables.data import absolute_spec
+from trainables.pretrained.facts import Weights
 
 NO_DATASET = "none"
 """Dataset of a plan whose spaces need no images."""
@@ -72,6 +73,8 @@ class Settings(BaseModel):
             0 keeps none.
         class_order: order in which classes are shown; changes nothing that is computed.
         abbreviations: class to its short name in confusion matrices.
+        weights: of the pretrained networks that are searched, by name, as they were when the search
+            began: it goes on with no others.
         reference: named lines to compare with, drawn on curves and marked in tables.
     """
 
@@ -107,6 +110,7 @@ class Settings(BaseModel):
     cache_gib: Annotated[float, Field(ge=0, le=100_000)] = 10.0
     class_order: tuple[str, ...] = ()
     abbreviations: dict[str, str] = {}
+    weights: dict[str, Weights] = {}
     reference: dict[str, float] = {}
     tracking: Tracking = Tracking()
 

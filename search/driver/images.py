@@ -34,6 +34,7 @@ from trainables.data.spec import reader_of
 from trainables.data.validation import Validation, check_folds
 from trainables.io.files import set_aside, write_whole
 from trainables.learners import LEARNERS, Shared
+from trainables.stages.stage import Stage
 
 MINDS_CLASSES = ("balanced_accuracy", "macro_f1")
 """Objectives that unbalanced classes do not mislead."""
@@ -131,9 +132,19 @@ class Images:
         labels: npt.NDArray[np.int64] = self._ray.get(self._labels[self._validation.split])
         return labels
 
-    def shared(self, folder: RunDirectory, plan: Plan, cores: int, shared: Shared) -> Shared:
+    def shared(
+        self,
+        folder: RunDirectory,
+        plan: Plan,
+        cores: int,
+        shared: Shared,
+        there: dict[Stage, Any],
+    ) -> Shared:
         """``shared`` with the images; makes the registry of stages that it names, on the driver's
         own node.
+
+        Args:
+            there: references to results that exist already.
         """
         from trainables.stages.cache import stage_cache
         from trainables.stages.registry import LARGE_SHARE, NAMESPACE, PARTS_A_CORE, StageRegistry
@@ -152,9 +163,8 @@ class Images:
         large_bytes = LARGE_SHARE * self._ray.cluster_resources()["object_store_memory"]
         registry = StageRegistry.options(**options).remote(PARTS_A_CORE * cores, cache, large_bytes)  # type: ignore[attr-defined]
         self.counts = StageCounts(self._ray, registry)
-        known = {self._source.stage: self._ref} | {
-            self._source.labels(split): ref for split, ref in self._labels.items()
-        }
+        labels = {self._source.labels(split): ref for split, ref in self._labels.items()}
+        known = {self._source.stage: self._ref} | labels | there
         self._ray.get([registry.adopt.remote(stage, [ref]) for stage, ref in known.items()])
         self._registry = registry
         self._shared = replace(

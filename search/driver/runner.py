@@ -48,6 +48,7 @@ from search.driver.networks import (
     with_start,
 )
 from search.driver.session import Session, Summary
+from search.driver.weights import Backbones, with_weights
 from search.screen.console import SearchConsole
 from search.screen.signals import stop_signals
 from search.study.combinations import check_combination
@@ -138,6 +139,7 @@ def _searched(
 ) -> Summary:
     console = console or SearchConsole(stderr=True)
     room = Capacity.of(plan, len(os.sched_getaffinity(0)))
+    plan, places = with_weights(plan, f"run {folder.name} began", partial(_say, console))
     if not new:
         check_files(folder, plan)
         check_kept(folder, plan)
@@ -176,6 +178,7 @@ def _searched(
             _ = room.concurrency  # refuses what there is no room for
             precision = find_precision(ray, plan) if new else None
             began = None if new else facts_when_begun(folder)
+            backbones = Backbones(ray, plan, places)
             images = Images(ray, plan, began) if plan.needs_images else None
             now = (
                 images.facts()
@@ -188,6 +191,7 @@ def _searched(
                 now = now.model_copy(update={"notes": (*now.notes, *seen)})
             plan = with_precision(ray, plan, precision)
             plan, of_size = plan.with_size(images.shorter) if images else (plan, ())
+            known = backbones.known()
             mend: Callable[[], None] = _nothing
             # from here on there is something to leave in order, and soon somebody who does
             stop.at_once, stop.never = False, True
@@ -213,9 +217,10 @@ def _searched(
                     seed=plan.seed,
                     joined=bool(address),
                     training=training_settings(plan, folder),
+                    weights=plan.weights,
                 )
                 if images:
-                    shared = images.shared(folder, plan, room.cores, shared)
+                    shared = images.shared(folder, plan, room.cores, shared, known)
                 watched = (images.counts.line, images.lookahead) if images else (str, None)
                 session.run(shared, now.fingerprint, room, stop.asked, *watched)
                 if images:

@@ -29,6 +29,7 @@ from search.study.study import (
     distribution_of,
 )
 from spaces import Space
+from spaces.domain import Choice, Name
 
 ASKED = (ATTEMPT, GRID_INDEX, REQUEST, RETRY_OF)
 """Attributes that say why a trial is tried; the others say how it ended."""
@@ -218,7 +219,8 @@ def _from_record(
         parameter, value = space[name], record.config[name]
         domain = next((d for d in (parameter.domain, parameter.limits) if value in d), None)
         if domain is not None:
-            params[name], domains[name] = value, distribution_of(domain)
+            known = Choice((value,)) if isinstance(domain, Name) else domain
+            params[name], domains[name] = value, distribution_of(known)
     return _Known(params, domains, asked, system)
 
 

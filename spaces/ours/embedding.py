@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spaces.domain import Choice, Float, Integer, Parameter
+from spaces.domain import Choice, Float, Integer, Name, Parameter
 from spaces.ours.knn import MAX_K, OURS
 from spaces.space import Space
 
@@ -48,7 +48,7 @@ EMBEDDING = Space(
             "backbone",
             Choice(BACKBONES[:1]),
             "pretrained network",
-            allowed=Choice(BACKBONES),
+            allowed=Name(f"{', '.join(BACKBONES)}, a network of timm's by name, or NETWORK@FILE"),
         ),
         Parameter(
             "side",
@@ -76,7 +76,9 @@ EMBEDDING = Space(
         Parameter(
             "pooling",
             Choice(("average", "gem")),
-            "mean over the image, or generalised mean with exponent 3 (Radenović et al., 2019)",
+            "mean over the image, generalised mean with exponent 3 (Radenović et al., 2019), or "
+            "what the network itself gives its classifier (a transformer's class token, say)",
+            allowed=Choice(("average", "gem", "own")),
         ),
         Parameter(
             "norm",

@@ -5,6 +5,7 @@ judged itself.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import random
@@ -31,6 +32,9 @@ from trainables.embedding.pipeline import held_out, out_of_fold, seen_stage
 from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.pipeline import evaluate, validation_stage
 from trainables.learners import LEARNERS
+from trainables.pretrained.network import read_arrays, weights_stage
+from trainables.pretrained.packaged import BACKBONES
+from trainables.pretrained.weights import find
 from trainables.stages.stage import compute
 
 CLASSES = ("ash", "birch", "cedar")
@@ -173,14 +177,20 @@ def chosen_by(
     validation = Validation(scheme, 3)
     if space == "embedding":
         typed, splits = get_space(space).typed(config), ("train", "val")
-        features = [compute(seen_stage(typed, data, split), memo, workers=1) for split in splits]
+        weights, place = find(typed.backbone)
+        stage = weights_stage(weights)
+        memo[stage.digest] = read_once(str(place))
+        features = [
+            compute(seen_stage(typed, weights, data, split), memo, workers=1) for split in splits
+        ]
         labels = [compute(data.labels(split), memo) for split in splits]
         scores = (
             held_out(typed, features[0], labels[0], features[1], len(CLASSES))
             if scheme == "val"
             else out_of_fold(typed, features[0], labels[0], len(CLASSES), validation)
         )
-        return [np.ascontiguousarray(part).tobytes() for part in (*features, scores)]
+        seen = [part for split in features for part in split.values()]
+        return [np.ascontiguousarray(part).tobytes() for part in (*seen, scores)]
     if space != "cnn":
         given = get_space(space).typed(config)
         neighbours = compute(validation_stage(given, data, validation, 0), memo, workers=1)
@@ -201,6 +211,12 @@ def chosen_by(
     run = make_run(CnnConfig(**config), images, how, CLASSES, seed=0, device="cpu", threads=1)  # type: ignore[arg-type]
     metrics = replace_seconds(run.step())
     return [repr(sorted(metrics.items())).encode(), np.asarray(run.predictions()).tobytes()]
+
+
+@functools.cache
+def read_once(place: str) -> Any:
+    weights = BACKBONES["efficientnet-lite0"].weights
+    return read_arrays(facts={**weights.content, "name": weights.name}, place=place)
 
 
 IMAGE_SPACES = [name for name, space in SPACES.items() if space.needs_images]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from spaces.domain import Value
@@ -12,6 +12,7 @@ from trainables.data.validation import Validation
 if TYPE_CHECKING:  # a list of learners needs no numpy
     from trainables.contract.learner import Trial
     from trainables.data.source import DataSource
+    from trainables.pretrained.facts import Weights
     from trainables.stages.stage import Stage
 
 Config = Mapping[str, Value]
@@ -63,6 +64,7 @@ class Shared:
             them, and ``registry``: name of the actor that has the stages; of spaces that need no
             images there is none.
         training: settings of what is trained.
+        weights: of the pretrained networks that are searched, by name.
     """
 
     seed: int
@@ -71,10 +73,11 @@ class Shared:
     data: DataSource | None = None
     validation: Validation | None = None
     training: TrainingSettings | None = None
+    weights: Mapping[str, Weights] = field(default_factory=dict)
 
     def assign(self, **own: Any) -> Assignment:
         """The assignment of one trial, with what is its own."""
-        shared = {field.name: getattr(self, field.name) for field in fields(Shared)}
+        shared = {one.name: getattr(self, one.name) for one in fields(Shared)}
         return Assignment(**shared | own)
 
 

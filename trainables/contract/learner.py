@@ -13,6 +13,7 @@ from spaces.errors import UserError
 from spaces.registry import Registry
 from trainables.contract.assignment import Assignment, Config, Shared
 from trainables.io.remote import join_place
+from trainables.pretrained.facts import Weights
 from trainables.stages.stage import Stage
 
 
@@ -68,6 +69,11 @@ class Learner:
         most_mb: MiB that a model may have unless the plan says otherwise; None for no limit.
         imports: modules that a worker needs for it, which every node of a cluster is asked for.
         classifier: kind of its bundles (``analysis.bundle.classifier``); empty if it has none.
+        backbones: the parameter whose values name pretrained networks
+            (``trainables.pretrained.weights.find``): their weights are found before a search
+            begins, and every trial is given them (``Shared.weights``). Empty if there is none.
+        fits: raises ``BackboneError`` if such a network cannot do what the space, as it is
+            searched, asks of it; in a worker, before the search begins.
     """
 
     space: Space
@@ -84,6 +90,8 @@ class Learner:
     most_mb: float | None = None
     imports: tuple[str, ...] = ()
     classifier: str = ""
+    backbones: str = ""
+    fits: Callable[[Space, Weights], None] | None = None
 
     @property
     def name(self) -> str:

@@ -4,53 +4,74 @@ pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from spaces.errors import on_one_line
 from trainables.data.dataset import Images, UInt8
-from trainables.pretrained.backbones import BACKBONES, network
+from trainables.pretrained.facts import BackboneError, Weights
+from trainables.pretrained.network import Arrays, shape_of, with_arrays
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Float32 = npt.NDArray[np.float32]
+Features = dict[str, Float32]
+"""(n, d) by layer and pooling: ``last average``, ``blocks gem`` and so on."""
 BATCH = 16
 """Images that the network sees at a time; always so many, so that an image's features are the same
 bits whoever stands beside it.
 """
 GEM = 3.0
 """Exponent of the generalised mean (Radenović, Tolias, Chum, 2019)."""
-LAYERS, POOLINGS = ("last", "blocks"), ("average", "gem")
+LAYERS = ("last", "blocks")
 MARGIN = 0.875
 """Share of the shorter side that a centre crop keeps, as such networks were judged."""
 
 
 def network_features(
     images: Images,
+    arrays: Arrays,
     *,
-    backbone: str,
-    weights: str,
+    weights: dict[str, Any],
     side: int,
     crop: str,
     mirrored: bool,
+    own: bool,
     start: int = 0,
-) -> Float32:
-    """(n, d) float32: for each layer the features of each pooling, side by side; a stage of the
-    search.
+) -> Features:
+    """What the network sees in images; a stage of the search.
 
     Args:
-        weights: SHA-256 of the backbone's file, by which this result is known.
+        arrays: the network's tensors (``trainables.pretrained.network.read_arrays``).
+        weights: their ``content``, by which this result is known.
         side: of the square that the network sees, pixels.
         crop: ``squash``, ``centre`` or ``pad``.
         mirrored: of the mirror images.
+        own: of the last layer also what the network itself makes of it for its classifier.
     """
     with one_thread():
-        return features_of(network(backbone), backbone, images, side, crop, mirrored)
+        net, of = _network(weights, arrays, side)
+        return features_of(net, of, images, side, crop, mirrored, own)
+
+
+_KEPT: dict[str, tuple[nn.Module, Weights]] = {}
+"""The network that this process was last asked for."""
+
+
+def _network(content: dict[str, Any], arrays: Arrays, side: int) -> tuple[nn.Module, Weights]:
+    key = json.dumps([content, side], sort_keys=True)
+    if key not in _KEPT:
+        weights = Weights(name=content["architecture"], **content)
+        _KEPT.clear()
+        _KEPT[key] = with_arrays(weights, arrays, side), weights
+    return _KEPT[key]
 
 
 @contextmanager
@@ -67,65 +88,138 @@ def one_thread() -> Iterator[None]:
 
 
 def features_of(
-    net: nn.Module, backbone: str, images: Images, side: int, crop: str, mirrored: bool
-) -> Float32:
+    net: nn.Module,
+    weights: Weights,
+    images: Images,
+    side: int,
+    crop: str,
+    mirrored: bool,
+    own: bool,
+) -> Features:
     """As ``network_features``, with a network that is there; within ``one_thread``."""
     import torch
 
     with torch.inference_mode():
-        return np.concatenate(
-            [
-                _batch(net, backbone, images[start : start + BATCH], side, crop, mirrored)
-                for start in range(0, len(images), BATCH)
-            ]
-            or [np.empty((0, width(backbone)), np.float32)]
-        )
+        parts = [
+            _batch(net, weights, images[start : start + BATCH], side, crop, mirrored, own)
+            for start in range(0, max(1, len(images)), BATCH)
+        ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def width(backbone: str) -> int:
-    """How many features ``network_features`` gives an image."""
-    return len(POOLINGS) * sum(BACKBONES[backbone].features)
+def chosen(features: Features, layer: str, pooling: str) -> Float32:
+    """(n, d) features of one layer, or of ``both``, and one pooling.
+
+    Raises:
+        BackboneError: if the network has no such layer.
+    """
+    layers = LAYERS if layer == "both" else (layer,)
+    names = [f"{one} {pooling}" for one in layers]
+    if missing := [name for name in names if name not in features]:
+        raise BackboneError(f"the network gives {', '.join(features)}, but not {missing[0]}")
+    return np.concatenate([features[name] for name in names], axis=1)
 
 
-def chosen(features: Float32, backbone: str, layer: str, pooling: str) -> Float32:
-    """(n, d) features of one layer, or of ``both``, and one pooling."""
-    parts, start = [], 0
-    for name, size in zip(LAYERS, BACKBONES[backbone].features, strict=True):
-        for pooled in POOLINGS:
-            if layer in (name, "both") and pooled == pooling:
-                parts.append(features[:, start : start + size])
-            start += size
-    return np.concatenate(parts, axis=1)
+def mean_of_views(*views: Features) -> Features:
+    """(n, d) mean of the features of several views; a stage of the search."""
+    both = {name: [one[name] for one in views] for name in views[0]}
+    return {
+        name: np.asarray(np.mean(parts, axis=0, dtype=np.float64), np.float32)
+        for name, parts in both.items()
+    }
 
 
 def _batch(
-    net: nn.Module, backbone: str, images: Images, side: int, crop: str, mirrored: bool
-) -> Float32:
+    net: nn.Module,
+    weights: Weights,
+    images: Images,
+    side: int,
+    crop: str,
+    mirrored: bool,
+    own: bool,
+) -> Features:
     import torch
 
     pixels = np.zeros((BATCH, side, side, 3), np.uint8)
     for row, image in enumerate(images):
         seen = square(image, side, crop)
         pixels[row] = seen[:, ::-1] if mirrored else seen
-    known = BACKBONES[backbone]
-    mean, std = (torch.tensor(values) * 255.0 for values in (known.mean, known.std))
-    batch = ((torch.from_numpy(pixels).float() - mean) / std).permute(0, 3, 1, 2)
-    maps = _maps(net, batch.contiguous(memory_format=torch.channels_last))
-    pooled = [
-        pool for layer in maps for pool in (layer.mean((2, 3)), _generalised_mean(layer))
-    ]  # in the order of LAYERS and POOLINGS
-    found: Float32 = torch.cat(pooled, dim=1)[: len(images)].numpy()
+    found = seen_by(net, weights, torch.from_numpy(pixels).permute(0, 3, 1, 2), own)
+    return {name: tensor[: len(images)].numpy() for name, tensor in found.items()}
+
+
+def seen_by(net: nn.Module, weights: Weights, pixels: Tensor, own: bool) -> dict[str, Tensor]:
+    """(n, d) float32 features by layer and pooling, of (n, 3, side, side) uint8 pixels."""
+    import torch
+
+    mean, std = (
+        torch.tensor(values).view(3, 1, 1) * 255.0 for values in (weights.mean, weights.std)
+    )
+    batch = ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+    last, blocks, whole = maps_of(net, batch)
+    found = {"last average": _average(last), "last gem": _generalised_mean(last)}
+    if blocks is not None:
+        found |= {"blocks average": _average(blocks), "blocks gem": _generalised_mean(blocks)}
+    if own:
+        found["last own"] = net.forward_head(whole, pre_logits=True)  # type: ignore[operator]
+        if blocks is not None:
+            found["blocks own"] = found["blocks average"]
     return found
 
 
-def _maps(net: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, channels, height, width) of the last layer, and of the blocks before it."""
-    blocks = net.blocks(net.bn1(net.conv_stem(batch)))  # type: ignore[operator]
-    return net.bn2(net.conv_head(blocks)), blocks  # type: ignore[operator]
+def maps_of(net: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """(n, channels, places) of the last layer and of the blocks before it, if there are any; and
+    the last layer as the network has it.
+
+    Raises:
+        BackboneError: if it sees no such images, or gives no features that are places of an image.
+    """
+    width = net.num_features
+    try:
+        whole, between = net.forward_intermediates(batch, indices=2)  # type: ignore[operator]
+        if whole.ndim == 3:  # tokens, the first of which may be no places
+            last = whole[:, getattr(net, "num_prefix_tokens", 0) or 0 :].transpose(1, 2)
+        else:
+            last = whole.movedim(-1, 1) if whole.shape[1] != width else whole
+            last = last.flatten(2)
+        # the last of the blocks may be the last layer itself
+        blocks = [one for one in between[-1:] if one.shape[1] != last.shape[1]] or between[-2:-1]
+        return last, (blocks[0].flatten(2) if blocks else None), whole
+    except Exception as error:  # each network has assertions of its own
+        config, side = net.pretrained_cfg, batch.shape[-1]
+        own = config["input_size"][-1]  # type: ignore[index]
+        raise BackboneError(
+            f"{config['architecture']} gives no features of images of {side} pixels "  # type: ignore[index]
+            f"({on_one_line(error)[:120]}); "
+            + (f"its own are of {own}: --set side={own}" if side != own else "choose another")
+        ) from error
+
+
+def check_seen(weights: Weights, sides: Iterable[int], layers: Iterable[str]) -> None:
+    """Find out, without weights or images, whether a network can be asked for this.
+
+    Raises:
+        BackboneError: if it sees no images of a side, or has not a layer.
+    """
+    import torch
+
+    for side in sides:
+        net = shape_of(weights.architecture, 0, side).eval()
+        with torch.inference_mode(), torch.device("meta"):
+            _, blocks, _ = maps_of(net, torch.empty(1, 3, side, side))
+        if blocks is None and set(layers) != {"last"}:
+            raise BackboneError(
+                f"{weights.name} has no blocks before its last layer; --set layer=last asks for "
+                "that alone"
+            )
+
+
+def _average(maps: Tensor) -> Tensor:
+    return maps.mean(2)
 
 
 def _generalised_mean(maps: Tensor) -> Tensor:
-    return maps.clamp(min=1e-6).pow(GEM).mean((2, 3)).pow(1 / GEM)
+    return maps.clamp(min=1e-6).pow(GEM).mean(2).pow(1 / GEM)
 
 
 def square(image: UInt8, side: int, crop: str) -> UInt8:

