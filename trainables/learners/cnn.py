@@ -64,4 +64,5 @@ NETWORKS = Learner(
     most_mb=MOST_MB,
     imports=("torch", "trainables.cnn.run"),
     classifier="cnn",
+    backbones="backbone",
 )
