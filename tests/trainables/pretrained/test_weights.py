@@ -25,7 +25,7 @@ from trainables.pretrained import packaged
 from trainables.pretrained.facts import BackboneError, Weights
 from trainables.pretrained.network import read_arrays, read_tensors, with_arrays, with_tensors
 from trainables.pretrained.packaged import BACKBONES, Packaged
-from trainables.pretrained.weights import absolute, cached, find, find_again
+from trainables.pretrained.weights import absolute, architecture_of, cached, find, find_again
 
 LITE0 = "efficientnet-lite0"
 SMALL = "test_resnet"
@@ -187,11 +187,17 @@ def test_a_name_that_is_none_says_what_is(name: str, said: str, tmp_path: Path) 
         find(name.replace("FILE", str(place)))
 
 
-def test_files_are_named_from_wherever_a_search_is_gone_on_with() -> None:
-    """A plan is read again in another folder."""
+def test_files_are_named_from_wherever_a_search_is_gone_on_with(tmp_path: Path) -> None:
+    """A plan is read again in another folder, and a bundle where there is no file."""
     assert absolute("resnet18@w.pth") == f"resnet18@{Path.cwd()}/w.pth"
-    assert absolute("../w.bin") == f"{Path.cwd().parent}/w.bin"
+    place = saved(tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": SMALL}))
+    assert absolute(f"{tmp_path}/x/../{place.name}") == f"{SMALL}@{place}"
     assert absolute(TIMMS) == TIMMS
+    for name in (TIMMS, f"{SMALL}@/no/such/file.pth"):
+        assert architecture_of(name) == SMALL
+    with pytest.raises(BackboneError, match="there is no such file"):
+        absolute("none.bin")
 
 
 # Packages
