@@ -54,10 +54,11 @@ def tell_again(run: RunDirectory, plan: Plan) -> None:
         if (each.space, each.number) not in told
     ]
     lacking(trials, f"{len(trials)} of {len(records)} trials")
+    found = {(each.space, each.number): each for each in run.replicas.trial_files.records()}
     replicas = [
         replica_fact(record, run.replicas.steps(job.space, number), job.trial, job.seed)
         for number, job in enumerate(read_jobs(run.replicas.path))
-        if (record := run.replicas.record(job.space, number))
+        if (record := found.get((job.space, number)))
     ]
     untold = [fact for fact in replicas if _key(fact) not in again]
     lacking(untold, f"{len(untold)} of {len(replicas)} trials run again")

@@ -4,11 +4,12 @@ names the file.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ from analysis.run import provenance
 from analysis.run.directory import RunDirectory
 from analysis.run.notes import taken
 from analysis.run.records import DataFacts, Measured
+from search.cluster.capacity import NETWORK_CORES
+from search.cluster.start import local_cluster
+from search.driver import runner
 from search.driver.beginning import create
 from search.ledger import requests
 from search.ledger.ledger import Ledger
@@ -203,6 +207,18 @@ def exported(runs: Path) -> Done:
 FAST["export"] = exported
 
 
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[None]:
+    """Ray started once for many searches, each of which would start its own: seconds a search."""
+    cores = len(os.sched_getaffinity(0))
+    with (
+        local_cluster(cores, resources={NETWORK_CORES: cores}) as ray,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        patched.setattr(runner, "local_cluster", lambda *given: contextlib.nullcontext(ray))
+        yield
+
+
 def started(*words: str) -> Callable[[Path], Done]:
     """In this process, Ray's but for."""
 
@@ -339,7 +355,7 @@ def test_every_damage_of_every_file_under_every_command(
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("what", SLOW)
 def test_every_damage_of_every_file_before_a_search_goes_on(
-    untracked: Path, tmp_path: Path, what: str, damage: str
+    untracked: Path, tmp_path: Path, one_ray: None, what: str, damage: str
 ) -> None:
     """The same with Ray: a search goes on, or is refused and the run is as it was."""
     chosen = [case for case in cases(untracked, SLOW) if case[1:] == (damage, what)]

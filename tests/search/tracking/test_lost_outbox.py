@@ -132,6 +132,20 @@ def test_mlflow_is_told_again_what_the_outbox_lost(
     assert known(folder) == known(untouched)
 
 
+def test_a_trial_that_cannot_be_believed_holds_up_no_other(
+    whole: RunDirectory, tmp_path: Path
+) -> None:
+    """It is run again when the search goes on; what is whole is told until then."""
+    folder = copied(whole, tmp_path / "runs")
+    (folder.outbox / "facts.jsonl").unlink()
+    damaged = [run.trial("tiny-image", 0) / "result.json" for run in (folder, folder.replicas)]
+    for path in damaged:
+        DAMAGES["one bit turned"](path)
+    said = synced(folder)
+    assert all(str(path) in said for path in damaged)
+    assert sorted(known(folder)) == ["one", "tiny-image/1", "tiny-image/2"]
+
+
 def test_a_mark_of_what_was_sent_does_not_hide_what_comes_after_a_lost_outbox(
     whole: RunDirectory, tmp_path: Path
 ) -> None:
