@@ -145,7 +145,7 @@ def main() -> None:
             say(f"a dead end ({how})")
         killed += not ended
         count += every
-        if killed % 20 == 0:
+        if killed % 5 == 0:
             print(f"{name}: killed {killed} times, last at {count - every}", file=sys.stderr)
     print(f"{name}: killed {killed} times", file=sys.stderr)
 
