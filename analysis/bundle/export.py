@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.bundle.bundle import read_bundle, write_bundle
 from analysis.bundle.classifier import (
@@ -36,6 +37,7 @@ from analysis.run.records import Measured, TrialRecord
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.dataset import few
 from trainables.data.names import lookalike
+from trainables.data.remarks import leaked
 from trainables.data.scores import confusion, score
 from trainables.data.validation import Validation
 from trainables.io.files import hold, left_behind, remove, temporary_name, write_whole
@@ -47,13 +49,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export made, and what is to be known of its images, a line each."""
+    """What an export made, and what is to be known of its images, a line each; the accuracy on the
+    whole test too, where images were left out of it.
+    """
 
     bundle: Path
     trial: str
     val_accuracy: float
     test_accuracy: float | None
     notes: tuple[str, ...] = ()
+    whole_test_accuracy: float | None = None
 
 
 def export(
@@ -106,9 +111,8 @@ def export(
     finally:
         os.close(marked)
         shutil.rmtree(temporary, ignore_errors=True)
-    return Exported(
-        out, record.key, made.val.accuracy, made.test.accuracy if made.test else None, dataset.notes
-    )
+    test, whole = (found.accuracy if found else None for found in (made.test, made.test_all))
+    return Exported(out, record.key, made.val.accuracy, test, dataset.notes, whole)
 
 
 def _fill(
@@ -138,17 +142,16 @@ def _fill(
         write_whole(folder / "curves.png", figures.to_png(curves))
     if request.score_test and dataset.test is not None:
         predictions, _ = model.scores_of(dataset.test.images)
-        test = _measured(model, dataset.test.labels, predictions, "test", model.how_tested)
-        _draw(
-            folder / "confusion-test.png",
-            model,
-            dataset.test.labels,
-            predictions,
-            source.class_order,
-            "test",
-        )
-        count_look(source.run, record, test)
-        facts = facts.model_copy(update={"test": test})
+        truth, whole = dataset.test.labels, None
+        test = _measured(model, truth, predictions, "test", model.how_tested)
+        kept = _kept(dataset, "test", request.drop_leaked)
+        if kept is not None:
+            truth, predictions, whole = truth[kept], predictions[kept], test
+            test = _measured(model, truth, predictions, "test", model.how_tested)
+        drawn = folder / "confusion-test.png"
+        _draw(drawn, model, truth, predictions, source.class_order, "test")
+        count_look(source.run, record, test, whole)
+        facts = facts.model_copy(update={"test": test, "test_all": whole})
     again = replicas(record, "val_accuracy")
     told = {
         "unfinished": False,
@@ -159,6 +162,22 @@ def _fill(
     write_facts(folder, facts)
     write_whole(folder / "README.md", model_card(facts))
     return facts
+
+
+def _kept(dataset: Dataset, split: str, drop_leaked: bool) -> npt.NDArray[np.bool_] | None:
+    """Which test images are no training images; None where all are to be counted.
+
+    Raises:
+        BundleError: if none is left.
+    """
+    if not drop_leaked or split != "test" or not (copies := leaked(dataset)).any():
+        return None
+    if copies.all():
+        raise BundleError(
+            f"{dataset.spec}: all test images are also training images; without --drop-leaked "
+            "they are scored"
+        )
+    return np.asarray(~copies)
 
 
 def _validate(
@@ -225,6 +244,8 @@ class Evaluated:
 
     Attributes:
         notes: what is to be known of the images, a line each.
+        whole: on all images, where ``measured`` and ``confusion`` leave out test images that are
+            also training images.
     """
 
     split: str
@@ -234,6 +255,7 @@ class Evaluated:
     predictions: Int64
     scores: Float64
     notes: tuple[str, ...] = ()
+    whole: Measured | None = None
 
 
 def evaluate(
@@ -241,6 +263,7 @@ def evaluate(
     spec: str,
     skip_unreadable: bool = False,
     say: BatchCallback = lambda done, of: None,
+    drop_leaked: bool = False,
 ) -> Evaluated:
     """Score a bundle on the test split of a dataset (else its val split, else its images); ``say``
     is told after each batch.
@@ -275,15 +298,20 @@ def evaluate(
             folder,
             model.facts.model_copy(update={"test_evaluations": model.facts.test_evaluations + 1}),
         )
-    measured = _measured(model, truth, predictions, name, model.how_tested)
+    measured, whole = _measured(model, truth, predictions, name, model.how_tested), None
+    counted, given = truth, predictions
+    if (kept := _kept(dataset, name, drop_leaked)) is not None:
+        counted, given, whole = truth[kept], predictions[kept], measured
+        measured = _measured(model, counted, given, name, model.how_tested)
     return Evaluated(
         name,
         measured,
-        confusion(truth, predictions, len(model.facts.classes)),
+        confusion(counted, given, len(model.facts.classes)),
         truth,
         predictions,
         scores,
         dataset.notes,
+        whole,
     )
 
 

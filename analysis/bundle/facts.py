@@ -61,6 +61,8 @@ class BundleFacts(BaseModel):
     Attributes:
         val: how the configuration did on validation images, which chose it.
         replicas: how it did there under other seeds, which the search tried at its end.
+        test_all: how it did on all test images, where ``test`` leaves out those that are also
+            training images.
         refit: it was trained again afterwards, on the validation images too.
         history: a network's metrics, epoch by epoch.
         plugins: SHA-256 of the source of each plug-in that reading it needs, by name; they are not
@@ -82,6 +84,7 @@ class BundleFacts(BaseModel):
     val: Measured
     replicas: Replicated | None = None
     test: Measured | None
+    test_all: Measured | None = None
     test_evaluations: Count
     seed: Annotated[int, Field(ge=0, lt=2**64)]
     versions: dict[str, str]
@@ -106,7 +109,8 @@ def write_facts(folder: Path, facts: BundleFacts) -> None:
 
 def _text(facts: BundleFacts, digest: str) -> str:
     # versions before that know no such fields
-    left_out = {name for name in ("unfinished", "plugins", "weights") if not getattr(facts, name)}
+    new = ("unfinished", "plugins", "weights", "test_all")
+    left_out = {name for name in new if not getattr(facts, name)}
     return facts.model_copy(update={"facts_sha256": digest}).model_dump_json(
         indent=1, exclude=left_out
     )

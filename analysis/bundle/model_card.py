@@ -24,7 +24,7 @@ def model_card(facts: BundleFacts) -> str:
         "| split | images | accuracy | balanced accuracy | macro F1 | how |",
         "|---|---|---|---|---|---|",
     ]
-    for measured in (facts.val, facts.test):
+    for measured in (facts.val, facts.test, facts.test_all):
         if measured:
             figures_ = (
                 f"{measured.accuracy:.4f} | {measured.balanced_accuracy:.4f} | "
@@ -37,6 +37,10 @@ def model_card(facts: BundleFacts) -> str:
     lines += [
         "",
         "The first row chose this configuration among others, so it is optimistic.",
+        *(
+            ["Test images that are also training images are left out of the test's first row."]
+            * (facts.test_all is not None)
+        ),
         *_replicas(facts),
         *(
             [

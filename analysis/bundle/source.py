@@ -61,6 +61,7 @@ class ExportRequest:
         refit_epochs: that it is then trained for, its schedule laid over them; as many as in the
             search by default.
         say: told after each epoch of a refit.
+        drop_leaked: leave test images that are also training images out of the test score.
     """
 
     score_test: bool = True
@@ -68,6 +69,7 @@ class ExportRequest:
     refit: bool = False
     refit_epochs: int | None = None
     say: EpochCallback = lambda epoch, epochs, metrics: None
+    drop_leaked: bool = False
 
 
 def bundle_facts(

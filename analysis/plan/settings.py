@@ -69,6 +69,8 @@ class Settings(BaseModel):
         skip_unreadable: leave out files that cannot be read, and count them.
         audit: whether a search looks at its images before it begins, and says what it found, or
             refuses to begin where it finds anything.
+        drop_leaked: test images that are also training images are left out of the test score when
+            a trial is exported.
         cache_gib: size limit of the stages kept on disk in the runs directory for the next search;
             0 keeps none.
         class_order: order in which classes are shown; changes nothing that is computed.
@@ -107,6 +109,7 @@ class Settings(BaseModel):
     max_side: Annotated[int, Field(ge=8, le=10_000)] | None = None
     skip_unreadable: bool = False
     audit: Literal["warn", "refuse", "off"] = "warn"
+    drop_leaked: bool = False
     cache_gib: Annotated[float, Field(ge=0, le=100_000)] = 10.0
     class_order: tuple[str, ...] = ()
     abbreviations: dict[str, str] = {}

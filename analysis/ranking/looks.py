@@ -58,20 +58,29 @@ def _read(path: Path) -> list[dict[str, Any]] | str:
     ):
         return "no list of looks"
     if not all(
-        isinstance(look["accuracy"], int | float) and 0 <= look["accuracy"] <= 1 for look in found
+        isinstance(share, int | float) and 0 <= share <= 1
+        for look in found
+        for share in (look["accuracy"], look.get("whole_accuracy", 0))
     ):
         return "a look whose accuracy is none"
     return found
 
 
-def count_look(run: RunDirectory, record: TrialRecord, test: Measured) -> None:
+def count_look(
+    run: RunDirectory, record: TrialRecord, test: Measured, whole: Measured | None = None
+) -> None:
+    """Count one more.
+
+    Args:
+        whole: on all test images, where ``test`` leaves out those that are also training images.
+    """
     entry = {
         "trial": record.key,
         "time": time.time(),
         "accuracy": test.accuracy,
         "n": test.n,
         "scheme": test.scheme,
-    }
+    } | ({"whole_accuracy": whole.accuracy, "whole_n": whole.n} if whole else {})
     content = json.dumps([*looks(run), entry], indent=1)
     for path in (run.path / COPY, run.path / FILE):
         if path.is_dir() and not path.is_symlink():

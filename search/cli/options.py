@@ -53,6 +53,14 @@ Submit = Annotated[
         "http://127.0.0.1:8265.",
     ),
 ]
+DropLeaked = Annotated[
+    bool,
+    typer.Option(
+        "--drop-leaked",
+        help="Leave test images that are also training images out of the test score; both figures "
+        "are told.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RUNS = Path("runs")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.cli.options import RUNS, Json, RunName, RunsDir
+from search.cli.options import RUNS, DropLeaked, Json, RunName, RunsDir
 
 if TYPE_CHECKING:
     from analysis.bundle.export import Exported
@@ -153,6 +153,7 @@ def export(
     no_test: Annotated[
         bool, typer.Option("--no-test", help="Do not score the test split.")
     ] = False,
+    drop_leaked: DropLeaked = False,
     epoch: Annotated[
         str, typer.Option(help="A network as it was after its last or its best epoch.")
     ] = "last",
@@ -212,7 +213,9 @@ def export(
     cache = stage_cache(folder.path.parent, plan.cache_gib)
     check_onnx(record, onnx)
     registry = Registry(folder, plan) if register else None
-    request = ExportRequest(not no_test, epoch, refit, refit_epochs, _say_epoch(time.monotonic()))
+    drop = drop_leaked or plan.drop_leaked
+    say = _say_epoch(time.monotonic())
+    request = ExportRequest(not no_test, epoch, refit, refit_epochs, say, drop)
     done = write(source_of(folder, cache), record, out, request)
     difference = write_onnx(out) if onnx else None
     version = (
@@ -235,6 +238,7 @@ def _say_exported(
             "trial": done.trial,
             "val_accuracy": done.val_accuracy,
             "test_accuracy": done.test_accuracy,
+            "test_accuracy_all": done.whole_test_accuracy,
         }
         facts["notes"] = done.notes
         print(
@@ -244,6 +248,8 @@ def _say_exported(
         )
         return
     test = "not scored" if done.test_accuracy is None else f"{done.test_accuracy:.4f}"
+    if done.whole_test_accuracy is not None:
+        test += f" ({done.whole_test_accuracy:.4f} with the test images that are also in train)"
     print(
         f"{done.bundle}: trial {done.trial}, val_accuracy {done.val_accuracy:.4f}, "
         f"test_accuracy {test}"

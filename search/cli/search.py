@@ -14,6 +14,7 @@ import typer
 from search.cli.options import (
     RUNS,
     Address,
+    DropLeaked,
     Json,
     RunName,
     RunsDir,
@@ -126,6 +127,7 @@ def run(
             help="Look at the images first: say what is found, refuse to begin, or do not look.",
         ),
     ] = None,
+    drop_leaked: DropLeaked = False,
     tracking_uri: Annotated[
         str | None,
         typer.Option(help="MLflow tracking URI; by default MLFLOW_TRACKING_URI, or sqlite here."),
@@ -155,7 +157,7 @@ def run(
         "name": name, "sampler": sampler,
         "objective": objective, "pruner": pruner, "storage": storage, "max_model_mb": max_model_mb,
         "seed": seed, "validation": validation, "concurrency": concurrency,
-        "audit": audit,
+        "audit": audit, "drop_leaked": drop_leaked or None,
         "skip_unreadable": skip_unreadable or None,
         "gpus_per_trial": gpus_per_trial,
     }  # fmt: skip

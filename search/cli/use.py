@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.options import Json
+from search.cli.options import DropLeaked, Json
 from spaces.errors import shown
 
 SHOWN = 10
@@ -32,6 +32,7 @@ def evaluate(
     dataset: Annotated[str, typer.Option(help="SPEC of the images; see visiontune datasets.")],
     out: Out = None,
     skip_unreadable: SkipUnreadable = False,
+    drop_leaked: DropLeaked = False,
     json_: Json = False,
 ) -> None:
     """Score a bundle on the test split of a dataset; with --out, the class that each image was
@@ -43,7 +44,7 @@ def evaluate(
 
     _check(out)
     with progress_bar() as say:
-        found = score(bundle, dataset, skip_unreadable, say)
+        found = score(bundle, dataset, skip_unreadable, say, drop_leaked)
     measured, classes = found.measured, read_bundle(bundle).facts.classes
     for line in found.notes:
         print(line, file=sys.stderr)
@@ -63,6 +64,8 @@ def evaluate(
         _write(out, ("image", "true", "class"), classes, rows)
     if json_:
         scores = measured.model_dump(exclude={"scheme"}) | {"notes": found.notes}
+        if found.whole:
+            scores["all"] = found.whole.model_dump(exclude={"scheme"})
         print(
             json.dumps(
                 {**scores, "classes": classes, "confusion": found.confusion.tolist()},
@@ -75,6 +78,11 @@ def evaluate(
         f"{measured.balanced_accuracy:.4f}, "
         f"macro F1 {measured.macro_f1:.4f}, n = {measured.n:,}"
     )
+    if found.whole:
+        print(
+            f"with the images that are also in train: accuracy {found.whole.accuracy:.4f}, "
+            f"n = {found.whole.n:,}"
+        )
 
 
 def predict(

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from trainables.data.dataset import Dataset, Images, Int64, UInt8
 
@@ -92,6 +93,15 @@ def _copies(dataset: Dataset) -> Iterator[str]:
             f"warning: {_of(count, len(dataset.test), 'test')} also {learned}, pixel by "
             "pixel, so that the test flatters"
         )
+
+
+def leaked(dataset: Dataset) -> npt.NDArray[np.bool_]:
+    """(n,) which of the test images are also training or validation images, pixel by pixel."""
+    if dataset.test is None:
+        return np.zeros(0, bool)
+    parts = (dataset.train, *([dataset.val] if dataset.val is not None else []))
+    known = {mark for part in parts for mark in _marks(part.images)}
+    return np.array([mark in known for mark in _marks(dataset.test.images)], bool)
 
 
 def _of(count: int, total: int, whose: str) -> str:
