@@ -30,7 +30,8 @@ from analysis.bundle.source import ExportRequest, Source
 from analysis.figures import drawing as figures
 from analysis.figures.curves import learning_curves
 from analysis.ranking.confusion import display_order
-from analysis.ranking.leaderboard import replicas
+from analysis.ranking.corrected import Corrected, corrected
+from analysis.ranking.leaderboard import ranked, replicas
 from analysis.ranking.looks import count_look, looks
 from analysis.run.directory import RunError
 from analysis.run.records import Measured, TrialRecord
@@ -157,6 +158,7 @@ def _fill(
         "unfinished": False,
         "test_evaluations": len(looks(source.run)),
         "replicas": Replicated(**again) if again else None,
+        "corrected": _worth(source, record),
     }
     facts = facts.model_copy(update=told)
     write_facts(folder, facts)
@@ -178,6 +180,16 @@ def _kept(dataset: Dataset, split: str, drop_leaked: bool) -> npt.NDArray[np.boo
             "they are scored"
         )
     return np.asarray(~copies)
+
+
+def _worth(source: Source, record: TrialRecord) -> Corrected | None:
+    """What a trial is worth on new images, if it is the best of its search."""
+    objective = source.run.plan().objective
+    order = ranked(source.run.records(), objective)
+    if not order or order[0].key != record.key:
+        return None
+    found = corrected(source.run, order, objective)
+    return None if isinstance(found, str) else found
 
 
 def _validate(

@@ -21,6 +21,7 @@ def model_card(facts: BundleFacts) -> str:
         "",
         f"{CLASSIFIERS[facts.kind].title} exported by visiontune from trial {_code(facts.trial)}.",
         "",
+        *_worth(facts),
         "| split | images | accuracy | balanced accuracy | macro F1 | how |",
         "|---|---|---|---|---|---|",
     ]
@@ -88,6 +89,17 @@ def _named(classes: Sequence[str]) -> str:
     """The classes, the first of them where they are many."""
     more = f" and {len(classes) - SHOWN:,} more, all in bundle.json" if len(classes) > SHOWN else ""
     return ", ".join(_text(shortened(printable(name), 80)) for name in classes[:SHOWN]) + more
+
+
+def _worth(facts: BundleFacts) -> list[str]:
+    if not (found := facts.corrected):
+        return []
+    return [
+        f"On new images, {_text(found.metric)} {found.figure} is to be expected: what chose it "
+        f"among {found.trials:,} trials is corrected for that.",
+        *(f"But {_text(line)}." for line in found.copies),
+        "",
+    ]
 
 
 def _replicas(facts: BundleFacts) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from analysis.figures import drawing as figures
 from analysis.ranking.confusion import Confusion, classes_csv, confusion_of, to_csv
+from analysis.ranking.corrected import corrected
 from analysis.ranking.importance import Importance
 from analysis.ranking.leaderboard import passed, ranked, rows, short_config
 from analysis.ranking.leaderboard import to_csv as leaderboard_csv
@@ -186,6 +187,7 @@ def _html(
     }
     state = run.state()
     order = ranked(records, objectives[0])
+    first = bool(table) and table[0]["rank"] == 1
     return rendered(
         "report.html.j2",
         run=run.name,
@@ -215,7 +217,8 @@ def _html(
         examples=examples,
         search=search,
         interval=intervals(run, order[table[0]["rank"] - 1 :][:1])[0] if table else None,
-        against=first_against_next(run, order) if table and table[0]["rank"] == 1 else None,
+        against=first_against_next(run, order) if first else None,
+        worth=corrected(run, order, objectives[0]) if first else "",
         looks=[(look, passed(reference, look["accuracy"])) for look in looks(run)],
         architecture=files.get("architecture.txt", ""),
         plan=run.plan_file.read_text(encoding="utf-8"),

@@ -9,7 +9,7 @@ RUNS/NAME/run.json         who the run is, and digests of what was written with 
           study.journal    the Optuna studies, one per space
           trials/SPACE/N/  trial.json, what is tried, from its beginning; steps.jsonl, its reports;
                            result.json, how it ended, log.txt, and traceback.txt of a failure;
-                           predictions.npy of the best; weights/ of a network: best and last epoch
+                           predictions.npy; weights/ of a network: best and last epoch
           replicas/        the best trials run again with other seeds: jobs.json, and trials/
           start/           the bundle that networks start from, if they do
           requests/        what was asked of the driver and is not done yet
@@ -38,14 +38,7 @@ from analysis.run.jobs import replicated
 from analysis.run.notes import note
 from analysis.run.records import DataFacts, DriverState, TrialRecord
 from analysis.run.sealed import DamagedError, RunError, read_as, sealed, unsealed
-from analysis.run.trial_files import (
-    BEGUN,
-    PREDICTIONS,
-    RECORD,
-    STEPS,
-    Integers,
-    TrialFiles,
-)
+from analysis.run.trial_files import BEGUN, PREDICTIONS, RECORD, STEPS, Integers, TrialFiles
 from analysis.run.working_copy import copy_of
 from spaces import plugins
 from trainables.io.files import append_lines, make_folder, npy_bytes, read_json, sha256, write_whole
@@ -245,8 +238,12 @@ class RunDirectory:
         log: str,
         traceback: str | None,
         predictions: npt.NDArray[np.uint16] | None,
+        sure: bool = True,
     ) -> None:
         """Keep a finished trial; ``result.json`` comes last, so it stands for all of it.
+
+        Args:
+            sure: a power cut shall not take the predictions.
 
         Raises:
             RunError: if the trial is finished already: a record is never written again.
@@ -263,7 +260,8 @@ class RunDirectory:
         if traceback:
             write_whole(folder / "traceback.txt", traceback, within=self.path)
         if predictions is not None:
-            write_whole(folder / PREDICTIONS, npy_bytes(predictions), within=self.path)
+            kept = npy_bytes(predictions)
+            write_whole(folder / PREDICTIONS, kept, within=self.path, forced=sure)
             digests[PREDICTIONS] = sha256(folder / PREDICTIONS)
         if (folder / STEPS).is_file():
             digests[STEPS] = sha256(folder / STEPS)
@@ -312,9 +310,7 @@ class RunDirectory:
         ]
 
     def predictions(self, record: TrialRecord) -> Integers | None:
-        """(n,) predicted classes of the validation images, kept for trials that were among the
-        best.
-        """
+        """(n,) predicted classes of the validation images, where they were kept."""
         return self.trial_files.predictions(record)
 
     def append_step(self, space: str, number: int, row: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # numpy is loaded where an array is read: many commands need 
 
 RECORD, BEGUN, PREDICTIONS, STEPS = "result.json", "trial.json", "predictions.npy", "steps.jsonl"
 LABELS = "val_labels.npy"
+REPLICAS = "replicas"
 SHARES = ("val_accuracy", "balanced_accuracy", "macro_f1", "train_accuracy", "test_accuracy")
 """Metrics that lie between 0 and 1."""
 SAME = 1e-6
@@ -177,7 +178,9 @@ class TrialFiles:
         """(n,) true classes of the validation images; None, and noted, if they are not there as
         they were written.
         """
-        path, identity = self._run / LABELS, read_identity(self._run)
+        # replicas are judged by the images of their run
+        run = self._run.parent if self._run.name == REPLICAS else self._run
+        path, identity = run / LABELS, read_identity(run)
         wanted = identity.sha256s.get(LABELS) if identity else None
         try:
             found = read_npy(path)

@@ -34,6 +34,7 @@ def best(
     """The best configurations of a run, by validation alone; with several objectives, the whole
     Pareto front. Of several runs: of all.
     """
+    from analysis.ranking.corrected import corrected
     from analysis.ranking.leaderboard import ranked, rows, short_config
     from analysis.ranking.significance import first_against_next, intervals
     from analysis.run.finding import find_run
@@ -52,15 +53,24 @@ def best(
     table = [row for row in table if row["front"]] if plan.tradeoff else table[:top]
     spreads = intervals(folder, [order[row["rank"] - 1] for row in table])
     against = first_against_next(folder, order) if table else None
+    first = bool(table) and table[0]["rank"] == 1
+    worth = corrected(folder, order, plan.objective) if first else ""
     if json_:
         for row, spread in zip(table, spreads, strict=True):
             row["interval"] = spread
-        if table and table[0]["rank"] == 1:
+        if first:
             table[0]["against_next"] = asdict(against) if against else None
+            known = not isinstance(worth, str)
+            table[0]["corrected"] = worth.model_dump() if not isinstance(worth, str) else None
+            table[0]["not_corrected"] = "" if known else worth
         print(json.dumps(table, ensure_ascii=False))
         return
     if not table:
         print("no trial is complete yet")
+    if first:
+        said = [f"not known, as {worth}"] if isinstance(worth, str) else [worth, *worth.copies]
+        print("on new images:", *said[:1])
+        print(*(f"     but {line}\n" for line in said[1:]), sep="", end="")
     for row, spread in zip(table, spreads, strict=True):
         passes = f"  above {', '.join(row['passes'])}" if row["passes"] else ""
         scores = "  ".join(

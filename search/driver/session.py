@@ -31,7 +31,7 @@ from search.ledger.replicas import Replicas
 from search.ledger.status import best_of
 from search.screen.progress import ProgressLine
 from search.tracking.sender import Sender
-from search.tracking.tracked_facts import run_fact
+from search.tracking.tracked_facts import best_metrics, run_fact
 from search.tracking.tracker import Tracker
 from spaces.errors import UserError
 from trainables.io.files import set_aside, write_whole
@@ -319,16 +319,12 @@ class Session:
         clear_checkpoints(folder, plan.objectives)
         files = [str(path.relative_to(folder.path)) for path in write_report(folder, plan)]
         ledger.outbox.append({"kind": "report", "files": files})
-        best = {
-            f"best_{name}": value
-            for name, value in (tally.best.metrics if tally.best else {}).items()
-        }
         ledger.outbox.append(
             {
                 "kind": "end",
                 "time": time.time(),
                 "state": state.state,
-                "metrics": {**best, "seconds": state.seconds},
+                "metrics": {**best_metrics(folder, plan, tally.best), "seconds": state.seconds},
             }
         )
         self._keep()

@@ -319,15 +319,13 @@ class Ledger:
             gpu_seconds=running.total(result) * gpus,
             **facts,
         )
-        predictions = result.get("predictions")
-        keep = (
-            predictions is not None
-            and state == "COMPLETE"
-            and self.tally.among_best(metrics[self._plan.objective])
-        )
+        kept, best = None, False
+        if state == "COMPLETE" and (predictions := result.get("predictions")) is not None:
+            best = self.tally.among_best(metrics[self._plan.objective])
+            given = np.asarray(predictions, np.uint16)
+            kept = given if best or self.tally.room_for(given.nbytes) else None
         traceback = result.get("traceback") or record.failure
-        kept = np.asarray(predictions, np.uint16) if keep else None
-        self._run.write_record(record, "".join(running.log), traceback, kept)
+        self._run.write_record(record, "".join(running.log), traceback, kept, sure=best)
         self.tell(record)
         self.outbox.append(trial_fact(record, self._run.steps(*key) if running.stepwise else []))
         del self._running[key]

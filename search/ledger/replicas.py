@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from analysis.plan.limits import Ending
 from analysis.plan.replicate import Replicate
 from analysis.ranking.leaderboard import ranked
@@ -143,7 +145,13 @@ class Replicas:
         record = running.record("FAIL" if failure else "COMPLETE", metrics, result, failure=failure)
         # the trial's own are those that are exported
         self._drop(f"trials/{space}/{number:05d}/weights")
-        self._run.write_record(record, str(result.get("log", "")), result.get("traceback"), None)
+        given = result.get("predictions")
+        self._run.write_record(
+            record,
+            str(result.get("log", "")),
+            result.get("traceback"),
+            None if failure or given is None else np.asarray(given, np.uint16),
+        )
         self._tell(number)
         found = (
             f"failed: {failure}" if failure else f"{self._objective} {metrics[self._objective]:.4f}"

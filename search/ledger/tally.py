@@ -11,7 +11,9 @@ from analysis.run.records import TrialRecord
 from spaces.objectives import METRICS
 
 KEPT_PREDICTIONS = 10
-"""Predictions are kept of trials that were among this many best when they ended."""
+"""Predictions are kept of trials that were among this many best when they ended,"""
+KEPT_BYTES = 512 * 2**20
+"""and of all others while those of one run take no more than this."""
 
 
 class Tally:
@@ -79,6 +81,10 @@ class Tally:
             heapq.heappush(self._top, score)
             return True
         return heapq.heappushpop(self._top, score) < score or score == self._top[0]
+
+    def room_for(self, size: int) -> bool:
+        """Whether as many predictions as there are trials, of ``size`` bytes each, may be kept."""
+        return (self.counts["COMPLETE"] + 1) * size <= KEPT_BYTES
 
     def standing(self, trials: int, seconds: float, gpu_seconds: float) -> SearchTotals:
         """How the search stands.

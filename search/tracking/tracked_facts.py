@@ -11,6 +11,7 @@ from analysis.plan.plan import Plan
 from analysis.plan.settings import NO_DATASET
 from analysis.run.directory import RunDirectory
 from analysis.run.provenance import sessions
+from analysis.run.records import TrialRecord
 from search.ledger.outbox import RunFact
 
 
@@ -45,6 +46,19 @@ def run_fact(run: RunDirectory, plan: Plan, fingerprint: str, gpus: float | None
             **_versions(run),
         },
     }
+
+
+def best_metrics(run: RunDirectory, plan: Plan, best: TrialRecord | None) -> dict[str, float]:
+    """Metrics of the best trial as the search ends, and what it is worth on new images."""
+    from analysis.ranking.corrected import corrected
+    from analysis.ranking.leaderboard import ranked
+
+    found = {f"best_{name}": value for name, value in (best.metrics if best else {}).items()}
+    worth = corrected(run, ranked(run.records(), plan.objective), plan.objective)
+    if not isinstance(worth, str):
+        name = f"best_{worth.metric}_corrected"
+        found |= {name: worth.estimate, f"{name}_low": worth.low, f"{name}_high": worth.high}
+    return found
 
 
 def _versions(run: RunDirectory) -> dict[str, str]:
