@@ -108,16 +108,6 @@ def _of(count: int, total: int, whose: str) -> str:
     return f"{count:,} of {total:,} {whose} images {'is' if count == 1 else 'are'}"
 
 
-def flatters(remark: str) -> bool:
-    """Whether a remark is of copies among the images that choose, so that whatever they say of a
-    classifier is too good.
-    """
-    return (
-        any(word in remark for word in ("pixel by pixel", "copies", "copy", "duplicate"))
-        and " test images " not in remark
-    )
-
-
 def _marks(images: Images) -> Iterator[bytes]:
     """A digest of shape and pixels of each image."""
     for image in images:

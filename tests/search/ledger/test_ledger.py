@@ -304,10 +304,14 @@ def test_plain_optuna_reads_the_study_back(tmp_path: Path) -> None:
     assert study.best_trial.user_attrs["visiontune:config"] == folder.record("tiny-image", 4).config  # type: ignore[union-attr]
 
 
-def test_predictions_are_kept_of_the_best_only(tmp_path: Path) -> None:
-    """Ten thousand trials must not leave ten thousand arrays, but the best one's confusion matrix
-    must be there.
+@pytest.mark.parametrize("room", [20 * 6, 2**20])
+def test_predictions_are_kept_while_there_is_room_and_always_of_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """What the best is worth needs those of all trials; many of many images must not fill a disk,
+    but the best one's confusion matrix must be there.
     """
+    monkeypatch.setattr("search.ledger.tally.KEPT_BYTES", room)
     folder = run_directory(tmp_path)
     ledger = Ledger(folder, plan(trials=40))
     values = [((7 * i) % 40) / 40 for i in range(40)]
@@ -316,7 +320,7 @@ def test_predictions_are_kept_of_the_best_only(tmp_path: Path) -> None:
         assert proposal is not None
         ledger.end(proposal.key, {**result(value), "predictions": [1, 2, 3]})
     kept = [record for record in folder.records() if folder.predictions(record) is not None]
-    assert 10 <= len(kept) < 40
+    assert len(kept) == 40 if room > 40 * 6 else 20 <= len(kept) < 40
     assert max(record.metrics["val_accuracy"] for record in kept) == max(values)
     assert ledger.tally.best is not None
     assert folder.predictions(ledger.tally.best).tolist() == [1, 2, 3]  # type: ignore[union-attr]
