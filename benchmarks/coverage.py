@@ -173,7 +173,7 @@ def main() -> None:
         spec = f"folder:{given.scenes.absolute()}"
         wanted: dict[str, Any] = {**SEEN, **CHEAP}
         sets += [
-            ("scenes, tiny-image", Plan(spaces=("tiny-image",), dataset=spec), None),
+            ("scenes, tiny-image", Plan(spaces=("tiny-image",), dataset=spec, max_side=64), None),
             (
                 "scenes, embedding",
                 Plan(spaces=("embedding",), dataset=spec, set=wanted),

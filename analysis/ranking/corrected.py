@@ -248,8 +248,12 @@ def flatters(remark: str) -> bool:
     """Whether a remark on the images is of copies among those that choose: whatever these say of a
     classifier is too good then.
     """
-    copies = ("pixel by pixel", "copies", "copy", "duplicate")
-    return any(word in remark for word in copies) and " test images " not in remark
+    flattered = (
+        "what is chosen is flattered",
+        "more than once among the training images",  # each is judged by a model that saw the other
+        "more than once among the validation images",
+    )
+    return any(words in remark for words in flattered)
 
 
 def _copies(run: RunDirectory) -> tuple[str, ...]:

@@ -162,8 +162,11 @@ def test_a_trial_that_could_never_win_may_lack_its_predictions(tmp_path: Path) -
 def test_the_corrected_figure_stands_first(tmp_path: Path) -> None:
     """In what best and the report say, and with what was found of copies, which flatter it too."""
     labels = np.arange(300) % 3
-    copies = "warning: 7 of 300 validation images are also training images, pixel by pixel"
-    others = ("read as 8 bits", "warning: 1 of 9 test images is also training images, pixel by")
+    copies = (
+        "warning: 7 validation images are also training images, nearly, so that what is chosen is "
+        "flattered"
+    )
+    others = ("read as 8 bits", "warning: 1 test image is also a training image, byte for byte")
     given = {n: guesses(labels, 0.5, n) for n in range(30)}
     run = run_of(tmp_path, labels, given, notes=(copies, *others))
     found = worth(run)
