@@ -319,12 +319,13 @@ class Session:
         clear_checkpoints(folder, plan.objectives)
         files = [str(path.relative_to(folder.path)) for path in write_report(folder, plan)]
         ledger.outbox.append({"kind": "report", "files": files})
+        best = best_metrics(folder, plan, tally.best)
         ledger.outbox.append(
             {
                 "kind": "end",
                 "time": time.time(),
                 "state": state.state,
-                "metrics": {**best_metrics(folder, plan, tally.best), "seconds": state.seconds},
+                "metrics": {**best, "seconds": state.seconds},
             }
         )
         self._keep()

@@ -146,12 +146,8 @@ class Replicas:
         # the trial's own are those that are exported
         self._drop(f"trials/{space}/{number:05d}/weights")
         given = result.get("predictions")
-        self._run.write_record(
-            record,
-            str(result.get("log", "")),
-            result.get("traceback"),
-            None if failure or given is None else np.asarray(given, np.uint16),
-        )
+        kept = None if failure or given is None else np.asarray(given, np.uint16)
+        self._run.write_record(record, str(result.get("log", "")), result.get("traceback"), kept)
         self._tell(number)
         found = (
             f"failed: {failure}" if failure else f"{self._objective} {metrics[self._objective]:.4f}"
