@@ -15,6 +15,7 @@ from analysis.bundle.facts import BundleError, BundleFacts
 from analysis.bundle.knn import Float64, Int64
 from spaces import CnnConfig
 from spaces.errors import on_one_line
+from spaces.ours.tuning import PRETRAINED
 from trainables.cnn import weights
 from trainables.cnn.images import stack
 from trainables.cnn.models import build
@@ -101,8 +102,11 @@ def read_cnn(folder: Path, facts: BundleFacts, content: bytes) -> CnnModel:
                 f"{folder}: model.safetensors does not fit bundle.json (classes, size or dtype)"
             )
         config = CnnConfig.of(facts.config)
+        tweaks = config.tweaks()
+        if facts.weights is not None and config.model == PRETRAINED:
+            tweaks["backbone"] = facts.weights.architecture  # its name may be a file elsewhere
         with torch.device("meta"):
-            net = build(config.model, use.classes, use.size, config.tweaks())
+            net = build(config.model, use.classes, use.size, tweaks)
         net.load_state_dict(tensors, assign=True)
     except (weights.WeightsError, RuntimeError) as error:
         raise BundleError(

@@ -24,8 +24,10 @@ from trainables.cnn import weights
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import stack
 from trainables.cnn.run import BEST, LAST, make_run
+from trainables.cnn.start import known_here
 from trainables.cnn.use import NetworkUse
 from trainables.data import Dataset
+from trainables.pretrained.facts import Weights
 
 PACKAGES = ("torch", "torchvision")
 OF_PRETRAINED = ("timm", *PACKAGES)
@@ -94,6 +96,7 @@ def refit_cnn(
         seed=source.seed,
         device=device,
         threads=threads,
+        known=None if settings.start else known_here(config, _weights(source, record)),
     )
     while not run.done:
         say(run.epoch + 1, run.epochs, run.step())
@@ -121,10 +124,12 @@ def _model(
         mean=use.mean,
         std=use.std,
     )
+    own = _weights(source, record).get(str(record.config.get("backbone")))
     packages = OF_PRETRAINED if record.config["model"] == PRETRAINED else PACKAGES
     facts = bundle_facts(
-        source, record, dataset, "cnn", packages, preprocessing=seen, history=history, refit=refit
-    )
+        source, record, dataset, "cnn", packages, preprocessing=seen, history=history, refit=refit,
+        weights=own,
+    )  # fmt: skip
     scheme = (
         "before it was trained again on these images too"
         if refit
@@ -135,6 +140,11 @@ def _model(
         facts.model_copy(update={"val": facts.val.model_copy(update={"scheme": scheme})}),
         file,
     )
+
+
+def _weights(source: Source, record: TrialRecord) -> Mapping[str, Weights]:
+    """What the search knew of the weights that its network began with."""
+    return source.run.plan().weights if record.config["model"] == PRETRAINED else {}
 
 
 def _plain(row: Mapping[str, float]) -> dict[str, float]:

@@ -70,7 +70,9 @@ def with_start(plan: Plan) -> Plan:
                 f"set.{name} is {plan.set[name]}, but the network to start from has {value}; "
                 "leave it out"
             )
+    weights = {facts.weights.name: facts.weights} if facts.weights else {}
     changes = {
+        "weights": {**plan.weights, **weights},
         "set": {**plan.set, **fixed},
         "training": training.model_copy(update={"image_size": size}),
     }

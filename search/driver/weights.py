@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.plan.plan import Plan
-from spaces import Space, get_space
+from spaces import CNN, Space, get_space
 from trainables.learners import Learner
 from trainables.pretrained.facts import Weights
 from trainables.pretrained.network import weights_stage
@@ -45,13 +45,16 @@ def with_weights(plan: Plan, whose: str, say: Say) -> tuple[Plan, dict[str, Path
             places[name] = find_again(found[name], whose, say)
         else:
             found[name], places[name] = find(name, say)
-    return plan.model_copy(update={"weights": found}), places
+    before = plan.weights if plan.training.start_from else {}  # those of the bundle
+    return plan.model_copy(update={"weights": {**before, **found}}), places
 
 
 def _asked(plan: Plan) -> Iterator[tuple[Learner, Space, str]]:
     """(learner, its space as it is searched, name) of each backbone that the plan asks for."""
     spaces = plan.search_spaces()
     for learner in plan.learners:
+        if plan.training.start_from and learner.name == CNN.name:
+            continue  # networks begin with what the bundle holds
         space = spaces[learner.name]
         for parameter in space.parameters:  # one that can make no difference is left out
             if parameter.name == learner.backbones:
@@ -72,7 +75,7 @@ class Backbones:
         task = partial(ray.remote, num_cpus=0, max_retries=2, scheduling_strategy=here)
         read, check = task()(_read), task()(_check)
         self._stages = {
-            name: weights_stage(weights, places[name]) for name, weights in plan.weights.items()
+            name: weights_stage(plan.weights[name], place) for name, place in places.items()
         }
         self._read = {name: read.remote(stage) for name, stage in self._stages.items()}
         self._checks = [

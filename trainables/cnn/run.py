@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,13 @@ from trainables.cnn import weights
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import data_stages, statistics_stage
 from trainables.cnn.memory import ShortageError, TrainingError, cap, give_back
-from trainables.cnn.models.pretrained import own_statistics, own_weights
-from trainables.cnn.steps.tuning import begins_pretrained
+from trainables.cnn.start import Known, backbone_of, started
 from trainables.cnn.training import CnnRun
 from trainables.contract.assignment import Assignment, TrainingSettings
 from trainables.contract.learner import Trial
 from trainables.io.checkpoint import write_manifest
 from trainables.io.remote import join_place, read_file
+from trainables.pretrained.network import weights_stage
 
 logger = logging.getLogger("visiontune.trial")
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -42,20 +41,17 @@ def make_run(
     device: str,
     threads: int,
     parts: int = 1,
+    known: Known | None = None,
 ) -> CnnRun:
     """The training of one configuration; what a search and a refit do alike.
+
+    Args:
+        known: weights of a pretrained network.
 
     Where ``settings.deterministic`` cannot be held, the training fails in its first step.
     """
     torch.use_deterministic_algorithms(settings.deterministic)
-    start = None
-    if settings.start:
-        tensors, _ = weights.read(settings.start)
-        start = (tensors, classes == settings.start_classes)
-    elif begins_pretrained(config):
-        start = (own_weights(config), False)
-    if config.model == PRETRAINED:  # it knows images as its own weights were learned on them
-        data = replace(data, statistics=own_statistics(config))
+    start, data = started(config, data, settings, classes, known)
     return CnnRun(
         config, data, classes=len(classes), epochs=settings.epochs, seed=seed, device=device,
         threads=threads,
@@ -75,6 +71,11 @@ class CnnTrial(Trial):
         config = CnnConfig.of(trial.config)
         size = config.side_of(settings.image_size)
         arrays, _ = trial.fetch(*data_stages(data, size), statistics_stage(data, size))
+        known: Known | None = None
+        if config.model == PRETRAINED and not settings.start:
+            facts = trial.weights[backbone_of(config)]
+            (own,), _ = trial.fetch(weights_stage(facts))
+            known = facts, own
         device = "cuda" if settings.gpus else "cpu"
         if settings.gpus:
             cap(settings.gpus)
@@ -82,7 +83,7 @@ class CnnTrial(Trial):
         def made(parts: int) -> CnnRun:
             return make_run(
                 config, CnnData(*arrays), settings, data.classes, seed=trial.seed, device=device,
-                threads=settings.cpus_per_trial, parts=parts,
+                threads=settings.cpus_per_trial, parts=parts, known=known,
             )  # fmt: skip
 
         self._made = made

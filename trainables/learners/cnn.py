@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from spaces import CNN, CnnConfig
+from spaces import CNN, CnnConfig, Space
 from trainables.contract.assignment import Assignment, Config, Shared
 from trainables.contract.learner import Learner, Trial
+from trainables.pretrained.facts import Weights
 from trainables.stages.stage import Stage
 
 MOST_MB = 80.0
@@ -43,6 +44,16 @@ def _costs(config: Config, classes: int, size: int) -> dict[str, float]:
     return training_costs(network, classes, network.side_of(size))
 
 
+def _fits(space: Space, weights: Weights) -> None:
+    from trainables.pretrained.network import shape_of
+    from trainables.pretrained.weights import architecture_of
+
+    sides = [one.domain.values() for one in space.parameters if one.name == "side"]
+    architecture_of(weights.name)  # a file alone does not say it on other machines
+    for side in filter(None, *sides or [()]):
+        shape_of(weights.architecture, 0, int(side))
+
+
 def _prepare(shared: Shared) -> tuple[Stage, ...]:
     assert shared.data is not None
     assert shared.training is not None
@@ -65,4 +76,5 @@ NETWORKS = Learner(
     imports=("torch", "trainables.cnn.run"),
     classifier="cnn",
     backbones="backbone",
+    fits=_fits,
 )

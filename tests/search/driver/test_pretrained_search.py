@@ -10,15 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 from conftest import copied, for_reading
 from PIL import Image
-from program import output, typed, visiontune
+from program import output, refusal, typed, visiontune
+from safetensors.torch import save_file
 
 from analysis.run.directory import RunDirectory
 from trainables.cnn import weights
 
 SETTINGS = {"model": "pretrained", "batch_size": 8, "resized_crop": "true", "crop_area": 0.5}
 WORDS = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+NETWORK = "test_efficientnet"
+"""A network of timm's that trains in moments."""
 LINE = "networks see images at 64 × 64 pixels: half of them have a shorter side of 70 or more"
 
 
@@ -41,14 +46,21 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(
     request: pytest.FixtureRequest, images: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A runs directory with a finished search called ``photos``; for reading."""
+    """A runs directory with a finished search called ``photos``, whose file of weights is gone by
+    now; for reading.
+    """
     runs = tmp_path_factory.mktemp("runs")
+    file = tmp_path_factory.mktemp("weights") / "mine.safetensors"
+    torch.manual_seed(0)
+    save_file(timm.create_model(NETWORK).state_dict(), file)
+    own = ("--set", f"backbone={NETWORK}@{file}")
     done = visiontune(
         "run", "--space", "cnn", "--dataset", f"folder:{images}", "--name", "photos", "--trials", 1,
-        "--epochs", 3, "--patience", 1, "--runs-dir", runs, "--no-tracking", *WORDS,
+        "--epochs", 3, "--patience", 1, "--runs-dir", runs, "--no-tracking", *WORDS, *own,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert LINE in done.stderr
+    file.unlink()
     return for_reading(request, runs)
 
 
@@ -81,8 +93,11 @@ def test_what_a_search_finds_of_it_is_used_as_any_network_is(
     facts = json.loads((out / "bundle.json").read_text())
     assert facts["val"]["accuracy"] == best["val_accuracy"]
     assert facts["preprocessing"]["size"] == 64
-    assert facts["preprocessing"]["mean"] == pytest.approx([127.5] * 3)
+    mean = [255 * share for share in (0.485, 0.456, 0.406)]  # the network's own
+    assert facts["preprocessing"]["mean"] == pytest.approx(mean)
     assert {"timm", "torch"} <= set(facts["versions"])
+    assert facts["weights"]["architecture"] == NETWORK
+    assert len(facts["weights"]["sha256"]) == 64
     found = output("evaluate", out, "--dataset", f"folder:{images}")
     assert found["accuracy"] == made["test_accuracy"]
     report = RunDirectory(runs / "photos").report
@@ -92,12 +107,14 @@ def test_what_a_search_finds_of_it_is_used_as_any_network_is(
 
 
 @pytest.mark.slow
-def test_it_is_trained_again_and_started_from(runs: Path, images: Path, tmp_path: Path) -> None:
+def test_it_is_started_from(runs: Path, images: Path, tmp_path: Path) -> None:
     """The next search on other classes goes on from what this one learned, not from what the
-    weights knew before; and what ONNX gives is what torch does.
+    weights knew before, also where those are gone; and what ONNX gives is what torch does.
     """
     runs, out = copied(runs, tmp_path / "runs"), tmp_path / "bundle"
-    output("export", "photos", "--refit", "--onnx", "--out", out, "--runs-dir", runs)
+    said = refusal("export", "photos", "--refit", "--out", out, "--runs-dir", runs)
+    assert "there is no such file of weights" in said
+    output("export", "photos", "--onnx", "--out", out, "--runs-dir", runs)
     assert (out / "model.onnx").is_file()
     done = visiontune(
         "run", "--space", "cnn", "--dataset", f"folder:{images}", "--name", "again", "--trials", 1,

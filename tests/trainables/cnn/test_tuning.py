@@ -17,8 +17,8 @@ from torch import Tensor
 
 from spaces import CNN, CnnConfig
 from trainables.cnn.data import CnnData
-from trainables.cnn.models.pretrained import own_weights
 from trainables.cnn.run import make_run
+from trainables.cnn.start import known_here
 from trainables.cnn.training import CnnRun
 from trainables.contract.assignment import TrainingSettings
 
@@ -53,7 +53,10 @@ def begun(epochs: int = 2, threads: int = 1, **changes: Any) -> CnnRun:
         epochs, 32, threads, False, False, 0.0, "val_accuracy", True, precision="float32"
     )
     names = tuple("0123456789")
-    return make_run(config, images(), settings, names, seed=3, device="cpu", threads=threads)
+    known = known_here(config, {})
+    return make_run(
+        config, images(), settings, names, seed=3, device="cpu", threads=threads, known=known
+    )
 
 
 def state(run: CnnRun) -> dict[str, Tensor]:
@@ -72,9 +75,12 @@ def test_the_head_is_trained_first_and_everything_else_stands_still() -> None:
     that follows the first images would change what the head is fitted on.
     """
     run = begun(layer_decay=1.0)
-    own = own_weights(run.config)
+    known = known_here(run.config, {})
+    assert known is not None
+    own = {name: torch.tensor(array) for name, array in known[1].items() if name not in HEAD}
     first = state(run)
-    assert {name for name in own if not torch.equal(own[name], first[name])} == HEAD
+    assert {name for name in own if not torch.equal(own[name], first[name])} == set()
+    assert set(first) - set(own) == HEAD
     run.step()
     second = state(run)
     assert other(first, second) == HEAD
