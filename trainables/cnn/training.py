@@ -35,7 +35,7 @@ from trainables.cnn.steps.optimizer import (
 )
 from trainables.cnn.steps.randomness import RandomState
 from trainables.cnn.steps.resolution import side_at
-from trainables.cnn.steps.tuning import of_epoch, stretch
+from trainables.cnn.steps.tuning import first_side, of_epoch, stretch
 from trainables.cnn.use import NetworkUse
 from trainables.cnn.weights import begin_from, class_scores
 from trainables.data.scores import judged, score
@@ -160,7 +160,8 @@ class CnnRun:
         of_epoch(self.net, config, self.epoch)
         begun, length = stretch(config, self.epoch, self.epochs)
         count = len(data.train_labels)
-        side = side_at(config.first_side, self.epoch, self.epochs, int(data.train_images.shape[2]))
+        first, whole = first_side(self.net, config), int(data.train_images.shape[2])
+        side = side_at(first, self.epoch, self.epochs, whole)
         total, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         order = drawn_order(config, data.train_labels, self.classes, generator)
         mirrored = mirrored_in(self.epoch, count, config.flip, self.seed).to(self.device)

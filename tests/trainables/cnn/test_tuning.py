@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from cnn_run import few
+from safetensors.torch import save_file
 from torch import Tensor
 
 from spaces import CNN, CnnConfig
@@ -160,3 +162,18 @@ def test_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
         assert other(whole.judged.state_dict(), again.judged.state_dict()) == set()
         losses = [[row["train_loss"], row["val_loss"]] for row in whole.history]
         assert losses == [[row["train_loss"], row["val_loss"]] for row in again.history]
+
+
+def test_a_transformer_is_trained_at_another_side_than_its_weights_were(tmp_path: Path) -> None:
+    """Its table of positions is of one side, and images of another, or smaller ones in the first
+    epochs, would end the trial.
+    """
+    torch.manual_seed(0)
+    file = tmp_path / "vit.safetensors"
+    save_file(timm.create_model("test_vit").state_dict(), file)  # of 160 pixels
+    run = begun(backbone=f"test_vit@{file}", first_side=0.75, layer_decay=1.0)
+    first = state(run)
+    run.step()
+    assert other(first, state(run)) == {"head.weight", "head.bias"}
+    run.step()
+    assert "pos_embed" in other(first, state(run))

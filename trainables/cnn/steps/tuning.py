@@ -22,6 +22,14 @@ def head_epochs(config: CnnConfig) -> int:
     return int(getattr(config, "head_epochs", 0)) if begins_pretrained(config) else 0
 
 
+def first_side(net: nn.Module, config: CnnConfig) -> float:
+    """Side of the first epochs' images as a share of the whole; 1 where a network sees one alone,
+    as transformers with a table of positions do.
+    """
+    known = getattr(net, "pretrained_cfg", None) or {}
+    return 1.0 if known.get("fixed_input_size") else config.first_side
+
+
 def head_of(net: nn.Module) -> tuple[str, ...]:
     """Names of the layers that tell classes apart: those timm names, or the last linear one."""
     known = getattr(net, "pretrained_cfg", None)
