@@ -48,10 +48,15 @@ def _fits(space: Space, weights: Weights) -> None:
     from trainables.pretrained.network import shape_of
     from trainables.pretrained.weights import architecture_of
 
-    sides = [one.domain.values() for one in space.parameters if one.name == "side"]
+    sides = [
+        int(side)
+        for parameter in space.parameters
+        if parameter.name == "side"
+        for side in parameter.domain.values()
+    ]
     architecture_of(weights.name)  # a file alone does not say it on other machines
-    for side in filter(None, *sides or [()]):
-        shape_of(weights.architecture, 0, int(side))
+    for side in filter(None, sides):
+        shape_of(weights.architecture, 0, side)
 
 
 def _prepare(shared: Shared) -> tuple[Stage, ...]:
