@@ -16,6 +16,7 @@ from analysis.bundle.facts import BundleFacts
 from analysis.bundle.source import ExportRequest, Source
 from analysis.run.records import TrialRecord
 from spaces.registry import Registry, add
+from trainables.contract.assignment import Config
 from trainables.data import Dataset, Images
 from trainables.data.validation import Validation
 
@@ -86,7 +87,8 @@ class Classifier:
         left_out: true and predicted classes of the training images, each classified by a model that
             has not seen it; None where the learner is judged on images held out alone.
         epochs: it is trained in epochs, of which one may be chosen, and may be trained again.
-        onnx: it can be written as ONNX.
+        onnx: what keeps a trial of a configuration from being written as ONNX; empty if nothing
+            does.
     """
 
     name: str
@@ -96,7 +98,7 @@ class Classifier:
     read: Callable[[Path, BundleFacts, bytes], Model]
     left_out: Callable[[Any, Validation, Dataset], tuple[Int64, Int64]] | None = None
     epochs: bool = False
-    onnx: bool = False
+    onnx: Callable[[Config], str] = lambda config: "has no network"
 
 
 CLASSIFIERS = Registry(Classifier, "classifier")
@@ -161,10 +163,22 @@ def _embedding_left_out(
 
 
 KNN = Classifier(
-    "knn", "kNN classifier", "k-nearest-neighbour classifier", _make_knn, _read_knn, _knn_left_out
+    "knn",
+    "kNN classifier",
+    "k-nearest-neighbour classifier",
+    _make_knn,
+    _read_knn,
+    _knn_left_out,
+    onnx=lambda config: "is a kNN classifier",
 )
 NETWORK = Classifier(
-    "cnn", "network", "Convolutional network", _make_cnn, _read_cnn, epochs=True, onnx=True
+    "cnn",
+    "network",
+    "Convolutional network",
+    _make_cnn,
+    _read_cnn,
+    epochs=True,
+    onnx=lambda config: "",
 )
 EMBEDDING = Classifier(
     "embedding",
@@ -173,6 +187,9 @@ EMBEDDING = Classifier(
     _make_embedding,
     _read_embedding,
     _embedding_left_out,
+    onnx=lambda config: (
+        "has head knn, which looks among all training images" if config["head"] == "knn" else ""
+    ),
 )
 for _kind in (KNN, NETWORK, EMBEDDING):
     add(_kind)

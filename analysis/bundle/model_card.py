@@ -67,6 +67,7 @@ def model_card(facts: BundleFacts) -> str:
             else ""
         ),
         *(f"- {line}" for line in facts.preprocessing.rule.lines()),
+        *_weights(facts),
         "- made with: "
         f"{', '.join(_text(f'{name} {version}') for name, version in facts.versions.items())}",
         *(
@@ -111,6 +112,16 @@ def _replicas(facts: BundleFacts) -> list[str]:
             f"The same configuration under {len(again.seeds)} other seed(s): mean validation "
             f"accuracy {again.mean:.4f}{spread}."
         )
+    ]
+
+
+def _weights(facts: BundleFacts) -> list[str]:
+    """Whose the pretrained network in it is, and how an image becomes what it sees."""
+    if not (known := facts.weights):
+        return []
+    return [
+        f"- weights: {_code(known.name)} from {_text(known.source)}, licence "
+        f"{_text(known.licence or 'unknown')}, SHA-256 {known.sha256}"
     ]
 
 

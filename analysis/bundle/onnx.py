@@ -2,7 +2,7 @@
 
 ``images``: (n, 3, size, size) uint8 RGB, n free; ``scores``: (n, classes) float32, which sum to 1 a
 row. Normalisation, the mirror image where the network is judged with one, and softmax are part of
-the graph, which computes in float32.
+the graph, which computes in float32; what stands on a pretrained network's features, in float64.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from trainables.learners import LEARNERS
 
 if TYPE_CHECKING:
     from analysis.bundle.cnn import CnnModel
+    from analysis.bundle.embedding import EmbeddingModel
 
 TOLERANCE = 1e-4
 """By which a score may differ from torch's in float32."""
@@ -42,9 +43,9 @@ def check_onnx(record: TrialRecord, wanted: bool) -> None:
     if not wanted:
         return
     kind = LEARNERS[record.space].classifier
-    if not kind or not CLASSIFIERS[kind].onnx:
-        word = f"is a {CLASSIFIERS[kind].word}" if kind else "has no classifier"
-        raise RunError(f"--onnx is for networks, but trial {record.key} {word}; leave it out")
+    why = CLASSIFIERS[kind].onnx(record.config) if kind else "has no classifier"
+    if why:
+        raise RunError(f"--onnx is for networks, but trial {record.key} {why}; leave it out")
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         raise RunError(f"--onnx needs {', '.join(missing)}; install visiontune[onnx]")
 
@@ -60,11 +61,15 @@ def write_onnx(folder: Path) -> float:
 
     from analysis.bundle.bundle import read_bundle
 
-    model: CnnModel = read_bundle(folder)  # type: ignore[assignment]  # networks only, see check_onnx
-    judge = _judge(model)
+    # such models alone, see check_onnx
+    model: CnnModel | EmbeddingModel = read_bundle(folder)  # type: ignore[assignment]
+    if model.facts.kind == "embedding":
+        judge, size = _features_judge(model), model.head.config.side  # type: ignore[arg-type, union-attr]
+    else:
+        judge, size = _judge(model), model.use.size  # type: ignore[arg-type, union-attr]
     path = folder / "model.onnx"
     generator = np.random.default_rng(0)
-    shape = (3, model.use.size, model.use.size)
+    shape = (3, size, size)
     traced, other = (
         torch.from_numpy(generator.integers(0, 256, (n, *shape), dtype=np.uint8)) for n in BATCHES
     )
@@ -120,6 +125,49 @@ def _judge(model: CnnModel):  # type: ignore[no-untyped-def]  # torch is loaded 
             return mean_over_views(
                 self.net, (images.float() - self.mean) / self.std, *self.views
             ).softmax(1)
+
+    return Judge().eval()
+
+
+def _features_judge(model: EmbeddingModel):  # type: ignore[no-untyped-def]
+    import torch
+    from torch import Tensor, nn
+
+    from trainables.embedding.features import names_of, seen_by
+
+    config, weights = model.head.config, model.weights
+    names = names_of(config.layer, config.pooling)
+
+    class Judge(nn.Module):
+        """Pixels to scores, as ``EmbeddingModel.scores_of`` with a linear head."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = model.net
+            self.head = nn.ParameterDict(
+                {
+                    name: nn.Parameter(torch.from_numpy(array), requires_grad=False)
+                    for name, array in model.head.arrays.items()
+                }
+            )
+
+        def features(self, images: Tensor) -> Tensor:
+            found = seen_by(self.net, weights, images, config.pooling == "own")
+            return torch.cat([found[name] for name in names], 1).double()
+
+        def forward(self, images: Tensor) -> Tensor:
+            vectors = self.features(images)
+            if config.views != "one":
+                vectors = (vectors + self.features(images.flip(3))) / 2
+            if config.norm == "l2":
+                vectors = nn.functional.normalize(vectors)
+            if "mean" in self.head:
+                vectors = vectors - self.head["mean"]
+            if "deviation" in self.head:
+                vectors = vectors / self.head["deviation"]
+            if "components" in self.head:
+                vectors = vectors @ self.head["components"].T
+            return (vectors @ self.head["weights"].T + self.head["bias"]).softmax(1).float()
 
     return Judge().eval()
 

@@ -107,14 +107,18 @@ def features_of(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def names_of(layer: str, pooling: str) -> list[str]:
+    """What the features of a layer, or of ``both``, and of a pooling are called."""
+    return [f"{one} {pooling}" for one in (LAYERS if layer == "both" else (layer,))]
+
+
 def chosen(features: Features, layer: str, pooling: str) -> Float32:
     """(n, d) features of one layer, or of ``both``, and one pooling.
 
     Raises:
         BackboneError: if the network has no such layer.
     """
-    layers = LAYERS if layer == "both" else (layer,)
-    names = [f"{one} {pooling}" for one in layers]
+    names = names_of(layer, pooling)
     if missing := [name for name in names if name not in features]:
         raise BackboneError(f"the network gives {', '.join(features)}, but not {missing[0]}")
     return np.concatenate([features[name] for name in names], axis=1)

@@ -1,0 +1,157 @@
+"""A bundle of each head on a pretrained network's features: read back it gives the same scores, in
+ONNX nearly, and it says whose weights are in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_sample_image
+
+from analysis.bundle.bundle import read_bundle, write_bundle
+from analysis.bundle.embedding import EmbeddingModel
+from analysis.bundle.facts import FORMAT, BundleError, BundleFacts, Preprocessing, write_facts
+from analysis.bundle.model_card import model_card
+from analysis.bundle.onnx import TOLERANCE, check_onnx, write_onnx
+from analysis.run.directory import RunError
+from analysis.run.records import Measured, TrialRecord
+from spaces.ours.embedding import HEADS, EmbeddingConfig
+from trainables.data import Images
+from trainables.embedding.features import chosen, square
+from trainables.embedding.heads import Fitted, fit
+from trainables.pretrained.network import read_arrays, with_arrays
+from trainables.pretrained.weights import find
+
+CONFIG = EmbeddingConfig(
+    backbone="efficientnet-lite0", side=64, crop="squash", views="mirrored", layer="both",
+    pooling="gem", norm="l2", components=0, head="logistic",
+)  # fmt: skip
+CLASSES = ("china", "flower", "grey")
+
+
+@functools.cache
+def pieces() -> tuple[Images, Any]:
+    """(30 pieces of photographs, their classes)."""
+    random, images = np.random.default_rng(0), []
+    for label in range(30):
+        whole = load_sample_image("flower.jpg" if label % 3 == 1 else "china.jpg")
+        top, left = (random.integers(0, length - 90) for length in whole.shape[:2])
+        piece = whole[top : top + 90, left : left + 80]
+        images.append(piece.mean(2).astype(np.uint8) if label % 3 == 2 else piece.copy())
+    return Images.from_arrays(images), np.arange(30) % 3
+
+
+@functools.cache
+def arrays() -> Any:
+    weights, place = find(CONFIG.backbone)
+    return read_arrays(facts={**weights.content, "name": weights.name}, place=str(place))
+
+
+def made(config: EmbeddingConfig) -> EmbeddingModel:
+    """The classifier of a configuration, as an export would make it."""
+    weights, _ = find(config.backbone)
+    measured = Measured(
+        split="train", n=30, scheme="k-fold", accuracy=1, balanced_accuracy=1, macro_f1=1
+    )
+    facts = BundleFacts(
+        format=FORMAT, kind="embedding", space="embedding", config=asdict(config), classes=CLASSES,
+        preprocessing=Preprocessing(color="rgb", max_side=512), val=measured, test=None,
+        test_evaluations=0, seed=0, versions={}, dataset="folder:x", fingerprint="f",
+        test_fingerprint=None, trial="run: embedding/0", model_sha256="", weights=weights,
+    )  # fmt: skip
+    images, labels = pieces()
+    model = EmbeddingModel(
+        facts, with_arrays(weights, arrays(), config.side), Fitted(config, len(CLASSES), {})
+    )
+    vectors = chosen(model.features_of(images), config.layer, config.pooling)
+    return replace(model, head=fit(config, vectors, labels, len(CLASSES)))
+
+
+def record(config: EmbeddingConfig) -> TrialRecord:
+    return TrialRecord(
+        space="embedding", number=0, state="COMPLETE", config=asdict(config), started=0, seconds=1
+    )
+
+
+WAYS = {
+    "logistic": {"C": 10.0},
+    "svm": {"norm": "standard", "components": 8, "views": "one", "layer": "last"},
+    "ridge": {"norm": "none", "pooling": "average", "crop": "centre"},
+    "lda": {"components": 8, "pooling": "own", "layer": "last"},
+    "knn": {"norm": "standard", "crop": "pad"},
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_head_read_back_gives_the_same_scores(head: str, tmp_path: Path) -> None:
+    """What a search found is what is used, to the bit."""
+    model = made(replace(CONFIG, head=head, **WAYS[head]))  # type: ignore[arg-type]
+    images, labels = pieces()
+    classes, scores = model.scores_of(images)
+    assert (classes == labels).mean() > 0.7
+    write_bundle(tmp_path, model)
+    assert np.array_equal(read_bundle(tmp_path).scores_of(images)[1], scores)
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["svm", *(pytest.param(head, marks=pytest.mark.slow) for head in ("logistic", "ridge", "lda"))],
+)
+def test_a_linear_head_and_its_network_are_one_graph_in_onnx(head: str, tmp_path: Path) -> None:
+    """Where only onnxruntime is, they give the same scores to 0.0001."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    config = replace(CONFIG, head=head, **WAYS[head])  # type: ignore[arg-type]
+    check_onnx(record(config), wanted=True)
+    model = made(config)
+    write_bundle(tmp_path, model)
+    assert write_onnx(tmp_path) <= TOLERANCE
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    images, _ = pieces()
+    pixels = np.stack([square(image, 64, config.crop) for image in images]).transpose(0, 3, 1, 2)
+    (given,) = session.run(["scores"], {"images": np.ascontiguousarray(pixels)})
+    assert given == pytest.approx(model.scores_of(images)[1], abs=TOLERANCE)
+
+
+def test_nearest_neighbours_are_no_graph_which_is_said_before_anything_is_written() -> None:
+    """One line, and what it is about."""
+    config = replace(CONFIG, head="knn")
+    with pytest.raises(RunError, match="has head knn, which looks among all training images"):
+        check_onnx(record(config), wanted=True)
+
+
+def test_the_card_says_whose_weights_and_by_which_licence(tmp_path: Path) -> None:
+    """Weights are somebody's work: who passes the bundle on must know the terms."""
+    card = model_card(made(CONFIG).facts)
+    said = re.search(r"^- weights: (.*)$", card, re.MULTILINE)
+    assert said
+    weights, _ = find(CONFIG.backbone)
+    for word in (weights.name, "Apache-2.0", weights.sha256, weights.source):
+        assert word in said[1]
+
+
+def test_an_older_bundle_knows_its_weights_by_their_name_and_others_must_say(
+    tmp_path: Path,
+) -> None:
+    """Bundles said nothing of weights while only packages had any, and held a classifier more."""
+    model = made(CONFIG)
+    before = replace(model, facts=model.facts.model_copy(update={"weights": None}))
+    write_bundle(tmp_path, before)
+    assert '"weights"' not in (tmp_path / "bundle.json").read_text()
+    images, _ = pieces()
+    assert np.array_equal(read_bundle(tmp_path).scores_of(images)[1], model.scores_of(images)[1])
+    write_facts(
+        tmp_path,
+        read_bundle(tmp_path).facts.model_copy(
+            update={"config": {**asdict(CONFIG), "backbone": "resnet18.a1_in1k"}}
+        ),
+    )
+    with pytest.raises(BundleError, match=r"says nothing of the weights of resnet18.a1_in1k"):
+        read_bundle(tmp_path)
