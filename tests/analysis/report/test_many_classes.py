@@ -101,3 +101,5 @@ def test_a_model_card_names_the_first_classes_and_says_how_many_more() -> None:
     )  # fmt: skip
     card = model_card(facts)
     assert f"and {MANY - SHOWN} more, all in bundle.json" in card
+    assert f"n{SHOWN - 1:05d}" in card
+    assert f"n{SHOWN:05d}" not in card
