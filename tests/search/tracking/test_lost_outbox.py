@@ -61,9 +61,11 @@ def copied(whole: RunDirectory, runs: Path) -> RunDirectory:
 
 
 def synced(folder: RunDirectory) -> str:
+    """What is said on the way, but for what a busy machine is waited for."""
     done = typed("sync", "one", "--runs-dir", folder.path.parent)
     assert done.returncode == 0, done.stderr
-    return done.stderr
+    lines = done.stderr.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("waiting for MLflow"))
 
 
 def known(folder: RunDirectory) -> dict[str, Any]:
