@@ -75,7 +75,7 @@ def content(folder: Path, but: Iterable[str] = ()) -> dict[str, bytes | str]:
     return found
 
 
-WAITS = ("starting Ray", "joining Ray", "10 classes", "warning: ")
+WAITS = ("starting Ray", "joining Ray", "waiting for MLflow", "10 classes", "warning: ")
 """How lines begin that a command says before it refuses."""
 
 
