@@ -20,7 +20,10 @@ def assigned(
     run: str = "",
     **changes: Any,
 ) -> Assignment:
-    """A trial of ``space``; ``changes`` are fields of its assignment."""
+    """A trial of ``space``; ``changes`` are fields of its assignment. Without a run it writes no
+    checkpoints.
+    """
+    changes = {**({} if run else {"checkpoints": ""}), **changes}
     shared = replace(shared or Shared(seed=seed), seed=seed)
     return replace(LEARNERS[space].assign(shared, run, number, config), **changes)
 

@@ -64,3 +64,13 @@ def row_numbers(rows: npt.NDArray[np.int64], *, start: int = 0) -> npt.NDArray[n
 
 def numbers(count: int) -> npt.NDArray[np.int64]:
     return np.arange(count)
+
+
+def placed(
+    rows: npt.NDArray[np.int64], *, start: int, device: str = "cpu"
+) -> npt.NDArray[np.int64]:
+    """(n, 2): which process computes each row, and how many GPUs it has been given."""
+    import ray
+
+    gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+    return np.tile(np.array([os.getpid(), len(gpus)]), (len(rows), 1))

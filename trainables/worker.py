@@ -18,13 +18,13 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.result import SHOULD_CHECKPOINT
 
 from spaces.errors import echo
 from trainables.contract.assignment import Assignment
 from trainables.contract.learner import Trial
 from trainables.io.checkpoint import latest
-from trainables.io.remote import local_copies
+from trainables.io.keeper import Keeper, kept_in
+from trainables.io.remote import join_place, local_copies
 
 logger = logging.getLogger("visiontune.trial")
 
@@ -98,7 +98,8 @@ class SearchTrial(tune.Trainable):
     def _begin(self, trial: Assignment) -> None:
         self._trial = trial
         self._run: Trial | None = None
-        self._count = 0
+        self._keeper: Keeper | None = None
+        self._took = 0.0  # seconds, of the step before; 0 where there was none
         self._failure: dict[str, Any] | None = None
         self._log = io.StringIO()
         self._guarded(self._make)
@@ -107,21 +108,33 @@ class SearchTrial(tune.Trainable):
         trial = self._trial
         logger.info("trial %s/%s: %s", trial.space, trial.number, dict(trial.config))
         self._run = trial.make(trial)
-        if trial.restore:
-            with local_copies(trial.restore) as folders:
+        places = [*trial.restore]
+        if trial.checkpoints:
+            self._keeper = Keeper(trial.checkpoints)  # there are some where a worker died
+            places += [join_place(trial.checkpoints, name) for name in kept_in(trial.checkpoints)]
+        if places:
+            with local_copies(places) as folders:
                 found = latest(folders)
                 if found:
-                    self._load(found)
+                    self._run.load(found)
+                    logger.info("goes on from %s", found)
         return {}
 
-    def _load(self, folder: Path) -> dict[str, Any]:
-        assert self._run is not None
-        self._run.load(folder)
-        logger.info("goes on from %s", folder)
+    def _keep(self) -> dict[str, Any]:
+        """See to a checkpoint: that the next step is asked for says that the one before is on
+        record.
+        """
+        if self._keeper and self._run is not None and self._took:
+            self._keeper.offer(self._run.snapshot, self._took)
+            if self._keeper.trouble:
+                logger.warning("a checkpoint could not be written: %s", self._keeper.trouble)
+                self._keeper.trouble = ""
         return {}
 
     def _close(self) -> dict[str, Any]:
         assert self._run is not None
+        if self._keeper:
+            self._keeper.close()
         self._run.close()
         self._run = None
         return {}
@@ -129,11 +142,14 @@ class SearchTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         started, began = time.time(), time.monotonic()  # a clock may be set back meanwhile
         run = self._run
-        result = {} if run is None else self._guarded(lambda: _checked(run.step()))
+        result = self._guarded(self._keep)
+        if run is not None and self._failure is None:
+            result = self._guarded(lambda: _checked(run.step()))
         result = self._failure or result
+        self._took = time.monotonic() - began
         common = {
             "started": started,
-            "seconds": time.monotonic() - began,
+            "seconds": self._took,
             "node": _node(self._trial),
             "log": self._log.getvalue(),
         }
@@ -143,11 +159,7 @@ class SearchTrial(tune.Trainable):
             self._guarded(self._close)
         if self._failure:
             return {**result, **common, "done": True}
-        return {
-            **result,
-            **common,
-            SHOULD_CHECKPOINT: self._trial.checkpoints and not result["done"],
-        }
+        return {**result, **common}
 
     def _guarded(self, action: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """``action()`` with its log kept; an exception becomes the trial's failure."""
@@ -168,11 +180,7 @@ class SearchTrial(tune.Trainable):
         finally:
             logger.removeHandler(handler)
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        assert self._run is not None  # Tune saves only after a step that succeeded
-        self._run.save(Path(checkpoint_dir))
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on after this worker's predecessor died."""
-        if self._failure is None:
-            self._guarded(lambda: self._load(Path(checkpoint_dir)))
+    def cleanup(self) -> None:
+        """Tune stops the trial, which goes on from here when the search is resumed."""
+        if self._keeper and self._run is not None:
+            self._keeper.close(last=True)

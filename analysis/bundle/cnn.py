@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analysis.bundle.facts import BundleError, BundleFacts
+from analysis.bundle.facts import TOLERANCE, BundleError, BundleFacts
 from analysis.bundle.knn import Float64, Int64
 from spaces import CnnConfig
 from spaces.errors import on_one_line
@@ -22,11 +22,6 @@ from trainables.cnn.models import build
 from trainables.cnn.precision import DTYPES, device_name
 from trainables.cnn.use import NetworkUse
 from trainables.data import Images
-
-TOLERANCE = 0.005
-"""By which a network's accuracy may differ on another device than it was judged on: other kernels
-add in another order, and an image whose classes are close is given another.
-"""
 
 
 @dataclass(frozen=True)

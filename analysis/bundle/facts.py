@@ -17,6 +17,10 @@ from trainables.io.files import write_whole
 from trainables.pretrained.facts import Weights
 
 FORMAT = 1
+TOLERANCE = 0.005
+"""By which accuracy may differ on another device than it was judged on: other kernels
+add in another order, and an image whose classes are close is given another.
+"""
 Side = Annotated[int, Field(ge=1, le=10_000)]
 
 

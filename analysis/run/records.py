@@ -42,6 +42,7 @@ class TrialRecord(BaseModel):
         violations: constraints it breaks, in words.
         infeasible: it was never run, since it was known to break a constraint.
         gpu_seconds: seconds times GPUs.
+        device: on which what it shares with others was computed, if not on the cores.
         digests: SHA-256 of what lies beside the record, by its name in the trial's folder; empty
             where a version wrote none.
         replicas: seed to the metrics that it had when it was run again with that; not part of its
@@ -65,6 +66,7 @@ class TrialRecord(BaseModel):
     violations: tuple[str, ...] = ()
     infeasible: bool = False
     gpu_seconds: float = 0.0
+    device: str = ""
     digests: dict[str, str] = {}
     replicas: dict[int, dict[str, float]] = Field(default={}, exclude=True)
 

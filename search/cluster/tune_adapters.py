@@ -320,8 +320,7 @@ def run_tune(
             would otherwise hold what the others wait for.
         joined: on a cluster, which may grow: how many run at once is for ``bridge`` alone to say,
             and nodes may be lost.
-        place: path or URI of the run; Tune's own directory is ``tune`` in it, a trial's checkpoints
-            below SPACE-NUMBER there.
+        place: path or URI of the run; Tune's own directory is ``tune`` in it.
         session: of the run: a trial that goes on does so in another folder than before.
     """
     remote = Remote(place) if is_uri(place) else None
@@ -340,7 +339,6 @@ def run_tune(
             stop=StopRequest(bridge),
             num_samples=-1,
             max_concurrent_trials=None if joined else concurrency,
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
             reuse_actors=True,
             max_failures=LOST_NODES if joined else 1,
             raise_on_failed_trial=False,

@@ -23,6 +23,7 @@ from analysis.run.notes import note
 from analysis.run.records import DataFacts
 from analysis.run.trial_files import LABELS
 from analysis.run.working_copy import copy_of
+from search.cluster.capacity import Capacity
 from search.cluster.lookahead import Lookahead
 from search.cluster.stage_counts import StageCounts
 from search.driver.networks import prepare
@@ -136,7 +137,8 @@ class Images:
         self,
         folder: RunDirectory,
         plan: Plan,
-        cores: int,
+        room: Capacity,
+        device: str,
         shared: Shared,
         there: dict[Stage, Any],
     ) -> Shared:
@@ -144,6 +146,7 @@ class Images:
         own node.
 
         Args:
+            device: where stages compute that can do so on a GPU.
             there: references to results that exist already.
         """
         from trainables.stages.cache import stage_cache
@@ -161,7 +164,10 @@ class Images:
         )
         options = {"name": name, "namespace": NAMESPACE, "scheduling_strategy": strategy}
         large_bytes = LARGE_SHARE * self._ray.cluster_resources()["object_store_memory"]
-        registry = StageRegistry.options(**options).remote(PARTS_A_CORE * cores, cache, large_bytes)  # type: ignore[attr-defined]
+        registry = StageRegistry.options(**options).remote(  # type: ignore[attr-defined]
+            PARTS_A_CORE * room.cores, cache, large_bytes, max(1, int(room.gpus))
+        )
+        self._source = replace(self._source, device=device)
         self.counts = StageCounts(self._ray, registry)
         labels = {self._source.labels(split): ref for split, ref in self._labels.items()}
         known = {self._source.stage: self._ref} | labels | there

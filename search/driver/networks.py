@@ -4,6 +4,7 @@ weights to start from.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,25 @@ def with_precision(ray: Any, plan: Plan, found: Any) -> Plan:
         return plan
     settled = plan.training.model_copy(update={"precision": ray.get(found)})
     return plan.model_copy(update={"training": settled})
+
+
+def stage_device(ray: Any, plan: Plan, gpus: float, say: Callable[[str], None]) -> str:
+    """Where stages compute that can do so on a GPU: there, if there are GPUs that work and no trial
+    takes one, beside which a stage would take memory and time.
+    """
+    from trainables.stages.device import CORES, card
+
+    if gpus < 1 or not any(one.work for one in plan.learners) or _taken(plan):
+        return CORES
+    first = ray.get(ray.remote(card).options(num_cpus=0, num_gpus=1, max_retries=2).remote())
+    if first.problem:
+        say(f"warning: stages are computed on the cores: GPU {first}: {first.problem}")
+        return CORES
+    return "cuda"
+
+
+def _taken(plan: Plan) -> bool:
+    return any(plan.gpus_of(space) for space in plan.spaces)
 
 
 def training_settings(plan: Plan, folder: RunDirectory) -> TrainingSettings:

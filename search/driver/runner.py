@@ -42,6 +42,7 @@ from search.driver.mirror import mirrored
 from search.driver.networks import (
     find_precision,
     on_this_machine,
+    stage_device,
     start_warning,
     training_settings,
     with_precision,
@@ -220,7 +221,8 @@ def _searched(
                     weights=plan.weights,
                 )
                 if images:
-                    shared = images.shared(folder, plan, room.cores, shared, known)
+                    device = stage_device(ray, plan, room.gpus, partial(_say, console))
+                    shared = images.shared(folder, plan, room, device, shared, known)
                 watched = (images.counts.line, images.lookahead) if images else (str, None)
                 session.run(shared, now.fingerprint, room, stop.asked, *watched)
                 if images:

@@ -77,6 +77,7 @@ class TrialLoop:
                 place,
                 trial.number,
                 trial.config,
+                self.session,
                 seed=trial.seed,
                 restore=left_of(*trial.key) if trial.goes_on else (),
                 gate=gate,

@@ -72,5 +72,6 @@ class Running:
             seconds=self.total(result),
             node=str(result.get("node", "")),
             steps=self.last_step + 1,
+            device=str(result.get("device", "")),
             **facts,
         )

@@ -38,10 +38,8 @@ class Checkpoint:
     facts: dict[str, Any]
 
 
-def write(checkpoint: Checkpoint, folder: Path) -> None:
-    """Put ``checkpoint`` into ``folder``, in place of one that is there; whole, whenever the
-    process dies.
-    """
+def contents(checkpoint: Checkpoint) -> dict[str, bytes]:
+    """The files of ``checkpoint`` by name, in the order in which they are to be written."""
     flat = {
         f"{part}/{name}": tensor.contiguous()
         for part, named in checkpoint.tensors.items()
@@ -49,12 +47,19 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
     }
     name = f"tensors-{checkpoint.facts['epoch']:06d}.safetensors"
     content = save(flat)
-    write_whole(folder / name, content)
     own = {"format": FORMAT, "tensors": name, "sha256": hashlib.sha256(content).hexdigest()}
-    # from here on this checkpoint is the one
-    write_whole(folder / STATE, json.dumps(own | checkpoint.facts, indent=1))
+    return {name: content, STATE: json.dumps(own | checkpoint.facts, indent=1).encode()}
+
+
+def write(checkpoint: Checkpoint, folder: Path) -> None:
+    """Put ``checkpoint`` into ``folder``, in place of one that is there; whole, whenever the
+    process dies.
+    """
+    files = contents(checkpoint)
+    for name, content in files.items():  # from the last on this checkpoint is the one
+        write_whole(folder / name, content)
     for old in (*folder.glob("tensors-*"), *folder.glob(".tensors-*"), *folder.glob(f".{STATE}.*")):
-        if old.name != name:
+        if old.name not in files:
             old.unlink(missing_ok=True)
 
 

@@ -7,28 +7,34 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from spaces import CnnConfig
 from spaces.ours.tuning import PRETRAINED
 from trainables.cnn import weights
+from trainables.cnn.checkpoint import contents
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import data_stages, statistics_stage
 from trainables.cnn.memory import ShortageError, TrainingError, cap, give_back
 from trainables.cnn.start import Known, backbone_of, started
 from trainables.cnn.training import CnnRun
+from trainables.cnn.use import NetworkUse
 from trainables.contract.assignment import Assignment, TrainingSettings
 from trainables.contract.learner import Trial
-from trainables.io.checkpoint import write_manifest
+from trainables.io.checkpoint import MANIFEST, manifest, write_manifest
 from trainables.io.remote import join_place, read_file
 from trainables.pretrained.network import weights_stage
 
 logger = logging.getLogger("visiontune.trial")
 LAST, BEST = "last.safetensors", "best.safetensors"
+_Judged = tuple[dict[str, Tensor], NetworkUse]
 
 
 def make_run(
@@ -86,6 +92,9 @@ class CnnTrial(Trial):
                 threads=settings.cpus_per_trial, parts=parts, known=known,
             )  # fmt: skip
 
+        self._best: _Judged | None = None
+        self._written: _Judged | None = None
+        self._writing = threading.Lock()
         self._made = made
         self._run = self._fitting(1)
         self._model_mb = sum(p.numel() for p in self._run.net.parameters()) * 4 / 2**20
@@ -143,7 +152,7 @@ class CnnTrial(Trial):
         )
         values = self._values()
         if values[-1] == (max(values) if settings.maximize else min(values)):
-            weights.write(join_place(self._folder, BEST), run.judged.state_dict(), run.use)
+            self._best = weights.copied(run.judged.state_dict()), run.use
         result: dict[str, Any] = {
             **metrics,
             "step": run.epoch - 1,
@@ -151,6 +160,7 @@ class CnnTrial(Trial):
             "done": run.done and not settings.patience,
         }
         if result["done"]:  # before anybody is told: a trial that is COMPLETE has its weights
+            self._write_best()
             weights.write(join_place(self._folder, LAST), run.judged.state_dict(), run.use)
             result |= self._kept()
         return result
@@ -170,6 +180,7 @@ class CnnTrial(Trial):
     def _stood_by(self) -> dict[str, Any]:
         """What a training that may end early comes to: its best epoch, judged again."""
         run = self._run
+        self._write_best()
         tensors, use = weights.read(join_place(self._folder, BEST))
         judged = run.judged_as(tensors)
         weights.write(join_place(self._folder, LAST), tensors, use)
@@ -188,10 +199,31 @@ class CnnTrial(Trial):
         }
         return {"digests": digests, "predictions": self._run.predictions().astype(np.uint16)}
 
+    def _write_best(self) -> None:
+        """Write the weights of the best epoch so far, if they are not there already."""
+        with self._writing:  # older ones never follow newer ones
+            if (best := self._best) is not None and best is not self._written:
+                weights.write(join_place(self._folder, BEST), *best)
+                self._written = best
+
     def save(self, folder: Path) -> None:
         """Write all that the next epoch depends on."""
+        self._write_best()
         self._run.save(folder)
         write_manifest(folder, self._run.epoch)
+
+    def snapshot(self) -> Callable[[], Mapping[str, bytes]]:
+        """A copy of it on the host; made into files beside the next epoch, after the best weights
+        have been written, which a trial that goes on from it counts on.
+        """
+        copy, epoch = self._run.snapshot(), self._run.epoch
+
+        def files() -> Mapping[str, bytes]:
+            self._write_best()
+            found = contents(copy)
+            return {**found, MANIFEST: manifest(epoch, found)}
+
+        return files
 
     def load(self, folder: Path) -> None:
         """Go on from what ``save`` wrote."""
@@ -200,4 +232,5 @@ class CnnTrial(Trial):
     def close(self) -> None:
         """Give back the device's memory."""
         del self._run, self._made
+        self._best = self._written = None
         give_back()

@@ -37,7 +37,7 @@ from trainables.cnn.steps.randomness import RandomState
 from trainables.cnn.steps.resolution import side_at
 from trainables.cnn.steps.tuning import first_side, of_epoch, stretch
 from trainables.cnn.use import NetworkUse
-from trainables.cnn.weights import begin_from, class_scores
+from trainables.cnn.weights import begin_from, class_scores, copied
 from trainables.data.scores import judged, score
 
 CHECK_EVERY = 16
@@ -271,6 +271,10 @@ class CnnRun:
 
     def save(self, folder: Path) -> None:
         """Write all that ``load`` needs into ``folder``, whole or not at all."""
+        files.write(self.snapshot(), folder)
+
+    def snapshot(self) -> files.Checkpoint:
+        """A copy of it on the host, which no later step changes."""
         tensors = {
             "model": self.net.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
@@ -282,17 +286,13 @@ class CnnRun:
         facts = {
             **self._identity(),
             "epoch": self.epoch,
-            "history": self.history,
+            "history": list(self.history),
             "dtype": NAMES[self.dtype],
             "parts": self.parts,
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "torch": torch.__version__,
         }
-        on_cpu = {
-            part: {name: tensor.detach().cpu() for name, tensor in named.items()}
-            for part, named in tensors.items()
-        }
-        files.write(files.Checkpoint(on_cpu, facts), folder)
+        return files.Checkpoint({part: copied(named) for part, named in tensors.items()}, facts)
 
     def load(self, folder: Path) -> None:
         """Go on from what ``save`` wrote, also on another device.

@@ -35,6 +35,11 @@ def pack(tensors: Mapping[str, Tensor], use: NetworkUse) -> bytes:
     return save(on_cpu, metadata={KEY: use.model_dump_json(exclude_defaults=True)})
 
 
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same on the host, which no later step changes."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
 def write(place: str | Path, tensors: Mapping[str, Tensor], use: NetworkUse) -> None:
     """Put a network at a path or URI, in place of one that is there; whole, whenever the process
     dies.

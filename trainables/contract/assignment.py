@@ -91,7 +91,7 @@ class Assignment(Shared):
         make: makes what runs it (``trainables.contract.learner.Learner.trial``).
         folder: path or URI of the trial, where it may keep what its end is to be exported from.
         restore: paths or URIs of the checkpoints that earlier drivers left.
-        checkpoints: whether it is to write any.
+        checkpoints: path or URI of the folder that it writes its own into; empty if it writes none.
         gate: of the first workers, which begin together: a folder, and how many they are.
     """
 
@@ -101,7 +101,7 @@ class Assignment(Shared):
     make: Callable[[Assignment], Trial]
     folder: str = ""
     restore: tuple[str, ...] = ()
-    checkpoints: bool = False
+    checkpoints: str = ""
     gate: tuple[str, int] | None = None
 
     def fetch(self, *stages: Stage) -> tuple[list[Any], bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from spaces import SPACES, Space
 from spaces.errors import UserError
 from spaces.registry import Registry
 from trainables.contract.assignment import Assignment, Config, Shared
+from trainables.io.checkpoint import MANIFEST, files_of
 from trainables.io.remote import join_place
 from trainables.pretrained.facts import Weights
 from trainables.stages.stage import Stage
@@ -38,6 +40,16 @@ class Trial(ABC):
     def load(self, folder: Path) -> None:
         """Go on from what ``save`` wrote."""
         raise NotImplementedError(f"{type(self).__name__} has several steps, but no load")
+
+    def snapshot(self) -> Callable[[], Mapping[str, bytes]]:
+        """A copy of what ``save`` writes, taken now; called later, beside the next step, it gives
+        the files by name, the manifest last. One whose state is large does better than this.
+        """
+        with tempfile.TemporaryDirectory(prefix="visiontune-") as folder:
+            self.save(Path(folder))
+            files = files_of(Path(folder))
+            files[MANIFEST] = (Path(folder) / MANIFEST).read_bytes()
+        return lambda: files
 
     def close(self) -> None:  # noqa: B027  # most hold nothing
         """Give back what it holds; nothing is asked of it after that."""
@@ -113,20 +125,22 @@ class Learner:
         return self.known(config, classes, size) if self.known else {}
 
     def assign(
-        self, shared: Shared, run: str, number: int, config: Config, **more: Any
+        self, shared: Shared, run: str, number: int, config: Config, session: int = 1, **more: Any
     ) -> Assignment:
         """What a trial of it is given.
 
         Args:
             run: path or URI of the run directory that the trial's folder lies in.
+            session: of the run.
         """
+        kept = join_place(run, "tune", f"{self.name}-{number:05d}.session-{session}")
         return shared.assign(
             space=self.name,
             number=number,
             config=config,
             make=self.trial,
             folder=join_place(run, "trials", self.name, f"{number:05d}"),
-            checkpoints=self.space.stepwise,
+            checkpoints=kept if self.space.stepwise else "",
             **more,
         )
 

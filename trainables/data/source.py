@@ -11,6 +11,7 @@ from trainables.data.dataset import Dataset, Images, Int64
 from trainables.data.options import ReadOptions
 from trainables.data.spec import read_dataset
 from trainables.images.rule import PLAIN, Rule
+from trainables.stages.device import CORES
 from trainables.stages.stage import Stage
 
 
@@ -29,6 +30,7 @@ class DataSource:
         notes: what whoever uses it should know, a line each.
         largest_class: training images of the class that has the most.
         shorter: median of the training images' shorter sides, pixels.
+        device: where stages compute that can do so on a GPU; the driver says it.
     """
 
     stage: Stage
@@ -41,6 +43,7 @@ class DataSource:
     notes: tuple[str, ...] = ()
     largest_class: int = 0
     shorter: int = 0
+    device: str = CORES
 
     def images(self, split: str) -> Stage:
         """Of one split, in grey."""

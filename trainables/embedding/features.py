@@ -17,6 +17,7 @@ from spaces.errors import on_one_line
 from trainables.data.dataset import Images, UInt8
 from trainables.pretrained.facts import BackboneError, Weights
 from trainables.pretrained.network import Arrays, shape_of, with_arrays
+from trainables.stages.device import CORES
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,6 +46,7 @@ def network_features(
     mirrored: bool,
     own: bool,
     start: int = 0,
+    device: str = CORES,
 ) -> Features:
     """What the network sees in images; a stage of the search.
 
@@ -55,10 +57,11 @@ def network_features(
         crop: ``squash``, ``centre`` or ``pad``.
         mirrored: of the mirror images.
         own: of the last layer also what the network itself makes of it for its classifier.
+        device: of torch, on which the network computes.
     """
     with one_thread():
         net, of = _network(weights, arrays, side)
-        return features_of(net, of, images, side, crop, mirrored, own)
+        return features_of(net.to(device), of, images, side, crop, mirrored, own)
 
 
 _KEPT: dict[str, tuple[nn.Module, Weights]] = {}
@@ -149,7 +152,7 @@ def _batch(
         seen = square(image, side, crop)
         pixels[row] = seen[:, ::-1] if mirrored else seen
     found = seen_by(net, weights, torch.from_numpy(pixels).permute(0, 3, 1, 2), own)
-    return {name: tensor[: len(images)].numpy() for name, tensor in found.items()}
+    return {name: tensor[: len(images)].cpu().numpy() for name, tensor in found.items()}
 
 
 def seen_by(net: nn.Module, weights: Weights, pixels: Tensor, own: bool) -> dict[str, Tensor]:
@@ -160,7 +163,7 @@ def seen_by(net: nn.Module, weights: Weights, pixels: Tensor, own: bool) -> dict
         torch.tensor(values).view(3, 1, 1) * 255.0 for values in (weights.mean, weights.std)
     )
     batch = ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)
-    last, blocks, whole = maps_of(net, batch)
+    last, blocks, whole = maps_of(net, batch.to(next(net.parameters()).device))
     found = {"last average": _average(last), "last gem": _generalised_mean(last)}
     if blocks is not None:
         found |= {"blocks average": _average(blocks), "blocks gem": _generalised_mean(blocks)}

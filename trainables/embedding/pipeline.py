@@ -18,6 +18,7 @@ from trainables.embedding.features import (
 from trainables.embedding.heads import Float64, fit
 from trainables.pretrained.facts import Weights
 from trainables.pretrained.network import weights_stage
+from trainables.stages.device import on
 from trainables.stages.stage import Stage
 
 
@@ -31,7 +32,7 @@ def features_stage(
         "crop": config.crop,
         "mirrored": mirrored,
         "own": config.pooling == "own",
-    }
+    } | on(data.device)
     inputs = (data.pictures(split), weights_stage(weights))
     return Stage(network_features, parameters, inputs, data.sizes[split], grain=BATCH)
 

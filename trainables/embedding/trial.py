@@ -17,6 +17,7 @@ from trainables.contract.assignment import Assignment
 from trainables.contract.learner import Trial
 from trainables.data.scores import score
 from trainables.embedding.pipeline import held_out, out_of_fold, seen_stage
+from trainables.stages.device import on
 
 logger = logging.getLogger("visiontune.trial")
 
@@ -59,6 +60,7 @@ class EmbeddingTrial(Trial):
             found["accuracy"],
         )
         return {
+            **on(data.device),
             "val_accuracy": found["accuracy"],
             "balanced_accuracy": found["balanced_accuracy"],
             "macro_f1": found["macro_f1"],

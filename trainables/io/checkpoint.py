@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,22 @@ def write_manifest(folder: Path, step: int) -> None:
     """Say that ``folder`` is a whole checkpoint after ``step`` steps, with the files that are in it
     now.
     """
-    files = {
-        path.name: _digest(path)
+    (folder / MANIFEST).write_bytes(manifest(step, files_of(folder)))
+
+
+def manifest(step: int, files: Mapping[str, bytes]) -> bytes:
+    """What says that ``files``, by name, are a whole checkpoint after ``step`` steps."""
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return json.dumps({"step": step, "files": digests}).encode()
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Content of every file of a checkpoint but its manifest, by name."""
+    return {
+        path.name: path.read_bytes()
         for path in sorted(folder.iterdir())
-        if path.is_file() and not path.name.startswith(".")
+        if path.is_file() and not path.name.startswith(".") and path.name != MANIFEST
     }
-    files.pop(MANIFEST, None)
-    (folder / MANIFEST).write_text(json.dumps({"step": step, "files": files}))
 
 
 def read_state(folder: Path) -> tuple[int, dict[str, Any]]:

@@ -26,7 +26,7 @@ from trainables.knn import on_device
 from trainables.knn.distances import computed
 from trainables.knn.norms import Float64, Floats
 from trainables.knn.sift import Float32
-from trainables.stages.device import accelerator
+from trainables.stages.device import CORES
 
 TILE_BYTES = 512 * 1024
 """Gallery vectors compared at a time: what stays in a core's own cache."""
@@ -34,7 +34,7 @@ Bounds = Callable[[Floats], tuple[Float64, Float64]]
 
 
 @contextmanager
-def bounds_of(gallery: Floats, metric: str, device: str | None = None) -> Iterator[Bounds]:
+def bounds_of(gallery: Floats, metric: str, device: str = CORES) -> Iterator[Bounds]:
     """A function from (m, d) queries to two (m, n) arrays that the distances to ``gallery`` lie
     between.
 
@@ -42,15 +42,14 @@ def bounds_of(gallery: Floats, metric: str, device: str | None = None) -> Iterat
     bits of a sum depend on the threads.
 
     Args:
-        device: ``cpu`` for faiss and NumPy, any other for torch; what there is if None.
+        device: ``cpu`` for faiss and NumPy, any other for torch.
     """
-    device = device or accelerator()
     if metric in ("cityblock", "histogram-intersection", "bray-curtis"):
         import faiss  # before the limit, which sees only what is loaded
 
         with threadpool_limits(1):
             rough = np.ascontiguousarray(gallery, np.float32)
-            sums = _tiled(rough, faiss) if device == "cpu" else on_device.city_block(rough, device)
+            sums = _tiled(rough, faiss) if device == CORES else on_device.city_block(rough, device)
             yield _city_block(gallery, metric, sums)
     elif metric in ("euclidean", "hellinger"):
         with threadpool_limits(1):
@@ -105,7 +104,7 @@ def _euclidean(gallery: Floats, metric: str, device: str) -> Bounds:
 
     points, squares = prepared(gallery)
     scale = 0.5 if metric == "hellinger" else 1.0
-    inner = on_device.products(points, device) if device != "cpu" else lambda own: own @ points.T
+    inner = on_device.products(points, device) if device != CORES else lambda own: own @ points.T
 
     def bounds(queries: Floats) -> tuple[Float64, Float64]:
         own, own_squares = prepared(queries)

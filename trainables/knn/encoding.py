@@ -12,7 +12,7 @@ from trainables.data import Images
 from trainables.knn import on_device
 from trainables.knn.descriptors import Descriptors, described
 from trainables.knn.sift import GRID, Float32, UInt8, transformed
-from trainables.stages.device import accelerator
+from trainables.stages.device import CORES
 
 Int64 = npt.NDArray[np.int64]
 BLOCK_DESCRIPTORS = 8192
@@ -22,7 +22,13 @@ SOFTNESS = 0.05
 
 
 def word_counts(
-    descriptors: Descriptors, words: Float32, *, transform: str, assignment: str, start: int = 0
+    descriptors: Descriptors,
+    words: Float32,
+    *,
+    transform: str,
+    assignment: str,
+    start: int = 0,
+    device: str = CORES,
 ) -> Float32:
     """How often each word occurs in each of the 4 × 4 cells of an image.
 
@@ -33,11 +39,12 @@ def word_counts(
         assignment: ``hard``: a descriptor counts 1 for the nearest word; ``soft``: it is shared
             out among all words by a Gaussian of their distances (codeword uncertainty, van
             Gemert et al., PAMI 2010).
+        device: where the nearest words are found: ``cpu`` for NumPy, any other for torch.
 
     Returns:
         (n, 16, size) float32; all 0 for an image too small for one descriptor.
     """
-    return _counts(descriptors, len(descriptors), words, transform, assignment)
+    return _counts(descriptors, len(descriptors), words, transform, assignment, device)
 
 
 def streamed_word_counts(
@@ -54,7 +61,7 @@ def streamed_word_counts(
     start: int = 0,
 ) -> Float32:
     """The same, where the descriptors are too many to keep: made, counted and dropped image by
-    image.
+    image, on the cores, which descriptors take longest on.
     """
     found = described(
         images, step=step, bin_size=bin_size, fast=fast, scales=scales, mirrored=mirrored
@@ -68,16 +75,13 @@ def _counts(
     words: Float32,
     transform: str,
     assignment: str,
-    device: str | None = None,
+    device: str = CORES,
 ) -> Float32:
     counts = np.zeros((n, GRID * GRID, len(words)), np.float32)
-    device, variance = (
-        device or accelerator(),
-        SOFTNESS * _spacing(words) if assignment == "soft" else 0.0,
-    )
+    variance = SOFTNESS * _spacing(words) if assignment == "soft" else 0.0
     counted = (
         partial(_counted, words, variance)
-        if device == "cpu"
+        if device == CORES
         else on_device.word_counter(words, variance, device)
     )
     for row, (cells, descriptors) in enumerate(images):

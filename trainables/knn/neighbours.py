@@ -10,6 +10,7 @@ import numpy.typing as npt
 from trainables.knn.bounds import bounds_of
 from trainables.knn.distances import check_metric, computed
 from trainables.knn.norms import Float64, Floats
+from trainables.stages.device import CORES
 from trainables.stages.stage import BLOCK
 
 Int64 = npt.NDArray[np.int64]
@@ -33,6 +34,7 @@ def nearest_neighbours(
     metric: str,
     most: int,
     start: int = 0,
+    device: str = CORES,
 ) -> Neighbours:
     """The ``most`` nearest gallery vectors of each query.
 
@@ -43,6 +45,7 @@ def nearest_neighbours(
             first rows: an image is never its own neighbour, nor another of its group.
             Every image a group of its own is leave-one-out; folds are larger groups.
         most: neighbours to keep; fewer are kept where a query has fewer.
+        device: where bounds of the distances are found.
 
     Returns:
         Neighbours of every query, (m, min(most, neighbours that every query has)).
@@ -52,7 +55,7 @@ def nearest_neighbours(
     most = min(most, len(gallery) - largest_group)
     indices = np.empty((len(queries), most), np.int64)
     nearest = np.empty((len(queries), most), np.float64)
-    with bounds_of(gallery, metric) as bounds:
+    with bounds_of(gallery, metric, device) as bounds:
         for first in range(0, len(queries), BLOCK):
             block = queries[first : first + BLOCK]
             low, high = bounds(block)

@@ -20,6 +20,7 @@ from trainables.knn.regions import inverse_document_frequency, region_features
 from trainables.knn.sift import DESCRIPTOR, GRID, sampled_descriptors
 from trainables.knn.tiny import tiny_images
 from trainables.knn.vocabulary import vocabulary
+from trainables.stages.device import CORES, on
 from trainables.stages.stage import Stage
 
 KnnConfig = TinyImageConfig | BagOfSiftConfig
@@ -68,6 +69,7 @@ def counts_stage(
     rows: int,
     pixels: int,
     mirrored: bool = False,
+    device: str = CORES,
 ) -> Stage:
     """The (rows, 16, size) word counts of ``rows`` images that have ``pixels`` in all, or of their
     mirror images.
@@ -84,7 +86,7 @@ def counts_stage(
     if size > SHARED_BYTES:
         return Stage(streamed_word_counts, grid | encoding, (images, words), rows)
     descriptors = Stage(dense_descriptors, grid, (images,), rows, large=max(1, size))
-    return Stage(word_counts, encoding, (descriptors, words), rows)
+    return Stage(word_counts, encoding | on(device), (descriptors, words), rows)
 
 
 def weights_stage(config: BagOfSiftConfig, data: DataSource, seed: int) -> Stage:
@@ -93,7 +95,11 @@ def weights_stage(config: BagOfSiftConfig, data: DataSource, seed: int) -> Stage
     return Stage(
         inverse_document_frequency,
         {},
-        (counts_stage(config, data.images("train"), words, *_amount(data, "train")),),
+        (
+            counts_stage(
+                config, data.images("train"), words, *_amount(data, "train"), device=data.device
+            ),
+        ),
     )
 
 
@@ -130,7 +136,8 @@ def features_stage(
     images, (rows, pixels) = data.images(split), _amount(data, split)
     if isinstance(config, TinyImageConfig):
         return tiny_stage(config, images, rows, mirrored)
-    counts = counts_stage(config, images, words_stage(config, data, seed), rows, pixels, mirrored)
+    words = words_stage(config, data, seed)
+    counts = counts_stage(config, images, words, rows, pixels, mirrored, data.device)
     return bag_stage(
         config, counts, weights_stage(config, data, seed) if config.idf else None, rows
     )
@@ -163,7 +170,7 @@ def _neighbours(
     grain = max(1, DISTANCES // data.sizes["train"])
     return Stage(
         nearest_neighbours,
-        {"metric": config.metric, "most": MAX_K},
+        {"metric": config.metric, "most": MAX_K} | on(data.device),
         inputs,
         data.sizes[split],
         grain,

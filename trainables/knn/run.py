@@ -13,6 +13,7 @@ from trainables.contract.assignment import Assignment
 from trainables.contract.learner import Trial
 from trainables.data.scores import judged
 from trainables.knn.pipeline import KnnConfig, evaluate, validation_stage
+from trainables.stages.device import on
 
 logger = logging.getLogger("visiontune.trial")
 
@@ -43,6 +44,7 @@ class KnnRun(Trial):
         outcome = evaluate(config, neighbours, gallery_labels, labels, len(data.classes))
         logger.info("val_accuracy %.4f", outcome.scores.accuracy)
         return {
+            **on(data.device),
             **judged(outcome.scores, labels, outcome.predictions, len(data.classes)),
             "accuracy_by_k": list(outcome.accuracy_by_k),
             "predictions": outcome.predictions.astype(np.uint16),

@@ -8,13 +8,16 @@ stage takes. If its process dies it starts again, empty, and whoever waits asks 
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
+from trainables.stages.device import CORES
 from trainables.stages.stage import NO_CACHE, Cache, Stage, by_parts, join, run_stage, runs_of
 
 STAGE_CPUS = 0.96
@@ -45,8 +48,7 @@ class CacheMissError(RuntimeError):
     """A result was not on disk after all, or was damaged; asked for again, it is computed."""
 
 
-@ray.remote(**_task_options)
-def _run(
+def _done(
     stage: Stage, start: int | None, stop: int | None, parts: int, cache: Cache, *inputs: Any
 ) -> Any:
     """``parts``: how many inputs at the front are its rows of the first, one after the other; 0 if
@@ -61,6 +63,23 @@ def _run(
     if (start or 0, stop) in ((0, None), (0, stage.rows)):  # all of it, not a part
         cache.write(stage, result)
     return result
+
+
+_run = ray.remote(**_task_options)(_done)
+
+
+@ray.remote(
+    num_cpus=0,
+    num_gpus=1,
+    max_restarts=-1,
+    max_task_retries=2,
+    allow_out_of_order_execution=True,  # or it would wait for one whose input is not there yet
+)
+class OnDevice:
+    """Runs stages on a GPU of its own, one after the other, in one process with one context."""
+
+    def run(self, *asked: Any) -> Any:
+        return _done(*asked)
 
 
 @ray.remote(num_cpus=0, max_retries=2)
@@ -98,10 +117,15 @@ class StageRegistry:
         parts: into how many tasks a stage that maps over rows is divided.
         cache: results on disk, looked for before anything is computed.
         large_bytes: large results that are remembered at a time, about; no limit if None.
+        gpus: that no trial takes, for the stages that say so.
     """
 
     def __init__(
-        self, parts: int, cache: Cache = NO_CACHE, large_bytes: float | None = None
+        self,
+        parts: int,
+        cache: Cache = NO_CACHE,
+        large_bytes: float | None = None,
+        gpus: int = 1,
     ) -> None:
         self._refs: dict[str, Any] = {}
         self._made: dict[str, list[Part]] = {}
@@ -110,6 +134,8 @@ class StageRegistry:
         self._cache = cache
         self._large_bytes = math.inf if large_bytes is None else large_bytes
         self._failures: dict[str, int] = {}
+        self._gpus = gpus
+        self._devices: Iterator[Any] | None = None
         self._counts = {"computed": 0, "shared": 0, "read": 0}
 
     def adopt(self, stage: Stage, refs: list[Any]) -> None:
@@ -137,7 +163,7 @@ class StageRegistry:
             elif stage.rows is None:
                 self._counts["computed"] += 1
                 inputs = [self._submit(upstream) for upstream in stage.inputs]
-                self._refs[stage.digest] = _task(stage).remote(
+                self._refs[stage.digest] = self._task(stage).remote(
                     _key(stage), None, None, 0, self._cache, *inputs
                 )
             else:
@@ -156,13 +182,25 @@ class StageRegistry:
             self._counts["computed"] += 1
             tasks = self._divided(stage)
             rest = [self._submit(upstream) for upstream in stage.inputs[1:]]
-            key, task = _key(stage), _task(stage)
+            key = _key(stage)
             self._made[stage.digest] = [
-                Part(start, stop, task.remote(key, start, stop, parts, self._cache, *first, *rest))
+                Part(
+                    start,
+                    stop,
+                    self._task(stage).remote(key, start, stop, parts, self._cache, *first, *rest),
+                )
                 for start, stop, parts, first in tasks
             ]
         self._remember(stage)
         return self._made[stage.digest]
+
+    def _task(self, stage: Stage) -> Any:
+        """What runs a stage: a process on a GPU, each in turn, or whatever core is free."""
+        if stage.device == CORES:
+            return _run.options(num_cpus=0) if stage.light else _run
+        if self._devices is None:
+            self._devices = itertools.cycle([OnDevice.remote() for _ in range(self._gpus)])  # type: ignore[attr-defined]
+        return next(self._devices).run
 
     def _divided(self, stage: Stage) -> list[tuple[int, int, int, list[Any]]]:
         """(start, stop, parts of the first input, references to them) of each task; no parts if
@@ -218,10 +256,6 @@ class StageRegistry:
         already.
         """
         return dict(self._counts)
-
-
-def _task(stage: Stage) -> Any:
-    return _run.options(num_cpus=0) if stage.light else _run
 
 
 def _key(stage: Stage) -> Stage:

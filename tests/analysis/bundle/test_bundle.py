@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from finished import TINY, finished
 from only_named import evaluated
-from program import output, refusal, visiontune
+from program import output, refusal, typed, visiontune
 from safetensors.numpy import load_file
 from samples import record
 
@@ -138,6 +138,28 @@ def test_a_bundle_that_does_not_give_the_recorded_value_is_not_made(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "runs"], (
         "nothing half-made is left"
     )
+
+
+def test_what_a_gpu_found_may_differ_by_what_is_said_and_no_more(
+    tmp_path: Path, make_folder
+) -> None:  # type: ignore[no-untyped-def]
+    """A GPU rounds otherwise than the cores that judge the bundle; what the cores found they give
+    again.
+    """
+    runs, images = tmp_path / "runs", make_folder(tmp_path / "images", {"train": {"a": 6, "b": 6}})
+    folder = finished(runs, f"folder:{images}", [("tiny-image", TINY)])
+    (item,) = folder.records()
+
+    def exported(device: str, off: float):  # type: ignore[no-untyped-def]
+        (folder.trial("tiny-image", 0) / "result.json").unlink()
+        metrics = item.metrics | {"val_accuracy": abs(item.metrics["val_accuracy"] - off)}
+        changed = item.model_copy(update={"metrics": metrics, "device": device})
+        folder.write_record(changed, "", None, folder.predictions(item))
+        return typed("export", "made", "--out", tmp_path / f"{device}{off}", "--runs-dir", runs)
+
+    assert exported("cuda", 0.004).returncode == 0
+    assert "recorded" in exported("cuda", 0.006).stderr
+    assert "recorded" in exported("", 0.004).stderr
 
 
 def test_predict_gives_a_class_and_a_score_for_every_class(

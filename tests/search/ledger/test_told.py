@@ -363,9 +363,6 @@ def test_a_trial_reports_its_own_fold_with_the_seed_it_was_given(seed: int) -> N
     assert ["trial toy-folds/7" in result["log"] for result in results] == [True, False, False], (
         "what was said is not said again"
     )
-    assert [result["should_checkpoint"] for result in results] == [True, True, False], (
-        "nothing goes on after the last"
-    )
 
 
 def test_a_trial_goes_on_from_the_latest_whole_checkpoint(tmp_path: Path) -> None:
@@ -373,7 +370,8 @@ def test_a_trial_goes_on_from_the_latest_whole_checkpoint(tmp_path: Path) -> Non
     trial, folders = trainable(), [tmp_path / name for name in ("b", "a", "c")]
     for folder in folders[:2]:
         trial.step()
-        trial.save_checkpoint(str(folder))
+        assert trial._run is not None
+        trial._run.save(folder)
     shutil.copytree(folders[1], folders[2])
     (folders[2] / "state.json").write_text("{")
     again = trainable(restore=[str(folder) for folder in folders])
@@ -397,7 +395,6 @@ def test_a_failure_ends_a_trial_with_its_cause_and_the_next_one_is_another(tmp_p
     )
     assert "RuntimeError" in result["traceback"]
     assert "failed: this toy was told to fail" in result["log"]
-    assert "should_checkpoint" not in result
     assert trial.reset_config(trainable(number=8, seed=4).config)
     result = trial.step()
     assert result["report"] == pytest.approx(0.5 + noise(4)[0])

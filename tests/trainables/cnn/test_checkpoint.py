@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from cnn_run import digits, program_run, small_run
 from program import PATIENCE, ROOT
 from safetensors.torch import load_file, save_file
 
-from trainables.cnn.checkpoint import CheckpointError
+from trainables.cnn import weights
+from trainables.cnn.checkpoint import CheckpointError, contents
+from trainables.cnn.run import CnnTrial
 from trainables.cnn.steps.randomness import RandomState
 from trainables.cnn.training import CnnRun
+from trainables.contract.assignment import TrainingSettings
 
 
 def plain(run: CnnRun) -> list[dict[str, float]]:
@@ -316,3 +320,49 @@ def test_killed_at_random_moments_is_the_same_as_never_killed(
         next((tmp_path / name).glob("*.safetensors")).read_bytes() for name in ("whole", "killed")
     )
     assert one == other
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "adamw"}, {"dtype": "float16"}])
+def test_a_copy_that_is_written_beside_the_next_epoch_has_nothing_of_it(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """On a CPU a tensor that is not copied is the one that is trained on."""
+    run = small_run(3, **changes)
+    run.step()
+    run.save(tmp_path / "before")
+    copy = run.snapshot()
+    run.step()
+    found = contents(copy)
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "before").iterdir()}
+    assert list(found) == ["tensors-000001.safetensors", "state.json"], "what is the one, last"
+    assert found == expected
+
+
+def test_the_best_weights_are_written_with_a_checkpoint_that_counts_on_them(
+    tmp_path: Path,
+) -> None:
+    """Not each time they are better; but a trial that goes on must find them, and never older ones
+    than it knows of.
+    """
+    trial = CnnTrial.__new__(CnnTrial)
+    trial._run, trial._folder = small_run(3), str(tmp_path / "weights")
+    trial._settings = TrainingSettings(3, 32, 1, False, False, 0.0, "train_loss", False)
+    trial._best = trial._written = None
+    trial._writing, trial._model_mb = threading.Lock(), 1.0
+    best = tmp_path / "weights" / "best.safetensors"
+    trial.step()
+    assert not best.exists()
+    files = trial.snapshot()
+    trial.step()  # better, as every epoch is
+    assert trial._run.history[1]["train_loss"] < trial._run.history[0]["train_loss"]
+    assert not best.exists()
+    later = trial.snapshot()
+    assert list(files()) == ["tensors-000001.safetensors", "state.json", "manifest.json"]
+    assert weights.read(best)[1].epoch == 2
+    assert json.loads(files()["manifest.json"])["step"] == 1
+    assert weights.read(best)[1].epoch == 2
+    written = best.stat().st_mtime_ns
+    later()
+    assert best.stat().st_mtime_ns == written, "it is there already"
+    assert trial.step()["done"]
+    assert weights.read(best)[1].epoch == 3

@@ -123,8 +123,8 @@ def test_a_trial_goes_on_from_the_older_checkpoint_where_the_newer_is_damaged(
     whole = SearchTrial(toy())
     for step in (1, 2):
         whole.step()
-        (tmp_path / str(step)).mkdir()
-        whole.save_checkpoint(str(tmp_path / str(step)))
+        assert whole._run is not None
+        whole._run.save(tmp_path / str(step))
     expected = whole.step()
     turn_a_byte(tmp_path / "2" / "state.json")
     places = [str(tmp_path / "1"), str(tmp_path / "2")]
@@ -133,31 +133,6 @@ def test_a_trial_goes_on_from_the_older_checkpoint_where_the_newer_is_damaged(
     assert [row["step"] for row in rows] == [1, 2]
     assert f"goes on from {tmp_path / '1'}" in rows[0]["log"]
     assert rows[1]["val_accuracy"] == expected["val_accuracy"]
-
-
-def test_a_worker_that_takes_over_refuses_a_damaged_checkpoint_in_one_line(tmp_path: Path) -> None:
-    """Ray hands over the checkpoint itself: there is no older one to choose, and going on from half
-    of it would be a false result.
-    """
-    whole = SearchTrial(toy())
-    whole.step()
-    whole.save_checkpoint(str(tmp_path))
-    turn_a_byte(tmp_path / "state.json")
-    other = SearchTrial(toy())
-    other.load_checkpoint(str(tmp_path))
-    failed = other.step()
-    assert failed["done"]
-    assert "not a whole checkpoint" in failed["failure"]
-    assert "\n" not in failed["failure"]
-
-
-def test_a_checkpoint_is_asked_for_after_every_step_but_the_last(tmp_path: Path) -> None:
-    """A finished trial has nothing to go on to, and a space without checkpoints none to make."""
-    for wanted in (True, False):
-        trial = SearchTrial(toy(3, checkpoints=wanted))
-        asked = [trial.step() for _ in range(3)]
-        assert [bool(row["should_checkpoint"]) for row in asked] == [wanted, wanted, False]
-        assert [row["done"] for row in asked] == [False, False, True]
 
 
 def test_a_failure_is_a_result_and_the_worker_takes_the_next_trial_as_if_new() -> None:

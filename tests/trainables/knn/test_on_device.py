@@ -4,19 +4,14 @@ there is a device.
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
 
-from trainables.knn import bounds, encoding
 from trainables.knn.descriptors import Descriptors
 from trainables.knn.encoding import word_counts
 from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.sift import transformed
-from trainables.stages import device as devices
-from trainables.stages.stage import code_version
 
 GENERATOR = np.random.default_rng(5)
 WORDS = (GENERATOR.random((30, 128)) / 8).astype(np.float32)
@@ -56,13 +51,10 @@ def equals() -> int:
 
 @pytest.mark.parametrize("device", TORCH)
 @pytest.mark.parametrize("assignment", ["hard", "soft"])
-def test_torch_counts_the_same_words(
-    device: str, assignment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torch_counts_the_same_words(device: str, assignment: str) -> None:
     """A search on a GPU must find what one without would."""
     expected = word_counts(FOUND, WORDS, transform="root", assignment=assignment)
-    monkeypatch.setattr(encoding, "accelerator", lambda: device)
-    counts = word_counts(FOUND, WORDS, transform="root", assignment=assignment)
+    counts = word_counts(FOUND, WORDS, transform="root", assignment=assignment, device=device)
     assert counts.dtype == np.float32
     assert counts[1].sum() == 0, "an image without descriptors has no words"
     assert counts.sum() == pytest.approx(9000)
@@ -77,32 +69,13 @@ def test_torch_counts_the_same_words(
 @pytest.mark.parametrize(
     "metric", ["cityblock", "histogram-intersection", "bray-curtis", "euclidean", "hellinger"]
 )
-def test_neighbours_through_torch_are_the_same_to_the_last_bit(
-    device: str, metric: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_neighbours_through_torch_are_the_same_to_the_last_bit(device: str, metric: str) -> None:
     """Only bounds come from the device; what may be among the nearest is compared exactly, ties
     included.
     """
     vectors = np.random.default_rng(6).integers(0, 4, (150, 12)).astype(np.float32)
     groups = np.arange(150) // 2
     expected = nearest_neighbours(vectors, vectors, groups, metric=metric, most=20)
-    monkeypatch.setattr(bounds, "accelerator", lambda: device)
-    found = nearest_neighbours(vectors, vectors, groups, metric=metric, most=20)
+    found = nearest_neighbours(vectors, vectors, groups, metric=metric, most=20, device=device)
     assert found["indices"].tolist() == expected["indices"].tolist()
     assert found["distances"].tobytes() == expected["distances"].tobytes()
-
-
-def test_torch_is_not_asked_where_there_is_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading it costs every stage worker seconds."""
-    monkeypatch.setattr(devices, "DRIVERS", ())
-    monkeypatch.setitem(sys.modules, "torch", None)  # to import it is an error now
-    assert devices.accelerator.__wrapped__() == "cpu"
-
-
-def test_results_of_another_kind_of_device_are_not_met_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A device rounds otherwise: a search must not mix the two from one cache."""
-    here = code_version.__wrapped__()
-    monkeypatch.setattr("trainables.stages.stage.accelerator", lambda: "another")
-    assert code_version.__wrapped__() != here
