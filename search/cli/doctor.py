@@ -31,13 +31,16 @@ def doctor(
     """Check this machine, and a cluster file if one is given; starts nothing."""
     from analysis.plan.plan import read_plan
     from search.doctor.cluster_lint import Needs, lint
-    from search.doctor.machine import check_machine
+    from search.doctor.machine import Check, check_machine
     from search.doctor.versions import Pins
+    from spaces import plugins
 
     pins = Pins.read()
     needs = Needs.of(read_plan(plan) if plan else None)
     findings = lint(cluster, pins, needs) if cluster else []
     checks = check_machine(runs_dir, pins)
+    for plugin in plugins.loaded():  # one that cannot be loaded has been refused before this
+        checks.append(Check("plug-in", True, f"{plugin} (SHA-256 {plugin.sha256[:12]}…)"))
     bad = len(findings) + sum(not check.ok for check in checks)
     if json_:
         facts = {"ok": not bad, "machine": [dataclasses.asdict(check) for check in checks]}

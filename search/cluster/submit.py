@@ -1,8 +1,8 @@
 """``--submit``: a command of ours as a job of a Ray cluster, through Ray's job API.
 
-What is sent is this program's own source and a plan, and nothing else: no images, and no word of
-this machine's environment. On the cluster the job is the same command with ``--address auto``, so
-its driver runs on the head.
+What is sent is this program's own source, that of plug-ins and a plan, and nothing else: no images,
+and no word of this machine's environment. On the cluster the job is the same command with
+``--address auto``, so its driver runs on the head.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,7 @@ def submit(
     server = _server(address)
     client = _client(server)
     command = ["python", "-m", "search", *words, "--runs-dir", runs, "--address", "auto"]
-    # installed ones are the image's; these become modules of the working directory
-    asked = [plugin for plugin in plugins.loaded() if not plugin.installed]
+    asked = list(_sent([*words, *files.values()]))  # modules of the working directory there
     command += [word for plugin in asked for word in ("--plugin", plugin.name)]
     with tempfile.TemporaryDirectory(prefix="visiontune-job-") as folder:
         for layer in LAYERS:
@@ -102,6 +102,28 @@ def submit(
             f"status {job}"
         ) from error
     return 0 if client.get_job_status(job) == "SUCCEEDED" else 1
+
+
+def _sent(texts: Sequence[str]) -> Iterator[plugins.Plugin]:
+    """The plug-ins that go with a command: those asked for, and of the installed ones, which the
+    cluster's image may lack or have in another version, those that its words name.
+
+    Raises:
+        ClusterError: naming one that cannot be sent.
+    """
+    named = {word for text in texts for word in re.findall(r"[\w.-]+", text)}
+    for plugin in plugins.loaded():
+        if not plugin.installed:
+            yield plugin
+        elif plugin.words & named:
+            built = plugin.source.is_dir() and any(plugin.source.rglob("*.so"))
+            if built or plugin.register != "register" or "." in plugin.name:
+                why = "it is compiled" if built else "its entry point is no module of its own"
+                raise ClusterError(
+                    f"--submit cannot send plug-in {plugin.name} of an installed package: {why}; "
+                    "name its file with --plugin"
+                )
+            yield plugin
 
 
 def _server(address: str | None) -> str:

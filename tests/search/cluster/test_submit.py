@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from program import PATIENCE, ROOT, free_port, refused, visiontune
 
 from analysis.run.directory import RunDirectory
+from search.cluster.start import ClusterError
 
 TOY = ("--space", "toy", "--set", "steps=2", "--set", "pause=0.1", "--trials", "3", "--no-tracking")
 
@@ -129,6 +131,42 @@ def test_a_plug_in_is_sent_with_the_job(tmp_path: Path, monkeypatch: pytest.Monk
         "resume", "x", "--runs-dir", "s3://b/runs", "--address", "auto", "--plugin", "mine",
     ]  # fmt: skip
     assert "mine.py" in jobs.files
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "sent"),
+    [
+        (["resume", "x"], {}, False),
+        (["run", "--objective", "worst_recall"], {}, True),
+        (["run", "--set", "metric=canberra,cityblock"], {}, True),
+        (["run", "--set", "metric=canberra"], {"register": "other"}, None),
+    ],
+)
+def test_an_installed_plug_in_is_sent_where_its_names_are_used_or_refused_by_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    changes: dict[str, str],
+    sent: bool | None,
+) -> None:
+    """The image may lack it: the job would end with a name that nobody there knows."""
+    from search.cluster import submit
+    from spaces import plugins
+
+    jobs = Jobs()
+    monkeypatch.setattr(submit, "_client", lambda server: jobs)
+    plugins.load([str(plug_in(tmp_path))], installed=False)
+    try:
+        found = replace(plugins.loaded()[0], installed=True, **changes)  # type: ignore[arg-type]
+        monkeypatch.setitem(plugins._loaded, "mine", found)
+        if sent is None:
+            with pytest.raises(ClusterError, match="cannot send plug-in mine of an installed"):
+                submit.submit(words, {}, "http://head:8265", "s3://b/runs", True)
+            return
+        assert submit.submit(words, {}, "http://head:8265", "s3://b/runs", True) == 0
+    finally:
+        plugins.unload_all()
+    assert ("mine.py" in jobs.files) == ("--plugin mine" in jobs.entrypoint) == sent
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import ROOT
+from program import ROOT, typed
 
 from search.doctor import machine as doctor
 from search.doctor.cluster_exposure import EXPOSURE
@@ -159,3 +159,18 @@ def test_a_card_that_torch_has_no_kernels_for_is_a_finding(
     ok, line = doctor._gpu()
     assert ok
     assert line.startswith("Tesla P100, 16384 MiB, 580.65.06 (name, memory, driver); Tesla P100 (")
+
+
+def test_a_plug_in_has_a_line_of_its_own(tmp_path: Path) -> None:
+    """Whoever asks whether a machine is ready for a search with one is told which it would be."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from spaces.kinds import Objective\n"
+        "def register(add):\n"
+        "    add(Objective('worst', 'maximize', 'least', 4, lambda truth, found, classes: 0.5))\n"
+    )
+    done = typed("doctor", "--plugin", path, "--runs-dir", tmp_path / "runs")
+    (line,) = [row for row in done.stdout.splitlines() if "plug-in" in row]
+    assert line.startswith("ok      plug-in: plug-in mine adds ")
+    assert "worst (SHA-256 " in line
+    assert "mine" not in typed("doctor", "--runs-dir", tmp_path / "runs").stdout
