@@ -23,8 +23,8 @@ from spaces.errors import echo
 from trainables.contract.assignment import Assignment
 from trainables.contract.learner import Trial
 from trainables.io.checkpoint import latest
-from trainables.io.keeper import Keeper, kept_in
-from trainables.io.remote import join_place, local_copies
+from trainables.io.keeper import Keeper
+from trainables.io.remote import local_copies
 
 logger = logging.getLogger("visiontune.trial")
 
@@ -110,8 +110,8 @@ class SearchTrial(tune.Trainable):
         self._run = trial.make(trial)
         places = [*trial.restore]
         if trial.checkpoints:
-            self._keeper = Keeper(trial.checkpoints)  # there are some where a worker died
-            places += [join_place(trial.checkpoints, name) for name in kept_in(trial.checkpoints)]
+            self._keeper = Keeper(trial.checkpoints)
+            places += self._keeper.places()  # of a worker that died
         if places:
             with local_copies(places) as folders:
                 found = latest(folders)

@@ -128,8 +128,8 @@ class Fleet:
         for key in leaving_nodes() & set(there) - self._draining:
             self._draining.add(key)
             self._say(
-                f"node {there[key]} is to leave; it gets no more trials, and those there have a "
-                "checkpoint of each step"
+                f"node {there[key]} is to leave; it gets no more trials, and those there go on "
+                "elsewhere, from their last checkpoints"
             )
         for key in there.keys() - self._there.keys():
             self._asked[key] = (_ask(there[key], self._probe), time.monotonic())

@@ -45,6 +45,10 @@ class Keeper:
         self._copying, self._cost, self._last = 0.0, 0.0, -math.inf
         self.trouble = ""
 
+    def places(self) -> list[str]:
+        """Path or URI of each checkpoint that is there, whole or not."""
+        return [join_place(self._place, name) for name in self._there]
+
     def offer(self, snapshot: Callable[[], Files], step_seconds: float) -> None:
         """Copy the state where that is cheap or a checkpoint is due, and have one written that is.
 
