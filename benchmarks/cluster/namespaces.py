@@ -5,7 +5,8 @@ driver.
 
 A head and three workers in network namespaces, each with an address of its own and a declared GPU,
 and an S3 server (moto) on the bridge as all that they share. A first search of sleeping trials on
-half a GPU each spreads over all workers. A second one trains networks: one worker is killed and
+half a GPU each spreads over all workers. Two small ones use a plug-in that lies on the head alone,
+once as a job that was submitted. A last one trains networks: one worker is killed and
 another joins, then the driver is killed and the search resumed; it is reported and its best
 exported from the head. Prints a line for each thing seen, and ends with status 1 if one does not
 hold. ``--quick`` does the first search alone, of a few trials on two workers. Needs root; where
@@ -33,6 +34,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from s3_server import BUCKET, s3_server
 
 RUNS = f"s3://{BUCKET}/runs"
+JOBS = "http://127.0.0.1:8265"
 SKIPPED = 77
 SMALL = (
     "model=fastnet", "width=0.125", "flip=0.0", "test_flip=false", "cutout=0", "jitter=0.0",
@@ -139,6 +141,37 @@ def spread(there: Nodes, environment: dict[str, str], trials: int, steps: int, n
     )
 
 
+def plugged(there: Nodes, environment: dict[str, str]) -> bool:
+    """A search with the plug-in that the guide prints, which lies on the head alone: its driver
+    there, and sent as a job.
+    """
+    guide = (ROOT / "docs" / "guide" / "plugins.md").read_text(encoding="utf-8")
+    mine = there.scratch / "mine.py"
+    mine.write_text(guide.split("```python\n")[1].split("```")[0])
+    words = (
+        "--plugin", str(mine), "--space", "tiny-image", "--set", "metric=canberra",
+        "--dataset", "stripes:60", "--objective", "worst_recall", "--trials", "4", "--no-tracking",
+    )  # fmt: skip
+    good = []
+    for name in ("--address", "--submit"):
+        log, run = there.scratch / f"plugged{name}.log", f"plugged{name}"
+        if name == "--address":
+            finish(driver(there.head, log, "run", *words, "--name", run), log)
+        else:
+            job = (*words, "--name", run, "--submit", "--address", JOBS)
+            finish(there.head.run(*visiontune("run", *job), log=log), log)
+        found = records(environment, run)
+        used = Counter(record["node"].split()[1] for record in found)
+        whole = [record["state"] for record in found] == ["COMPLETE"] * 4
+        good.append(
+            say(
+                f"4 trials with a plug-in by {name}, by node: {dict(sorted(used.items()))}",
+                whole and all("worst_recall" in record["metrics"] for record in found),
+            )
+        )
+    return all(good)
+
+
 def incidents(there: Nodes, environment: dict[str, str], trials: int, first: Node) -> bool:
     """Networks, while a worker is killed, one joins, and the driver is killed."""
     log = there.scratch / "nets.log"
@@ -236,7 +269,12 @@ def main() -> int:
     if reason := missing():
         print(f"skipped: {reason}")
         return SKIPPED
-    with bridge() as address, s3_server(address) as environment, nodes(environment) as there:
+    jobs = not options.quick
+    with (
+        bridge() as address,
+        s3_server(address) as environment,
+        nodes(environment, job_server=jobs) as there,
+    ):
         with ThreadPool(3) as pool:
             workers = pool.map(there.add, (11, 12) if options.quick else (11, 12, 13))
         say(
@@ -249,6 +287,7 @@ def main() -> int:
         else:
             good = [
                 spread(there, environment, 18, 10, 3),
+                plugged(there, environment),
                 incidents(there, environment, options.trials, workers[0]),
             ]
             good.append(results(there, environment))
