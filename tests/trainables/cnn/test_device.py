@@ -29,8 +29,9 @@ from trainables.cnn.models import build
 from trainables.cnn.models.blocks import GlobalMaxPool
 from trainables.cnn.models.fastnet import FastNet
 from trainables.cnn.run import CnnTrial, make_run
+from trainables.cnn.steps import augment
 from trainables.cnn.steps.optimizer import Average
-from trainables.cnn.steps.randomness import RandomState
+from trainables.cnn.steps.randomness import RandomState, numbers
 from trainables.cnn.training import CHECK_EVERY, CnnRun
 from trainables.cnn.use import NetworkUse
 from trainables.contract.assignment import TrainingSettings
@@ -62,10 +63,18 @@ class Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_step_waits_for_its_device_only_to_look_at_the_loss() -> None:
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"dtype": "float32"},
+        {"dtype": "float16"},  # whose scaler asks whether a step overflowed
+        {"dtype": "float16", "optimizer": "adamw"},
+    ],
+)
+def test_a_step_waits_for_its_device_only_to_look_at_the_loss(how: dict[str, Any]) -> None:
     """Each wait leaves a GPU idle for as long as Python needs to ask for more."""
     mixing = {"mixup": 0.3, "cutmix": 0.5, "ema": 0.99, "label_smoothing": 0.1}
-    run = small_run(1, batch_size=8, **mixing)
+    run = small_run(1, batch_size=8, **mixing, **how)
     with Operations() as seen, run.random.use():
         run._train()
     looks = sum(number % CHECK_EVERY == 0 or number == run.steps - 1 for number in range(run.steps))
@@ -73,6 +82,36 @@ def test_a_step_waits_for_its_device_only_to_look_at_the_loss() -> None:
     waits = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "item"}
     found = {name: count for name, count in seen.counts.items() if name in waits}
     assert found == {"_local_scalar_dense": looks + 2}  # and accuracy and loss of the epoch
+
+
+def test_a_step_copies_nothing_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each copy waits for all that was asked of a GPU; what the host drew itself lies there."""
+    calls: Counter[str] = Counter()
+    drawing = [False]
+
+    def counted(name: str) -> Any:
+        call = getattr(torch.Tensor, name)
+
+        def counting(self: torch.Tensor, *words: Any, **named: Any) -> Any:
+            calls[name] += not drawing[0]
+            return call(self, *words, **named)
+
+        return counting
+
+    def drawn(*words: Any) -> list[float]:
+        drawing[0] = True
+        try:
+            return numbers(*words)
+        finally:
+            drawing[0] = False
+
+    run = small_run(1, batch_size=32, mixup=0.3, cutmix=0.5, ema=0.99, dtype="float16")
+    for name in ("cpu", "tolist", "numpy", "nonzero", "__bool__", "__float__", "__int__"):
+        monkeypatch.setattr(torch.Tensor, name, counted(name))
+    monkeypatch.setattr(augment, "numbers", drawn)
+    with run.random.use():
+        run._train()
+    assert not +calls
 
 
 def test_what_python_decides_by_is_drawn_on_the_host() -> None:
