@@ -25,6 +25,7 @@ from trainables.data.source import DataSource, data_source
 from trainables.data.validation import Validation
 from trainables.embedding.pipeline import seen_stage
 from trainables.knn.pipeline import validation_stage
+from trainables.pretrained.facts import Weights
 from trainables.stages.registry import StageRegistry, fetch
 from trainables.stages.stage import Stage
 
@@ -34,6 +35,7 @@ CONFIG = EmbeddingConfig(
     backbone="efficientnet-lite0", side=224, crop="squash", views="one", layer="last",
     pooling="average", norm="none", components=0, head="logistic",
 )  # fmt: skip
+WEIGHTS = Weights("lite0", "efficientnet_lite0", "0" * 64, (0.5,) * 3, (0.5,) * 3)
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own
 
 
@@ -127,7 +129,7 @@ def test_results_are_known_by_the_device_that_the_driver_named(
 
     def stage(data: DataSource) -> Stage:
         if isinstance(config, EmbeddingConfig):
-            return seen_stage(config, data, "train")
+            return seen_stage(config, WEIGHTS, data, "train")
         return validation_stage(config, data, Validation("k-fold", 5, 0), 0)
 
     here, there = stage(data), stage(replace(data, device="cuda"))
