@@ -43,6 +43,18 @@ for _reader in (
         "trainables.data.folder:check_folder",
         files="trainables.data.folder:files_of_folder",
     ),
+    *(
+        Reader(
+            kind,
+            f"your own: a table{how} with columns path and label and, as wished, split and group; "
+            "paths are relative to it",
+            "trainables.tables.table:read_table",
+            "trainables.tables.table:check_table",
+            place="FILE",
+            files="trainables.tables.table:files_of_table",
+        )
+        for kind, how in (("csv", ""), ("parquet", " of Arrow's"))
+    ),
     Reader(
         "npz",
         "your own arrays: x_train, y_train and, as wished, x_val, y_val, x_test, y_test, classes",

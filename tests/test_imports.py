@@ -15,7 +15,7 @@ LAYERS = ("spaces", "trainables", "analysis", "search")
 """Each may import those before it."""
 ROOMS = {
     "trainables": (
-        "io", "stages", "images", "data", "audit", "pretrained", "contract", "knn",
+        "io", "stages", "images", "data", "tables", "audit", "pretrained", "contract", "knn",
         "cnn/models", "cnn/steps", "cnn", "embedding", "learners", "",
     ),
     "analysis": ("plan", "run", "ranking", "figures", "bundle", "report", ""),

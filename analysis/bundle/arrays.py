@@ -121,7 +121,7 @@ def of_arrays(
         model: ArraysModel, validation: Validation, dataset: Dataset
     ) -> tuple[Int64, Int64]:
         train = dataset.train
-        groups = validation_groups(train.labels, **asdict(validation))
+        groups = validation_groups(train.labels, train.groups, **asdict(validation))
         given = np.empty(len(train), np.int64)
         for group in np.unique(groups):
             out = np.flatnonzero(groups == group)

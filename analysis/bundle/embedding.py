@@ -145,7 +145,8 @@ def left_out(
     """
     labels, classes = dataset.train.labels, len(dataset.classes)
     features = model.features_of(dataset.train.images)
-    scores = out_of_fold(model.head.config, features, labels, classes, validation)
+    together = dataset.train.groups
+    scores = out_of_fold(model.head.config, features, labels, classes, validation, together)
     return labels, scores.argmax(axis=1)
 
 

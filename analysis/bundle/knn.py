@@ -153,7 +153,10 @@ def leave_out(model: KnnModel, validation: Validation, dataset: Dataset) -> tupl
     """
     n = len(dataset.train)
     groups = validation_groups(
-        model.labels[:n], **asdict(validation), copies=len(model.labels) // n
+        model.labels[:n],
+        dataset.train.groups,
+        **asdict(validation),
+        copies=len(model.labels) // n,
     )
     neighbours = nearest_neighbours(
         model.features[:n], model.features, groups, metric=model.config.metric, most=model.config.k

@@ -13,10 +13,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from spaces.datasets import CIFAR10_DIR
+from spaces.kinds import function_of
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.dataset import Images, Split, UInt8
-from trainables.data.folder import tree_of
+from trainables.data.listed import File, Listed, groups_of
+from trainables.data.spec import reader_of
 from trainables.images.image_file import read_images
+from trainables.io.remote import is_uri
 
 Int64 = npt.NDArray[np.int64]
 SIDE = 72
@@ -47,8 +50,10 @@ def thumbnails(
         Row to JPEG; empty where the dataset is not there as it was, or cannot be read quickly.
     """
     try:
-        if spec.startswith("folder:"):
-            found = _of_folder(spec, options, skipped, split, labels, rows)
+        reader, place = reader_of(spec)
+        if reader.files and not is_uri(place):
+            listed = function_of(reader.files)(spec, place, options)
+            found = _of_files(listed, options, skipped, split, labels, rows)
         else:
             found = _of_file(spec, options, split, labels, rows)
         return {row: jpeg(image) for row, image in found.items()}
@@ -56,8 +61,8 @@ def thumbnails(
         return {}
 
 
-def _of_folder(
-    spec: str,
+def _of_files(
+    listed: Listed,
     options: ReadOptions,
     skipped: Sequence[str],
     split: str,
@@ -65,29 +70,21 @@ def _of_folder(
     rows: Sequence[int],
 ) -> dict[int, UInt8]:
     """The files at these rows; no other is opened."""
-    root = Path(spec.partition(":")[2])
-    tree, left_out = tree_of(spec, root, options), set(skipped)
-    paths: dict[str, list[Path]] = {}
-    splits: dict[str, Split] = {}
-    for name, listing in tree.splits.items():
-        files = [
-            (p, i)
-            for i, c in enumerate(tree.classes)
-            for p in listing.files.get(c, ())
-            if str(p.relative_to(root)) not in left_out
-        ]
-        paths[name] = [path for path, _ in files]
-        splits[name] = _numbered(np.array([label for _, label in files], np.int64))
-    dataset = Dataset(spec, tree.classes, splits["train"], splits.get("val"))
+    left_out = set(skipped)
+    files = {
+        name: [f for f in listed.files if f.split == name and listed.name(f) not in left_out]
+        for name in listed.splits
+    }
+    splits = {name: _numbered(some) for name, some in files.items()}
+    dataset = Dataset("", listed.classes, splits["train"], splits.get("val"))
     source = split
     if options.hold_out and not (options.keep_val and dataset.val is not None):
         dataset, source = dataset.hold_out(options.hold_out, options.seed), "train"
     part = dataset.splits()[split]
     if not np.array_equal(part.labels, labels):
         return {}
-    outcomes = read_images(
-        [paths[source][int(part.images.offsets[row])] for row in rows], "rgb", SIDE, options.rule
-    )
+    paths = [files[source][int(part.images.offsets[row])].path for row in rows]
+    outcomes = read_images(paths, "rgb", SIDE, options.rule)
     return {
         row: image
         for row, image in zip(rows, outcomes, strict=True)
@@ -95,12 +92,11 @@ def _of_folder(
     }
 
 
-def _numbered(labels: Int64) -> Split:
+def _numbered(files: Sequence[File]) -> Split:
     """A split without pixels, whose images are known by their place: ``offsets`` counts them."""
-    return Split(
-        Images(np.empty(0, np.uint8), np.zeros((len(labels), 3), np.int64), np.arange(len(labels))),
-        labels,
-    )
+    n = len(files)
+    images = Images(np.empty(0, np.uint8), np.zeros((n, 3), np.int64), np.arange(n))
+    return Split(images, np.array([file.label for file in files], np.int64), groups_of(files))
 
 
 def _of_file(

@@ -101,7 +101,9 @@ def _images(plan: Plan) -> tuple[Plan, dict[str, Any]]:
     display_names(dataset.classes, plan.abbreviations)
     pixels = sum(int(part.images.shapes.prod(axis=1).sum()) for part in dataset.splits().values())
     validation = plan.validation_for(sizes)
-    check_folds(validation, int(np.bincount(dataset.train.labels).max()), plan.dataset)
+    most, groups = int(np.bincount(dataset.train.labels).max()), dataset.train.groups
+    parted = 0 if groups is None else len(np.unique(groups))
+    check_folds(validation, most, plan.dataset, parted)
     plan, told = plan.with_size(shorter_side(dataset.train.images))
     networks = any(learner.squares for learner in plan.learners)
     return plan, {

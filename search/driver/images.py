@@ -79,7 +79,8 @@ class Images:
         told = {"copies-across"} if plan.audit == "warn" else set()
         self._told_otherwise = told | ({"imbalance"} if plan.objective in MINDS_CLASSES else set())
         self._validation: Validation = plan.validation_for(self._source.sizes)
-        check_folds(self._validation, self._source.largest_class, plan.dataset)
+        most, groups = self._source.largest_class, self._source.groups
+        check_folds(self._validation, most, plan.dataset, groups)
         display_order(self._source.classes, plan.class_order)
         display_names(self._source.classes, plan.abbreviations)
 

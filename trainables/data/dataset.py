@@ -115,10 +115,13 @@ class Split:
     Attributes:
         images: n images.
         labels: (n,) int64, indices into the dataset's classes.
+        groups: (n,) int64, the same for images that must not be parted (of one patient, video or
+            place); None where each stands for itself.
     """
 
     images: Images
     labels: Int64
+    groups: Int64 | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -128,12 +131,15 @@ class Split:
         """SHA-256 over shapes, labels and pixels, as 64 hex digits."""
         digest = hashlib.sha256(self.images.shapes.tobytes())
         digest.update(self.labels.tobytes())
+        if self.groups is not None:
+            digest.update(b"groups" + self.groups.tobytes())
         for image in self.images:
             digest.update(image.tobytes())
         return digest.hexdigest()
 
     def take(self, rows: Int64) -> Split:
-        return Split(self.images.take(rows), self.labels[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return Split(self.images.take(rows), self.labels[rows], groups)
 
 
 @dataclass(frozen=True)
@@ -173,7 +179,8 @@ class Dataset:
         return digest.hexdigest()
 
     def hold_out(self, fraction: float, seed: int) -> Dataset:
-        """This dataset with a stratified part of ``train`` set aside as ``val``.
+        """This dataset with a stratified part of ``train`` set aside as ``val``; with groups, whole
+        ones, as near to ``fraction`` and to the shares of the classes as they allow.
 
         Raises:
             DatasetError: if a class has too few images to stand in both parts.
@@ -198,9 +205,15 @@ class Dataset:
                 f"{len(self.classes)} classes, but they would have "
                 f"{len(rows) - held_out} and {held_out}; add images or choose another hold_out"
             )
-        fit, held = train_test_split(
-            rows, test_size=fraction, random_state=seed, stratify=self.train.labels
-        )
+        if self.train.groups is not None:
+            from trainables.data.validation import held_out_rows
+
+            held = held_out_rows(cannot, self.train.labels, self.train.groups, fraction, seed)
+            fit = np.setdiff1d(rows, held)
+        else:
+            fit, held = train_test_split(
+                rows, test_size=fraction, random_state=seed, stratify=self.train.labels
+            )
         return replace(
             self, train=self.train.take(np.sort(fit)), val=self.train.take(np.sort(held))
         )

@@ -4,13 +4,14 @@ become a dataset, by one rule for all of them (``trainables.images.rule``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from spaces.errors import DatasetError
-from trainables.data.dataset import Dataset, Gathered, Split
+from trainables.data.dataset import Dataset, Gathered, Int64, Split
 from trainables.data.options import ReadOptions
 from trainables.images.image_file import Reading, outcomes
 from trainables.images.rule import Needs, completed
@@ -22,11 +23,13 @@ class File:
 
     Attributes:
         label: its class, an index.
+        group: what it shares with images that must not be parted from it; empty for none.
     """
 
     split: str
     path: Path
     label: int
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,14 @@ class Listed:
     def splits(self) -> tuple[str, ...]:
         """In their order in the list."""
         return tuple(dict.fromkeys(file.split for file in self.files))
+
+
+def groups_of(files: Sequence[File]) -> Int64 | None:
+    """(n,) a number for each group, the same for its images; None where there is none."""
+    if not any(file.group for file in files):
+        return None
+    number = {name: i for i, name in enumerate(sorted({file.group for file in files}))}
+    return np.array([number[file.group] for file in files], np.int64)
 
 
 def read_listed(spec: str, listed: Listed, options: ReadOptions) -> Dataset:
@@ -94,14 +105,15 @@ def read_listed(spec: str, listed: Listed, options: ReadOptions) -> Dataset:
             more = f" (and {len(bad) - 1} more such files in {name})" if len(bad) > 1 else ""
             raise DatasetError(f"{bad[0][0]}{more}, or pass --skip-unreadable")
         skipped += [listed.name(file) for _, file in bad]
-        good = [(outcome, file.label) for outcome, file in mine if isinstance(outcome, int)]
+        good = [(outcome, file) for outcome, file in mine if isinstance(outcome, int)]
         if not good:
             raise DatasetError(
                 f"{spec}: none of the {len(mine)} files in {name} can be read; repair them "
                 f"or remove {name}"
             )
         images = gathered[name].images([number for number, _ in good])
-        splits[name] = Split(images, np.array([label for _, label in good], np.int64))
+        labels = np.array([file.label for _, file in good], np.int64)
+        splits[name] = Split(images, labels, groups_of([file for _, file in good]))
     train = splits.get("train") or next(iter(splits.values())).take(np.empty(0, np.int64))
     return Dataset(
         spec,

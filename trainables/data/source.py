@@ -29,6 +29,7 @@ class DataSource:
         rule: how what is not 8-bit grey or RGB was read.
         notes: what whoever uses it should know, a line each.
         largest_class: training images of the class that has the most.
+        groups: of training images that must not be parted; 0 where each stands for itself.
         shorter: median of the training images' shorter sides, pixels.
         device: where stages compute that can do so on a GPU; the driver says it.
     """
@@ -43,6 +44,7 @@ class DataSource:
     notes: tuple[str, ...] = ()
     largest_class: int = 0
     shorter: int = 0
+    groups: int = 0
     device: str = CORES
 
     def images(self, split: str) -> Stage:
@@ -55,6 +57,11 @@ class DataSource:
 
     def labels(self, split: str) -> Stage:
         return Stage(split_labels, {"split": split}, (self.stage,), light=True)
+
+    def folded_by(self) -> tuple[Stage, ...]:
+        """What folds of the training images are made from: labels, and groups where there are."""
+        together = Stage(split_groups, {"split": "train"}, (self.stage,), light=True)
+        return (self.labels("train"), together) if self.groups else (self.labels("train"),)
 
 
 def data_source(dataset: Dataset, options: ReadOptions) -> DataSource:
@@ -79,6 +86,7 @@ def data_source(dataset: Dataset, options: ReadOptions) -> DataSource:
         dataset.notes,
         most,
         shorter_side(dataset.train.images),
+        0 if dataset.train.groups is None else len(np.unique(dataset.train.groups)),
     )
 
 
@@ -107,6 +115,12 @@ def split_images(dataset: Dataset, *, split: str) -> Images:
 
 def split_pictures(dataset: Dataset, *, split: str) -> Images:
     return dataset.splits()[split].images
+
+
+def split_groups(dataset: Dataset, *, split: str) -> Int64:
+    found = dataset.splits()[split].groups
+    assert found is not None  # asked for where there are some
+    return found
 
 
 def split_labels(dataset: Dataset, *, split: str) -> Int64:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from spaces.errors import DatasetError
 
@@ -32,11 +32,12 @@ class Validation:
         return "val" if self.scheme == "val" else "train"
 
 
-def check_folds(validation: Validation, largest_class: int, spec: str) -> None:
+def check_folds(validation: Validation, largest_class: int, spec: str, groups: int = 0) -> None:
     """Refuse more folds than can be made.
 
     Args:
         largest_class: training images of the class that has the most.
+        groups: of training images that are not to be parted; 0 where each stands for itself.
 
     Raises:
         DatasetError: if not even that one can stand in every fold.
@@ -47,18 +48,35 @@ def check_folds(validation: Validation, largest_class: int, spec: str) -> None:
             "same classes, but no class has more than "
             f"{largest_class} training images; ask for fewer folds, or for leave-one-out"
         )
+    if validation.scheme == "k-fold" and 0 < groups < validation.folds:
+        raise DatasetError(
+            f"{spec}: validation k-fold makes {validation.folds} folds of whole groups, but there "
+            f"are {groups} groups only; ask for fewer folds"
+        )
 
 
 def validation_groups(
-    labels: Int64, *, scheme: str, folds: int, seed: int, copies: int = 1
+    labels: Int64,
+    together: Int64 | None = None,
+    *,
+    scheme: str,
+    folds: int,
+    seed: int,
+    copies: int = 1,
 ) -> Int64:
     """(copies × n,) the group of each training image that is left out together, its mirror images
     with it.
+
+    Args:
+        together: (n,) the same for images that must not be parted; None where each stands for
+            itself.
     """
     import numpy as np
 
     if scheme == "leave-one-out":
-        return np.tile(np.arange(len(labels)), copies)
+        return np.tile(np.arange(len(labels)) if together is None else together, copies)
+    if together is not None:
+        return np.tile(grouped_folds(labels, together, folds, seed), copies)
     from sklearn.model_selection import StratifiedKFold
 
     groups = np.empty(len(labels), np.int64)
@@ -66,3 +84,52 @@ def validation_groups(
     for group, (_, rows) in enumerate(splitter.split(labels, labels)):
         groups[rows] = group
     return np.tile(groups, copies)
+
+
+def grouped_folds(labels: Int64, groups: Int64, folds: int, seed: int) -> Int64:
+    """(n,) the fold of each image: whole groups, with the shares of the classes as equal as they
+    allow (scikit-learn's ``StratifiedGroupKFold``).
+    """
+    import warnings
+
+    import numpy as np
+
+    found = np.empty(len(labels), np.int64)
+    with warnings.catch_warnings():  # of classes with fewer images than folds
+        warnings.simplefilter("ignore", UserWarning)
+        for fold, (_, rows) in enumerate(_splitter(folds, seed).split(labels, labels, groups)):
+            found[rows] = fold
+    return found
+
+
+def held_out_rows(cannot: str, labels: Int64, groups: Int64, fraction: float, seed: int) -> Int64:
+    """Rows of the groups that are held out: the nearest whole number of parts to ``fraction``.
+
+    Raises:
+        DatasetError: beginning with ``cannot``, where a class would not stand on both sides.
+    """
+    import numpy as np
+
+    parts = min(max(2, round(1 / min(fraction, 1 - fraction))), len(np.unique(groups)))
+    if parts < 2:
+        raise DatasetError(f"{cannot}: all of them are of one group; there must be two at least")
+    folds = grouped_folds(labels, groups, parts, seed)
+    classes = np.unique(labels)
+    whole = [
+        fold
+        for fold in range(parts)
+        if (np.isin(classes, labels[folds == fold]) & np.isin(classes, labels[folds != fold])).all()
+    ]
+    if not whole:
+        raise DatasetError(
+            f"{cannot} in whole groups with each class on both sides: some class stands in too few "
+            "groups; give it more, or let the table say the split"
+        )
+    one = folds == whole[0]
+    return np.flatnonzero(one if fraction <= 0.5 else ~one)
+
+
+def _splitter(folds: int, seed: int) -> Any:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    return StratifiedGroupKFold(folds, shuffle=True, random_state=seed)

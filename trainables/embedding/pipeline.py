@@ -54,13 +54,14 @@ def out_of_fold(
     labels: Int64,
     classes: int,
     validation: Validation,
+    together: Int64 | None = None,
 ) -> Float64:
     """(n, classes) scores of each training image, by a classifier that was fitted without its
     fold.
     """
     vectors = chosen(features, config.layer, config.pooling)
     folds = validation_groups(
-        labels, scheme=validation.scheme, folds=validation.folds, seed=validation.seed
+        labels, together, scheme=validation.scheme, folds=validation.folds, seed=validation.seed
     )
     scores = np.empty((len(labels), classes))
     for fold in np.unique(folds):

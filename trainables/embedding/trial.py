@@ -39,8 +39,10 @@ class EmbeddingTrial(Trial):
         splits = ("train", "val") if judged_by.scheme == "val" else ("train",)
         began = time.monotonic()
         seen = [seen_stage(config, weights, data, split) for split in splits]
-        results, there = trial.fetch(*seen, *map(data.labels, splits))
-        features, labels = results[: len(splits)], results[len(splits) :]
+        folded_by = data.folded_by()[1:] if judged_by.scheme == "k-fold" else ()
+        results, there = trial.fetch(*seen, *map(data.labels, splits), *folded_by)
+        n = len(splits)
+        features, labels, together = results[:n], results[n : 2 * n], results[2 * n :]
         logger.info(
             "features %s after %.2f s",
             "shared" if there else "computed",
@@ -50,7 +52,8 @@ class EmbeddingTrial(Trial):
         if judged_by.scheme == "val":
             scores = held_out(config, features[0], labels[0], features[1], classes)
         else:
-            scores = out_of_fold(config, features[0], labels[0], classes, judged_by)
+            judged_on = (config, features[0], labels[0], classes, judged_by, *together)
+            scores = out_of_fold(*judged_on)
         predictions = scores.argmax(axis=1)
         found = asdict(score(labels[-1], predictions, classes))
         logger.info(

@@ -184,7 +184,7 @@ def validation_stage(
     if validation.scheme == "val":
         return neighbours_stage(config, data, "val", seed)
     parameters = asdict(validation) | {"copies": 2 if config.mirrored else 1}
-    groups = Stage(validation_groups, parameters, (data.labels("train"),))
+    groups = Stage(validation_groups, parameters, data.folded_by())
     inputs = (
         features_stage(config, data, "train", seed),
         gallery_stage(config, data, seed),
