@@ -163,7 +163,8 @@ def test_a_training_that_gets_no_better_ends_and_stands_by_its_best_epoch(
         assert last[metric] == rows[best][metric]
     for name in ("best", "last"):
         found = judged(tmp_path / "00008" / "weights" / f"{name}.safetensors", dataset)
-        assert found == (best + 1, pytest.approx(last["val_loss"], rel=1e-5), values[best])
+        expected = last["val_loss"], values[best]
+        assert found == (best + 1, *(pytest.approx(value, rel=1e-5) for value in expected))
     assert dataset.val is not None
     assert (last["predictions"] == dataset.val.labels).mean() == values[best]
     again = trial_of(shared, tmp_path, 8, epochs=8, patience=2)
