@@ -19,7 +19,9 @@ def describe(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A network, such as mynet; see visiontune describe --help."
+            metavar="MODEL",
+            help="A network, such as mynet, or a pretrained one: efficientnet-lite0, "
+            "resnet18.a1_in1k.",
         ),
     ],
     set_: Annotated[
@@ -29,10 +31,21 @@ def describe(
         ),
     ] = None,
     classes: Annotated[int, typer.Option(min=2, help="Classes it tells apart.")] = 10,
-    size: Annotated[int, typer.Option(help="Side of its images, pixels.")] = 32,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Side of its images, pixels: 32, or a pretrained network's own."),
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """A network's architecture, layers (name, output shape, parameters) and size."""
+    """A network's architecture, layers (name, output shape, parameters) and size; of a pretrained
+    one its features, what they cost, and whose weights it has.
+    """
+    from spaces.ours.cnn import NETWORKS
+
+    if model not in NETWORKS and not set_:
+        _describe_backbone(model, size, json_)
+        return
+    size = 32 if size is None else size
     import torch
 
     from trainables.cnn.layers import architecture, layer_table
@@ -66,6 +79,42 @@ def describe(
         print(json.dumps({"model": model, **facts}))
         return
     print(f"{architecture(net)}\n\n{table}")
+
+
+def _describe_backbone(name: str, side: int | None, as_json: bool) -> None:
+    """Of a pretrained network."""
+    from spaces.ours.cnn import NETWORKS
+    from trainables.embedding.cost import cost
+    from trainables.pretrained.facts import BackboneError
+    from trainables.pretrained.weights import cached, find
+
+    try:
+        found, place = cost(name, side), cached(name)
+    except BackboneError as error:
+        if "unknown backbone" in str(error):
+            NETWORKS[name]  # says what there is
+        raise
+    known = find(name)[0] if place else None
+    facts = {
+        "model": name,
+        "architecture": found.architecture,
+        "total_parameters": found.parameters,
+        "size_mb": round(found.mib, 2),
+        "side": found.side,
+        "features": found.widths,
+        "bytes_an_image": found.bytes,
+        "seconds_an_image": round(found.seconds, 4),
+        "weights": str(place) if place else "not on this machine",
+        "sha256": known.sha256 if known else "",
+        "licence": known.licence if known else "",
+        "source": known.source if known else "",
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    facts["features"] = ", ".join(f"{part} {width:,}" for part, width in found.widths.items())
+    for key, value in facts.items():
+        print(f"{key:18} {value}")
 
 
 def _tweaks(model: str, settings: list[str]) -> dict[str, Any]:

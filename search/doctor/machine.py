@@ -20,6 +20,8 @@ from spaces.errors import on_one_line
 
 LEAST_MEMORY_GIB = 4
 LEAST_DISK_GIB = 5
+FETCHED = "models--timm--*/snapshots/*/model.safetensors"
+"""Weights of timm's in Hugging Face's cache."""
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -43,6 +45,7 @@ def check_machine(runs_dir: Path, pins: Pins) -> list[Check]:
         ("memory", _memory),
         ("gpu", _gpu),
         ("vlfeat", _vlfeat),
+        ("weights", _weights),
         ("runs directory", lambda: _writable(runs_dir)),
         ("disk", lambda: _disk(runs_dir)),
         ("shared memory", _shared_memory),
@@ -149,6 +152,26 @@ def _vlfeat() -> tuple[bool, str]:
             "libvlfeat and builds it",
         )
     return len(found) > 0, f"cyvlfeat finds {len(found)} descriptors"
+
+
+def _weights() -> tuple[bool, str]:
+    """Of pretrained networks: those that packages brought, and those that were fetched."""
+    from huggingface_hub import constants
+
+    from trainables.pretrained.facts import BackboneError
+    from trainables.pretrained.packaged import BACKBONES
+
+    there, missing = [], ""
+    for one in BACKBONES.values():
+        try:
+            one.place()
+            there.append(one.name)
+        except BackboneError as error:
+            missing = missing or str(error)
+    cache = Path(constants.HF_HUB_CACHE)
+    fetched = sorted({path.parents[2].name[14:] for path in cache.glob(FETCHED)})
+    there += [*fetched[:5], *([f"{len(fetched) - 5} more"] if len(fetched) > 5 else [])]
+    return bool(there), f"{', '.join(there)} (other networks are fetched)" if there else missing
 
 
 def _existing(folder: Path) -> Path:

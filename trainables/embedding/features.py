@@ -16,7 +16,7 @@ from PIL import Image
 from spaces.errors import on_one_line
 from trainables.data.dataset import Images, UInt8
 from trainables.pretrained.facts import BackboneError, Weights
-from trainables.pretrained.network import Arrays, shape_of, with_arrays
+from trainables.pretrained.network import Arrays, own_side, shape_of, with_arrays
 from trainables.stages.device import CORES
 
 if TYPE_CHECKING:
@@ -193,10 +193,9 @@ def maps_of(net: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor | None, Tenso
         blocks = [one for one in between[-1:] if one.shape[1] != last.shape[1]] or between[-2:-1]
         return last, (blocks[0].flatten(2) if blocks else None), whole
     except Exception as error:  # each network has assertions of its own
-        config, side = net.pretrained_cfg, batch.shape[-1]
-        own = config["input_size"][-1]  # type: ignore[index]
+        name, side, own = net.pretrained_cfg["architecture"], batch.shape[-1], own_side(net)  # type: ignore[index]
         raise BackboneError(
-            f"{config['architecture']} gives no features of images of {side} pixels "  # type: ignore[index]
+            f"{name} gives no features of images of {side} pixels "
             f"({on_one_line(error)[:120]}); "
             + (f"its own are of {own}: --set side={own}" if side != own else "choose another")
         ) from error

@@ -4,6 +4,8 @@ features, which they share.
 
 from __future__ import annotations
 
+import functools
+
 from spaces import EMBEDDING, Space
 from spaces.domain import Choice
 from trainables.contract.assignment import Assignment, Config, Shared
@@ -26,6 +28,22 @@ def _work(shared: Shared, config: Config) -> Stage:
     return seen_stage(typed, shared.weights[typed.backbone], shared.data, "train")
 
 
+def _costs(config: Config, classes: int, size: int) -> dict[str, float]:
+    typed = EMBEDDING.typed(config)
+    width, seconds = _cost(typed.backbone, typed.side)
+    views = 1 if typed.views == "one" else 2
+    return {"bytes_an_image": 4 * width, "seconds_an_image": round(views * seconds, 4)}
+
+
+@functools.lru_cache(maxsize=100)
+def _cost(backbone: str, side: int) -> tuple[int, float]:
+    """(features, seconds) of an image."""
+    from trainables.embedding.cost import cost  # loads torch
+
+    found = cost(backbone, side)
+    return sum(found.widths.values()), found.seconds
+
+
 def _fits(space: Space, weights: Weights) -> None:
     from trainables.embedding.features import check_seen  # loads torch
 
@@ -37,6 +55,7 @@ def _fits(space: Space, weights: Weights) -> None:
 FEATURES = Learner(
     EMBEDDING,
     _trial,
+    costs=_costs,
     work=_work,
     holds_cores=False,
     validations=("k-fold", "val"),

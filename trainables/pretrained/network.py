@@ -132,6 +132,11 @@ def shape_of(architecture: str, classes: int | None = None, side: int | None = N
     return net if side is None else at_side(net, side)
 
 
+def own_side(net: nn.Module) -> int:
+    """Side of the images that a network was trained on, pixels."""
+    return int(net.pretrained_cfg["input_size"][-1])  # type: ignore[index]
+
+
 def at_side(net: nn.Module, side: int) -> nn.Module:
     """``net`` for images of ``side`` pixels: tables of positions are resampled, where it has
     any.
@@ -139,15 +144,15 @@ def at_side(net: nn.Module, side: int) -> nn.Module:
     Raises:
         BackboneError: if it cannot see such images.
     """
-    config = net.pretrained_cfg
-    if side != config["input_size"][-1] and hasattr(net, "set_input_size"):  # type: ignore[index]
+    own = own_side(net)
+    if side != own and hasattr(net, "set_input_size"):
         try:
             net.set_input_size(img_size=(side, side))  # type: ignore[operator]
         except Exception as error:  # each network has assertions of its own
+            name = net.pretrained_cfg["architecture"]  # type: ignore[index]
             raise BackboneError(
-                f"{config['architecture']} cannot see images of {side} pixels "  # type: ignore[index]
-                f"({on_one_line(error)[:120]}); its own are of {config['input_size'][-1]}: --set "  # type: ignore[index]
-                f"side={config['input_size'][-1]}"  # type: ignore[index]
+                f"{name} cannot see images of {side} pixels ({on_one_line(error)[:120]}); its own "
+                f"are of {own}: --set side={own}"
             ) from error
     return net
 

