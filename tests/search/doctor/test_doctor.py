@@ -46,6 +46,7 @@ def test_this_machine_has_a_word_for_each_thing_and_nothing_is_left_behind(tmp_p
         "memory",
         "gpu",
         "vlfeat",
+        "weights",
         "runs directory",
         "disk",
         "shared memory",
