@@ -21,6 +21,7 @@ from spaces import Space, get_space
 from spaces.errors import UserError
 from trainables.data import ReadOptions
 from trainables.data.validation import Validation
+from trainables.images.rule import Rule
 from trainables.learners import LEARNERS, Learner
 
 MAX_SIDE = 512
@@ -140,6 +141,7 @@ class Plan(Settings):
             hold_out=self.hold_out if held else 0.0,
             keep_val=self.validation == "auto",
             seed=self.seed,
+            rule=Rule(orientation=self.orientation),
         )
 
     def with_size(self, shorter: int) -> tuple[Plan, tuple[str, ...]]:

@@ -17,6 +17,7 @@ from spaces.errors import echo
 from spaces.objectives import METRICS
 from spaces.samplers import PRUNERS, SAMPLERS
 from trainables.data import absolute_spec
+from trainables.images.rule import Orientation
 from trainables.pretrained.facts import Weights
 
 NO_DATASET = "none"
@@ -66,6 +67,7 @@ class Settings(BaseModel):
         max_side: pictures of a folder are shrunk to this many pixels at most; if None, to 512, or
             to four times the side that networks see where that is less and nothing but networks is
             searched.
+        orientation: photographs are turned upright as their tag (EXIF) says, or stay as ``stored``.
         skip_unreadable: leave out files that cannot be read, and count them.
         audit: whether a search looks at its images before it begins, and says what it found, or
             refuses to begin where it finds anything.
@@ -107,6 +109,7 @@ class Settings(BaseModel):
     set: dict[str, Setting] = {}
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     max_side: Annotated[int, Field(ge=8, le=10_000)] | None = None
+    orientation: Orientation = "exif"
     skip_unreadable: bool = False
     audit: Literal["warn", "refuse", "off"] = "warn"
     drop_leaked: bool = False

@@ -127,6 +127,10 @@ def run(
             help="Look at the images first: say what is found, refuse to begin, or do not look.",
         ),
     ] = None,
+    orientation: Annotated[
+        str | None,
+        typer.Option(metavar="exif|stored", help="Turn photographs upright by their tag, or not."),
+    ] = None,
     drop_leaked: DropLeaked = False,
     tracking_uri: Annotated[
         str | None,
@@ -157,7 +161,7 @@ def run(
         "name": name, "sampler": sampler,
         "objective": objective, "pruner": pruner, "storage": storage, "max_model_mb": max_model_mb,
         "seed": seed, "validation": validation, "concurrency": concurrency,
-        "audit": audit, "drop_leaked": drop_leaked or None,
+        "audit": audit, "orientation": orientation, "drop_leaked": drop_leaked or None,
         "skip_unreadable": skip_unreadable or None,
         "gpus_per_trial": gpus_per_trial,
     }  # fmt: skip

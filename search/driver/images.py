@@ -77,6 +77,7 @@ class Images:
         # copies in the test are told when images are read; whose objective minds the classes is
         # not misled by their sizes
         told = {"copies-across"} if plan.audit == "warn" else set()
+        told |= {"orientation"} if plan.orientation == "exif" else set()
         self._told_otherwise = told | ({"imbalance"} if plan.objective in MINDS_CLASSES else set())
         self._validation: Validation = plan.validation_for(self._source.sizes)
         most, groups = self._source.largest_class, self._source.groups

@@ -191,8 +191,8 @@ def _files(entries: Sequence[Entry]) -> Iterator[Finding]:
     if turned:
         yield Finding(
             "orientation",
-            f"{_count(turned, 'image')} with a camera's orientation tag (EXIF): as stored they "
-            "lie on their side, upside down or mirrored",
+            f"{_count(turned, 'image')} with a camera's orientation tag (EXIF): a search "
+            "turns them upright, unless its plan says orientation: stored",
             tuple((entry,) for entry in turned),
         )
 

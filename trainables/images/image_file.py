@@ -4,8 +4,9 @@
   its first picture. Formats that run programs (EPS) are never tried.
 - Grey, palette, RGB, CMYK, YCbCr and LAB become 8-bit grey or RGB; so do more bits, floating-point
   numbers and transparency, by the rule of the data set (``trainables.images.rule``).
-- Pixels stay as stored: a camera's orientation tag is not applied, as in torchvision's
-  ``ImageFolder`` and in the report (one of the 15 scenes has a tag that is wrong).
+- A camera's orientation tag turns a picture upright where the rule says so; else pixels stay as
+  stored, as in torchvision's ``ImageFolder`` and in the report (one of the 15 scenes has a tag that
+  is wrong).
 - More than ``MAX_PIXELS`` pixels, by the header, are refused before anything is unpacked.
 - A longer side over ``max_side`` is shrunk to it (box filter), keeping the proportions.
 """
@@ -43,6 +44,16 @@ Result = TypeVar("Result")
 MAX_PIXELS = 64_000_000
 ORIENTATION = 0x0112
 """Tag of EXIF's that says how a camera was held."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture upright, by the tag."""
 TRANSPARENT = ("RGBA", "LA", "PA")
 
 
@@ -106,13 +117,17 @@ def read_header(path: Path) -> Header | None:
     """What the file says; None if it is none of the formats that are read, or damaged."""
     try:
         with Image.open(path, formats=FORMATS) as image:
-            tag = image.getexif().get(ORIENTATION, 1)
             form = "JPEG" if image.format == "MPO" else image.format or ""
             endings = tuple(sorted(end for end, of in Image.EXTENSION.items() if of == form))
-            upright = not isinstance(tag, int) or not 1 <= tag <= 8
-            return Header(form, endings, image.size, 1 if upright else tag)
+            return Header(form, endings, image.size, orientation_of(image))
     except Exception:  # whoever reads the picture says what is wrong with it
         return None
+
+
+def orientation_of(image: ImageFile.ImageFile) -> int:
+    """A camera's tag, 1 upright, of an opened image. Pillow turns TIFF files itself."""
+    tag = 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION, 1)
+    return tag if tag in TURNS else 1
 
 
 def outcomes(paths: Sequence[Path], how: Reading) -> Iterator[UInt8 | Needs | DatasetError]:
@@ -190,6 +205,7 @@ def _read(path: Path, how: Reading) -> UInt8 | Needs:
 
 
 def _to_array(image: ImageFile.ImageFile, path: Path, how: Reading) -> UInt8 | Needs:
+    turn = TURNS.get(orientation_of(image)) if how.rule.orientation == "exif" else None
     stored, key = numbers(image, path), _transparent_colour(image)
     need, picture = Needs(), cast(Image.Image, image)
     if stored is not None:
@@ -215,6 +231,8 @@ def _to_array(image: ImageFile.ImageFile, path: Path, how: Reading) -> UInt8 | N
         scale = how.max_side / max(plain.size)
         size = (max(1, round(plain.width * scale)), max(1, round(plain.height * scale)))
         plain = plain.resize(size, Image.Resampling.BOX)
+    if turn is not None:
+        plain = plain.transpose(turn)
     return np.asarray(plain, np.uint8)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # numpy is loaded where images are: many commands need a rule
 UInt8: TypeAlias = "npt.NDArray[np.uint8]"
 Numbers: TypeAlias = "npt.NDArray[Any]"
 Color = Literal["grey", "rgb"]
+Orientation = Literal["exif", "stored"]
 Background = Literal["white", "black", "dropped"]
 MOST_BITS = 32
 
@@ -38,6 +39,8 @@ class Rule:
         white: value of integers of more than 8 bits that becomes 255; larger ones do too.
         float_white: the same of floating-point numbers.
         background: what shows through transparent parts; ``dropped`` leaves transparency out.
+        orientation: whether pictures are turned upright as a camera's tag (EXIF) says, or stay as
+            they are stored.
 
     Raises:
         ValueError: when made, for a white that is none.
@@ -46,6 +49,7 @@ class Rule:
     white: int | None = None
     float_white: float | None = None
     background: Background | None = None
+    orientation: Orientation = "stored"
 
     def __post_init__(self) -> None:
         if self.white is not None and (self.white < 255 or self.white & (self.white + 1)):
@@ -115,6 +119,7 @@ def completed(rule: Rule, needs: Iterable[Needs]) -> Rule:
         rule.background
         if rule.background is not None or not transparent
         else _background(transparent),
+        rule.orientation,
     )
 
 
