@@ -46,18 +46,23 @@ def facts(look: Look) -> dict[str, Any]:
 
 
 def _named(entry: Entry) -> dict[str, str]:
-    return {"split": entry.split, "class": entry.label, "image": entry.name} | (
-        {"fault": entry.fault} if entry.fault else {}
-    )
+    said = {"fault": entry.fault, "remark": entry.remark}
+    return {"split": entry.split, "class": entry.label, "image": entry.name} | {
+        name: text for name, text in said.items() if text
+    }
 
 
-def write_check_page(look: Look, out: Path) -> None:
-    """Write the page, with small pictures of what was found inside it."""
+def write_check_page(look: Look, out: Path, there: Mapping[Entry, bytes] | None = None) -> None:
+    """Write the page, with small pictures of what was found inside it.
+
+    Args:
+        there: JPEG pictures that are there already; None to read them from the data set.
+    """
     shown = [_shown(finding) for finding in look.findings]
     wanted = {entry for groups in shown for group in groups for entry in group if not entry.fault}
     pictures = {
         _key(entry): "data:image/jpeg;base64," + base64.b64encode(content).decode()
-        for entry, content in _pictures(look, wanted).items()
+        for entry, content in (_pictures(look, wanted) if there is None else there).items()
     }
     page = rendered(
         "check.html.j2",

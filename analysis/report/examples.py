@@ -61,15 +61,12 @@ def thumbnails(
         return {}
 
 
-def _of_files(
-    listed: Listed,
-    options: ReadOptions,
-    skipped: Sequence[str],
-    split: str,
-    labels: Int64,
-    rows: Sequence[int],
-) -> dict[int, UInt8]:
-    """The files at these rows; no other is opened."""
+def validation_files(
+    listed: Listed, options: ReadOptions, skipped: Sequence[str], split: str, labels: Int64
+) -> list[File]:
+    """The files of the validation split, in the order of its images; none where they are others
+    than they were.
+    """
     left_out = set(skipped)
     files = {
         name: [f for f in listed.files if f.split == name and listed.name(f) not in left_out]
@@ -82,9 +79,23 @@ def _of_files(
         dataset, source = dataset.hold_out(options.hold_out, options.seed), "train"
     part = dataset.splits()[split]
     if not np.array_equal(part.labels, labels):
+        return []
+    return [files[source][int(place)] for place in part.images.offsets]
+
+
+def _of_files(
+    listed: Listed,
+    options: ReadOptions,
+    skipped: Sequence[str],
+    split: str,
+    labels: Int64,
+    rows: Sequence[int],
+) -> dict[int, UInt8]:
+    """The files at these rows; no other is opened."""
+    files = validation_files(listed, options, skipped, split, labels)
+    if not files:
         return {}
-    paths = [files[source][int(part.images.offsets[row])].path for row in rows]
-    outcomes = read_images(paths, "rgb", SIDE, options.rule)
+    outcomes = read_images([files[row].path for row in rows], "rgb", SIDE, options.rule)
     return {
         row: image
         for row, image in zip(rows, outcomes, strict=True)

@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from trainables.audit.entries import Entry
+    from trainables.audit.look import Look
 
 from search.cli.options import RUNS, Json, RunName, RunsDir
 from spaces.errors import echo, shortened, shown
@@ -117,10 +121,31 @@ def importance(run: RunName, runs_dir: RunsDir = RUNS, json_: Json = False) -> N
             print(f"  not judged: {line}")
 
 
+def _looked(spec: str, validation: str, folds: int, hold_out: float) -> Look:
+    from search.screen.console import progress_bar
+    from trainables.audit.look import look_at
+    from trainables.data.validation import Validation
+
+    how = Validation("k-fold", folds) if validation == "k-fold" else None
+    part = hold_out if validation == "hold-out" else 0.0
+    with progress_bar() as say:
+        return look_at(spec, how, part, lambda what, done, of: say(done, of))
+
+
+def _named(entry: Entry) -> str:
+    said = f" ({entry.label}; {entry.remark})" if entry.remark else ""
+    return shortened(shown(f"{entry.place}{said}"))
+
+
 def check(
     spec: Annotated[
-        str, typer.Argument(metavar="SPEC", help="SPEC of the images; see visiontune datasets.")
-    ],
+        str | None,
+        typer.Argument(metavar="[SPEC]", help="SPEC of the images; see visiontune datasets."),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="Run whose best trials say which labels are probably wrong."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE.html", help="Write a page there that shows the images."),
@@ -130,16 +155,14 @@ def check(
     ] = "auto",
     folds: Annotated[int, typer.Option(min=2, max=100, help="Of k-fold.")] = 5,
     hold_out: Annotated[float, typer.Option(help="Share that hold-out sets aside.")] = 0.2,
+    runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
     """Look at the images of a data set before a search: copies and near copies, also across train
     and test, pictures under two labels, classes with few images or many, odd sizes, damaged files,
-    wrong endings, orientation tags.
+    wrong endings, orientation tags. With --run, after a search: labels that are probably wrong.
     """
     from analysis.report.check_page import facts, write_check_page
-    from search.screen.console import progress_bar
-    from trainables.audit.look import look_at
-    from trainables.data.validation import Validation
 
     if validation not in JUDGED:
         raise typer.BadParameter(
@@ -147,16 +170,19 @@ def check(
         )
     if not 0 < hold_out < 1:
         raise typer.BadParameter(f"--hold-out must be between 0 and 1, but got {hold_out:g}")
-    how = Validation("k-fold", folds) if validation == "k-fold" else None
-    with progress_bar() as say:
-        look = look_at(
-            spec,
-            how,
-            hold_out if validation == "hold-out" else 0.0,
-            lambda what, done, of: say(done, of),
-        )
+    if (spec is None) == (run is None):
+        raise typer.BadParameter("give a SPEC of images, or --run NAME")
+    pictures = None
+    if run:
+        from analysis.run.finding import find_run
+        from search.driver.reporting import doubted
+
+        folder = find_run(run, runs_dir)
+        look, pictures = doubted(folder, folder.plan())
+    else:
+        look = _looked(str(spec), validation, folds, hold_out)
     if out:
-        write_check_page(look, out)
+        write_check_page(look, out, pictures)
     if json_:
         print(json.dumps(facts(look) | ({"file": str(out)} if out else {}), ensure_ascii=False))
         return
@@ -167,7 +193,7 @@ def check(
     for finding in look.findings:
         print(shortened(shown(finding.said)))
         for group in finding.groups[:LISTED]:
-            print("  " + "  =  ".join(shortened(shown(e.place)) for e in group))
+            print("  " + "  =  ".join(_named(entry) for entry in group))
         if len(finding.groups) > LISTED:
             print(f"  and {len(finding.groups) - LISTED:,} more; --json and --out name them")
     if not look.findings:

@@ -34,6 +34,7 @@ class Entry:
         picture: by which near copies are found; None where there is too little to see.
         orientation: a camera's tag, 1 upright.
         wrong_ending: what a file is whose name says something else.
+        remark: what else is to be said of it.
     """
 
     split: str
@@ -46,6 +47,7 @@ class Entry:
     fault: str = ""
     orientation: int = 1
     wrong_ending: str = ""
+    remark: str = ""
 
     @property
     def place(self) -> str:
