@@ -22,12 +22,15 @@ def check_files(run: RunDirectory, plan: Plan) -> None:
     nothing else can replace.
 
     Raises:
-        NewerError: if a newer version wrote a record.
+        NewerError: if a newer version wrote a record, or began a trial: the report would be the
+            first to read that, when all is done.
         UnreadableError: if one may not be read.
         RunError: if it is lost which trials were run again, or how often the test images were
             looked at.
     """
     read_shelves(run, plan.spaces)
+    for trial in run.trial_files.all():
+        run.begun(*trial)
     replicated(run.replicas.path)
     looks(run)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from program import refused
+from damages import content, newer
+from program import refused, typed
 from samples import run_with
 
 from analysis.plan.plan import PlanError, make_plan
@@ -83,3 +84,20 @@ def test_a_space_that_changed_is_found_when_its_study_is_opened(tmp_path: Path) 
         Ledger(
             folder, make_plan({"spaces": "tiny-image", "set": {"k": [1, 5]}, "trials": 3}, "here")
         )
+
+
+@pytest.mark.parametrize(
+    "words", [("resume",), ("extend", "--trials", "3"), ("replicate",)], ids=lambda words: words[0]
+)
+def test_a_trial_that_a_newer_version_began_is_refused_before_anything_starts(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """The report reads it when all the work is done, and refused it then."""
+    folder = begun(tmp_path, "k: [1, 3]")
+    newer(folder.trial("tiny-image", 0) / "trial.json")
+    before = content(folder.path, {"lock"})
+    done = typed(words[0], "made", *words[1:], "--runs-dir", tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "trial.json: written by a newer visiontune" in done.stderr
+    assert content(folder.path, {"lock"}) == before

@@ -93,6 +93,10 @@ LOST: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link to itself": (DAMAGES["a link to itself"], "all"),
     "cut in half": (DAMAGES["cut in half"], "some"),
     "a line of it": (lambda path: path.write_text(rewritten(path.read_text())), "a trial"),
+    "its first line": (
+        lambda path: path.write_text(path.read_text().partition("\n")[2]),
+        "the beginning",
+    ),
     "its end": (lambda path: path.write_text(path.read_text()[:-40]), "the end"),
 }
 
@@ -127,6 +131,7 @@ def test_mlflow_is_told_again_what_the_outbox_lost(
         "it ended;",
         "some": r"lacks \d of 3 trials, 1 of 1 trials run again, its report, how it ended;",
         "a trial": "lacks 1 of 3 trials;",
+        "the beginning": "lacks how the run began;",
         "the end": "lacks how it ended;",
     }[lost]
     assert re.search(wanted, line), line
