@@ -5,6 +5,7 @@ repairable.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ from search.ledger.ledger import Ledger
 from search.ledger.outbox import Outbox
 from search.ledger.requests import ask_elsewhere
 from search.study.storage import read_trials
+from trainables.io.checkpoint import MANIFEST, latest, manifest, read_state
+from trainables.io.keeper import Keeper
 from trainables.io.remote import (
     Remote,
     RemoteError,
@@ -128,6 +131,24 @@ def test_a_uri_that_cannot_be_used_is_refused_in_one_line(uri: str, said: str) -
     with pytest.raises(RemoteError, match=said) as caught:
         Remote(uri)
     assert "secret" not in str(caught.value).replace(uri, "")
+
+
+def test_checkpoints_are_written_at_a_uri_and_gone_on_from(place: str) -> None:
+    """Where they lie nothing is renamed into place: what is whole, its last file says."""
+    keeper = Keeper(join_place(place, "tune", "toy-00000.session-1"))
+    for step in (1, 2, 3):
+        files = {"state.json": json.dumps({"reports": [0.1] * step}).encode()}
+        whole = {**files, MANIFEST: manifest(step, files)}
+        keeper._last = -math.inf  # due, however quick this is
+        keeper.offer(lambda whole=whole: lambda: whole, 1.0)  # type: ignore[misc]
+        keeper.close()
+    assert not keeper.trouble
+    left = Keeper(join_place(place, "tune", "toy-00000.session-1")).places()
+    assert len(left) == 2
+    with local_copies(left) as folders:
+        found = latest(folders)
+        assert found is not None
+        assert read_state(found) == (3, {"reports": [0.1] * 3})
 
 
 def test_a_query_stays_at_the_end_of_what_lies_below(monkeypatch: pytest.MonkeyPatch) -> None:
