@@ -43,6 +43,13 @@ for _reader in (
         "trainables.data.folder:check_folder",
         files="trainables.data.folder:files_of_folder",
     ),
+    Reader(
+        "nested",
+        "the same with folders inside class folders: all below one is of its class",
+        "trainables.data.folder:read_folder",
+        "trainables.data.folder:check_folder",
+        files="trainables.data.folder:files_of_folder",
+    ),
     *(
         Reader(
             kind,

@@ -28,7 +28,7 @@ from search.cluster.lookahead import Lookahead
 from search.cluster.stage_counts import StageCounts
 from search.driver.networks import prepare
 from search.ledger.identity import renew_digests
-from spaces.errors import DatasetError
+from spaces.errors import DatasetError, shown
 from trainables.audit.look import Glance, glance_at
 from trainables.data.source import DataSource, data_source, split_labels
 from trainables.data.spec import reader_of
@@ -125,7 +125,7 @@ class Images:
                 f"{self._spec}: {lines[0]}{more}; visiontune check shows all of it; mend it, or "
                 "give --audit warn"
             )
-        yield from (f"warning: {line}" for line in lines)
+        yield from (f"warning: {shown(line)}" for line in lines)
         if lines:
             yield f"visiontune check {self._spec} --out check.html shows these images"
         yield from glance.unseen

@@ -1,4 +1,6 @@
-"""``folder:DIR``: the image files of a tree (``trainables.data.tree``)."""
+"""``folder:DIR``: the image files of a tree (``trainables.data.tree``); ``nested:DIR``: of one
+whose class folders may have folders inside.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,24 @@ from trainables.io.remote import Remote, is_uri
 def check_folder(spec: str, place: str) -> None:
     """Refuse a folder whose layout is not that of a dataset; at a URI, one that is not there."""
     if not is_uri(place):
-        list_folder(spec, Path(place))
+        list_folder(spec, Path(place), nested=_nested(spec))
     elif not Remote(place).folders():
         raise DatasetError(f"{spec}: no folder lies there; expected URI/train/CLASS/*.jpg")
 
 
 def tree_of(spec: str, root: Path, options: ReadOptions) -> Tree:
     """The files of a ``folder:``, as these options take them."""
-    return list_folder(spec, root, needs_train=not options.judged_only, exactly=options.exactly)
+    return list_folder(
+        spec,
+        root,
+        needs_train=not options.judged_only,
+        exactly=options.exactly,
+        nested=_nested(spec),
+    )
+
+
+def _nested(spec: str) -> bool:
+    return spec.startswith("nested:")
 
 
 def files_of_folder(spec: str, place: str, options: ReadOptions) -> Listed:

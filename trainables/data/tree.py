@@ -11,7 +11,7 @@ the tree is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,10 +63,13 @@ class Tree:
         return tuple(sorted({name for listing in self.splits.values() for name in listing.files}))
 
 
-def list_folder(spec: str, root: Path, *, needs_train: bool = True, exactly: bool = False) -> Tree:
+def list_folder(
+    spec: str, root: Path, *, needs_train: bool = True, exactly: bool = False, nested: bool = False
+) -> Tree:
     """The files under ``root`` by split and class, without opening them.
 
     Args:
+        nested: images may lie in folders inside their class's folder, however deep.
         needs_train: refuse a folder that has parts and none of them train.
         exactly: take ``train``, ``val`` and ``test`` alone, and pass over all other folders beside
             them, as the first release did.
@@ -99,7 +102,7 @@ def list_folder(spec: str, root: Path, *, needs_train: bool = True, exactly: boo
             f"{spec}: has {' and '.join(f.name for f in folders.values())} but no train folder; "
             f"{EXPECTED}"
         )
-    listings = {name: _list_split(spec, folder, home) for name, folder in folders.items()}
+    listings = {name: _list_split(spec, folder, home, nested) for name, folder in folders.items()}
     if not exactly and folders.get("train") != root:
         _refuse_others(spec, root, folders.values(), list(listings.values()))
     _check_same_classes(spec, listings)
@@ -205,18 +208,19 @@ def _check_same_classes(spec: str, listings: dict[str, Listing]) -> None:
             )
 
 
-def _list_split(spec: str, folder: Path, root: Path) -> Listing:
+def _list_split(spec: str, folder: Path, root: Path, nested: bool) -> Listing:
     files: dict[str, tuple[Path, ...]] = {}
     for entry in _entries(folder, root, spec):
         if not entry.is_dir():
             raise DatasetError(
                 f"{spec}: {entry} is a file among the class folders; expected {folder}/CLASS/*.jpg"
             )
-        images = tuple(_entries(entry, root, spec))
-        nested = next((path for path in images if path.is_dir()), None)
-        if nested:
+        images = tuple(_below(entry, root, spec) if nested else _entries(entry, root, spec))
+        inner = next((path for path in images if path.is_dir()), None)
+        if inner:
             raise DatasetError(
-                f"{spec}: {nested} is a folder inside a class folder; expected image files"
+                f"{spec}: {inner} is a folder inside a class folder; expected image files, or "
+                "nested:DIR, which takes all below a class folder for that class"
             )
         if not images:
             raise DatasetError(
@@ -227,6 +231,17 @@ def _list_split(spec: str, folder: Path, root: Path) -> Listing:
     if not files:
         raise DatasetError(f"{spec}: no class folders in {folder}; expected {folder}/CLASS/*.jpg")
     return Listing(files)
+
+
+def _below(folder: Path, root: Path, spec: str) -> Iterator[Path]:
+    """The files in a folder and in those inside it, each once, none of them outside ``root``."""
+    for path in _entries(folder, root, spec):
+        if not path.is_dir():
+            yield path
+        elif path.is_symlink():
+            raise DatasetError(f"{spec}: {path} is a link to a folder; copy the files instead")
+        else:
+            yield from _below(path, root, spec)
 
 
 def _entries(folder: Path, root: Path, spec: str) -> Sequence[Path]:

@@ -184,6 +184,7 @@ def test_spaces_and_datasets_are_listed(tmp_path: Path) -> None:
         "fashion-mnist[:DIR]",
         "cifar10[:DIR]",
         "folder:DIR",
+        "nested:DIR",
         "csv:FILE",
         "parquet:FILE",
         "npz:FILE",

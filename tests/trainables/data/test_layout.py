@@ -293,3 +293,27 @@ def test_a_dry_run_says_what_was_taken_for_what(tmp_path: Path, make_folder: Mak
     )
     assert "Train is taken for train" in done.stdout
     assert "dev is taken for val" in done.stdout
+
+
+def test_folders_inside_class_folders_are_taken_on_request(
+    tmp_path: Path, make_folder: MakeFolder
+) -> None:
+    """Photographs lie by date or by camera; who says nested has all of them, and nobody else."""
+    root = make_folder(tmp_path, {"train": {"cat": 3, "dog": 3}, "test": {"cat": 2, "dog": 2}})
+    plain = read_dataset(f"folder:{root}", ReadOptions())
+    for name in ("train/cat", "test/dog"):
+        deep = root / name / "2024" / "may"
+        deep.mkdir(parents=True)
+        for file in sorted((root / name).glob("*.*g"))[-1:]:
+            file.rename(deep / file.name)
+    with pytest.raises(DatasetError, match="folder inside a class folder.* nested:DIR"):
+        read_dataset(f"folder:{root}", ReadOptions())
+    nested = read_dataset(f"nested:{root}", ReadOptions())
+    assert nested.classes == plain.classes
+    for part in ("train", "test"):
+        one, other = plain.splits()[part], nested.splits()[part]
+        assert one.labels.tolist() == other.labels.tolist()
+        assert sorted(i.tobytes() for i in one.images) == sorted(i.tobytes() for i in other.images)
+    (root / "train/cat/loop").symlink_to(root / "train/dog")
+    with pytest.raises(DatasetError, match="link to a folder"):
+        read_dataset(f"nested:{root}", ReadOptions())
