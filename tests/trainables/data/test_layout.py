@@ -306,7 +306,7 @@ def test_folders_inside_class_folders_are_taken_on_request(
         deep.mkdir(parents=True)
         for file in sorted((root / name).glob("*.*g"))[-1:]:
             file.rename(deep / file.name)
-    with pytest.raises(DatasetError, match="folder inside a class folder.* nested:DIR"):
+    with pytest.raises(DatasetError, match=r"folder inside a class folder.* nested:DIR"):
         read_dataset(f"folder:{root}", ReadOptions())
     nested = read_dataset(f"nested:{root}", ReadOptions())
     assert nested.classes == plain.classes
