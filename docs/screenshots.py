@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from analysis.plan.plan import read_plan
 from analysis.run.directory import RunDirectory
 from benchmarks.tracking import server
+from search.tracking.mlflow_runs import VIEW
 from search.tracking.sender import PARENT, Sender
 
 SIZE = "1500,950"
@@ -56,7 +57,7 @@ def pages(run: RunDirectory) -> dict[str, str]:
     compared = urllib.parse.urlencode(
         {"runs": json.dumps(ids), "experiments": json.dumps([runs.experiment])}
     )
-    return {
+    found_at = {
         "mlflow-runs": f"{experiment}/runs",
         "mlflow-parent": f"{experiment}/runs/{parent.id}",
         "mlflow-report": f"{experiment}/runs/{parent.id}/artifacts/report/best-so-far.png",
@@ -67,6 +68,10 @@ def pages(run: RunDirectory) -> dict[str, str]:
         "mlflow-confusion": f"{experiment}/runs/{found.id}/artifacts/confusion.png",
         "mlflow-model": "/#/models/digits",
         "mlflow-model-version": "/#/models/digits/versions/1",
+    }
+    # as our own links do: a browser that was never told opens MLflow for language models
+    return {
+        name: f"{place}{'&' if '?' in place else '?'}{VIEW}" for name, place in found_at.items()
     }
 
 

@@ -119,6 +119,8 @@ class Parameter:
         before: the value that configurations had, unsaid, before this parameter existed;
             None if it must be said.
         added: it belongs to something that may be there or not, such as a plug-in's network.
+        prefix: stages that cost most of a trial are known by it, and trials with the same share
+            them.
     """
 
     name: str
@@ -129,10 +131,18 @@ class Parameter:
     otherwise: Value | None = None
     before: Value | None = None
     added: bool = False
+    prefix: bool = False
 
     @property
     def limits(self) -> Domain | Name:
         return self.allowed or self.domain
+
+    @property
+    def varies(self) -> bool:
+        """Whether a search tries more than one value."""
+        if isinstance(self.domain, Choice):
+            return len(self.domain.options) > 1
+        return self.domain.low < self.domain.high
 
     def applies(self, config: Mapping[str, Value]) -> bool:
         return all(config[parent] in values for parent, values in (self.when or {}).items())

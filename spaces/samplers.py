@@ -56,8 +56,16 @@ class Pruner:
 SAMPLERS = Registry(Sampler, "sampler")
 for _sampler in (
     Sampler(
+        "reuse",
+        "tpe that tries many cheap suffixes of each dear prefix, where a space has such; the "
+        "default",
+        "search.study.reuse:Reuse",
+        constraints=True,
+        learns_from="COMPLETE, and PRUNED where a space has no prefix",
+    ),
+    Sampler(
         "tpe",
-        "tree-structured Parzen estimator; the default",
+        "tree-structured Parzen estimator",
         "optuna.samplers:TPESampler",
         constraints=True,
         learns_from="COMPLETE and PRUNED, broken constraints included",

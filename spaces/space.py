@@ -112,6 +112,14 @@ class Space:
         return self.config(config)
 
     @property
+    def prefix(self) -> tuple[str, ...]:
+        """The parameters that decide what is dear about a trial; none if they, or all others, are
+        one value in this search.
+        """
+        kinds = {parameter.prefix for parameter in self.parameters if parameter.varies}
+        return tuple(p.name for p in self.parameters if p.prefix) if len(kinds) == 2 else ()
+
+    @property
     def conditional(self) -> bool:
         """Whether some parameter may not apply."""
         return any(parameter.when for parameter in self.parameters)

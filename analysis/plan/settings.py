@@ -88,7 +88,7 @@ class Settings(BaseModel):
     dataset: Annotated[str, Field(max_length=MOST_ADDRESS)] = "digits"
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     name: str = ""
-    sampler: str = "tpe"
+    sampler: str = "reuse"
     sampler_options: dict[str, Option] = {}
     pruner: str = "none"
     pruner_options: dict[str, Option] = {}

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from spaces.errors import echo
 from spaces.kinds import function_of
 from spaces.samplers import SAMPLERS
+from spaces.space import Space
 
 
 def random_in_order(seed: int) -> BaseSampler:
@@ -41,18 +42,25 @@ EXHAUSTIVE = ("grid", "brute-force")
 """Samplers that come to an end."""
 
 
-def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> BaseSampler:
+def make_sampler(
+    name: str, options: Mapping[str, Any], seed: int, space: Space | None = None
+) -> BaseSampler:
     """The sampler called ``name``.
+
+    Args:
+        space: told to a sampler that asks for it.
 
     Raises:
         ValueError: for an unknown option or a value it refuses; names the options there are.
     """
     kind = SAMPLERS[name]
     make = function_of(kind.make)
-    check_options(name, make, options, ("seed",))
+    check_options(name, make, options, ("seed", "space"))
     settings = {**kind.settings, **options}
     if name == "tpe" and not settings["multivariate"]:
         settings["group"] = False
+    if space is not None and "space" in inspect.signature(make).parameters:
+        settings["space"] = space
     # TPE's own is deprecated
     if plain_arguments(make).get("warn_independent_sampling") == "bool":
         settings.setdefault("warn_independent_sampling", False)

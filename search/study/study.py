@@ -71,7 +71,7 @@ class SpaceStudy:
         trials = self.trials()
         check_choices(space, trials)
         self._study.sampler = make_sampler(
-            plan.sampler, plan.sampler_options, plan.seed + len(trials)
+            plan.sampler, plan.sampler_options, plan.seed + len(trials), space
         )
         self._study.pruner = make_pruner(plan.pruner, plan.pruner_options)
         self._prunes = plan.pruner != "none"

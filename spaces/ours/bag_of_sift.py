@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spaces.domain import Choice, Integer, Parameter
 from spaces.ours.knn import MIRRORED, VOTE, K, metric, norm
@@ -38,35 +38,41 @@ def parameters() -> tuple[Parameter, ...]:
             Choice((4, 6, 8)),
             "distance between descriptors, pixels",
             allowed=Integer(1, 32),
+            prefix=True,
         ),
         Parameter(
             "bin_size",
             Choice((4, 8)),
             "side of one of a descriptor's 4 × 4 bins, pixels",
             allowed=Integer(2, 16),
+            prefix=True,
         ),
         Parameter(
             "fast",
             Choice((True,)),
             "flat instead of Gaussian window: about the same descriptors, 10 to 20 times sooner",
             allowed=Choice((True, False)),
+            prefix=True,
         ),
         Parameter(
             "transform",
             Choice(("raw", "root")),
             "descriptors as they are, or RootSIFT (Arandjelović & Zisserman, 2012)",
+            prefix=True,
         ),
         Parameter(
             "vocabulary_step",
             Choice((8, 16)),
             "distance between the descriptors the vocabulary is made from, pixels",
             allowed=Integer(1, 64),
+            prefix=True,
         ),
         Parameter(
             "vocabulary_size",
             Choice((100, 200, 400)),
             "visual words in the vocabulary",
             allowed=Integer(2, 4096),
+            prefix=True,
         ),
         metric(),
         norm(("none", "l1", "l2")),
@@ -79,6 +85,7 @@ def parameters() -> tuple[Parameter, ...]:
             "et al., 2007)",
             allowed=Integer(1, 4),
             before=1,
+            prefix=True,
         ),
         Parameter(
             "assignment",
@@ -87,6 +94,7 @@ def parameters() -> tuple[Parameter, ...]:
             "distance (van Gemert et al., 2010)",
             allowed=Choice(("hard", "soft")),
             before="hard",
+            prefix=True,
         ),
         Parameter(
             "regions",
@@ -101,7 +109,7 @@ def parameters() -> tuple[Parameter, ...]:
             "weigh words by how few training images have them (Sivic & Zisserman, 2003)",
             before=False,
         ),
-        MIRRORED,
+        replace(MIRRORED, prefix=True),  # twice the descriptors
     )
 
 

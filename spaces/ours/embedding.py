@@ -49,23 +49,27 @@ EMBEDDING = Space(
             Choice(BACKBONES[:1]),
             "pretrained network",
             allowed=Name(f"{', '.join(BACKBONES)}, a network of timm's by name, or NETWORK@FILE"),
+            prefix=True,
         ),
         Parameter(
             "side",
             Choice((224, 288)),
             "side of the image that the network sees, pixels",
             allowed=Integer(32, 512),
+            prefix=True,
         ),
         Parameter(
             "crop",
             Choice(("squash", "centre")),
             "how an image becomes square: squashed, its centre cut out, or padded",
             allowed=Choice(("squash", "centre", "pad")),
+            prefix=True,
         ),
         Parameter(
             "views",
             Choice(("one", "mirrored")),
             "the image alone, or the mean of its features and those of its mirror image",
+            prefix=True,
         ),
         Parameter(
             "layer",

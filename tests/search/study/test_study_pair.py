@@ -199,7 +199,7 @@ def test_every_pair_works_through_ray(tmp_path: Path, sampler: str, pruner: str)
             "latency_ms is no metric",
         ),
         ({"spaces": "toy", "limits": {"gpu_hours": 1}}, "gpus_per_trial is 0"),
-        ({"spaces": "toy", "sampler_options": {"startup": 3}}, "tpe has no option 'startup'"),
+        ({"spaces": "toy", "sampler_options": {"startup": 3}}, "reuse has no option 'startup'"),
         ({"spaces": "toy", "sampler_options": {"n_startup_trials": "many"}}, "n_startup_trials"),
     ],
 )

@@ -1,0 +1,300 @@
+"""A sampler for configurations whose first part is dear and whose rest is cheap.
+
+Trials of kNN and of embeddings share stages: with the same prefix (how descriptors, words or
+features are made) a trial costs what its suffix does (norm, distance, neighbours, head). So many
+suffixes of a prefix that has been paid for are tried before another is bought (the reuse of Li et
+al., 2019, arXiv 1903.05176), as many as make both cost about the same; and each is drawn by a
+tree-structured Parzen estimator (Bergstra et al., 2011) that sees what it can choose: of prefixes,
+the best value each has come to; of suffixes, how much better than others of its prefix each was.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from spaces.space import Space
+
+ALIKE = 2.0
+"""Where a new prefix costs less than so many times a suffix, sharing is not worth a detour."""
+TELLING = 3
+"""Suffixes of a prefix from which it says which of them are good."""
+MOST_SEEN, DRAWS = 256, 8
+"""Trials by which a suffix is drawn, the newest, and draws until it is one that was not tried."""
+
+
+@dataclass
+class Prefix:
+    """The trials of one prefix.
+
+    Attributes:
+        values: what those that ended came to, larger is better, in the order of their numbers.
+        running: how many have not ended.
+    """
+
+    values: list[float] = field(default_factory=list)
+    trials: list[FrozenTrial] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    running: int = 0
+
+    @property
+    def best(self) -> float:
+        return max(self.values)
+
+
+class Reuse(BaseSampler):
+    """Tries many suffixes of each prefix; where a space has none, or costs are alike, it is
+    Optuna's TPE.
+
+    Args:
+        seed: of all that is drawn.
+        space: whose parameters say which of them are a prefix.
+        n_startup_trials: prefixes, and suffixes, that are drawn at random before TPE is asked.
+        starters: suffixes that a new prefix is given if its first is no worse than most.
+        most: suffixes of a prefix, on average, however little they cost.
+    """
+
+    def __init__(
+        self,
+        seed: int | None = None,
+        space: Space | None = None,
+        n_startup_trials: int = 10,
+        starters: int = 4,
+        most: int = 32,
+    ) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._startup, self._starters, self._most = n_startup_trials, starters, most
+        self._tpe, self._random = self._estimator(seed), RandomSampler(seed)
+        self._names = tuple(space.prefix) if space else ()
+        self._given: dict[int, dict[str, Any]] = {}
+
+    def _estimator(self, seed: int | None) -> TPESampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return TPESampler(
+                seed=seed,
+                n_startup_trials=self._startup,
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+            )
+
+    # --- what Optuna asks
+
+    def reseed_rng(self) -> None:
+        """Draw other numbers from now on."""
+        self._rng = np.random.default_rng()
+        self._tpe.reseed_rng()
+        self._random.reseed_rng()
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """TPE's own, unless a prefix was chosen: each parameter is given when it is asked for."""
+        if self._names and len(study.directions) == 1:
+            given = self._choose(study, trial)
+            if given is not None:
+                self._given[trial.number] = given
+                return {}
+        return self._tpe.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """TPE's own."""
+        if trial.number in self._given:
+            return {}
+        return self._tpe.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """What was chosen for the trial, at random what that leaves open; else TPE's."""
+        given = self._given.get(trial.number)
+        if given is None:
+            return self._tpe.sample_independent(study, trial, param_name, param_distribution)
+        if param_name in given and _allows(param_distribution, given[param_name]):
+            return given[param_name]
+        return self._random.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Forget what was chosen for it."""
+        self._given.pop(trial.number, None)
+        self._tpe.after_trial(study, trial, state, values)
+
+    # --- prefixes
+
+    def _choose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any] | None:
+        """Values of a trial's parameters, as far as they are decided; None if TPE should decide."""
+        prefixes = self._prefixes(study, trial.number)
+        paid = {key: prefix for key, prefix in prefixes.items() if prefix.values}
+        target = self._target(paid.values())
+        if paid and target < ALIKE:
+            return None
+        chosen = self._of_paid(paid, len(prefixes), target)
+        if chosen is not None:
+            return self._suffix(paid, chosen)
+        return self._new_prefix(prefixes) | self._best_suffix(paid)
+
+    def _prefixes(self, study: optuna.Study, number: int) -> dict[tuple[Any, ...], Prefix]:
+        """All there are, by their values; but for those of which nothing ended well."""
+        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+        prefixes: dict[tuple[Any, ...], Prefix] = {}
+        states = (TrialState.COMPLETE, TrialState.RUNNING)
+        for trial in study.get_trials(deepcopy=False, states=states):
+            if trial.number == number:
+                continue
+            key = tuple(trial.params.get(name) for name in self._names)
+            prefix = prefixes.setdefault(key, Prefix())
+            if trial.state == TrialState.RUNNING:
+                prefix.running += 1
+                continue
+            assert trial.value is not None
+            within = all(excess <= 0 for excess in trial.constraints.values())
+            prefix.values.append(sign * trial.value if within else -math.inf)
+            prefix.trials.append(trial)
+            prefix.seconds.append(_seconds(trial))
+        return prefixes
+
+    def _target(self, paid: Iterable[Prefix]) -> float:
+        """How many suffixes of a prefix cost what it does itself, as measured; a power of two, so
+        that chance in the seconds rarely changes what is tried.
+        """
+        several = [prefix for prefix in paid if len(prefix.seconds) > 1]
+        if not several:
+            return float(self._most)
+        suffix = max(1e-3, median(s for prefix in several for s in prefix.seconds[1:]))
+        first = median(prefix.seconds[0] for prefix in several)
+        ratio = max(1.0, first / suffix - 1.0)
+        return min(float(self._most), 2.0 ** round(math.log2(ratio)))
+
+    def _of_paid(
+        self, paid: dict[tuple[Any, ...], Prefix], there: int, target: float
+    ) -> tuple[Any, ...] | None:
+        """The prefix of which another suffix is tried next; None if a new one is bought."""
+        best_first = sorted(paid, key=lambda key: paid[key].best, reverse=True)
+        middle = median(prefix.values[0] for prefix in paid.values()) if paid else 0.0
+        tried = {key: len(prefix.values) + prefix.running for key, prefix in paid.items()}
+        for key in best_first:
+            promising = paid[key].values[0] >= middle or key == best_first[0]
+            if tried[key] < min(self._starters, target) and promising:
+                return key
+        if not paid or sum(tried.values()) >= there * target:
+            return None
+        # half of the time the best, a quarter the next, and so on
+        rank = int(self._rng.geometric(0.5)) - 1
+        return best_first[min(rank, len(best_first) - 1)]
+
+    # --- what is drawn
+
+    def _new_prefix(self, prefixes: dict[tuple[Any, ...], Prefix]) -> dict[str, Any]:
+        """Values of a prefix that was not tried, if one is easily found."""
+        paid = [prefix for prefix in prefixes.values() if prefix.values]
+        seen = [
+            (_part(prefix.trials[0], self._names, True), prefix.best)
+            for prefix in paid
+            if math.isfinite(prefix.best)
+        ]
+        for drawn in self._drawn(seen):
+            if tuple(drawn.get(name) for name in self._names) not in prefixes:
+                break
+        return drawn
+
+    def _suffix(self, paid: dict[tuple[Any, ...], Prefix], key: tuple[Any, ...]) -> dict[str, Any]:
+        """The prefix ``key`` with a suffix that it has not had, if one is easily found."""
+        telling = [p for p in paid.values() if len(p.values) >= TELLING] or list(paid.values())
+        told = []
+        for prefix in telling:
+            finite = [value for value in prefix.values if math.isfinite(value)]
+            mean = fmean(finite) if finite else 0.0
+            told += [
+                (trial.number, _part(trial, self._names, False), value - mean)
+                for trial, value in zip(prefix.trials, prefix.values, strict=True)
+                if math.isfinite(value)
+            ]
+        told.sort(key=lambda told: told[0])
+        seen = [(part, gain) for _, part, gain in told]
+        had = [trial.params for trial in paid[key].trials]
+        start = _part(paid[key].trials[0], self._names, True)[0]
+        for drawn in self._drawn(seen[-MOST_SEEN:]):
+            found = start | drawn
+            if not any(params.items() <= found.items() for params in had):
+                break
+        return found
+
+    def _best_suffix(self, paid: dict[tuple[Any, ...], Prefix]) -> dict[str, Any]:
+        """That of the best trial, by which a new prefix is compared with the others."""
+        if not paid:
+            return {}
+        best = max(paid.values(), key=lambda prefix: prefix.best)
+        trial = best.trials[best.values.index(best.best)]
+        return _part(trial, self._names, False)[0]
+
+    def _drawn(
+        self, seen: Sequence[tuple[tuple[dict[str, Any], dict[str, BaseDistribution]], float]]
+    ) -> Iterator[dict[str, Any]]:
+        """What TPE proposes where these values of some parameters came to that; larger is better.
+        Nothing while there is little to go by: what is left open is drawn at random then.
+        """
+        if len(seen) < self._startup:
+            yield {}
+            return
+        study = optuna.create_study(
+            direction="maximize", sampler=self._estimator(int(self._rng.integers(2**31)))
+        )
+        study.add_trials(
+            [
+                create_trial(value=value, params=params, distributions=distributions)
+                for (params, distributions), value in seen
+            ]
+        )
+        for _ in range(DRAWS):
+            yield dict(study.ask().relative_params)
+
+
+def _part(
+    trial: FrozenTrial, names: Sequence[str], of_prefix: bool
+) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """Parameters of a trial that are, or are not, of its prefix, with their domains."""
+    kept = [name for name in trial.params if (name in names) == of_prefix]
+    return (
+        {name: trial.params[name] for name in kept},
+        {name: trial.distributions[name] for name in kept},
+    )
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    """That a trial took, as it says itself."""
+    said = trial.user_attrs.get("seconds")
+    if isinstance(said, int | float):
+        return float(said)
+    return trial.duration.total_seconds() if trial.duration else 0.0
+
+
+def _allows(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a value chosen among other trials may be given to this one too."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    low, high = getattr(distribution, "low", math.inf), getattr(distribution, "high", -math.inf)
+    return bool(low <= value <= high)

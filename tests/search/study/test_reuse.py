@@ -1,0 +1,151 @@
+"""Many cheap suffixes are tried of each dear prefix, and nothing else changes."""
+
+from __future__ import annotations
+
+import heapq
+import warnings
+from functools import partial
+from statistics import median
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from search.study.samplers import make_sampler
+from search.study.study import _suggest
+from spaces import get_space
+from spaces.domain import Choice, Float, Parameter
+from spaces.space import Space
+
+SPACE = Space(
+    "made",
+    "two choices that cost, three that do not",
+    (
+        Parameter("a", Choice((0, 1, 2, 3)), "dear", prefix=True),
+        Parameter("b", Choice((0, 1, 2, 3)), "dear", prefix=True),
+        Parameter("x", Choice(("p", "q", "r", "s")), "cheap"),
+        Parameter("y", Choice(("p", "q", "r", "s")), "cheap"),
+        Parameter("z", Float(0.0, 1.0), "cheap", when={"x": ("p", "q")}, otherwise=0.0),
+    ),
+)
+NAMES = ("a", "b")
+
+
+class World:
+    """Accuracies of configurations, and what they cost, drawn by ``seed``; time is virtual."""
+
+    def __init__(self, seed: int, dear: float = 50.0, cheap: float = 1.0) -> None:
+        draw = np.random.default_rng(seed)
+        self._gains = {
+            p.name: {value: draw.normal(0, 0.05) for value in p.domain.values()}
+            for p in SPACE.parameters
+            if isinstance(p.domain, Choice)
+        }
+        self._peak, self._dear, self._cheap = float(draw.uniform()), dear, cheap
+        self.paid: dict[tuple[Any, ...], float] = {}
+        self.trials = 0
+        self.best = -np.inf
+
+    def value(self, config: dict[str, Any]) -> float:
+        gains = sum(self._gains[name][config[name]] for name in self._gains)
+        return float(0.5 + gains - 0.1 * abs(config["z"] - self._peak))
+
+    def search(self, sampler: str, seed: int, budget: float, workers: int = 2) -> World:
+        """A search of ``budget`` seconds, in which trials of one prefix wait for its stages."""
+        study = optuna.create_study(
+            direction="maximize", sampler=make_sampler(sampler, {}, seed, SPACE)
+        )
+        now, running = 0.0, []
+        while True:
+            while len(running) < workers:
+                trial = study.ask()
+                config = SPACE.sample(partial(_suggest, trial))
+                key = tuple(config[name] for name in NAMES)
+                ready = self.paid.setdefault(key, now + self._dear)
+                end = max(now, ready) + self._cheap
+                heapq.heappush(running, (end, trial.number, now, trial, config))
+            end, _, began, trial, config = heapq.heappop(running)
+            if end > budget:
+                return self
+            now = end
+            trial.set_user_attr("seconds", end - began)
+            study.tell(trial, self.value(config))
+            self.trials += 1
+            self.best = max(self.best, self.value(config))
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+
+
+def test_a_budget_finds_more_where_what_is_paid_for_is_used_again() -> None:
+    """A prefix that is bought for one trial wastes what sharing is for."""
+    budget, seeds = 240.0, range(3)
+    reuse = [World(seed, cheap=3.0).search("reuse", seed, budget) for seed in seeds]
+    plain = [World(seed, cheap=3.0).search("tpe", seed, budget) for seed in seeds]
+    assert median(w.trials for w in reuse) > 3 * median(w.trials for w in plain)
+    assert all(len(w.paid) > 2 for w in reuse), "and others than the first are bought"
+    gains = [ours.best - theirs.best for ours, theirs in zip(reuse, plain, strict=True)]
+    assert median(gains) > 0.02
+
+
+def test_both_costs_are_kept_alike() -> None:
+    """Neither a hundred suffixes of a poor prefix nor a prefix a trial: time goes to both."""
+    world = World(1, dear=8.0).search("reuse", 1, 120.0, workers=1)
+    assert 4 <= world.trials / len(world.paid) <= 16
+
+
+def test_what_costs_the_same_is_searched_as_by_tpe() -> None:
+    """Where nothing is saved, keeping to a prefix only narrows the search."""
+    world = World(2, dear=0.1).search("reuse", 2, 60.0, workers=1)
+    assert len(world.paid) > 8
+
+
+@pytest.mark.parametrize("name", ["cnn", "toy", "tiny-image"])
+def test_a_space_without_a_prefix_is_searched_by_tpe(name: str) -> None:
+    """The default must be what it was where it cannot be better: the same draws, one by one."""
+    space = get_space(name)
+    assert space.prefix == ()
+    drawn = []
+    for sampler in ("reuse", "tpe"):
+        study = optuna.create_study(
+            direction="maximize", sampler=make_sampler(sampler, {}, 3, space)
+        )
+        for number in range(14):
+            trial = study.ask()
+            space.sample(partial(_suggest, trial))
+            study.tell(trial, float(number % 5))
+        drawn.append([trial.params for trial in study.trials])
+    assert drawn[0] == drawn[1]
+
+
+def test_a_prefix_narrowed_to_one_value_leaves_a_plain_search() -> None:
+    """Whoever fixes what is dear has one prefix, and all trials share it."""
+    assert SPACE.prefix == NAMES
+    assert SPACE.narrow({"a": 1, "b": 2}).prefix == ()
+    assert SPACE.narrow({"x": "r", "y": "p", "z": 0.5}).prefix == ()
+    assert get_space("embedding").prefix == ("backbone", "side", "crop", "views")
+
+
+def test_failures_enqueued_trials_and_constraints_are_borne() -> None:
+    """What a search meets at three in the morning: a lost prefix, a wish from another terminal, a
+    configuration out of bounds, an objective that is better when smaller.
+    """
+    study = optuna.create_study(
+        direction="minimize", sampler=make_sampler("reuse", {"starters": 2}, 0, SPACE)
+    )
+    study.enqueue_trial({"a": 3})
+    for number in range(40):
+        trial = study.ask()
+        config = SPACE.sample(partial(_suggest, trial))
+        assert number or config["a"] == 3
+        if config["a"] == 0:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            continue
+        trial.set_constraint("size", 1.0 if config["x"] == "p" else -1.0)
+        trial.set_user_attr("seconds", 30.0 if number < 5 else 1.0)
+        study.tell(trial, float(config["b"] + ("pqrs".index(config["y"]))))
+    assert study.best_value == 0.0
