@@ -48,6 +48,7 @@ IMPORTERS = {
         "search/study/journal.py",
         "search/study/optuna_internals.py",
         "search/study/pruners.py",
+        "search/study/reuse.py",
         "search/ledger/rebuilt_studies.py",
         "search/study/samplers.py",
         "search/study/storage.py",
