@@ -194,7 +194,8 @@ def test_a_parameter_is_no_other_thing_s_too(undone: None) -> None:
 
 def test_augmentations_and_losses_are_off_unless_asked_for(undone: None) -> None:
     """A configuration from before they were there must mean what it meant."""
-    old, cnn = vars(CnnConfig()), SPACES["cnn"]
+    cnn = SPACES["cnn"]
+    old = cnn.check(vars(CnnConfig()))
     strength = Parameter("solarise_from", Integer(1, 255), "grey", otherwise=128)
     add(Augmentation("solarise", "turned about", lambda images, generator: images, (strength,)))
     add(
