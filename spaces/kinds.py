@@ -44,8 +44,9 @@ class Distance:
 
 
 RESERVED = (
-    "step", "done", "report", "predictions", "accuracy_by_k", "digests", "started", "node", "log",
-    "failure", "traceback", "config", "trial_id", "training_iteration", "timestamp", "pid",
+    "step", "done", "report", "predictions", "shares", "accuracy_by_k", "digests", "started",
+    "node", "log", "failure", "traceback", "config", "trial_id", "training_iteration", "timestamp",
+    "pid",
 )  # fmt: skip
 """What else stands in a trial's results."""
 

@@ -136,7 +136,7 @@ def corrected(run: RunDirectory, order: Sequence[TrialRecord], objective: str) -
         raw=raw,
         trials=len(rivals),
         images=len(labels),
-        copies=_copies(run),
+        copies=flattering(run),
     )
 
 
@@ -174,7 +174,7 @@ def _missed(
     )
 
 
-def _counts(n: int, draws: int) -> Float32:
+def counts_of_draws(n: int, draws: int) -> Float32:
     """(draws, n) how often each of n images is drawn."""
     drawn = np.random.default_rng(0).integers(n, size=(draws, n))
     drawn += n * np.arange(draws)[:, None]
@@ -205,7 +205,7 @@ def _linear(labels: Int64, given: Sequence[Sequence[Int64]], metric: str) -> tup
 
     chosen, scores = [], []
     draws = int(np.clip(CELLS // len(labels), FEWER_DRAWS, DRAWS))
-    counts = _counts(len(labels), draws)
+    counts = counts_of_draws(len(labels), draws)
     for start in range(0, draws, 100):
         some = counts[start : start + 100]
         some = some[(some == 0).any(axis=1)]  # or nobody judges
@@ -235,7 +235,7 @@ def _computed(
 
     sign = 1.0 if objective.direction == "maximize" else -1.0
     chosen, scores = [], []
-    for counts in _counts(len(labels), FEWER_DRAWS).astype(np.int64):
+    for counts in counts_of_draws(len(labels), FEWER_DRAWS).astype(np.int64):
         images, out = np.repeat(np.arange(len(labels)), counts), np.flatnonzero(counts == 0)
         if len(out):
             best = int(np.argmax([sign * value(row, images) for row in range(len(given))]))
@@ -256,7 +256,8 @@ def flatters(remark: str) -> bool:
     return any(words in remark for words in flattered)
 
 
-def _copies(run: RunDirectory) -> tuple[str, ...]:
+def flattering(run: RunDirectory) -> tuple[str, ...]:
+    """What was said of copies among the images that choose."""
     try:
         return tuple(line for line in run.data().notes if flatters(line))
     except RunError:

@@ -9,7 +9,7 @@ RUNS/NAME/run.json         who the run is, and digests of what was written with 
           study.journal    the Optuna studies, one per space
           trials/SPACE/N/  trial.json, what is tried, from its beginning; steps.jsonl, its reports;
                            result.json, how it ended, log.txt, and traceback.txt of a failure;
-                           predictions.npy; weights/ of a network: best and last epoch
+                           predictions.npy, shares.npy; weights/ of a network: best and last epoch
           replicas/        the best trials run again with other seeds: jobs.json, and trials/
           start/           the bundle that networks start from, if they do
           requests/        what was asked of the driver and is not done yet
@@ -38,7 +38,7 @@ from analysis.run.jobs import replicated
 from analysis.run.notes import note
 from analysis.run.records import DataFacts, DriverState, TrialRecord
 from analysis.run.sealed import DamagedError, RunError, read_as, sealed, unsealed
-from analysis.run.trial_files import BEGUN, PREDICTIONS, RECORD, STEPS, Integers, TrialFiles
+from analysis.run.trial_files import BEGUN, PREDICTIONS, RECORD, SHARES, STEPS, Integers, TrialFiles
 from analysis.run.working_copy import copy_of
 from spaces import plugins
 from trainables.io.files import append_lines, make_folder, npy_bytes, read_json, sha256, write_whole
@@ -238,12 +238,14 @@ class RunDirectory:
         log: str,
         traceback: str | None,
         predictions: npt.NDArray[np.uint16] | None,
+        shares: npt.NDArray[np.float16] | None = None,
         sure: bool = True,
     ) -> None:
         """Keep a finished trial; ``result.json`` comes last, so it stands for all of it.
 
         Args:
-            sure: a power cut shall not take the predictions.
+            shares: (n, classes) that each class was given.
+            sure: a power cut shall not take these arrays.
 
         Raises:
             RunError: if the trial is finished already: a record is never written again.
@@ -259,10 +261,10 @@ class RunDirectory:
         write_whole(folder / "log.txt", log, within=self.path)
         if traceback:
             write_whole(folder / "traceback.txt", traceback, within=self.path)
-        if predictions is not None:
-            kept = npy_bytes(predictions)
-            write_whole(folder / PREDICTIONS, kept, within=self.path, forced=sure)
-            digests[PREDICTIONS] = sha256(folder / PREDICTIONS)
+        for name, array in ((PREDICTIONS, predictions), (SHARES, shares)):
+            if array is not None:
+                write_whole(folder / name, npy_bytes(array), within=self.path, forced=sure)
+                digests[name] = sha256(folder / name)
         if (folder / STEPS).is_file():
             digests[STEPS] = sha256(folder / STEPS)
         whole = record.model_copy(update={"digests": digests})

@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # numpy is loaded where an array is read: many commands need 
 
 RECORD, BEGUN, PREDICTIONS, STEPS = "result.json", "trial.json", "predictions.npy", "steps.jsonl"
 LABELS = "val_labels.npy"
-REPLICAS = "replicas"
-SHARES = ("val_accuracy", "balanced_accuracy", "macro_f1", "train_accuracy", "test_accuracy")
+SHARES, REPLICAS = "shares.npy", "replicas"
+FRACTIONS = ("val_accuracy", "balanced_accuracy", "macro_f1", "train_accuracy", "test_accuracy")
 """Metrics that lie between 0 and 1."""
 SAME = 1e-6
 """Accuracies of the same images that differ by less are the same."""
@@ -317,7 +317,7 @@ def _number(value: Any) -> bool:
 def _no_accuracy(record: TrialRecord) -> str:
     """Which of a record's accuracies is none; empty if all are."""
     shares: Mapping[str, float] = {
-        name: record.metrics[name] for name in SHARES if name in record.metrics
+        name: record.metrics[name] for name in FRACTIONS if name in record.metrics
     }
     for name, value in [
         *shares.items(),

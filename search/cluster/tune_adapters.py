@@ -264,7 +264,7 @@ class StudyCallback(tune.Callback):
     ) -> None:
         if result.get("done"):
             self._bridge.guarded(lambda: self._bridge.end(trial.trial_id, dict(result)))
-            for bulky in ("predictions", "log", "traceback", "accuracy_by_k"):
+            for bulky in ("predictions", "shares", "log", "traceback", "accuracy_by_k"):
                 result.pop(bulky, None)  # Tune would keep them for as long as the search lasts
 
     def on_trial_complete(

@@ -319,13 +319,15 @@ class Ledger:
             gpu_seconds=running.total(result) * gpus,
             **facts,
         )
-        kept, best = None, False
+        kept, shares, best = None, None, False
         if state == "COMPLETE" and (predictions := result.get("predictions")) is not None:
-            best = self.tally.among_best(metrics[self._plan.objective])
+            value = metrics[self._plan.objective]
+            best = self.tally.among_best(value)
             given = np.asarray(predictions, np.uint16)
             kept = given if best or self.tally.room_for(given.nbytes) else None
+            shares = result.get("shares") if self.tally.among_best(value, key[0]) else None
         traceback = result.get("traceback") or record.failure
-        self._run.write_record(record, "".join(running.log), traceback, kept, sure=best)
+        self._run.write_record(record, "".join(running.log), traceback, kept, shares, sure=best)
         self.tell(record)
         self.outbox.append(trial_fact(record, self._run.steps(*key) if running.stepwise else []))
         del self._running[key]

@@ -53,7 +53,8 @@ def recover(
     for record in sorted(finished, key=lambda record: record.started + record.seconds):
         tally.count(record)
         if record.state == "COMPLETE" and plan.objective in record.metrics:
-            tally.among_best(record.metrics[plan.objective])
+            for of in ("", record.space):
+                tally.among_best(record.metrics[plan.objective], of)
     return unfinished
 
 

@@ -14,6 +14,8 @@ KEPT_PREDICTIONS = 10
 """Predictions are kept of trials that were among this many best when they ended,"""
 KEPT_BYTES = 512 * 2**20
 """and of all others while those of one run take no more than this."""
+KEPT_SHARES = 20
+"""What they give each class is kept of trials that were among this many best of their space."""
 
 
 class Tally:
@@ -37,7 +39,7 @@ class Tally:
         self._gained_at: float | None = None
         self._since_gain = 0
         self._failed_in_a_row = 0
-        self._top: list[float] = []
+        self._top: dict[str, list[float]] = {}
         self._before = (0, 0)
 
     def begin_session(self) -> None:
@@ -72,15 +74,16 @@ class Tally:
         gain = self._plateau.gain if self._plateau else 0.0
         return value + gain if self._metric.direction == "maximize" else value - gain
 
-    def among_best(self, value: float) -> bool:
-        """Whether a value of the objective is among the best so far, which from now on includes
-        it.
+    def among_best(self, value: float, space: str = "") -> bool:
+        """Whether a value of the objective is among the best so far, of all trials or of those of a
+        space; these include it from now on.
         """
         score = value if self._metric.direction == "maximize" else -value
-        if len(self._top) < KEPT_PREDICTIONS:
-            heapq.heappush(self._top, score)
+        top = self._top.setdefault(space, [])
+        if len(top) < (KEPT_SHARES if space else KEPT_PREDICTIONS):
+            heapq.heappush(top, score)
             return True
-        return heapq.heappushpop(self._top, score) < score or score == self._top[0]
+        return heapq.heappushpop(top, score) < score or score == top[0]
 
     def room_for(self, size: int) -> bool:
         """Whether as many predictions as there are trials, of ``size`` bytes each, may be kept."""

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from trainables.cnn.training import CnnRun
 from trainables.cnn.use import NetworkUse
 from trainables.contract.assignment import Assignment, TrainingSettings
 from trainables.contract.learner import Trial
+from trainables.data.scores import answers
 from trainables.io.checkpoint import MANIFEST, manifest, write_manifest
 from trainables.io.remote import join_place, read_file
 from trainables.pretrained.network import weights_stage
@@ -197,7 +197,7 @@ class CnnTrial(Trial):
             f"weights/{name}": hashlib.sha256(read_file(place)).hexdigest()
             for name, place in places.items()
         }
-        return {"digests": digests, "predictions": self._run.predictions().astype(np.uint16)}
+        return {"digests": digests, **answers(self._run.predictions(), self._run.shares())}
 
     def _write_best(self) -> None:
         """Write the weights of the best epoch so far, if they are not there already."""

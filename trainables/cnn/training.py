@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -251,6 +252,10 @@ class CnnRun:
                 self.judged, self.data.val_images, data.mean, data.std, self.dtype, *views
             )
         return self._scores
+
+    def shares(self) -> npt.NDArray[np.float64]:
+        """(m, classes) float64: the probability of each class of each validation image."""
+        return np.asarray(self._val_scores().double().softmax(1).cpu().numpy())
 
     def predictions(self) -> Int64:
         """(m,) int64: the class of each validation image."""

@@ -28,7 +28,7 @@ class Trial(ABC):
     def step(self) -> dict[str, Any]:
         """Do one step; the metrics by name, ``done`` after the last, and ``report`` where the
         pruner is to see another value. The last one of a classifier has the (n,) ``predictions`` of
-        the validation images.
+        the validation images and, where it knows them, the (n, classes) ``shares`` of each class.
         """
 
     def save(self, folder: Path) -> None:

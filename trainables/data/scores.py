@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from spaces.kinds import function_of
 from spaces.objectives import computed_objectives
 
 Int64 = npt.NDArray[np.int64]
+MOST_SHARES = 4_000_000
+"""Images times classes, of which a trial hands over what it gives each class: 8 MB."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,16 @@ def judged(found: Scores, labels: Int64, predictions: Int64, classes: int) -> di
         if not math.isfinite(values[name]):
             raise ValueError(f"objective {name} must be a finite number, but is {values[name]}")
     return values
+
+
+def answers(predictions: Int64, shares: npt.NDArray[np.floating] | None) -> dict[str, Any]:
+    """What a trial hands over beside its figures: (n,) uint16 predictions of the validation images
+    and, where that is not too much, (n, classes) float16 ``shares``, which sum to 1 a row.
+    """
+    said: dict[str, Any] = {"predictions": predictions.astype(np.uint16)}
+    if shares is not None and shares.size <= MOST_SHARES:
+        said["shares"] = shares.astype(np.float16)
+    return said
 
 
 def confusion(labels: Int64, predictions: Int64, classes: int) -> Int64:

@@ -9,13 +9,11 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from spaces import EMBEDDING
 from spaces.ours.embedding import EmbeddingConfig
 from trainables.contract.assignment import Assignment
 from trainables.contract.learner import Trial
-from trainables.data.scores import score
+from trainables.data.scores import answers, score
 from trainables.embedding.pipeline import held_out, out_of_fold, seen_stage
 from trainables.stages.device import on
 
@@ -67,6 +65,6 @@ class EmbeddingTrial(Trial):
             "val_accuracy": found["accuracy"],
             "balanced_accuracy": found["balanced_accuracy"],
             "macro_f1": found["macro_f1"],
-            "predictions": predictions.astype(np.uint16),
+            **answers(predictions, scores),
             "done": True,
         }

@@ -9,12 +9,17 @@ import numpy.typing as npt
 
 from spaces import BagOfSiftConfig, TinyImageConfig
 from spaces.ours.knn import MAX_K
-from trainables.data.scores import Scores, score
+from trainables.data.scores import MOST_SHARES, Scores, score
 from trainables.data.source import DataSource
 from trainables.data.validation import Validation, validation_groups
 from trainables.knn.descriptors import dense_descriptors
 from trainables.knn.encoding import streamed_word_counts, word_counts
-from trainables.knn.neighbours import Neighbours, nearest_neighbours, predicted_by_k
+from trainables.knn.neighbours import (
+    Neighbours,
+    nearest_neighbours,
+    predicted_by_k,
+    votes_by_k,
+)
 from trainables.knn.norms import Floats, normalised
 from trainables.knn.regions import inverse_document_frequency, region_features
 from trainables.knn.sift import DESCRIPTOR, GRID, sampled_descriptors
@@ -205,11 +210,13 @@ class Evaluation:
         scores: at the configuration's own k.
         accuracy_by_k: accuracy for k = 1, 2, … with everything else as configured.
         predictions: (n,) int64 predicted class at the configuration's own k.
+        shares: (n, classes) float64 of the vote there; None where they would be too many.
     """
 
     scores: Scores
     accuracy_by_k: tuple[float, ...]
     predictions: Int64
+    shares: npt.NDArray[np.float64] | None = None
 
 
 def evaluate(
@@ -222,6 +229,12 @@ def evaluate(
     by_k = predicted_by_k(neighbours, gallery_labels, classes, config.vote, MAX_K)
     predictions = by_k[:, min(config.k, by_k.shape[1]) - 1]
     accuracies = (by_k == labels[:, None]).mean(axis=0)
+    shares = None
+    if len(labels) * classes <= MOST_SHARES:
+        shares = votes_by_k(neighbours, gallery_labels, classes, config.vote, config.k)[1]
     return Evaluation(
-        score(labels, predictions, classes), tuple(float(a) for a in accuracies), predictions
+        score(labels, predictions, classes),
+        tuple(float(a) for a in accuracies),
+        predictions,
+        shares,
     )

@@ -6,12 +6,10 @@ import logging
 import time
 from typing import Any
 
-import numpy as np
-
 from spaces import get_space
 from trainables.contract.assignment import Assignment
 from trainables.contract.learner import Trial
-from trainables.data.scores import judged
+from trainables.data.scores import answers, judged
 from trainables.knn.pipeline import KnnConfig, evaluate, validation_stage
 from trainables.stages.device import on
 
@@ -25,7 +23,7 @@ class KnnRun(Trial):
         self._assignment = assignment
 
     def step(self) -> dict[str, Any]:
-        """All of it: scores, accuracy for every k, and (n,) uint16 predictions."""
+        """All of it: scores, accuracy for every k, and what it says of each image."""
         trial = self._assignment
         data, validation = trial.data, trial.validation
         assert data is not None
@@ -47,6 +45,6 @@ class KnnRun(Trial):
             **on(data.device),
             **judged(outcome.scores, labels, outcome.predictions, len(data.classes)),
             "accuracy_by_k": list(outcome.accuracy_by_k),
-            "predictions": outcome.predictions.astype(np.uint16),
+            **answers(outcome.predictions, outcome.shares),
             "done": True,
         }
