@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from samples import record
 
 from analysis.plan.plan import Plan
@@ -16,6 +15,7 @@ from analysis.run.directory import RunDirectory
 from analysis.run.records import DataFacts, DriverState
 from spaces import get_space
 from trainables.data import Dataset, read_dataset
+from trainables.data.scores import answers
 from trainables.data.source import DataSource, data_source
 from trainables.knn.pipeline import Evaluation, KnnConfig, evaluate, validation_stage
 from trainables.stages.stage import compute
@@ -78,7 +78,8 @@ def finished(
             metrics=shares(found),
             accuracy_by_k=found.accuracy_by_k,
         )
-        folder.write_record(item, "", None, found.predictions.astype(np.uint16))
+        told = answers(found.predictions, found.shares)
+        folder.write_record(item, "", None, told["predictions"], told["shares"])
     return folder
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from analysis.bundle.classifier import CLASSIFIERS, Model
+from analysis.bundle.classifier import CLASSIFIERS, ENSEMBLE, Model
 from analysis.bundle.facts import FORMAT, BundleError, BundleFacts, as_written, write_facts
 from spaces import get_space, plugins
 from spaces.errors import echo, on_one_line, shown
@@ -71,7 +71,8 @@ def _facts(folder: Path) -> tuple[BundleFacts, bytes]:
             )
         facts = BundleFacts.model_validate(raw)
         plugins.need(facts.plugins, f"bundle {shown(folder)}")
-        facts = facts.model_copy(update={"config": get_space(facts.space).check(facts.config)})
+        if facts.kind != ENSEMBLE:
+            facts = facts.model_copy(update={"config": get_space(facts.space).check(facts.config)})
     except (ValidationError, ValueError, RecursionError, OSError) as error:
         if isinstance(error, BundleError | PluginError):
             raise
@@ -80,7 +81,8 @@ def _facts(folder: Path) -> tuple[BundleFacts, bytes]:
         ) from error
     if len(set(facts.classes)) != len(facts.classes):
         raise BundleError(f"{folder}: bundle.json names a class twice")
-    if facts.kind not in CLASSIFIERS or facts.kind != LEARNERS[facts.space].classifier:
+    kind = ENSEMBLE if facts.kind == ENSEMBLE == facts.space else LEARNERS[facts.space].classifier
+    if facts.kind not in CLASSIFIERS or facts.kind != kind:
         raise BundleError(f"{folder}: bundle.json calls space {facts.space} a {echo(facts.kind)}")
     return facts, content
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from analysis.bundle.facts import BundleFacts
 from analysis.bundle.source import ExportRequest, Source
 from analysis.run.records import TrialRecord
+from spaces.kinds import function_of
 from spaces.registry import Registry, add
 from trainables.contract.assignment import Config
 from trainables.data import Dataset, Images
@@ -162,6 +163,21 @@ def _embedding_left_out(
     return left_out(model, validation, dataset)
 
 
+ENSEMBLE = "ensemble"
+"""Kind and space of a bundle that holds others; ``analysis.ensemble`` makes and reads it."""
+
+
+def _read_ensemble(folder: Path, facts: BundleFacts, content: bytes) -> Model:
+    model: Model = function_of("analysis.ensemble.model:read_ensemble")(folder, facts, content)
+    return model
+
+
+def _make_ensemble(
+    source: Source, record: TrialRecord, dataset: Dataset, request: ExportRequest
+) -> Model:
+    raise NotImplementedError("an ensemble is of several trials: analysis.ensemble.export")
+
+
 KNN = Classifier(
     "knn",
     "kNN classifier",
@@ -191,5 +207,8 @@ EMBEDDING = Classifier(
         "has head knn, which looks among all training images" if config["head"] == "knn" else ""
     ),
 )
-for _kind in (KNN, NETWORK, EMBEDDING):
+_ENSEMBLE = Classifier(
+    ENSEMBLE, "ensemble", "Mean of several classifiers", _make_ensemble, _read_ensemble
+)
+for _kind in (KNN, NETWORK, EMBEDDING, _ENSEMBLE):
     add(_kind)

@@ -4,9 +4,10 @@ images once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,9 @@ import numpy.typing as npt
 from analysis.bundle.bundle import read_bundle, write_bundle
 from analysis.bundle.classifier import (
     CLASSIFIERS,
-    BatchCallback,
     Classifier,
-    Float64,
     Int64,
     Model,
-    scores_in_batches,
 )
 from analysis.bundle.facts import TOLERANCE, BundleError, BundleFacts, Replicated, write_facts
 from analysis.bundle.model_card import model_card
@@ -30,14 +28,12 @@ from analysis.bundle.source import ExportRequest, Source
 from analysis.figures import drawing as figures
 from analysis.figures.curves import learning_curves
 from analysis.ranking.confusion import display_order
-from analysis.ranking.corrected import Corrected, corrected
-from analysis.ranking.leaderboard import ranked, replicas
+from analysis.ranking.corrected import corrected_of
+from analysis.ranking.leaderboard import replicas
 from analysis.ranking.looks import count_look, looks
 from analysis.run.directory import RunError
 from analysis.run.records import Measured, TrialRecord
-from trainables.data import Dataset, ReadOptions, read_dataset
-from trainables.data.dataset import few
-from trainables.data.names import lookalike
+from trainables.data import Dataset, read_dataset
 from trainables.data.remarks import leaked
 from trainables.data.scores import confusion, score
 from trainables.data.validation import Validation
@@ -75,8 +71,6 @@ def export(
         BundleError: if the written bundle does not give the recorded validation accuracy.
     """
     request = request or ExportRequest()
-    if out.exists():
-        raise RunError(f"{out} exists already; give another --out or remove it")
     if record.state != "COMPLETE":
         raise RunError(
             f"trial {record.key} is {record.state}; only COMPLETE trials can be exported"
@@ -92,31 +86,54 @@ def export(
             f"trial {record.key} trains no network, so there is no --refit and no --epoch; "
             "leave them out"
         )
+    with appearing(out) as temporary:
+        dataset = images_of(source)
+        made = fill(temporary, source, record, dataset, request)
+    test, whole = (found.accuracy if found else None for found in (made.test, made.test_all))
+    return Exported(out, record.key, made.val.accuracy, test, dataset.notes, whole)
+
+
+def images_of(source: Source) -> Dataset:
+    """The images of a run, as they were when it began.
+
+    Raises:
+        RunError: if they have changed.
+    """
     facts = source.run.data()
     looks(source.run)  # what cannot be read is to be known before the work, not after it
-    for path in left_behind(out.parent, of=out):
-        remove(path)
     dataset = read_dataset(facts.spec, source.options)
     if dataset.fingerprint != facts.fingerprint:
         raise RunError(
             f"{facts.spec} is not what it was when run {source.run.name} began; put the images "
             "back, or run the search again"
         )
+    return dataset
+
+
+@contextlib.contextmanager
+def appearing(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes ``out`` when that is done, and is gone where it fails.
+
+    Raises:
+        RunError: if ``out`` exists.
+    """
+    if out.exists():
+        raise RunError(f"{out} exists already; give another --out or remove it")
+    for path in left_behind(out.parent, of=out):
+        remove(path)
     temporary = temporary_name(out)
     temporary.mkdir(parents=True)
     marked = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
     try:
         hold(marked)
-        made = _fill(temporary, source, record, dataset, request)
+        yield temporary
         temporary.rename(out)
     finally:
         os.close(marked)
         shutil.rmtree(temporary, ignore_errors=True)
-    test, whole = (found.accuracy if found else None for found in (made.test, made.test_all))
-    return Exported(out, record.key, made.val.accuracy, test, dataset.notes, whole)
 
 
-def _fill(
+def fill(
     folder: Path, source: Source, record: TrialRecord, dataset: Dataset, request: ExportRequest
 ) -> BundleFacts:
     kind = CLASSIFIERS[LEARNERS[record.space].classifier]
@@ -130,7 +147,7 @@ def _fill(
         _check_same(made, model, dataset)
     else:
         truth, predictions = _validate(kind, model, source.validation, dataset)
-        measured = _measured(model, truth, predictions, facts.val.split, facts.val.scheme)
+        measured = scored(model, truth, predictions, facts.val.split, facts.val.scheme)
         # a GPU rounds otherwise than the cores that judge it here
         allowed = max(model.tolerance, TOLERANCE if record.device else 0.0)
         if abs(measured.accuracy - recorded) > allowed:
@@ -140,27 +157,16 @@ def _fill(
                 "package versions may differ from the search's"
             )
         facts = facts.model_copy(update={"val": measured})
-        _draw(folder / "confusion.png", model, truth, predictions, source.class_order, "validation")
+        draw(folder / "confusion.png", model, truth, predictions, source.class_order, "validation")
     if curves := _curves(facts, record):
         write_whole(folder / "curves.png", figures.to_png(curves))
-    if request.score_test and dataset.test is not None:
-        predictions, _ = model.scores_of(dataset.test.images)
-        truth, whole = dataset.test.labels, None
-        test = _measured(model, truth, predictions, "test", model.how_tested)
-        kept = _kept(dataset, "test", request.drop_leaked)
-        if kept is not None:
-            truth, predictions, whole = truth[kept], predictions[kept], test
-            test = _measured(model, truth, predictions, "test", model.how_tested)
-        drawn = folder / "confusion-test.png"
-        _draw(drawn, model, truth, predictions, source.class_order, "test")
-        count_look(source.run, record, test, whole)
-        facts = facts.model_copy(update={"test": test, "test_all": whole})
+    facts = facts.model_copy(update=score_test(folder, model, source, record, dataset, request))
     again = replicas(record, "val_accuracy")
     told = {
         "unfinished": False,
         "test_evaluations": len(looks(source.run)),
         "replicas": Replicated(**again) if again else None,
-        "corrected": _worth(source, record),
+        "corrected": corrected_of(source.run, record),
     }
     facts = facts.model_copy(update=told)
     write_facts(folder, facts)
@@ -168,7 +174,31 @@ def _fill(
     return facts
 
 
-def _kept(dataset: Dataset, split: str, drop_leaked: bool) -> npt.NDArray[np.bool_] | None:
+def score_test(
+    folder: Path,
+    model: Model,
+    source: Source,
+    record: TrialRecord,
+    dataset: Dataset,
+    request: ExportRequest,
+) -> dict[str, Measured | None]:
+    """What a bundle has on the test images, which the run counts; nothing if that is not asked."""
+    if not request.score_test or dataset.test is None:
+        return {}
+    predictions, _ = model.scores_of(dataset.test.images)
+    truth, whole = dataset.test.labels, None
+    test = scored(model, truth, predictions, "test", model.how_tested)
+    kept = not_leaked(dataset, "test", request.drop_leaked)
+    if kept is not None:
+        truth, predictions, whole = truth[kept], predictions[kept], test
+        test = scored(model, truth, predictions, "test", model.how_tested)
+    drawn = folder / "confusion-test.png"
+    draw(drawn, model, truth, predictions, source.class_order, "test")
+    count_look(source.run, record, test, whole)
+    return {"test": test, "test_all": whole}
+
+
+def not_leaked(dataset: Dataset, split: str, drop_leaked: bool) -> npt.NDArray[np.bool_] | None:
     """Which test images are no training images; None where all are to be counted.
 
     Raises:
@@ -182,16 +212,6 @@ def _kept(dataset: Dataset, split: str, drop_leaked: bool) -> npt.NDArray[np.boo
             "they are scored"
         )
     return np.asarray(~copies)
-
-
-def _worth(source: Source, record: TrialRecord) -> Corrected | None:
-    """What a trial is worth on new images, if it is the best of its search."""
-    objective = source.run.plan().objective
-    order = ranked(source.run.records(), objective)
-    if not order or order[0].key != record.key:
-        return None
-    found = corrected(source.run, order, objective)
-    return None if isinstance(found, str) else found
 
 
 def _validate(
@@ -228,12 +248,12 @@ def _curves(facts: BundleFacts, record: TrialRecord) -> Figure | None:
     )
 
 
-def _measured(model: Model, truth: Int64, predictions: Int64, split: str, scheme: str) -> Measured:
+def scored(model: Model, truth: Int64, predictions: Int64, split: str, scheme: str) -> Measured:
     scores = score(truth, predictions, len(model.facts.classes))
     return Measured(split=split, n=len(truth), scheme=scheme, **asdict(scores))
 
 
-def _draw(
+def draw(
     path: Path,
     model: Model,
     truth: Int64,
@@ -249,93 +269,3 @@ def _draw(
         f"{len(truth):,})"
     )
     write_whole(path, figures.to_png(figures.confusion(counts, [classes[i] for i in order], title)))
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """How a bundle does on a dataset: in all, and (n,) true classes, (n,) given ones and (n,
-    classes) scores of each image.
-
-    Attributes:
-        notes: what is to be known of the images, a line each.
-        whole: on all images, where ``measured`` and ``confusion`` leave out test images that are
-            also training images.
-    """
-
-    split: str
-    measured: Measured
-    confusion: Int64
-    labels: Int64
-    predictions: Int64
-    scores: Float64
-    notes: tuple[str, ...] = ()
-    whole: Measured | None = None
-
-
-def evaluate(
-    folder: Path,
-    spec: str,
-    skip_unreadable: bool = False,
-    say: BatchCallback = lambda done, of: None,
-    drop_leaked: bool = False,
-) -> Evaluated:
-    """Score a bundle on the test split of a dataset (else its val split, else its images); ``say``
-    is told after each batch.
-
-    On the test images of the run it comes from, the bundle counts one more look.
-
-    Raises:
-        BundleError: if the bundle cannot be read, or the dataset has classes it does not know.
-    """
-    model = read_bundle(folder)
-    dataset = read_dataset(spec, read_options(model, skip_unreadable))
-    name, part = next(
-        (n, p) for n in ("test", "val", "train") if (p := dataset.splits().get(n)) is not None
-    )
-    unknown = sorted(set(dataset.classes) - set(model.facts.classes))
-    if unknown:
-        alike = next(
-            (said for name in unknown if (said := lookalike(name, model.facts.classes))), ""
-        )
-        told = (
-            f"{alike}: give both the same name"
-            if alike
-            else f"it has {few(model.facts.classes, 20)}"
-        )
-        raise BundleError(f"{spec} has a class that the bundle has not: {few(unknown)}; {told}")
-    place = {name: i for i, name in enumerate(model.facts.classes)}
-    index = np.array([place[name] for name in dataset.classes], np.int64)
-    truth = index[part.labels]
-    predictions, scores = scores_in_batches(model, part.images, say)
-    if part.fingerprint == model.facts.test_fingerprint:
-        write_facts(
-            folder,
-            model.facts.model_copy(update={"test_evaluations": model.facts.test_evaluations + 1}),
-        )
-    measured, whole = _measured(model, truth, predictions, name, model.how_tested), None
-    counted, given = truth, predictions
-    if (kept := _kept(dataset, name, drop_leaked)) is not None:
-        counted, given, whole = truth[kept], predictions[kept], measured
-        measured = _measured(model, counted, given, name, model.how_tested)
-    return Evaluated(
-        name,
-        measured,
-        confusion(counted, given, len(model.facts.classes)),
-        truth,
-        predictions,
-        scores,
-        dataset.notes,
-        whole,
-    )
-
-
-def read_options(model: Model, skip_unreadable: bool = False) -> ReadOptions:
-    """How images are read for this model: as its training images were."""
-    preprocessing = model.facts.preprocessing
-    return ReadOptions(
-        color=preprocessing.color,
-        max_side=preprocessing.max_side,
-        skip_unreadable=skip_unreadable,
-        rule=preprocessing.rule,
-        judged_only=True,
-    )

@@ -1,21 +1,124 @@
-"""Predict: a class and a score per class for each image file, or for every image in a folder."""
+"""Use of a bundle: what it says of image files, and how well it does on a dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from analysis.bundle.bundle import read_bundle
-from analysis.bundle.classifier import BatchCallback, spans
-from analysis.bundle.export import read_options
+from analysis.bundle.classifier import (
+    BatchCallback,
+    Float64,
+    Int64,
+    Model,
+    scores_in_batches,
+    spans,
+)
+from analysis.bundle.export import not_leaked, scored
+from analysis.bundle.facts import BundleError, write_facts
+from analysis.run.records import Measured
 from spaces.errors import DatasetError
-from trainables.data import Images
-from trainables.data.names import on_disk, passed_over
+from trainables.data import Images, ReadOptions, read_dataset
+from trainables.data.dataset import few
+from trainables.data.names import lookalike, on_disk, passed_over
+from trainables.data.scores import confusion
 from trainables.images.deep import FORMATS
 from trainables.images.image_file import read_images
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """How a bundle does on a dataset: in all, and (n,) true classes, (n,) given ones and (n,
+    classes) scores of each image.
+
+    Attributes:
+        notes: what is to be known of the images, a line each.
+        whole: on all images, where ``measured`` and ``confusion`` leave out test images that are
+            also training images.
+    """
+
+    split: str
+    measured: Measured
+    confusion: Int64
+    labels: Int64
+    predictions: Int64
+    scores: Float64
+    notes: tuple[str, ...] = ()
+    whole: Measured | None = None
+
+
+def evaluate(
+    folder: Path,
+    spec: str,
+    skip_unreadable: bool = False,
+    say: BatchCallback = lambda done, of: None,
+    drop_leaked: bool = False,
+) -> Evaluated:
+    """Score a bundle on the test split of a dataset (else its val split, else its images); ``say``
+    is told after each batch.
+
+    On the test images of the run it comes from, the bundle counts one more look.
+
+    Raises:
+        BundleError: if the bundle cannot be read, or the dataset has classes it does not know.
+    """
+    model = read_bundle(folder)
+    dataset = read_dataset(spec, read_options(model, skip_unreadable))
+    name, part = next(
+        (n, p) for n in ("test", "val", "train") if (p := dataset.splits().get(n)) is not None
+    )
+    unknown = sorted(set(dataset.classes) - set(model.facts.classes))
+    if unknown:
+        alike = next(
+            (said for name in unknown if (said := lookalike(name, model.facts.classes))), ""
+        )
+        told = (
+            f"{alike}: give both the same name"
+            if alike
+            else f"it has {few(model.facts.classes, 20)}"
+        )
+        raise BundleError(f"{spec} has a class that the bundle has not: {few(unknown)}; {told}")
+    place = {name: i for i, name in enumerate(model.facts.classes)}
+    index = np.array([place[name] for name in dataset.classes], np.int64)
+    truth = index[part.labels]
+    predictions, scores = scores_in_batches(model, part.images, say)
+    if part.fingerprint == model.facts.test_fingerprint:
+        write_facts(
+            folder,
+            model.facts.model_copy(update={"test_evaluations": model.facts.test_evaluations + 1}),
+        )
+    measured, whole = scored(model, truth, predictions, name, model.how_tested), None
+    counted, given = truth, predictions
+    if (kept := not_leaked(dataset, name, drop_leaked)) is not None:
+        counted, given, whole = truth[kept], predictions[kept], measured
+        measured = scored(model, counted, given, name, model.how_tested)
+    return Evaluated(
+        name,
+        measured,
+        confusion(counted, given, len(model.facts.classes)),
+        truth,
+        predictions,
+        scores,
+        dataset.notes,
+        whole,
+    )
+
+
+def read_options(model: Model, skip_unreadable: bool = False) -> ReadOptions:
+    """How images are read for this model: as its training images were."""
+    preprocessing = model.facts.preprocessing
+    return ReadOptions(
+        color=preprocessing.color,
+        max_side=preprocessing.max_side,
+        skip_unreadable=skip_unreadable,
+        rule=preprocessing.rule,
+        judged_only=True,
+    )
 
 
 def predict(

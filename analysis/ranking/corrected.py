@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from analysis.ranking.leaderboard import ranked
 from analysis.ranking.significance import interval
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.jobs import Job, read_jobs
@@ -138,6 +139,14 @@ def corrected(run: RunDirectory, order: Sequence[TrialRecord], objective: str) -
         images=len(labels),
         copies=flattering(run),
     )
+
+
+def corrected_of(run: RunDirectory, record: TrialRecord) -> Corrected | None:
+    """What a trial is worth on new images, if it is the best of its search and that is known."""
+    objective = run.plan().objective
+    order = ranked(run.records(), objective)
+    found = corrected(run, order, objective) if order and order[0].key == record.key else ""
+    return None if isinstance(found, str) else found
 
 
 def _answers(

@@ -141,4 +141,62 @@ def networks() -> str:
     return f"Networks: {', '.join(NETWORKS)}."
 
 
-COMMANDS = (describe,)
+def spaces(json_: Json = False) -> None:
+    """What can be searched: spaces, their parameters, what is tried and what is allowed."""
+    from trainables.learners import LEARNERS
+
+    known = [learner.space for learner in LEARNERS.values()]
+    if json_:
+        print(json.dumps([_space(space) for space in known], ensure_ascii=False))
+        return
+    for space in known:
+        print(f"{space.name}: {space.doc}")
+        for parameter in space.parameters:
+            allowed = f"; allowed: {parameter.allowed}" if parameter.allowed else ""
+            print(f"  {parameter.name:16} {parameter.domain}{allowed}\n  {'':16} {parameter.doc}")
+        print()
+
+
+def _space(space: Any) -> dict[str, Any]:
+    parameters = [
+        {
+            "name": p.name,
+            "domain": str(p.domain),
+            "allowed": str(p.limits),
+            "doc": p.doc,
+            "when": {k: list(v) for k, v in (p.when or {}).items()},
+        }
+        for p in space.parameters
+    ]
+    return {"name": space.name, "doc": space.doc, "parameters": parameters}
+
+
+def samplers(json_: Json = False) -> None:
+    """Samplers and pruners, and what they go with."""
+    from search.study.combinations import table
+
+    found = table()
+    if json_:
+        print(json.dumps(found))
+        return
+    for kind in found.values():
+        for row in kind:
+            (_, name), (_, doc), *rest = row.items()
+            print(
+                f"{name:20} {doc}\n{'':20} " + "; ".join(f"{key}: {value}" for key, value in rest)
+            )
+        print()
+
+
+def datasets(json_: Json = False) -> None:
+    """What can be read: the dataset SPECs."""
+    from spaces.datasets import specs
+
+    if json_:
+        print(json.dumps([{"spec": spec, "doc": doc} for spec, doc in specs().items()]))
+        return
+    for spec, doc in specs().items():
+        print(f"{spec:22} {doc}")
+
+
+COMMANDS = (describe, spaces, samplers, datasets)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -182,6 +182,15 @@ def export(
             "default.",
         ),
     ] = None,
+    ensemble: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            max=100,
+            help="The mean of at most N trials, chosen so that each makes it better.",
+        ),
+    ] = None,
     onnx: Annotated[
         bool,
         typer.Option("--onnx", help="Write a network as model.onnx too, checked in onnxruntime."),
@@ -203,6 +212,7 @@ def export(
     from analysis.bundle.export import export as write
     from analysis.bundle.onnx import check_onnx, write_onnx
     from analysis.bundle.source import ExportRequest
+    from analysis.ensemble.export import export_ensemble
     from analysis.ranking.leaderboard import chosen_record
     from analysis.run.finding import find_run
     from search.driver.exports import show_in_report, source_of
@@ -213,6 +223,8 @@ def export(
         raise typer.BadParameter(f"--epoch must be last or best, but got {epoch!r}")
     if refit_epochs and not refit:
         raise typer.BadParameter("--refit-epochs is for --refit; add that")
+    if ensemble and (trial or refit or onnx):
+        raise typer.BadParameter("--ensemble goes without --trial, --refit and --onnx")
     folder = find_run(run, runs_dir)
     plan = folder.plan()
     none = (
@@ -226,7 +238,12 @@ def export(
     drop = drop_leaked or plan.drop_leaked
     say = _say_epoch(time.monotonic())
     request = ExportRequest(not no_test, epoch, refit, refit_epochs, say, drop)
-    done = write(source_of(folder, cache), record, out, request)
+    source = source_of(folder, cache)
+    done = (
+        export_ensemble(source, ensemble, out, request)
+        if ensemble
+        else write(source, record, out, request)
+    )
     difference = write_onnx(out) if onnx else None
     version = (
         registry.register(out, read_facts(out), record.key, register, max(record.steps - 1, 0))
@@ -289,62 +306,4 @@ def _say_epoch(began: float) -> Callable[[int, int, Mapping[str, float]], None]:
     return say
 
 
-def spaces(json_: Json = False) -> None:
-    """What can be searched: spaces, their parameters, what is tried and what is allowed."""
-    from trainables.learners import LEARNERS
-
-    known = [learner.space for learner in LEARNERS.values()]
-    if json_:
-        print(json.dumps([_space(space) for space in known], ensure_ascii=False))
-        return
-    for space in known:
-        print(f"{space.name}: {space.doc}")
-        for parameter in space.parameters:
-            allowed = f"; allowed: {parameter.allowed}" if parameter.allowed else ""
-            print(f"  {parameter.name:16} {parameter.domain}{allowed}\n  {'':16} {parameter.doc}")
-        print()
-
-
-def _space(space: Any) -> dict[str, Any]:
-    parameters = [
-        {
-            "name": p.name,
-            "domain": str(p.domain),
-            "allowed": str(p.limits),
-            "doc": p.doc,
-            "when": {k: list(v) for k, v in (p.when or {}).items()},
-        }
-        for p in space.parameters
-    ]
-    return {"name": space.name, "doc": space.doc, "parameters": parameters}
-
-
-def samplers(json_: Json = False) -> None:
-    """Samplers and pruners, and what they go with."""
-    from search.study.combinations import table
-
-    found = table()
-    if json_:
-        print(json.dumps(found))
-        return
-    for kind in found.values():
-        for row in kind:
-            (_, name), (_, doc), *rest = row.items()
-            print(
-                f"{name:20} {doc}\n{'':20} " + "; ".join(f"{key}: {value}" for key, value in rest)
-            )
-        print()
-
-
-def datasets(json_: Json = False) -> None:
-    """What can be read: the dataset SPECs."""
-    from spaces.datasets import specs
-
-    if json_:
-        print(json.dumps([{"spec": spec, "doc": doc} for spec, doc in specs().items()]))
-        return
-    for spec, doc in specs().items():
-        print(f"{spec:22} {doc}")
-
-
-COMMANDS = (best, report, curves, export, spaces, samplers, datasets)
+COMMANDS = (best, report, curves, export)

@@ -39,7 +39,7 @@ def evaluate(
     given.
     """
     from analysis.bundle.bundle import read_bundle
-    from analysis.bundle.export import evaluate as score
+    from analysis.bundle.predict import evaluate as score
     from search.screen.console import progress_bar
 
     _check(out)

@@ -17,8 +17,8 @@ from program import typed
 from analysis.bundle import predict as predicting
 from analysis.bundle.bundle import read_bundle
 from analysis.bundle.classifier import scores_in_batches, spans
-from analysis.bundle.export import read_options
 from analysis.bundle.knn import KnnModel
+from analysis.bundle.predict import read_options
 from trainables.data import read_dataset
 
 

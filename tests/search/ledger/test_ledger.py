@@ -14,6 +14,7 @@ from assigned import assigned
 
 from analysis.plan.plan import Plan, make_plan
 from analysis.run.directory import RunDirectory
+from analysis.run.trial_files import SHARES
 from analysis.run.records import DriverState
 from search.ledger.ledger import Ledger
 from search.ledger.outbox import Outbox
@@ -324,6 +325,22 @@ def test_predictions_are_kept_while_there_is_room_and_always_of_the_best(
     assert max(record.metrics["val_accuracy"] for record in kept) == max(values)
     assert ledger.tally.best is not None
     assert folder.predictions(ledger.tally.best).tolist() == [1, 2, 3]  # type: ignore[union-attr]
+
+
+def test_what_classes_are_given_is_kept_of_the_best_of_each_space(tmp_path: Path) -> None:
+    """Ensembles need it, of good trials alone: of thousands of trials it would fill a disk."""
+    folder = run_directory(tmp_path)
+    ledger = Ledger(folder, plan(trials=60))
+    values = [((7 * i) % 60) / 60 for i in range(60)]
+    shares = np.full((3, 4), 0.25, np.float16)
+    for value in values:
+        proposal = ledger.propose()
+        assert proposal is not None
+        ledger.end(proposal.key, {**result(value), "predictions": [1, 2, 3], "shares": shares})
+    kept = [record for record in folder.records() if SHARES in record.digests]
+    assert 20 <= len(kept) < 60
+    best = sorted(values)[-20:]
+    assert set(best) <= {record.metrics["val_accuracy"] for record in kept}
 
 
 @pytest.mark.parametrize("stopping", [True, False])

@@ -1,0 +1,1 @@
+"""Bundles that hold several classifiers and average what they say."""
