@@ -8,14 +8,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from assigned import assigned
 
 from analysis.plan.plan import Plan, make_plan
 from analysis.run.directory import RunDirectory
-from analysis.run.trial_files import SHARES
 from analysis.run.records import DriverState
+from analysis.run.trial_files import SHARES
 from search.ledger.ledger import Ledger
 from search.ledger.outbox import Outbox
 from search.ledger.trial_source import Proposal
