@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from analysis.bundle.classifier import CLASSIFIERS, ENSEMBLE, Model
+from analysis.bundle.classifier import CLASSIFIERS, ENSEMBLE, Calibrated, Model
 from analysis.bundle.facts import FORMAT, BundleError, BundleFacts, as_written, write_facts
 from spaces import get_space, plugins
 from spaces.errors import echo, on_one_line, shown
@@ -112,7 +112,7 @@ def read_bundle(folder: Path, whole: bool = True) -> Model:
         )
     model = _model(folder, facts)
     _check_digest(folder, facts, manifest)
-    return model
+    return Calibrated(model) if facts.calibration else model
 
 
 def _model(folder: Path, facts: BundleFacts) -> Model:

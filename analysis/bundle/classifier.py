@@ -57,6 +57,38 @@ class Model(Protocol):
         """The model file."""
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """A classifier whose scores are probabilities, by what its bundle says."""
+
+    inner: Model
+
+    @property
+    def facts(self) -> BundleFacts:
+        return self.inner.facts
+
+    @property
+    def how_tested(self) -> str:
+        return self.inner.how_tested
+
+    @property
+    def tolerance(self) -> float:
+        return self.inner.tolerance
+
+    @property
+    def batch(self) -> int:
+        return self.inner.batch
+
+    def content(self) -> bytes:
+        return self.inner.content()
+
+    def scores_of(self, images: Images) -> tuple[Int64, Float64]:
+        """(m,) predicted class and (m, classes) float64 probabilities."""
+        classes, shares = self.inner.scores_of(images)
+        assert self.facts.calibration is not None
+        return classes, self.facts.calibration.of(shares)
+
+
 def spans(count: int, size: int) -> Iterator[tuple[int, int]]:
     """(start, stop) of batches that cover ``count`` rows."""
     yield from ((start, min(start + size, count)) for start in range(0, count, size))

@@ -27,10 +27,12 @@ from analysis.bundle.model_card import model_card
 from analysis.bundle.source import ExportRequest, Source
 from analysis.figures import drawing as figures
 from analysis.figures.curves import learning_curves
+from analysis.ranking.calibration import Calibration, calibrate, reliability
 from analysis.ranking.confusion import display_order
 from analysis.ranking.corrected import corrected_of
 from analysis.ranking.leaderboard import replicas
 from analysis.ranking.looks import count_look, looks
+from analysis.ranking.shares import shares_of
 from analysis.run.directory import RunError
 from analysis.run.records import Measured, TrialRecord
 from trainables.data import Dataset, read_dataset
@@ -161,6 +163,9 @@ def fill(
     if curves := _curves(facts, record):
         write_whole(folder / "curves.png", figures.to_png(curves))
     facts = facts.model_copy(update=score_test(folder, model, source, record, dataset, request))
+    if request.calibrate and not request.refit and request.epoch == "last":
+        shares = shares_of(source.run, record, facts.val.n, len(facts.classes))
+        facts = facts.model_copy(update=calibrated(folder, source, shares))
     again = replicas(record, "val_accuracy")
     told = {
         "unfinished": False,
@@ -196,6 +201,24 @@ def score_test(
     draw(drawn, model, truth, predictions, source.class_order, "test")
     count_look(source.run, record, test, whole)
     return {"test": test, "test_all": whole}
+
+
+def calibrated(
+    folder: Path, source: Source, shares: npt.NDArray[np.float32] | None
+) -> dict[str, Calibration]:
+    """What makes probabilities of (n, classes) shares of the validation images, drawn as
+    reliability.png; nothing where they were not kept.
+    """
+    labels = source.run.validation_labels()
+    if shares is None or labels is None:
+        return {}
+    found = calibrate(shares, labels)
+    drawn = {
+        f"as it votes, error {found.before:.3f}": reliability(shares, labels),
+        f"calibrated, error {found.after:.3f}": reliability(found.of(shares), labels),
+    }
+    write_whole(folder / "reliability.png", figures.to_png(figures.reliability(drawn)))
+    return {"calibration": found}
 
 
 def not_leaked(dataset: Dataset, split: str, drop_leaked: bool) -> npt.NDArray[np.bool_] | None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from analysis.ranking.calibration import Calibration
 from analysis.ranking.corrected import Corrected
 from analysis.run.records import Count, Measured, Share
 from spaces.errors import UserError
@@ -67,6 +68,7 @@ class BundleFacts(BaseModel):
         val: how the configuration did on validation images, which chose it.
         corrected: what it is to be expected to do on new images, where it was the best of its
             search.
+        calibration: what makes probabilities of its scores, where the run kept what that takes.
         replicas: how it did there under other seeds, which the search tried at its end.
         test_all: how it did on all test images, where ``test`` leaves out those that are also
             training images.
@@ -105,6 +107,7 @@ class BundleFacts(BaseModel):
     plugins: dict[str, str] = {}
     weights: Weights | None = None
     corrected: Corrected | None = None
+    calibration: Calibration | None = None
     unfinished: bool = False
     facts_sha256: str = ""
 
@@ -117,7 +120,7 @@ def write_facts(folder: Path, facts: BundleFacts) -> None:
 
 def _text(facts: BundleFacts, digest: str) -> str:
     # versions before that know no such fields
-    new = ("unfinished", "plugins", "weights", "test_all", "corrected")
+    new = ("unfinished", "plugins", "weights", "test_all", "corrected", "calibration")
     left_out = {name for name in new if not getattr(facts, name)}
     return facts.model_copy(update={"facts_sha256": digest}).model_dump_json(
         indent=1, exclude=left_out

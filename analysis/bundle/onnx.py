@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.bundle.classifier import CLASSIFIERS
+from analysis.bundle.classifier import CLASSIFIERS, Calibrated
 from analysis.bundle.facts import BundleError
+from analysis.ranking.calibration import Calibration
 from analysis.run.directory import RunError
 from analysis.run.records import TrialRecord
 from trainables.io.files import temporary_name
@@ -61,12 +62,16 @@ def write_onnx(folder: Path) -> float:
 
     from analysis.bundle.bundle import read_bundle
 
+    read = read_bundle(folder)
     # such models alone, see check_onnx
-    model: CnnModel | EmbeddingModel = read_bundle(folder)  # type: ignore[assignment]
+    inner = read.inner if isinstance(read, Calibrated) else read
+    model: CnnModel | EmbeddingModel = inner  # type: ignore[assignment]
     if model.facts.kind == "embedding":
         judge, size = _features_judge(model), model.head.config.side  # type: ignore[arg-type, union-attr]
     else:
         judge, size = _judge(model), model.use.size  # type: ignore[arg-type, union-attr]
+    if model.facts.calibration:
+        judge = _calibrated(judge, model.facts.calibration)
     path = folder / "model.onnx"
     generator = np.random.default_rng(0)
     shape = (3, size, size)
@@ -170,6 +175,22 @@ def _features_judge(model: EmbeddingModel):  # type: ignore[no-untyped-def]
             return (vectors @ self.head["weights"].T + self.head["bias"]).softmax(1).float()
 
     return Judge().eval()
+
+
+def _calibrated(judge, calibration: Calibration):  # type: ignore[no-untyped-def]
+    """The same with probabilities, as the bundle gives them."""
+    from torch import Tensor, nn
+
+    class Mapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.judge = judge
+
+        def forward(self, images: Tensor) -> Tensor:
+            shares = (self.judge(images) + calibration.floor).pow(calibration.power)
+            return shares / shares.sum(1, keepdim=True)
+
+    return Mapped().eval()
 
 
 def _difference(path: Path, judge, images) -> float:  # type: ignore[no-untyped-def]

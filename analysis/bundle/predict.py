@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from analysis.bundle.classifier import (
 )
 from analysis.bundle.export import not_leaked, scored
 from analysis.bundle.facts import BundleError, write_facts
+from analysis.ranking.calibration import Calibration
 from analysis.run.records import Measured
 from spaces.errors import DatasetError
 from trainables.data import Images, ReadOptions, read_dataset
@@ -126,6 +127,7 @@ def predict(
     paths: Iterable[Path],
     skip_unreadable: bool = False,
     say: BatchCallback = lambda done, of: None,
+    coverage: float | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """What the bundle in ``folder`` says of each image, read and classified a batch at a time.
 
@@ -134,10 +136,12 @@ def predict(
             their paths.
         skip_unreadable: leave out files that cannot be read, instead of refusing them.
         say: told after each batch.
+        coverage: how often the ``set`` of an image is to hold its class.
 
     Returns:
-        A row {path, class, scores} an image (scores are the classes' shares of the vote, or
-        probabilities, and sum to 1), and why files were left out, a line each.
+        A row {path, class, scores} an image, with ``set``, a list of classes, where a coverage is
+        asked (scores are probabilities, or the classes' shares of the vote, and sum to 1), and why
+        files were left out, a line each.
 
     Raises:
         BundleError: if the bundle cannot be read.
@@ -145,6 +149,7 @@ def predict(
     """
     model = read_bundle(folder)
     options, names = read_options(model), model.facts.classes
+    least = None if coverage is None else calibration_of(model).threshold(coverage)
     files = [file for path in paths for file in _files(path)]
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
@@ -168,11 +173,32 @@ def predict(
                     "path": on_disk(path),
                     "class": names[int(label)],
                     "scores": dict(zip(names, map(float, row), strict=True)),
+                    **({} if least is None else {"set": _likely(names, row, least)}),
                 }
                 for (path, _), label, row in zip(good, classes, shares, strict=True)
             ]
         say(stop, len(files))
     return rows, skipped
+
+
+def calibration_of(model: Model) -> Calibration:
+    """What makes probabilities of its scores.
+
+    Raises:
+        BundleError: if it has none.
+    """
+    if model.facts.calibration is None:
+        raise BundleError(
+            "this bundle's scores are not calibrated, so --coverage cannot be promised: its run "
+            "kept nothing for that (older versions did not), or it was refitted; search and export "
+            "again"
+        )
+    return model.facts.calibration
+
+
+def _likely(names: Sequence[str], scores: Float64, least: float) -> list[str]:
+    order = np.argsort(-scores, kind="stable")
+    return [names[int(one)] for one in order if scores[one] >= least]
 
 
 def _files(path: Path) -> list[Path]:

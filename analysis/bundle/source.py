@@ -61,6 +61,7 @@ class ExportRequest:
         refit_epochs: that it is then trained for, its schedule laid over them; as many as in the
             search by default.
         say: told after each epoch of a refit.
+        calibrate: make probabilities of its scores, where the run kept what that takes.
         drop_leaked: leave test images that are also training images out of the test score.
     """
 
@@ -70,6 +71,7 @@ class ExportRequest:
     refit_epochs: int | None = None
     say: EpochCallback = lambda epoch, epochs, metrics: None
     drop_leaked: bool = False
+    calibrate: bool = True
 
 
 def bundle_facts(

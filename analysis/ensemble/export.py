@@ -7,12 +7,21 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from analysis.bundle.bundle import read_bundle, read_facts, write_bundle
 from analysis.bundle.classifier import ENSEMBLE
-from analysis.bundle.export import Exported, appearing, draw, fill, images_of, score_test
+from analysis.bundle.export import (
+    Exported,
+    appearing,
+    calibrated,
+    draw,
+    fill,
+    images_of,
+    score_test,
+)
 from analysis.bundle.facts import BundleError, BundleFacts, write_facts
 from analysis.bundle.model_card import model_card
 from analysis.bundle.source import ExportRequest, Source, bundle_facts
@@ -43,12 +52,13 @@ def export_ensemble(source: Source, most: int, out: Path, request: ExportRequest
     if isinstance(chosen, str):
         raise RunError(f"run {source.run.name}: no ensemble, as {chosen}")
     seconds = time.monotonic() - began
+    alone = replace(request, score_test=False, calibrate=False)
     with appearing(out) as temporary:
         dataset = images_of(source)
         for number, record in enumerate(chosen.members, 1):
             place = place_of(temporary, number)
             place.mkdir(parents=True)
-            fill(place, source, record, dataset, replace(request, score_test=False))
+            fill(place, source, record, dataset, alone)
         facts = _written(temporary, source, chosen, dataset, request)
     test, whole = (found.accuracy if found else None for found in (facts.test, facts.test_all))
     worth = chosen.worth
@@ -102,7 +112,8 @@ def _written(
             )
     draw(folder / "confusion.png", model, truth, given, source.class_order, "validation")
     facts = model.facts.model_copy(update=score_test(folder, model, source, best, dataset, request))
-    told = {"unfinished": False, "test_evaluations": len(looks(source.run))}
+    told: dict[str, Any] = calibrated(folder, source, chosen.shares)
+    told |= {"unfinished": False, "test_evaluations": len(looks(source.run))}
     facts = facts.model_copy(update=told)
     write_facts(folder, facts)
     write_whole(folder / "README.md", model_card(facts))

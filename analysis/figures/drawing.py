@@ -161,3 +161,24 @@ def label(name: str) -> str:
 def plain(text: str) -> str:
     """Text with matplotlib's own markup switched off: a class may be called ``a$b$``."""
     return text.replace("$", r"\$")
+
+
+def reliability(series: Mapping[str, Sequence[tuple[float, float, int]]]) -> Figure:
+    """How often a class is right against the probability that it was given.
+
+    Args:
+        series: label to (probability, share that is right, images) of each bin.
+    """
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+    for label, bins in series.items():
+        sure, right, images = zip(*bins, strict=True)
+        (line,) = axes.plot(sure, right, label=plain(label), linewidth=1.2)
+        sizes = [8 + 90 * n / sum(images) for n in images]
+        axes.scatter(sure, right, s=sizes, color=line.get_color())
+    axes.set(xlabel="probability of the class that is given", ylabel="share that is right")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="upper left")
+    return figure

@@ -92,15 +92,33 @@ def predict(
     ],
     out: Out = None,
     skip_unreadable: SkipUnreadable = False,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            min=0.5,
+            max=0.999,
+            help="Give a set of classes an image, which holds the true one so often (0.95, say).",
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """The class of each image, with a score for every class."""
+    from analysis.bundle.bundle import read_bundle
+    from analysis.bundle.predict import calibration_of
     from analysis.bundle.predict import predict as classify
     from search.screen.console import progress_bar
 
     _check(out)
     with progress_bar() as say:
-        rows, skipped = classify(bundle, image, skip_unreadable, say)
+        rows, skipped = classify(bundle, image, skip_unreadable, say, coverage)
+    if coverage:
+        known = calibration_of(read_bundle(bundle))
+        print(
+            f"sets held the class of {known.seen(coverage):.1%} of {len(known.truth):,} validation "
+            f"images, for {coverage:.1%} that were asked",
+            file=sys.stderr,
+        )
     for reason in skipped:
         print(f"left out: {reason}", file=sys.stderr)
     if out:
@@ -118,6 +136,10 @@ def predict(
         scores = sorted(row["scores"].items(), key=lambda item: -item[1])
         more = f", and {len(scores) - SHOWN:,} more" if len(scores) > SHOWN else ""
         likely = ", ".join(f"{shown(name)} {score:.3f}" for name, score in scores[:SHOWN])
+        if coverage:
+            told = ", ".join(map(shown, row["set"])) or "none of these"
+            print(f"{shown(row['path'])}: {{{told}}}")
+            continue
         print(f"{shown(row['path'])}: {shown(row['class'])}  ({likely}{more})")
 
 

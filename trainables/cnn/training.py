@@ -264,10 +264,8 @@ class CnnRun:
     @property
     def use(self) -> NetworkUse:
         """What whoever uses the judged weights must know."""
-        size, (mean, std) = (
-            int(self.data.train_images.shape[2]),
-            (tuple(s.flatten().tolist()) for s in (self.data.mean, self.data.std)),
-        )
+        size = int(self.data.train_images.shape[2])
+        mean, std = (tuple(s.flatten().tolist()) for s in (self.data.mean, self.data.std))
         return NetworkUse(
             size=size, classes=self.classes, mean=mean, std=std,
             dtype=NAMES[self.dtype], device=self.device.type, threads=self.threads,

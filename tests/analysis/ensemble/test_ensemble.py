@@ -11,6 +11,7 @@ from finished import TINY, finished
 from program import refused, typed
 
 from analysis.bundle.bundle import read_bundle
+from analysis.bundle.classifier import Calibrated
 from analysis.ranking.ensemble import choose_ensemble
 from analysis.ranking.leaderboard import ranked
 from analysis.ranking.shares import shares_of
@@ -18,11 +19,12 @@ from analysis.run.directory import RunDirectory
 from trainables.data import read_dataset
 
 OTHERS = (
-    {},
-    {"metric": "euclidean", "norm": "none", "k": 1},
-    {"size": 4, "k": 9},
-    {"size": 16, "centring": True, "metric": "euclidean", "norm": "l2", "vote": "uniform"},
+    {"size": 4},
+    {"size": 4, "metric": "euclidean", "norm": "none", "k": 1},
+    {"size": 4, "k": 9, "resampling": "nearest"},
+    {"size": 3, "centring": True, "metric": "euclidean", "norm": "l2", "vote": "uniform"},
 )
+"""Weak ones, which differ in their mistakes."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_members_are_chosen_that_are_better_together(run: RunDirectory) -> None:
     order = ranked(run.records())
     found = choose_ensemble(run, order, 3)
     assert not isinstance(found, str), found
-    assert len(found.members) <= 3
+    assert 2 <= len(found.members) <= 3
     assert found.worth.raw >= order[0].metrics["val_accuracy"]
     assert found.worth.low <= found.worth.estimate <= found.worth.raw + 0.005
     labels = run.validation_labels()
@@ -66,15 +68,16 @@ def test_an_ensemble_is_one_bundle_that_predicts_and_evaluates(
 ) -> None:
     """What it gives is the mean of what its members give, each as often as it was taken."""
     model = read_bundle(bundle)
+    assert isinstance(model, Calibrated)
     dataset = read_dataset("digits", run.plan().read_options())
     assert dataset.test is not None
     images = dataset.test.images[:40]
     times = [int(count) for count in model.facts.config.values()]
     members = [read_bundle(bundle / "members" / str(n)) for n in range(1, len(times) + 1)]
     wanted = sum(t * m.scores_of(images)[1] for t, m in zip(times, members, strict=True))
-    assert np.allclose(model.scores_of(images)[1], wanted / sum(times))
+    assert np.allclose(model.inner.scores_of(images)[1], wanted / sum(times))
     said = json.loads(typed("evaluate", bundle, "--dataset", "digits", "--json").stdout)
-    assert said["accuracy"] > 0.9
+    assert said["accuracy"] > 0.8
     card = (bundle / "README.md").read_text()
     assert "Mean of several classifiers" in card
     assert "is to be expected" in card

@@ -1,0 +1,137 @@
+"""Probabilities that mean something: of the images that are given a class with 0.8, eight of ten
+have it.
+
+One mapping serves every kind of classifier: a share s of a class becomes (s + floor) ** power, and
+those of an image are scaled to sum to 1. Without a floor it is the temperature of a network (Guo,
+Pleiss, Sun & Weinberger, 2017); with one, votes of k neighbours that all agree are no certainty.
+Both are chosen for the likelihood of the true classes; which class is largest never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from analysis.run.records import Count, Share
+
+BINS = 15
+FLOORS, POWERS = (1e-6, 1.0), (0.02, 50.0)
+KEPT = 2000
+"""Shares of true classes that a calibration keeps, at most."""
+Floats = npt.NDArray[np.floating[Any]]
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+
+class Calibration(BaseModel):
+    """A mapping of shares to probabilities, and how it did on the validation images.
+
+    Attributes:
+        before, after: expected calibration error, each half of the images mapped as the other says.
+        images: validation images.
+        truth: probability that the true class had, of as many of them as are kept, in random order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    floor: Annotated[float, Field(ge=0, le=FLOORS[1])]
+    power: Annotated[float, Field(ge=POWERS[0], le=POWERS[1])]
+    before: Share
+    after: Share
+    images: Count
+    truth: tuple[Share, ...] = Field(max_length=KEPT)
+
+    def of(self, shares: Floats) -> Float64:
+        """(n, classes) probabilities of (n, classes) shares."""
+        return mapped(shares, self.floor, self.power)
+
+    def threshold(self, coverage: float) -> float:
+        """Probability from which on a class belongs to a set that holds the true class with
+        ``coverage``; 0 where there are too few images to say.
+        """
+        return _threshold(self.truth, coverage)
+
+    def seen(self, coverage: float) -> float:
+        """Share of the validation images whose sets held the true class, each half with the
+        threshold of the other.
+        """
+        halves = self.truth[::2], self.truth[1::2]
+        held = [
+            sum(share >= _threshold(other, coverage) for share in half)
+            for half, other in zip(halves, halves[::-1], strict=True)
+        ]
+        return sum(held) / max(1, len(self.truth))
+
+
+def _threshold(truth: Sequence[float], coverage: float) -> float:
+    rank = int((len(truth) + 1) * (1 - coverage) + 1e-9)
+    return sorted(truth)[rank - 1] if rank else 0.0
+
+
+def mapped(shares: Floats, floor: float, power: float) -> Float64:
+    """(n, classes) probabilities, which sum to 1 a row."""
+    logs = power * np.log(np.maximum(shares.astype(np.float64) + floor, 1e-12))
+    found = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+
+def calibrate(shares: Floats, labels: Int64) -> Calibration:
+    """The mapping for (n, classes) shares of images of (n,) true classes."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    halves = np.sort(order[::2]), np.sort(order[1::2])
+    across = shares.astype(np.float64)
+    for rows, others in (halves, halves[::-1]):
+        if len(others):
+            across[rows] = mapped(shares[rows], *fitted(shares[others], labels[others]))
+    floor, power = fitted(shares, labels)
+    truth = mapped(shares, floor, power)[np.arange(len(labels)), labels]
+    return Calibration(
+        floor=floor,
+        power=power,
+        before=calibration_error(shares, labels),
+        after=calibration_error(across, labels),
+        images=len(labels),
+        truth=tuple(float(f"{min(share, 1.0):.6g}") for share in truth[order[:KEPT]]),
+    )
+
+
+def fitted(shares: Floats, labels: Int64) -> tuple[float, float]:
+    """(floor, power) that make the true classes likeliest."""
+    from scipy.optimize import minimize
+
+    rows = np.arange(len(labels))
+    low, high = np.log([FLOORS[0], POWERS[0]]), np.log([FLOORS[1], POWERS[1]])
+
+    def loss(where: Float64) -> float:
+        floor, power = np.exp(np.clip(where, low, high))
+        return -float(np.log(mapped(shares, floor, power)[rows, labels]).mean())
+
+    starts = [np.log([floor, 1.0]) for floor in (1e-5, 0.02)]
+    found = min(
+        (minimize(loss, start, method="Nelder-Mead", options={"xatol": 0.01, "fatol": 1e-6})
+         for start in starts),
+        key=lambda one: float(one.fun),
+    )  # fmt: skip
+    floor, power = np.exp(np.clip(found.x, low, high))
+    return float(np.clip(floor, *FLOORS)), float(np.clip(power, *POWERS))
+
+
+def reliability(shares: Floats, labels: Int64) -> list[tuple[float, float, int]]:
+    """(mean probability of the class that was given, share of it that is right, images) of each bin
+    of that probability that has any.
+    """
+    sure, right = shares.max(axis=1), shares.argmax(axis=1) == labels
+    bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
+    inside = [bins == one for one in np.unique(bins)]
+    return [(float(sure[on].mean()), float(right[on].mean()), int(on.sum())) for on in inside]
+
+
+def calibration_error(shares: Floats, labels: Int64) -> float:
+    """Expected calibration error: by how much probability and truth differ, over the bins."""
+    return sum(n * abs(sure - right) for sure, right, n in reliability(shares, labels)) / max(
+        1, len(labels)
+    )
