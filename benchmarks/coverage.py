@@ -1,6 +1,6 @@
 """Whether the interval of a winner holds what the winner does on images that nobody has seen.
 
-    python benchmarks/coverage.py [--scenes DIR] [--searches 50] [--trials 60] [--features FILE.npy]
+    python benchmarks/coverage.py [--scenes DIR] [--searches 50] [--trials 60]
 
 Each search has a random half of the images; its winner is then judged once on the other half. The
 search is the product's: its plan, studies, ledger, records and learners, in this process and
@@ -31,14 +31,15 @@ from analysis.ranking.leaderboard import ranked
 from analysis.ranking.significance import intervals
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DataFacts, DriverState
+from search.driver.weights import with_weights
 from search.ledger.ledger import Ledger
+from spaces import EMBEDDING
 from trainables.contract.assignment import Assignment
 from trainables.data import Dataset, read_dataset
 from trainables.data.source import data_source
 from trainables.data.validation import Validation
-from trainables.embedding.features import network_features
+from trainables.embedding.pipeline import seen_stage
 from trainables.learners import LEARNERS
-from trainables.pretrained.backbones import BACKBONES
 from trainables.stages.stage import compute
 
 SEEN = {"backbone": "efficientnet-lite0", "side": 224, "crop": "squash", "views": "one"}
@@ -74,7 +75,7 @@ def searched(
     def step(config: dict[str, Any], data: Any, validation: Validation) -> dict[str, Any]:
         trial = learner.trial(
             Alone(space=learner.name, number=0, config=config, make=learner.trial, seed=plan.seed,
-                  data=data, validation=validation, memo=memo)
+                  data=data, validation=validation, memo=memo, weights=plan.weights)
         )  # fmt: skip
         return trial.step()
 
@@ -87,23 +88,30 @@ def searched(
     judging = data_source(judged, plan.read_options())
     memo[judging.stage.digest] = judged
     if plan.spaces[0] == "embedding":
-        memo |= _features(judging, memo)
+        memo |= _features(plan, judging, memo)
     found = step(best.config, judging, Validation("val"))
     return run, float(found["val_accuracy"])
 
 
-def _features(data: Any, memo: dict[str, Any]) -> dict[str, Any]:
+def _features(plan: Plan, data: Any, memo: dict[str, Any]) -> dict[str, Any]:
     """Of the images of each split, as the learner will ask for them."""
-    from spaces import EMBEDDING
-    from trainables.embedding.pipeline import seen_stage
-
-    rest = {"layer": "last", "pooling": "average", "norm": "none", "components": 0, "head": "lda"}
-    config = EMBEDDING.typed(EMBEDDING.check({**SEEN, **rest, "shrinkage": 0.1}))
     return {
-        seen_stage(config, data, split).digest: memo["features"][split]
+        seen(plan, data, split).digest: memo["features"][split]
         for split in data.sizes
         if split in memo["features"]
     }
+
+
+def seen(plan: Plan, data: Any, split: str) -> Any:
+    """The stage of what the network sees; its heads do not matter to that."""
+    rest = {"layer": "last", "pooling": "average", "norm": "none", "components": 0, "head": "lda"}
+    config = EMBEDDING.typed(EMBEDDING.check({**SEEN, **rest, "shrinkage": 0.1}))
+    return seen_stage(config, plan.weights[config.backbone], data, split)
+
+
+def rows_of(features: Any, rows: Any) -> Any:
+    """Some rows of features."""
+    return {name: values[rows] for name, values in features.items()}
 
 
 def repeats(
@@ -117,8 +125,9 @@ def repeats(
         dataset = Dataset(plan.dataset, classes, train)
         memo: dict[str, Any] = {}
         if features is not None:
-            memo["features"] = {"train": features[halves[0]], "val": features[halves[1]]}
-            memo |= _features(data_source(dataset, plan.read_options()), memo)
+            train_rows, unseen_rows = (rows_of(features, half) for half in halves)
+            memo["features"] = {"train": train_rows, "val": unseen_rows}
+            memo |= _features(plan, data_source(dataset, plan.read_options()), memo)
         with tempfile.TemporaryDirectory() as folder:
             mine = plan.model_copy(update={"seed": seed, "name": name})
             run, truth = searched(Path(folder) / name, dataset, unseen, mine, memo)
@@ -160,36 +169,32 @@ def summary(name: str, trials: int, rows: list[dict[str, Any]]) -> dict[str, Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=Path, help="folder of the 15 scenes")
-    parser.add_argument("--features", type=Path, help="where those of the scenes are kept")
     parser.add_argument("--searches", type=int, default=50)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--images", type=int, default=1500, help="of the scenes, at most")
     parser.add_argument("--only", default="", help="sets whose names hold this")
     given = parser.parse_args()
-    sets: list[tuple[str, Plan, Any]] = [
-        ("digits, tiny-image", Plan(spaces=("tiny-image",), dataset="digits"), None)
+    sets: list[tuple[str, Plan]] = [
+        ("digits, tiny-image", Plan(spaces=("tiny-image",), dataset="digits"))
     ]
     if given.scenes:
         spec = f"folder:{given.scenes.absolute()}"
         wanted: dict[str, Any] = {**SEEN, **CHEAP}
         sets += [
-            ("scenes, tiny-image", Plan(spaces=("tiny-image",), dataset=spec, max_side=64), None),
-            (
-                "scenes, embedding",
-                Plan(spaces=("embedding",), dataset=spec, set=wanted),
-                given.features,
-            ),
+            ("scenes, tiny-image", Plan(spaces=("tiny-image",), dataset=spec, max_side=64)),
+            ("scenes, embedding", Plan(spaces=("embedding",), dataset=spec, set=wanted)),
         ]
-    for name, plan, features in sets:
+    for name, plan in sets:
         if given.only not in name:
             continue
         plan = plan.model_copy(update={"trials": given.trials})
         dataset = read_dataset(plan.dataset, plan.read_options())
         whole = joined(dataset, given.images)
-        seen = None
+        found = None
         if plan.spaces[0] == "embedding":
-            seen = kept_features(whole, features)
-        rows = list(repeats("coverage", whole, dataset.classes, plan, given.searches, seen))
+            plan, _ = with_weights(plan, "", lambda line: None)
+            found = features_of(plan, dataset, whole)
+        rows = list(repeats("coverage", whole, dataset.classes, plan, given.searches, found))
         print(json.dumps(summary(name, given.trials, rows)), flush=True)
 
 
@@ -207,17 +212,11 @@ def joined(dataset: Dataset, most: int) -> Any:
     return whole.take(np.sort(rows[:most])) if len(rows) > most * 1.3 else whole
 
 
-def kept_features(whole: Any, path: Path | None) -> Any:
-    """(n, d) features of all images, computed once where a file is given."""
-    if path and path.is_file():
-        return np.load(path)
-    found = network_features(
-        whole.images, backbone=SEEN["backbone"], weights=BACKBONES[SEEN["backbone"]].sha256,
-        side=SEEN["side"], crop=SEEN["crop"], mirrored=False,
-    )  # fmt: skip
-    if path:
-        np.save(path, found)
-    return found
+def features_of(plan: Plan, dataset: Dataset, whole: Any) -> Any:
+    """What the network sees in all images, once."""
+    everything = Dataset(plan.dataset, dataset.classes, whole)
+    data = data_source(everything, plan.read_options())
+    return compute(seen(plan, data, "train"), {data.stage.digest: everything})
 
 
 if __name__ == "__main__":
