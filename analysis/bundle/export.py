@@ -27,7 +27,7 @@ from analysis.bundle.model_card import model_card
 from analysis.bundle.source import ExportRequest, Source
 from analysis.figures import drawing as figures
 from analysis.figures.curves import learning_curves
-from analysis.ranking.calibration import Calibration, calibrate, reliability
+from analysis.ranking.calibration import Calibration, before_and_after, calibrate
 from analysis.ranking.confusion import display_order
 from analysis.ranking.corrected import corrected_of
 from analysis.ranking.leaderboard import replicas
@@ -213,10 +213,7 @@ def calibrated(
     if shares is None or labels is None:
         return {}
     found = calibrate(shares, labels)
-    drawn = {
-        f"as it votes, error {found.before:.3f}": reliability(shares, labels),
-        f"calibrated, error {found.after:.3f}": reliability(found.of(shares), labels),
-    }
+    drawn = before_and_after(found, shares, labels)
     write_whole(folder / "reliability.png", figures.to_png(figures.reliability(drawn)))
     return {"calibration": found}
 

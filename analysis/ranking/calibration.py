@@ -130,6 +130,16 @@ def reliability(shares: Floats, labels: Int64) -> list[tuple[float, float, int]]
     return [(float(sure[on].mean()), float(right[on].mean()), int(on.sum())) for on in inside]
 
 
+def before_and_after(
+    found: Calibration, shares: Floats, labels: Int64
+) -> dict[str, list[tuple[float, float, int]]]:
+    """The bins of ``reliability`` of shares as they are, and of what was made of them."""
+    return {
+        f"as it is, error {found.before:.3f}": reliability(shares, labels),
+        f"calibrated, error {found.after:.3f}": reliability(found.of(shares), labels),
+    }
+
+
 def calibration_error(shares: Floats, labels: Int64) -> float:
     """Expected calibration error: by how much probability and truth differ, over the bins."""
     return sum(n * abs(sure - right) for sure, right, n in reliability(shares, labels)) / max(

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from analysis.figures import drawing as figures
+from analysis.ranking.calibration import before_and_after, calibrate
 from analysis.ranking.confusion import Confusion, classes_csv, confusion_of, to_csv
 from analysis.ranking.corrected import corrected
 from analysis.ranking.importance import Importance
 from analysis.ranking.leaderboard import passed, ranked, rows, short_config
 from analysis.ranking.leaderboard import to_csv as leaderboard_csv
 from analysis.ranking.looks import looks
+from analysis.ranking.shares import shares_of
 from analysis.ranking.significance import first_against_next, intervals
 from analysis.report.networks import best_networks, model_table, network_files
 from analysis.report.search_files import SearchPart, search_part
@@ -81,7 +83,7 @@ def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
         confusion_of(run, best[0], settings.class_order, settings.abbreviations) if best else None
     )
     if found:
-        files |= _confusion_files(found)
+        files |= _confusion_files(found) | _reliability(run, best[0])
     search = search_part(run.name, records, objective, reference, settings.importances)
     files |= search.files
     shown = _examples(run, best[0], found, settings.pictures) if found else []
@@ -136,6 +138,16 @@ def _confusion_files(found: Confusion) -> dict[str, str | bytes]:
         "confusion.csv": to_csv(found.counts, found.classes),
         "confusion-classes.csv": classes_csv(found),
     }
+
+
+def _reliability(run: RunDirectory, record: TrialRecord) -> dict[str, str | bytes]:
+    """How far the probabilities of a trial can be believed, where what it gave was kept."""
+    labels, classes = run.validation_labels(), len(run.data().classes)
+    shares = None if labels is None else shares_of(run, record, len(labels), classes)
+    if shares is None or labels is None:
+        return {}
+    drawn = figures.reliability(before_and_after(calibrate(shares, labels), shares, labels))
+    return {"reliability.png": figures.to_png(drawn)}
 
 
 def _examples(
