@@ -95,7 +95,8 @@ def calibrate(shares: Floats, labels: Int64) -> Calibration:
         before=calibration_error(shares, labels),
         after=calibration_error(across, labels),
         images=len(labels),
-        truth=tuple(float(f"{min(share, 1.0):.6g}") for share in truth[order[:KEPT]]),
+        # down, or what is exactly at a threshold would lie below it
+        truth=tuple(int(share * 1e6) / 1e6 for share in truth[order[:KEPT]]),
     )
 
 
