@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from analysis.plan.plan import Plan
 
 PLANS = Path(__file__).parents[2] / "plans"
-DEMOS = {"demo": "demo.yaml", "demo-cnn": "demo-cnn.yaml"}
+DEMOS = {
+    "demo": "demo.yaml",
+    "demo-cnn": "demo-cnn.yaml",
+    "demo-embedding": "demo-embedding.yaml",
+}
 """Name of each run, and its plan."""
 
 
@@ -41,6 +45,7 @@ def main() -> int:
 
 def _demonstrate(plan: Plan, base: str, runs_dir: Path) -> bool:
     """Search and export; whether it went well."""
+    from analysis.bundle.bundle import read_facts
     from analysis.bundle.export import export
     from search.driver.exports import show_in_report, source_of
     from search.driver.runner import run
@@ -59,9 +64,9 @@ def _demonstrate(plan: Plan, base: str, runs_dir: Path) -> bool:
             f"--runs-dir {runs_dir}"
         )
         return False
-    judged = "images held out" if plan.held_out else "leave-one-out"
     done = export(source_of(summary.run), summary.best, runs_dir / f"{name}-bundle")
     show_in_report(done, summary.run)
+    judged = read_facts(done.bundle).val.scheme
     print(
         f"""
 best trial {done.trial}: {done.val_accuracy:.4f} by {judged}, which chose it

@@ -7,13 +7,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 from conftest import for_reading
 from hostile import with_model
 from huggingface_hub import constants
+from only_named import evaluated
 from PIL import Image
 from program import output, refusal, refused, visiontune
 from safetensors.numpy import load_file, save
@@ -208,3 +211,29 @@ def test_weights_that_cannot_be_had_are_a_line_before_anything_begins(
     )  # fmt: skip
     assert said in line
     assert not any((tmp_path / "runs").glob("[!.]*"))
+
+
+@pytest.mark.slow
+def test_a_bundle_is_used_where_only_what_it_names_is_installed(
+    searched: Path, tmp_path: Path
+) -> None:
+    """Whoever is handed it installs what it says, and no more."""
+    bundle = Path(shutil.copytree(searched / "bundle", tmp_path / "bundle"))
+    facts = read_bundle(bundle).facts
+    assert facts.test is not None
+    found = evaluated(bundle, f"folder:{searched / 'images'}")
+    assert found["accuracy"] == facts.test.accuracy
+
+
+def test_mlflow_s_model_gives_what_predict_gives(searched: Path) -> None:
+    """The same classifier, served: a row an image file's bytes."""
+    from analysis.bundle.served_model import BundleModel
+
+    served, picture = BundleModel(), next((searched / "images" / "test" / "flower").glob("*.png"))
+    served.load_context(
+        SimpleNamespace(artifacts={"bundle": str(searched / "bundle")}, model_config=None)
+    )
+    (row,) = served.predict(None, pd.DataFrame({"image": [picture.read_bytes()]}))
+    (told,) = output("predict", searched / "bundle", picture)
+    assert row["class"] == told["class"]
+    assert row["scores"] == pytest.approx(told["scores"])
