@@ -77,5 +77,6 @@ def evaluated(bundle: Path, dataset: str) -> dict[str, Any]:
         command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    # packages may say something of those that they do not find
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

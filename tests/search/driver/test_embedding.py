@@ -7,10 +7,8 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import timm
 from conftest import for_reading
@@ -223,17 +221,3 @@ def test_a_bundle_is_used_where_only_what_it_names_is_installed(
     assert facts.test is not None
     found = evaluated(bundle, f"folder:{searched / 'images'}")
     assert found["accuracy"] == facts.test.accuracy
-
-
-def test_mlflow_s_model_gives_what_predict_gives(searched: Path) -> None:
-    """The same classifier, served: a row an image file's bytes."""
-    from analysis.bundle.served_model import BundleModel
-
-    served, picture = BundleModel(), next((searched / "images" / "test" / "flower").glob("*.png"))
-    served.load_context(
-        SimpleNamespace(artifacts={"bundle": str(searched / "bundle")}, model_config=None)
-    )
-    (row,) = served.predict(None, pd.DataFrame({"image": [picture.read_bytes()]}))
-    (told,) = output("predict", searched / "bundle", picture)
-    assert row["class"] == told["class"]
-    assert row["scores"] == pytest.approx(told["scores"])
