@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from spaces import CNN, CnnConfig
+from trainables.cnn import weights
 from trainables.cnn.data import CnnData
 from trainables.cnn.run import make_run
 from trainables.cnn.start import known_here
@@ -49,13 +50,14 @@ def images() -> CnnData:
     )  # fmt: skip
 
 
-def begun(epochs: int = 2, threads: int = 1, **changes: Any) -> CnnRun:
+def begun(epochs: int = 2, threads: int = 1, start: str = "", **changes: Any) -> CnnRun:
     config = CnnConfig.of(CNN.check({**CONFIG, **changes}))
     settings = TrainingSettings(
-        epochs, 32, threads, False, False, 0.0, "val_accuracy", True, precision="float32"
-    )
+        epochs, 32, threads, False, False, 0.0, "val_accuracy", True, precision="float32",
+        start=start, start_classes=tuple("abcdefghij"),
+    )  # fmt: skip
     names = tuple("0123456789")
-    known = known_here(config, {})
+    known = None if start else known_here(config, {})
     return make_run(
         config, images(), settings, names, seed=3, device="cpu", threads=threads, known=known
     )
@@ -177,3 +179,16 @@ def test_a_transformer_is_trained_at_another_side_than_its_weights_were(tmp_path
     assert other(first, state(run)) == {"head.weight", "head.bias"}
     run.step()
     assert "pos_embed" in other(first, state(run))
+
+
+def test_a_search_from_a_bundle_goes_on_from_what_that_learned(tmp_path: Path) -> None:
+    """Other classes want another head; everything before it, and how images are normalised, is the
+    bundle's, and the weights that it began with itself are not asked for.
+    """
+    first = begun(layer_decay=1.0, head_epochs=0)
+    first.step()
+    weights.write(tmp_path / "last.safetensors", first.judged.state_dict(), first.use)
+    second = begun(start=str(tmp_path / "last.safetensors"))
+    assert other(state(first), state(second)) == HEAD
+    assert second.use.mean == first.use.mean
+    assert second.use.std == first.use.std
