@@ -20,6 +20,7 @@ IMAGE_FILES = {
     "confusion.png",
     "confusion-test.png",
     "curves.png",
+    "reliability.png",
     "README.md",
 }
 

@@ -170,6 +170,7 @@ def test_a_network_s_bundle_gives_what_was_recorded(
         "confusion.png",
         "confusion-test.png",
         "curves.png",
+        "reliability.png",
         "README.md",
     }
     assert {path.name for path in bundle.iterdir()} == expected
