@@ -178,8 +178,9 @@ class TrialFiles:
         """(n,) true classes of the validation images; None, and noted, if they are not there as
         they were written.
         """
-        # replicas are judged by the images of their run
-        run = self._run.parent if self._run.name == REPLICAS else self._run
+        # replicas, which have no plan of their own, are judged by the images of their run
+        within = self._run.name == REPLICAS and not (self._run / "plan.yaml").exists()
+        run = self._run.parent if within else self._run
         path, identity = run / LABELS, read_identity(run)
         wanted = identity.sha256s.get(LABELS) if identity else None
         try:

@@ -208,7 +208,7 @@ def chosen_by(
 
     how = TrainingSettings(1, 32, 1, False, True, 0, "val_accuracy", True)
     images = CnnData(*(compute(stage, memo) for stage in data_stages(data, 32)))
-    run = make_run(CnnConfig(**config), images, how, CLASSES, seed=0, device="cpu", threads=1)  # type: ignore[arg-type]
+    run = make_run(CnnConfig.of(config), images, how, CLASSES, seed=0, device="cpu", threads=1)  # type: ignore[arg-type]
     metrics = replace_seconds(run.step())
     return [repr(sorted(metrics.items())).encode(), np.asarray(run.predictions()).tobytes()]
 

@@ -92,6 +92,7 @@ def test_a_bundle_goes_on_with_the_rule_of_its_images(
         "white": 4095,
         "float_white": None,
         "background": None,
+        "orientation": "exif",
     }
     assert "4,095 becomes white" in (bundle / "README.md").read_text()
     names = sorted((folder / "test").rglob("*.png"))

@@ -73,8 +73,8 @@ def test_the_report_holds_tables_pictures_and_the_answer(digits_runs: Path) -> N
     page = (folder.report / "report.html").read_text()
     best = output("best", "first", "--runs-dir", digits_runs)[0]
     assert f"{best['val_accuracy']:.4f}" in page
-    assert page.count("data:image/png;base64,") == 3, (
-        "accuracy against k, how the search went, the confusion matrix"
+    assert page.count("data:image/png;base64,") == 4, (
+        "accuracy against k, how the search went, the confusion matrix, what shares are worth"
     )
     assert "http://" not in page
     assert "https://" not in page

@@ -15,6 +15,7 @@ from PIL import Image
 
 from spaces.errors import UserError
 from trainables.cnn import precision as P  # noqa: N812
+from trainables.cnn import size
 from trainables.cnn import training as T  # noqa: N812
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import stack
@@ -192,13 +193,14 @@ def test_a_network_over_the_limit_is_refused_before_it_is_built(
 ) -> None:
     """128 MiB must not be allocated to find that they are too many."""
     made: list[torch.device] = []
-    real = T.build
+    real = size.build
 
     def watch(*arguments: Any) -> Any:
         net = real(*arguments)
         made.append(next(net.parameters()).device)
         return net
 
+    monkeypatch.setattr(size, "build", watch)
     monkeypatch.setattr(T, "build", watch)
     with pytest.raises(
         ModelTooLarge,
