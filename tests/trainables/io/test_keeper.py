@@ -200,7 +200,8 @@ def test_a_disk_without_room_for_a_checkpoint_ends_no_trial(tmp_path: Path) -> N
         rows.append(one.step())
         ended(one)
     assert not any("failure" in row for row in rows)
-    assert "a checkpoint could not be written" in rows[2]["log"]
+    said = rows[1]["log"] + rows[2]["log"]  # the writer may be done before its step is
+    assert said.count("a checkpoint could not be written") >= 1
 
 
 def test_a_state_that_cannot_be_copied_fails_the_trial_with_its_cause(
