@@ -20,7 +20,7 @@ from analysis.bundle.classifier import (
     spans,
 )
 from analysis.bundle.export import not_leaked, scored
-from analysis.bundle.facts import BundleError, write_facts
+from analysis.bundle.facts import BundleError, BundleFacts, write_facts
 from analysis.ranking.calibration import Calibration
 from analysis.run.records import Measured
 from spaces.errors import DatasetError
@@ -149,7 +149,7 @@ def predict(
     """
     model = read_bundle(folder)
     options, names = read_options(model), model.facts.classes
-    least = None if coverage is None else calibration_of(model).threshold(coverage)
+    least = None if coverage is None else calibration_of(model.facts).threshold(coverage)
     files = [file for path in paths for file in _files(path)]
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
@@ -181,19 +181,19 @@ def predict(
     return rows, skipped
 
 
-def calibration_of(model: Model) -> Calibration:
-    """What makes probabilities of its scores.
+def calibration_of(facts: BundleFacts) -> Calibration:
+    """What makes probabilities of a bundle's scores.
 
     Raises:
         BundleError: if it has none.
     """
-    if model.facts.calibration is None:
+    if facts.calibration is None:
         raise BundleError(
             "this bundle's scores are not calibrated, so --coverage cannot be promised: its run "
             "kept nothing for that (older versions did not), or it was refitted; search and export "
             "again"
         )
-    return model.facts.calibration
+    return facts.calibration
 
 
 def _likely(names: Sequence[str], scores: Float64, least: float) -> list[str]:

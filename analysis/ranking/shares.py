@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import numpy.typing as npt
 
@@ -12,7 +10,7 @@ from analysis.run.notes import note
 from analysis.run.records import TrialRecord
 from analysis.run.trial_files import SHARES
 from spaces.errors import on_one_line
-from trainables.io.files import read_npy
+from trainables.io.files import read_npy, sha256
 
 Float32 = npt.NDArray[np.float32]
 
@@ -25,7 +23,7 @@ def shares_of(run: RunDirectory, record: TrialRecord, images: int, classes: int)
         return None
     path = run.trial(record.space, record.number) / SHARES
     try:
-        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        if sha256(path) != digest:
             raise ValueError(f"{path}: not what was recorded (its SHA-256 is another)")
         found = read_npy(path)
         if found.shape != (images, classes) or found.dtype.kind != "f":

@@ -39,7 +39,7 @@ from analysis.run.notes import note
 from analysis.run.records import DataFacts, DriverState, TrialRecord
 from analysis.run.sealed import DamagedError, RunError, read_as, sealed, unsealed
 from analysis.run.trial_files import BEGUN, PREDICTIONS, RECORD, SHARES, STEPS, Integers, TrialFiles
-from analysis.run.working_copy import copy_of
+from analysis.run.working_copy import REPLICAS, copy_of
 from spaces import plugins
 from trainables.io.files import append_lines, make_folder, npy_bytes, read_json, sha256, write_whole
 
@@ -101,7 +101,7 @@ class RunDirectory:
 
     @property
     def replicas(self) -> RunDirectory:
-        return RunDirectory(self.path / "replicas")
+        return RunDirectory(self.path / REPLICAS)
 
     @property
     def report(self) -> Path:

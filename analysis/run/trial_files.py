@@ -20,6 +20,7 @@ from analysis.run.identity import read_identity
 from analysis.run.notes import note
 from analysis.run.records import TrialRecord
 from analysis.run.sealed import DamagedError, read_as
+from analysis.run.working_copy import REPLICAS
 from spaces.errors import UserError, on_one_line
 from trainables.io.files import read_npy, sha256
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # numpy is loaded where an array is read: many commands need 
 
 RECORD, BEGUN, PREDICTIONS, STEPS = "result.json", "trial.json", "predictions.npy", "steps.jsonl"
 LABELS = "val_labels.npy"
-SHARES, REPLICAS = "shares.npy", "replicas"
+SHARES = "shares.npy"
 FRACTIONS = ("val_accuracy", "balanced_accuracy", "macro_f1", "train_accuracy", "test_accuracy")
 """Metrics that lie between 0 and 1."""
 SAME = 1e-6

@@ -60,17 +60,16 @@ def best(
             row["interval"] = spread
         if first:
             table[0]["against_next"] = asdict(against) if against else None
-            known = not isinstance(worth, str)
-            table[0]["corrected"] = worth.model_dump() if not isinstance(worth, str) else None
-            table[0]["not_corrected"] = "" if known else worth
+            table[0]["corrected"] = None if isinstance(worth, str) else worth.model_dump()
+            table[0]["not_corrected"] = worth if isinstance(worth, str) else ""
         print(json.dumps(table, ensure_ascii=False))
         return
     if not table:
         print("no trial is complete yet")
     if first:
-        said = [f"not known, as {worth}"] if isinstance(worth, str) else [worth, *worth.copies]
-        print("on new images:", *said[:1])
-        print(*(f"     but {line}\n" for line in said[1:]), sep="", end="")
+        print("on new images:", f"not known, as {worth}" if isinstance(worth, str) else worth)
+        for line in () if isinstance(worth, str) else worth.copies:
+            print(f"     but {line}")
     for row, spread in zip(table, spreads, strict=True):
         passes = f"  above {', '.join(row['passes'])}" if row["passes"] else ""
         scores = "  ".join(

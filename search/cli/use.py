@@ -104,7 +104,7 @@ def predict(
     json_: Json = False,
 ) -> None:
     """The class of each image, with a score for every class."""
-    from analysis.bundle.bundle import read_bundle
+    from analysis.bundle.bundle import read_facts
     from analysis.bundle.predict import calibration_of
     from analysis.bundle.predict import predict as classify
     from search.screen.console import progress_bar
@@ -113,7 +113,7 @@ def predict(
     with progress_bar() as say:
         rows, skipped = classify(bundle, image, skip_unreadable, say, coverage)
     if coverage:
-        known = calibration_of(read_bundle(bundle))
+        known = calibration_of(read_facts(bundle))
         print(
             f"sets held the class of {known.seen(coverage):.1%} of {len(known.truth):,} validation "
             f"images, for {coverage:.1%} that were asked",

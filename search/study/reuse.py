@@ -11,7 +11,6 @@ the best value each has come to; of suffixes, how much better than others of its
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
@@ -20,10 +19,11 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.study.samplers import make_sampler
 from spaces.space import Space
 
 ALIKE = 2.0
@@ -39,18 +39,29 @@ class Prefix:
     """The trials of one prefix.
 
     Attributes:
-        values: what those that ended came to, larger is better, in the order of their numbers.
+        trials: those that ended, in the order of their numbers.
+        values: what each came to, larger is better; none is worse than one out of bounds.
         running: how many have not ended.
     """
 
-    values: list[float] = field(default_factory=list)
     trials: list[FrozenTrial] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
     running: int = 0
 
     @property
     def best(self) -> float:
         return max(self.values)
+
+    @property
+    def seconds(self) -> list[float]:
+        """That each took."""
+        return [_seconds(trial) for trial in self.trials]
+
+    @property
+    def within(self) -> list[tuple[FrozenTrial, float]]:
+        """Those within the constraints, and what each came to."""
+        pairs = zip(self.trials, self.values, strict=True)
+        return [(trial, value) for trial, value in pairs if math.isfinite(value)]
 
 
 class Reuse(BaseSampler):
@@ -67,7 +78,7 @@ class Reuse(BaseSampler):
 
     def __init__(
         self,
-        seed: int | None = None,
+        seed: int = 0,
         space: Space | None = None,
         n_startup_trials: int = 10,
         starters: int = 4,
@@ -79,16 +90,9 @@ class Reuse(BaseSampler):
         self._names = tuple(space.prefix) if space else ()
         self._given: dict[int, dict[str, Any]] = {}
 
-    def _estimator(self, seed: int | None) -> TPESampler:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return TPESampler(
-                seed=seed,
-                n_startup_trials=self._startup,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-            )
+    def _estimator(self, seed: int) -> BaseSampler:
+        """What ``--sampler tpe`` is."""
+        return make_sampler("tpe", {"n_startup_trials": self._startup}, seed)
 
     # --- what Optuna asks
 
@@ -158,7 +162,7 @@ class Reuse(BaseSampler):
         return self._new_prefix(prefixes) | self._best_suffix(paid)
 
     def _prefixes(self, study: optuna.Study, number: int) -> dict[tuple[Any, ...], Prefix]:
-        """All there are, by their values; but for those of which nothing ended well."""
+        """All there are, by their values, but for those whose trials all failed."""
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
         prefixes: dict[tuple[Any, ...], Prefix] = {}
         states = (TrialState.COMPLETE, TrialState.RUNNING)
@@ -172,20 +176,19 @@ class Reuse(BaseSampler):
                 continue
             assert trial.value is not None
             within = all(excess <= 0 for excess in trial.constraints.values())
-            prefix.values.append(sign * trial.value if within else -math.inf)
             prefix.trials.append(trial)
-            prefix.seconds.append(_seconds(trial))
+            prefix.values.append(sign * trial.value if within else -math.inf)
         return prefixes
 
     def _target(self, paid: Iterable[Prefix]) -> float:
         """How many suffixes of a prefix cost what it does itself, as measured; a power of two, so
         that chance in the seconds rarely changes what is tried.
         """
-        several = [prefix for prefix in paid if len(prefix.seconds) > 1]
-        if not several:
+        took = [prefix.seconds for prefix in paid if len(prefix.trials) > 1]
+        if not took:
             return float(self._most)
-        suffix = max(1e-3, median(s for prefix in several for s in prefix.seconds[1:]))
-        first = median(prefix.seconds[0] for prefix in several)
+        suffix = max(1e-3, median(one for seconds in took for one in seconds[1:]))
+        first = median(seconds[0] for seconds in took)
         ratio = max(1.0, first / suffix - 1.0)
         return min(float(self._most), 2.0 ** round(math.log2(ratio)))
 
@@ -193,14 +196,16 @@ class Reuse(BaseSampler):
         self, paid: dict[tuple[Any, ...], Prefix], there: int, target: float
     ) -> tuple[Any, ...] | None:
         """The prefix of which another suffix is tried next; None if a new one is bought."""
+        if not paid:
+            return None
         best_first = sorted(paid, key=lambda key: paid[key].best, reverse=True)
-        middle = median(prefix.values[0] for prefix in paid.values()) if paid else 0.0
+        middle = median(prefix.values[0] for prefix in paid.values())
         tried = {key: len(prefix.values) + prefix.running for key, prefix in paid.items()}
         for key in best_first:
             promising = paid[key].values[0] >= middle or key == best_first[0]
             if tried[key] < min(self._starters, target) and promising:
                 return key
-        if not paid or sum(tried.values()) >= there * target:
+        if sum(tried.values()) >= there * target:
             return None
         # half of the time the best, a quarter the next, and so on
         rank = int(self._rng.geometric(0.5)) - 1
@@ -210,11 +215,10 @@ class Reuse(BaseSampler):
 
     def _new_prefix(self, prefixes: dict[tuple[Any, ...], Prefix]) -> dict[str, Any]:
         """Values of a prefix that was not tried, if one is easily found."""
-        paid = [prefix for prefix in prefixes.values() if prefix.values]
         seen = [
             (_part(prefix.trials[0], self._names, True), prefix.best)
-            for prefix in paid
-            if math.isfinite(prefix.best)
+            for prefix in prefixes.values()
+            if prefix.within
         ]
         for drawn in self._drawn(seen):
             if tuple(drawn.get(name) for name in self._names) not in prefixes:
@@ -224,20 +228,15 @@ class Reuse(BaseSampler):
     def _suffix(self, paid: dict[tuple[Any, ...], Prefix], key: tuple[Any, ...]) -> dict[str, Any]:
         """The prefix ``key`` with a suffix that it has not had, if one is easily found."""
         telling = [p for p in paid.values() if len(p.values) >= TELLING] or list(paid.values())
-        told = []
-        for prefix in telling:
-            finite = [value for value in prefix.values if math.isfinite(value)]
-            mean = fmean(finite) if finite else 0.0
-            told += [
-                (trial.number, _part(trial, self._names, False), value - mean)
-                for trial, value in zip(prefix.trials, prefix.values, strict=True)
-                if math.isfinite(value)
-            ]
-        told.sort(key=lambda told: told[0])
-        seen = [(part, gain) for _, part, gain in told]
+        gains = []
+        for prefix in filter(lambda prefix: prefix.within, telling):
+            mean = fmean(value for _, value in prefix.within)
+            gains += [(trial, value - mean) for trial, value in prefix.within]
+        gains.sort(key=lambda gain: gain[0].number)
+        seen = [(_part(trial, self._names, False), gain) for trial, gain in gains[-MOST_SEEN:]]
         had = [trial.params for trial in paid[key].trials]
         start = _part(paid[key].trials[0], self._names, True)[0]
-        for drawn in self._drawn(seen[-MOST_SEEN:]):
+        for drawn in self._drawn(seen):
             found = start | drawn
             if not any(params.items() <= found.items() for params in had):
                 break

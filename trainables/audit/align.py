@@ -110,9 +110,9 @@ def _align(
         places = maps @ grid
         there, inside = _sampled(other, others, places)
         count = np.maximum(inside.sum(axis=1), 1)[:, None]
-        wanted, got = (_normed(values, inside) for values in (here, there))
+        wanted, (centred, spread) = _normed(here, inside), _centred(there, inside)
+        got = centred / spread
         alike = (wanted * got).sum(axis=1) / count[:, 0]
-        spread = _spread(there, inside)
         moves = [
             (_sampled(slope, others, places)[0] / spread * inside)[:, None] * grid
             for slope in slopes
@@ -149,16 +149,16 @@ def _sampled(pictures: Float32, rows: Int64, places: Float32) -> tuple[Float32, 
 
 def _normed(values: Float32, inside: Float32) -> Float32:
     """Of mean 0 and deviation 1 inside, and 0 outside."""
-    count = np.maximum(inside.sum(axis=1, keepdims=True), 1)
-    centred = (values - (values * inside).sum(axis=1, keepdims=True) / count) * inside
-    return centred / np.maximum(np.sqrt((centred**2).sum(axis=1, keepdims=True) / count), 1e-3)
+    centred, spread = _centred(values, inside)
+    return centred / spread
 
 
-def _spread(values: Float32, inside: Float32) -> Float32:
-    """(m, 1) deviations of the values inside."""
+def _centred(values: Float32, inside: Float32) -> tuple[Float32, Float32]:
+    """Of mean 0 inside, and 0 outside; and their (m, 1) deviations inside."""
     count = np.maximum(inside.sum(axis=1, keepdims=True), 1)
     centred = (values - (values * inside).sum(axis=1, keepdims=True) / count) * inside
-    return np.maximum(np.sqrt((centred**2).sum(axis=1, keepdims=True) / count), 1e-3)
+    spread = np.maximum(np.sqrt((centred**2).sum(axis=1, keepdims=True) / count), 1e-3)
+    return centred, spread
 
 
 def _correlation(one: Float32, other: Float32, inside: Float32) -> Float32:

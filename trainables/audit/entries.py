@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from spaces.errors import DatasetError
 from trainables.audit.near import small
 from trainables.data.dataset import Dataset, Split
-from trainables.data.listed import File, Listed
+from trainables.data.listed import Listed
 from trainables.images.image_file import Reading, over_files, read_alone, read_header
 from trainables.images.rule import UInt8
 from trainables.io.files import sha256
@@ -57,15 +56,22 @@ class Entry:
 
 def of_files(listed: Listed) -> Iterator[Entry]:
     """The files of a list, each opened once for its header and once for its pixels."""
+    return _each(listed, _of_file)
+
+
+def of_headers(listed: Listed) -> Iterator[Entry]:
+    """What the headers of files say; their sizes are those of the pictures as stored, and their
+    pixels are not looked at.
+    """
+    return _each(listed, _of_header)
+
+
+def _each(listed: Listed, of: Callable[[Path], Entry]) -> Iterator[Entry]:
     paths = [file.path for file in listed.files]
-    for file, found in zip(listed.files, over_files(partial(_of_file), paths), strict=True):
-        yield _named(found, file, listed)
-
-
-def _named(found: Entry, file: File, listed: Listed) -> Entry:
-    fault = found.fault.replace(str(file.path), listed.name(file))
-    label, name = listed.classes[file.label], listed.name(file)
-    return replace(found, split=file.split, label=label, name=name, fault=fault)
+    for file, found in zip(listed.files, over_files(of, paths), strict=True):
+        name, label = listed.name(file), listed.classes[file.label]
+        fault = found.fault.replace(str(file.path), name)
+        yield replace(found, split=file.split, label=label, name=name, fault=fault)
 
 
 def _of_header(path: Path) -> Entry:
@@ -89,15 +95,6 @@ def _of_file(path: Path) -> Entry:
     if isinstance(picture, DatasetError):
         return replace(found, fault=str(picture))
     return replace(found, mark=mark_of(picture), content=sha256(path), picture=small(picture))
-
-
-def of_headers(listed: Listed) -> Iterator[Entry]:
-    """What the headers of files say; their sizes are those of the pictures as stored, and their
-    pixels are not looked at.
-    """
-    paths = [file.path for file in listed.files]
-    for file, found in zip(listed.files, over_files(_of_header, paths), strict=True):
-        yield _named(found, file, listed)
 
 
 def of_dataset(dataset: Dataset) -> Iterator[Entry]:

@@ -101,11 +101,11 @@ def near_copies(
     """
     plain = pictures.astype(np.float32)
     seen = np.stack([_frequencies(part) for part in _parts(plain)])
-    pairs = _candidates(seen, most, say)
-    if not len(pairs):
-        return []
     whole = seen[0].reshape(len(plain), FREQUENCIES, FREQUENCIES)
     turned = np.stack([_turned_frequencies(whole, turn) for turn in TURNS])
+    pairs = _candidates(turned, seen, most, say)
+    if not len(pairs):
+        return []
     how = _best_way(turned, seen, pairs)
     found = np.zeros(len(pairs), np.float32)
     others = Pictures(plain)
@@ -187,11 +187,9 @@ def _turned_frequencies(whole: Float32, turn: Turn) -> Float32:
     return np.ascontiguousarray(found).reshape(len(whole), -1)
 
 
-def _candidates(seen: Float32, most: int | None, say: Progress) -> Int64:
+def _candidates(turned: Float32, seen: Float32, most: int | None, say: Progress) -> Int64:
     """(m, 2) rows of a picture and of another that it may show a part of; each pair one way."""
     n = seen.shape[1]
-    whole = seen[0].reshape(n, FREQUENCIES, FREQUENCIES)
-    turned = np.stack([_turned_frequencies(whole, turn) for turn in TURNS])
     rows, columns, values = list[Int64](), list[Int64](), list[Float32]()
     for start in range(0, n, ROWS):
         best = np.full((len(seen[0][start : start + ROWS]), n), -1, np.float32)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from spaces.errors import DatasetError
 
@@ -74,15 +75,14 @@ def validation_groups(
     import numpy as np
 
     if scheme == "leave-one-out":
-        return np.tile(np.arange(len(labels)) if together is None else together, copies)
-    if together is not None:
-        return np.tile(grouped_folds(labels, together, folds, seed), copies)
-    from sklearn.model_selection import StratifiedKFold
+        groups = np.arange(len(labels)) if together is None else together
+    elif together is not None:
+        groups = grouped_folds(labels, together, folds, seed)
+    else:
+        from sklearn.model_selection import StratifiedKFold
 
-    groups = np.empty(len(labels), np.int64)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for group, (_, rows) in enumerate(splitter.split(labels, labels)):
-        groups[rows] = group
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        groups = _numbered(splitter.split(labels, labels), len(labels))
     return np.tile(groups, copies)
 
 
@@ -92,14 +92,12 @@ def grouped_folds(labels: Int64, groups: Int64, folds: int, seed: int) -> Int64:
     """
     import warnings
 
-    import numpy as np
+    from sklearn.model_selection import StratifiedGroupKFold
 
-    found = np.empty(len(labels), np.int64)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():  # of classes with fewer images than folds
         warnings.simplefilter("ignore", UserWarning)
-        for fold, (_, rows) in enumerate(_splitter(folds, seed).split(labels, labels, groups)):
-            found[rows] = fold
-    return found
+        return _numbered(splitter.split(labels, labels, groups), len(labels))
 
 
 def held_out_rows(cannot: str, labels: Int64, groups: Int64, fraction: float, seed: int) -> Int64:
@@ -129,7 +127,11 @@ def held_out_rows(cannot: str, labels: Int64, groups: Int64, fraction: float, se
     return np.flatnonzero(one if fraction <= 0.5 else ~one)
 
 
-def _splitter(folds: int, seed: int) -> Any:
-    from sklearn.model_selection import StratifiedGroupKFold
+def _numbered(folds: Iterable[tuple[Int64, Int64]], n: int) -> Int64:
+    """(n,) the fold of each image, of scikit-learn's pairs of rows to learn from and to judge."""
+    import numpy as np
 
-    return StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    found = np.empty(n, np.int64)
+    for fold, (_, rows) in enumerate(folds):
+        found[rows] = fold
+    return found

@@ -102,11 +102,16 @@ def features_of(
     """As ``network_features``, with a network that is there; within ``one_thread``."""
     import torch
 
-    with torch.inference_mode():
-        parts = [
-            _batch(net, weights, images[start : start + BATCH], side, crop, mirrored, own)
-            for start in range(0, max(1, len(images)), BATCH)
-        ]
+    parts = []
+    for start in range(0, max(1, len(images)), BATCH):
+        some = images[start : start + BATCH]
+        pixels = np.zeros((BATCH, side, side, 3), np.uint8)
+        for row, image in enumerate(some):
+            seen = square(image, side, crop)
+            pixels[row] = seen[:, ::-1] if mirrored else seen
+        with torch.inference_mode():
+            found = seen_by(net, weights, torch.from_numpy(pixels).permute(0, 3, 1, 2), own)
+        parts.append({name: one[: len(some)].cpu().numpy() for name, one in found.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -134,25 +139,6 @@ def mean_of_views(*views: Features) -> Features:
         name: np.asarray(np.mean(parts, axis=0, dtype=np.float64), np.float32)
         for name, parts in both.items()
     }
-
-
-def _batch(
-    net: nn.Module,
-    weights: Weights,
-    images: Images,
-    side: int,
-    crop: str,
-    mirrored: bool,
-    own: bool,
-) -> Features:
-    import torch
-
-    pixels = np.zeros((BATCH, side, side, 3), np.uint8)
-    for row, image in enumerate(images):
-        seen = square(image, side, crop)
-        pixels[row] = seen[:, ::-1] if mirrored else seen
-    found = seen_by(net, weights, torch.from_numpy(pixels).permute(0, 3, 1, 2), own)
-    return {name: tensor[: len(images)].cpu().numpy() for name, tensor in found.items()}
 
 
 def seen_by(net: nn.Module, weights: Weights, pixels: Tensor, own: bool) -> dict[str, Tensor]:

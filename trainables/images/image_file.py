@@ -17,10 +17,9 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -92,8 +91,7 @@ def read_images(
 ) -> list[UInt8 | DatasetError]:
     """As ``read_image``, for many files at once: each one's picture, or why there is none."""
     how = Reading(color, max_side, rule)
-    with _many() as each:
-        return list(each(lambda path: read_alone(path, how), paths))
+    return list(over_files(lambda path: read_alone(path, how), paths))
 
 
 @dataclass(frozen=True)
@@ -134,24 +132,16 @@ def outcomes(paths: Sequence[Path], how: Reading) -> Iterator[UInt8 | Needs | Da
     """Each file's picture, or why there is none, or what it needs of a rule that ``how`` has not;
     in the order of ``paths``.
     """
-    with _many() as each:
-        yield from each(lambda path: _try_read(path, how), paths)
+    return over_files(lambda path: _try_read(path, how), paths)
 
 
 def over_files(function: Callable[[Path], Result], paths: Sequence[Path]) -> Iterator[Result]:
     """``function`` of each path, by threads, in the order of ``paths``."""
-    with _many() as each:
-        yield from each(function, paths)
-
-
-@contextmanager
-def _many() -> Iterator[Callable[..., Iterator[Any]]]:
-    """A ``map`` over threads."""
     # Pillow warns of odd metadata; what matters is refused below. The filters belong to the
     # process, not to a thread, so they are set once around all threads.
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")
-        yield pool.map
+        yield from pool.map(function, paths)
 
 
 def read_alone(path: Path, how: Reading) -> UInt8 | DatasetError:

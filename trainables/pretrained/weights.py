@@ -9,7 +9,7 @@ import difflib
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -179,7 +179,7 @@ def _config(name: str) -> dict[str, Any]:
 
 def _of_timm(name: str, tell: Tell) -> tuple[Weights, Path]:
     config = _config(name)
-    repository, file = config.get("hf_hub_id"), config.get("hf_hub_filename") or HUB_FILE
+    repository, file = _on_hub(config)
     if not repository or config.get("custom_load"):
         where = config.get("url")
         raise BackboneError(
@@ -187,7 +187,7 @@ def _of_timm(name: str, tell: Tell) -> tuple[Weights, Path]:
             + (f" (they are at {where})" if where else "")
             + f"; give a file: {config['architecture']}@FILE"
         )
-    place, where = _from_hub(name, str(repository), str(file), tell)
+    place, where = _from_hub(name, repository, file, tell)
     weights = Weights(
         name=name,
         architecture=str(config["architecture"]),
@@ -198,6 +198,11 @@ def _of_timm(name: str, tell: Tell) -> tuple[Weights, Path]:
         source=where,
     )
     return weights, place
+
+
+def _on_hub(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Repository, empty if there is none, and file of weights on the hub."""
+    return str(config.get("hf_hub_id") or ""), str(config.get("hf_hub_filename") or HUB_FILE)
 
 
 def _from_hub(name: str, repository: str, file: str, tell: Tell) -> tuple[Path, str]:
@@ -235,7 +240,6 @@ def cached(name: str) -> Path | None:
         return None
     from huggingface_hub import try_to_load_from_cache
 
-    config = _config(name)
-    repository, file = config.get("hf_hub_id"), config.get("hf_hub_filename") or HUB_FILE
-    there = try_to_load_from_cache(str(repository), str(file)) if repository else None
+    repository, file = _on_hub(_config(name))
+    there = try_to_load_from_cache(repository, file) if repository else None
     return Path(there) if isinstance(there, str) else None

@@ -136,13 +136,15 @@ def _batches(spec: str, path: Path) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(path) as file:
             yield from file.iter_batches()
         return
+    import csv
+
     import pyarrow as pa
     import pyarrow.csv as pc
 
     with open(path, "rb") as file:
         head = file.readline(1_000_000)
     try:
-        names = next(_csv_lines(head.decode("utf-8-sig")), [])
+        names = next(csv.reader([head.decode("utf-8-sig")]), [])
     except UnicodeDecodeError:
         raise DatasetError(f"{spec}: {NO_UTF8}") from None
     as_text = pc.ConvertOptions(
@@ -151,12 +153,6 @@ def _batches(spec: str, path: Path) -> Iterator[pa.RecordBatch]:
     yield from pc.open_csv(
         path, parse_options=pc.ParseOptions(newlines_in_values=True), convert_options=as_text
     )
-
-
-def _csv_lines(text: str) -> Iterator[list[str]]:
-    import csv
-
-    return iter(csv.reader([text]))
 
 
 def _columns(spec: str, names: list[str], notes: list[str]) -> dict[str, str]:
