@@ -141,7 +141,7 @@ class Plan(Settings):
             hold_out=self.hold_out if held else 0.0,
             keep_val=self.validation == "auto",
             seed=self.seed,
-            rule=Rule(orientation=self.orientation),
+            rule=Rule(orientation=self.orientation, fit=self.fit),
         )
 
     def with_size(self, shorter: int) -> tuple[Plan, tuple[str, ...]]:

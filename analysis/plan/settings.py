@@ -17,7 +17,7 @@ from spaces.errors import echo
 from spaces.objectives import METRICS
 from spaces.samplers import PRUNERS, SAMPLERS
 from trainables.data import absolute_spec
-from trainables.images.rule import Orientation
+from trainables.images.rule import Fit, Orientation
 from trainables.pretrained.facts import Weights
 
 NO_DATASET = "none"
@@ -68,6 +68,9 @@ class Settings(BaseModel):
             to four times the side that networks see where that is less and nothing but networks is
             searched.
         orientation: photographs are turned upright as their tag (EXIF) says, or stay as ``stored``.
+        fit: pictures that are no squares are resized to them where squares are needed
+            (``squash``), or are made squares when they are read: by their middle (``crop``) or with
+            grey beside them (``pad``).
         skip_unreadable: leave out files that cannot be read, and count them.
         audit: whether a search looks at its images before it begins, and says what it found, or
             refuses to begin where it finds anything.
@@ -110,6 +113,7 @@ class Settings(BaseModel):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     max_side: Annotated[int, Field(ge=8, le=10_000)] | None = None
     orientation: Orientation = "exif"
+    fit: Fit = "squash"
     skip_unreadable: bool = False
     audit: Literal["warn", "refuse", "off"] = "warn"
     drop_leaked: bool = False

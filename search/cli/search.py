@@ -131,6 +131,13 @@ def run(
         str | None,
         typer.Option(metavar="exif|stored", help="Turn photographs upright by their tag, or not."),
     ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="squash|crop|pad",
+            help="Resize photographs to squares, or take their middle, or lay them on grey.",
+        ),
+    ] = None,
     drop_leaked: DropLeaked = False,
     tracking_uri: Annotated[
         str | None,
@@ -161,7 +168,8 @@ def run(
         "name": name, "sampler": sampler,
         "objective": objective, "pruner": pruner, "storage": storage, "max_model_mb": max_model_mb,
         "seed": seed, "validation": validation, "concurrency": concurrency,
-        "audit": audit, "orientation": orientation, "drop_leaked": drop_leaked or None,
+        "audit": audit, "orientation": orientation, "fit": fit,
+        "drop_leaked": drop_leaked or None,
         "skip_unreadable": skip_unreadable or None,
         "gpus_per_trial": gpus_per_trial,
     }  # fmt: skip

@@ -14,7 +14,7 @@ from PIL import Image
 from spaces.errors import DatasetError
 from trainables.data.dataset import Dataset, Images, Split
 from trainables.data.options import ReadOptions
-from trainables.images.rule import Color, UInt8
+from trainables.images.rule import Color, Fit, UInt8, middle, padded
 from trainables.images.unpacked import most_unpacked
 
 FASHION_MNIST_CLASSES = (
@@ -120,8 +120,19 @@ def read_cifar10(spec: str, place: str, options: ReadOptions) -> Dataset:
     return Dataset(spec, tuple(train.classes), splits["train"], test=splits["test"])
 
 
-def split_of(images: Iterable[UInt8], labels: np.ndarray, color: Color) -> Split:
-    """Images as arrays, (H, W) or (H, W, 3) uint8, with their labels."""
+def split_of(
+    images: Iterable[UInt8], labels: np.ndarray, color: Color, fit: Fit = "squash"
+) -> Split:
+    """Images as arrays, (H, W) or (H, W, 3) uint8, with their labels.
+
+    Args:
+        fit: what becomes of those that are no squares.
+    """
     mode = "L" if color == "grey" else "RGB"
-    arrays = (np.asarray(Image.fromarray(a).convert(mode)) for a in images)
+
+    def seen(array: UInt8) -> UInt8:
+        picture = Image.fromarray(array).convert(mode)
+        return padded(np.asarray(picture.crop(middle(*picture.size, fit))), fit)
+
+    arrays = map(seen, images)
     return Split(Images.from_arrays(arrays), labels.astype(np.int64))

@@ -74,7 +74,10 @@ def read_npz(spec: str, place: str, options: ReadOptions) -> Dataset:
             )
     splits = {
         name: split_of(
-            (image if image.dtype == np.uint8 else to_8_bits(image, rule) for image in x), y, color
+            (image if image.dtype == np.uint8 else to_8_bits(image, rule) for image in x),
+            y,
+            color,
+            rule.fit,
         )
         for name, (x, y) in found.items()
     }

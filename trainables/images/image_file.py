@@ -7,6 +7,7 @@
 - A camera's orientation tag turns a picture upright where the rule says so; else pixels stay as
   stored, as in torchvision's ``ImageFolder`` and in the report (one of the 15 scenes has a tag that
   is wrong).
+- A picture that is no square keeps its shape, or is made one, by the rule of the data set.
 - More than ``MAX_PIXELS`` pixels, by the header, are refused before anything is unpacked.
 - A longer side over ``max_side`` is shrunk to it (box filter), keeping the proportions.
 """
@@ -35,7 +36,9 @@ from trainables.images.rule import (
     Rule,
     UInt8,
     completed,
+    middle,
     needs_of,
+    padded,
     to_8_bits,
 )
 
@@ -217,13 +220,15 @@ def _to_array(image: ImageFile.ImageFile, path: Path, how: Reading) -> UInt8 | N
     if picture.mode == "LAB":
         picture = picture.convert("RGB")
     plain = picture.convert("L" if how.color == "grey" else "RGB")
+    if (box := middle(*plain.size, how.rule.fit)) != (0, 0, *plain.size):
+        plain = plain.crop(box)
     if how.max_side is not None and max(plain.size) > how.max_side:
         scale = how.max_side / max(plain.size)
         size = (max(1, round(plain.width * scale)), max(1, round(plain.height * scale)))
         plain = plain.resize(size, Image.Resampling.BOX)
     if turn is not None:
         plain = plain.transpose(turn)
-    return np.asarray(plain, np.uint8)
+    return padded(np.asarray(plain, np.uint8), how.rule.fit)
 
 
 def _transparent_colour(image: ImageFile.ImageFile) -> bytes | int | tuple[int, ...] | None:

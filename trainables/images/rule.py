@@ -8,6 +8,8 @@ travels with the bundle.
 - Transparency: pictures are laid on white; on black where what is visible of the transparent ones
   is mostly light. Where transparency is the same all over each of them, it shows nothing, and is
   dropped.
+- Shape: pictures keep it (``squash``: whoever needs a square resizes both sides), or become squares
+  when they are read: their middle (``crop``), or whole with grey beside them (``pad``).
 """
 
 from __future__ import annotations
@@ -27,8 +29,11 @@ UInt8: TypeAlias = "npt.NDArray[np.uint8]"
 Numbers: TypeAlias = "npt.NDArray[Any]"
 Color = Literal["grey", "rgb"]
 Orientation = Literal["exif", "stored"]
+Fit = Literal["squash", "crop", "pad"]
 Background = Literal["white", "black", "dropped"]
 MOST_BITS = 32
+PAD = 128
+"""The grey beside pictures that are padded."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Rule:
         background: what shows through transparent parts; ``dropped`` leaves transparency out.
         orientation: whether pictures are turned upright as a camera's tag (EXIF) says, or stay as
             they are stored.
+        fit: what becomes of pictures that are no squares.
 
     Raises:
         ValueError: when made, for a white that is none.
@@ -50,6 +56,7 @@ class Rule:
     float_white: float | None = None
     background: Background | None = None
     orientation: Orientation = "stored"
+    fit: Fit = "squash"
 
     def __post_init__(self) -> None:
         if self.white is not None and (self.white < 255 or self.white & (self.white + 1)):
@@ -75,6 +82,10 @@ class Rule:
             )
         elif self.background:
             found.append(f"transparent parts are shown as {self.background}")
+        if self.fit == "crop":
+            found.append("of images that are no squares, the middle square is taken")
+        elif self.fit == "pad":
+            found.append("images that are no squares are made squares by grey beside them")
         return found
 
 
@@ -120,7 +131,34 @@ def completed(rule: Rule, needs: Iterable[Needs]) -> Rule:
         if rule.background is not None or not transparent
         else _background(transparent),
         rule.orientation,
+        rule.fit,
     )
+
+
+def padded(image: UInt8, fit: Fit) -> UInt8:
+    """A square with the (H, W) or (H, W, 3) image in its middle, if ``fit`` is ``pad``; else the
+    image itself.
+    """
+    import numpy as np
+
+    side = max(image.shape[:2])
+    if fit != "pad" or image.shape[:2] == (side, side):
+        return image
+    out = np.full((side, side, *image.shape[2:]), PAD, np.uint8)
+    top, left = ((side - length) // 2 for length in image.shape[:2])
+    out[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return out
+
+
+def middle(width: int, height: int, fit: Fit) -> tuple[int, int, int, int]:
+    """Left, upper, right and lower bound of what is taken of an image: all, or its middle square
+    if ``fit`` is ``crop``.
+    """
+    if fit != "crop":
+        return 0, 0, width, height
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
 
 
 def white_of(top: int) -> int:
