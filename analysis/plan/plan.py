@@ -70,8 +70,10 @@ class Plan(Settings):
 
     @property
     def uses_gpus(self) -> bool:
-        """Whether trials of any of them are given a GPU where there is one."""
-        return any(learner.gpu == "any" for learner in self.learners)
+        """Whether trials of any of them are given a GPU where there is one; never where the plan
+        says none.
+        """
+        return self.gpus_per_trial != 0 and any(one.gpu == "any" for one in self.learners)
 
     @property
     def held_out(self) -> bool:

@@ -107,7 +107,8 @@ def find_precision(ray: Any, plan: Plan) -> Any:
 
     One process finds it for all: each for itself would find another now and then.
     """
-    if not plan.uses_gpus or plan.training.precision != "auto":
+    trains = any(learner.gpu == "any" for learner in plan.learners)
+    if not trains or plan.training.precision != "auto":
         return None
     options = {"num_cpus": 0, "num_gpus": plan.trial_gpus, "max_retries": 2}
     return ray.remote(_fastest).options(**options).remote("cuda" if plan.trial_gpus else "cpu")

@@ -108,5 +108,6 @@ def test_a_learner_with_other_needs_is_given_them() -> None:
         assert found.read_options().color == "rgb"
         assert found.bounds()["model_mb"].max == 3.0
         assert found.uses_gpus
+        assert not plan(spaces="fourth", gpus_per_trial=0).uses_gpus  # nor is any node's GPU tried
     finally:
         LEARNERS.remove("fourth")

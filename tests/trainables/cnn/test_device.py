@@ -257,6 +257,8 @@ def test_a_format_is_taken_only_where_it_is_clearly_faster(monkeypatch: pytest.M
         ((8, 6), ["sm_80"], True),
         ((8, 0), ["sm_86"], False),
         ((7, 0), ["sm_75", "sm_80"], False),
+        ((9, 0), ["sm_80", "sm_86"], False),
+        ((12, 1), ["sm_90", "sm_100"], False),
         ((9, 0), ["sm_80", "compute_80"], True),
         ((6, 1), ["sm_70", "compute_70"], False),
         ((12, 0), ["sm_100", "sm_120"], True),
