@@ -1,5 +1,5 @@
-"""Who proposes configurations, and who stops weak trials: Optuna's samplers and pruners by name,
-and what each can do.
+"""Who proposes configurations, and who stops weak trials: Optuna's samplers, its pruners and Ray
+Tune's by name, and what each can do.
 """
 
 from __future__ import annotations
@@ -141,8 +141,18 @@ for _pruner in (
         "search.study.pruners:percentile_pruner",
     ),
     Pruner(
+        "median-stopping",
+        "Ray Tune's: stops what is at its best below the median of the others' means so far",
+        "search.study.tune_pruners:median_stopping",
+    ),
+    Pruner(
+        "asha",
+        "Ray Tune's asynchronous successive halving (max_t, grace_period, reduction_factor)",
+        "search.study.tune_pruners:asha",
+    ),
+    Pruner(
         "successive-halving",
-        "asynchronous successive halving (ASHA)",
+        "Optuna's asynchronous successive halving",
         "optuna.pruners:SuccessiveHalvingPruner",
     ),
     Pruner(

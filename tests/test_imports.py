@@ -38,6 +38,7 @@ IMPORTERS = {
         "search/cluster/ray_internals.py",
         "search/cluster/submit.py",
         "search/cluster/tune_adapters.py",
+        "search/study/tune_pruners.py",
         "trainables/worker.py",
         "trainables/stages/registry.py",
     },
@@ -53,6 +54,7 @@ IMPORTERS = {
         "search/study/samplers.py",
         "search/study/storage.py",
         "search/study/study.py",
+        "search/study/tune_pruners.py",
     },
     "mlflow": {
         "analysis/bundle/served_model.py",

@@ -18,7 +18,7 @@ from analysis.plan.settings import NO_DATASET, Settings
 from analysis.plan.training import MIN_SIZE, MOST_CHOSEN, fitting_size
 from analysis.plan.yaml_text import YamlError, read_yaml_file
 from spaces import Space, get_space
-from spaces.errors import UserError
+from spaces.errors import UserError, echo
 from trainables.data import ReadOptions
 from trainables.data.validation import Validation
 from trainables.images.rule import Rule
@@ -44,6 +44,15 @@ class Plan(Settings):
         self.search_spaces()
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"an objective stands twice: {', '.join(self.objectives)}")
+        if isinstance(self.shares, dict) and set(self.shares) != set(self.spaces):
+            raise ValueError(
+                f"shares must name each of {', '.join(self.spaces)}, but name "
+                f"{echo(', '.join(self.shares))}"
+            )
+        if self.shares == "moving" and self.tradeoff:
+            raise ValueError(
+                f"shares: moving goes by one objective, but there is {', '.join(self.objectives)}"
+            )
         if self.needs_images and self.dataset == NO_DATASET:
             raise ValueError(
                 "dataset none is for spaces that need no images, but there is "

@@ -32,7 +32,10 @@ class Settings(BaseModel):
     """What is set in a plan. Plans are data: nothing in one is ever executed.
 
     Attributes:
-        spaces: the spaces to search; trials are shared out among them in turn.
+        spaces: the spaces to search.
+        shares: what each of several spaces gets: ``equal`` gives them trials in turn; a number a
+            space is its share of the time that trials take; ``moving`` gives most of that to the
+            space that is ahead, and none to one that cannot catch up.
         dataset: SPEC of the images.
         trials: how many to finish (COMPLETE or PRUNED), over all spaces together.
         name: of the run directory; made from space and dataset if empty.
@@ -88,6 +91,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     spaces: Annotated[tuple[str, ...], Field(min_length=1)]
+    shares: Literal["equal", "moving"] | dict[str, Annotated[float, Field(gt=0)]] = "equal"
     dataset: Annotated[str, Field(max_length=MOST_ADDRESS)] = "digits"
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     name: str = ""

@@ -124,6 +124,8 @@ class DriverState(BaseModel):
         trials: by state, as last counted.
         best: the best trial so far, as ``visiontune status`` shows it.
         infeasible: how many of the PRUNED were not run since they break a constraint.
+        shares: space to its ``trials``, their ``seconds`` and its ``best`` so far, where there are
+            several.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -140,3 +142,4 @@ class DriverState(BaseModel):
     trials: dict[str, int] = {}
     best: dict[str, Any] | None = None
     infeasible: int = 0
+    shares: dict[str, dict[str, float]] = {}

@@ -1,11 +1,14 @@
-"""The life of a search: continued, watched, stopped, extended and told what to try, from any
-terminal.
+"""The life of a search: continued, watched, stopped, extended, told what to try, from any terminal;
+and shown in MLflow.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -230,6 +233,57 @@ def retry(
     _say_asked(folder, f"{', '.join(record.key for record in chosen)} again")
 
 
+def sync(
+    run: RunName,
+    silence: Annotated[
+        float,
+        typer.Option(
+            min=1, metavar="SECONDS", help="Give up when MLflow has not answered for so long."
+        ),
+    ] = 120.0,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Send MLflow, and the URI of the runs directory, what they have not been told of a run."""
+    from analysis.plan.addresses import check_tracking
+    from analysis.run.directory import RunError
+    from analysis.run.finding import find_run
+    from search.driver.mirror import mirrored
+    from search.ledger.identity import settle_identity
+    from search.tracking.sender import Sender
+    from search.tracking.told_again import tell_again
+    from search.tracking.tracker import in_time
+
+    folder = find_run(run, runs_dir)
+    plan = folder.plan()
+    check_tracking(plan.tracking, folder.path.parent)
+    lock = folder.lock()  # two senders at once would both create what neither finds
+    if lock is None:
+        raise RunError(
+            f"run {folder.name} is running and sends by itself; sync it when it has ended"
+        )
+    try:
+        settle_identity(folder, plan)
+        tell_again(folder, plan)
+        with mirrored(folder, print):
+            pass  # which sends what the URI lacks
+        sender = Sender(folder, plan.tracking)
+        sent = in_time(sender, sender.send, partial(print, file=sys.stderr), silence)
+        print(f"sent {sent} facts to {sender.place}")
+    finally:
+        os.close(lock)
+
+
+def ui(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Open at this run.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 5000,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Serve the MLflow UI on what was run, on loopback, until Ctrl-C."""
+    from search.tracking.ui import serve
+
+    serve(run, port, runs_dir)
+
+
 def _say_asked(folder: Any, what: str) -> None:
     """Say who will try what was asked for, and when."""
     from search.ledger.status import read_status
@@ -262,4 +316,4 @@ def _plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-COMMANDS = (resume, status, stop, extend, replicate, enqueue, retry)
+COMMANDS = (resume, status, stop, extend, replicate, enqueue, retry, sync, ui)

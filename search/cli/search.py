@@ -1,4 +1,4 @@
-"""The commands that begin a search and show it in MLflow, and the words in which a search ends."""
+"""The command that begins a search, and the words in which a search ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from search.cli.options import (
     Address,
     DropLeaked,
     Json,
-    RunName,
     RunsDir,
     Submit,
     key_values,
@@ -27,6 +26,9 @@ from search.screen.terminal import outlive_terminal
 if TYPE_CHECKING:
     from search.driver.session import Summary
 
+ANY_TRIALS = 10_000
+"""Trials of a search that its time ends."""
+
 
 def run(
     plan: Annotated[
@@ -34,7 +36,22 @@ def run(
         typer.Argument(metavar="[PLAN.yaml]", help="A plan; options below override what it says."),
     ] = None,
     space: Annotated[
-        list[str] | None, typer.Option(help="Space to search; may be given several times.")
+        list[str] | None,
+        typer.Option(metavar="NAME[,NAME…]", help="Spaces to search; may be given several times."),
+    ] = None,
+    shares: Annotated[
+        str | None,
+        typer.Option(
+            metavar="equal|moving|NAME=N,…",
+            help="What each of several spaces gets: trials in turn, time by how it does, or time "
+            "by numbers.",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, help="Search for so long; without --space, the spaces that fit are searched."
+        ),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="SPEC of the images; see visiontune datasets.")
@@ -164,8 +181,8 @@ def run(
 
     settings: dict[str, Any] = read_plan(plan).model_dump(exclude_unset=True) if plan else {}
     given = {
-        "spaces": tuple(space) if space else None, "dataset": dataset, "trials": trials,
-        "name": name, "sampler": sampler,
+        "spaces": tuple(",".join(space).split(",")) if space else None,
+        "dataset": dataset, "trials": trials, "name": name, "sampler": sampler,
         "objective": objective, "pruner": pruner, "storage": storage, "max_model_mb": max_model_mb,
         "seed": seed, "validation": validation, "concurrency": concurrency,
         "audit": audit, "orientation": orientation, "fit": fit,
@@ -179,26 +196,23 @@ def run(
     if objective:
         settings.pop("tradeoff", None)
     pairs = {
-        "--set": set_,
-        "--pruner-option": pruner_option,
-        "--sampler-option": sampler_option,
-        "--limit": limit,
+        "set": ("--set", set_),
+        "pruner_options": ("--pruner-option", pruner_option),
+        "sampler_options": ("--sampler-option", sampler_option),
+        "limits": ("--limit", limit),
     }
-    keys = {
-        "--set": "set",
-        "--pruner-option": "pruner_options",
-        "--sampler-option": "sampler_options",
-        "--limit": "limits",
-    }
-    for option, texts in pairs.items():
-        read = key_values(texts or [], option)
-        values = (
-            read
-            if option == "--set"
-            else {name: read_yaml(text, f"{option} {name}", "value") for name, text in read.items()}
-        )
+    for setting, (option, texts) in pairs.items():
+        values: dict[str, Any] = key_values(texts or [], option)
+        if setting != "set":
+            values = {
+                name: read_yaml(text, f"{option} {name}", "value") for name, text in values.items()
+            }
         if values:
-            settings[keys[option]] = {**settings.get(keys[option], {}), **values}
+            settings[setting] = {**settings.get(setting, {}), **values}
+    if shares:
+        settings["shares"] = _shares(shares)
+    if minutes:
+        settings["limits"] = {**settings.get("limits", {}), "seconds": 60 * minutes}
     trained = {
         "epochs": epochs,
         "patience": patience,
@@ -214,9 +228,13 @@ def run(
             {"uri": tracking_uri} if tracking_uri else {}
         )
     if "spaces" not in settings:
-        raise typer.BadParameter(
-            "give a PLAN.yaml or --space NAME; visiontune spaces lists the names"
-        )
+        from search.driver.fitting import fill_in
+
+        if submit:
+            raise typer.BadParameter("--submit wants --space: which fit is decided on this machine")
+        fill_in(settings, partial(print, file=sys.stderr))
+    if minutes and "trials" not in settings:
+        settings["trials"] = ANY_TRIALS
     made = make_plan(settings, str(plan) if plan else "run")
     if not submit:
         check_tracking(made.tracking, runs_dir)
@@ -235,55 +253,14 @@ def run(
     return say_ended(run_search(made, runs_dir, address=address or ""), json_)
 
 
-def sync(
-    run: RunName,
-    silence: Annotated[
-        float,
-        typer.Option(
-            min=1, metavar="SECONDS", help="Give up when MLflow has not answered for so long."
-        ),
-    ] = 120.0,
-    runs_dir: RunsDir = RUNS,
-) -> None:
-    """Send MLflow, and the URI of the runs directory, what they have not been told of a run."""
-    from analysis.plan.addresses import check_tracking
-    from analysis.run.directory import RunError
-    from analysis.run.finding import find_run
-    from search.driver.mirror import mirrored
-    from search.ledger.identity import settle_identity
-    from search.tracking.sender import Sender
-    from search.tracking.told_again import tell_again
-    from search.tracking.tracker import in_time
+def _shares(text: str) -> Any:
+    """``--shares`` as a plan has it."""
+    if "=" not in text:
+        return text
+    from analysis.plan.yaml_text import read_yaml
 
-    folder = find_run(run, runs_dir)
-    plan = folder.plan()
-    check_tracking(plan.tracking, folder.path.parent)
-    lock = folder.lock()  # two senders at once would both create what neither finds
-    if lock is None:
-        raise RunError(
-            f"run {folder.name} is running and sends by itself; sync it when it has ended"
-        )
-    try:
-        settle_identity(folder, plan)
-        tell_again(folder, plan)
-        with mirrored(folder, print):
-            pass  # which sends what the URI lacks
-        sender = Sender(folder, plan.tracking)
-        sent = in_time(sender, sender.send, partial(print, file=sys.stderr), silence)
-        print(f"sent {sent} facts to {sender.place}")
-    finally:
-        os.close(lock)
-
-
-def ui(
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Open at this run.")] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 5000,
-    runs_dir: RunsDir = RUNS,
-) -> None:
-    """Serve the MLflow UI on what was run, on loopback, until Ctrl-C."""
-    from search.tracking.ui import serve
-
-    serve(run, port, runs_dir)
+    pairs = key_values(text.split(","), "--shares")
+    return {name: read_yaml(value, f"--shares {name}", "value") for name, value in pairs.items()}
 
 
 def say_ended(summary: Summary, json_: bool) -> int:
@@ -344,4 +321,4 @@ def say_ended(summary: Summary, json_: bool) -> int:
     return 0 if summary.state == "finished" else 1
 
 
-COMMANDS = (run, sync, ui)
+COMMANDS = (run,)

@@ -63,9 +63,9 @@ def named(plan: Plan, runs_dir: Path) -> Plan:
             )
         return plan
     kind, _, place = plan.dataset.partition(":")
-    base = re.sub(
-        r"[^A-Za-z0-9.]+", "-", "-".join([*plan.spaces, Path(place.partition("?")[0]).stem or kind])
-    ).strip("-")[:80]
+    spaces = () if plan.shares == "moving" else plan.spaces
+    words = "-".join([*spaces, Path(place.partition("?")[0]).stem or kind])
+    base = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-.")[:80] or "run"
     name, count = base, 1
     while not _free(runs_dir / name) or name in there:
         count += 1

@@ -301,6 +301,7 @@ class Session:
             tally.infeasible,
         )
         state.best = best_of(tally.best)
+        state.shares = tally.shares.so_far() if len(self._plan.spaces) > 1 else {}
         state.tracking_error = self._tracker.error if self._tracker else ""
         self._folder.write_state(state)
 

@@ -82,7 +82,7 @@ class Ledger:
         self._classes = len(run.data().classes) if sized else 0
         self._exhausted: set[str] = set()
         self._running: dict[Key, Running] = {}
-        self.tally = Tally(plan)
+        self.tally = Tally(plan, say)
         self._unfinished: deque[Key] = deque(
             recover(run, plan, self._studies, shelves, self.outbox, self.tally, self.tell)
         )
@@ -169,9 +169,10 @@ class Ledger:
             space, number = self._unfinished.popleft()
             return self._begin(space, *self._studies[space].continue_trial(number))
         waiting = [name for name, study in self._studies.items() if study.waiting]
-        for space in waiting or sorted(self._studies, key=lambda name: self._started[name]):
-            if space in self._exhausted and not waiting:
-                continue
+        there = [name for name in self._studies if name not in self._exhausted]
+        left = self.trials - self.tally.done
+        turns = self.tally.shares.order(there, self._started, self._clock(), left)
+        for space in waiting or turns:
             asked = self._studies[space].ask()
             if asked is not None:
                 self._started[space] += 1
@@ -193,6 +194,7 @@ class Ledger:
         self._run.begin_trial(space, number, facts)
         running.go_on(self._run.steps(space, number))
         self._running[proposal.key] = running
+        self.tally.shares.begin(proposal.key)
         return proposal
 
     def coming(self, space: str) -> Iterator[dict[str, Value]]:

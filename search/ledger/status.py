@@ -47,6 +47,7 @@ def read_status(run: RunDirectory) -> dict[str, Any]:
         "budget": plan.trials,
         "best": best,
         "seconds": state.seconds,
+        "spaces": state.shares,
         "tracking": {
             "waiting": Outbox(run.outbox).waiting() if plan.tracking.enabled else 0,
             "error": state.tracking_error,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 
 from analysis.plan.limits import SearchTotals
 from analysis.plan.plan import Plan
 from analysis.ranking.leaderboard import ranked
 from analysis.run.records import TrialRecord
+from search.ledger.shares import Shares
 from spaces.objectives import METRICS
 
 KEPT_PREDICTIONS = 10
@@ -25,9 +27,11 @@ class Tally:
         counts: COMPLETE, PRUNED and FAIL trials of all sessions.
         infeasible: how many of the PRUNED were not run, since they break a constraint.
         best: the best trial so far, as the leaderboard ranks them.
+        shares: what each space has had.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, say: Callable[[str], None] = lambda line: None) -> None:
+        self.shares = Shares(plan, say)
         self._objective = plan.objective
         self._metric = METRICS[plan.objective]
         self._plateau = plan.limits.plateau
@@ -53,6 +57,7 @@ class Tally:
         return self.counts["COMPLETE"] + self.counts["PRUNED"] - self.infeasible
 
     def count(self, record: TrialRecord) -> None:
+        self.shares.count(record)
         self.counts[record.state] += 1
         self.gpu_seconds += record.gpu_seconds
         if record.infeasible:

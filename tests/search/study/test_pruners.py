@@ -8,15 +8,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
+from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 
 from search.study.pruners import make_pruner
 from search.study.storage import open_journal
+from search.study.tune_pruners import Numbered
 from spaces.samplers import PRUNERS
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    "asha": {"reduction_factor": 2.0},
     "median": {"n_startup_trials": 3},
     "percentile": {"n_startup_trials": 3, "percentile": 50.0},
     "successive-halving": {"min_resource": 1, "reduction_factor": 2},
@@ -25,7 +29,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "patient": {"patience": 2, "around": "median"},
     "wilcoxon": {"p_threshold": 0.2},
 }
-COMPARING = ("median", "percentile", "successive-halving", "hyperband", "wilcoxon")
+COMPARING = (
+    "median", "percentile", "median-stopping", "asha", "successive-halving", "hyperband", "wilcoxon"
+)  # fmt: skip
 """Those that hold a trial against the others."""
 STEPS = 8
 LEVELS = (0.5, 0.7, 0.3, 0.6, 0.4, 0.65, 0.35, 0.55)
@@ -180,3 +186,39 @@ def test_a_plan_s_options_are_the_pruner_s(
     """Start-up trials taken for warm-up steps are another search, and nothing says so."""
     made = make_pruner(pruner, options)
     assert {name: getattr(made, name) for name in kept} == kept
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize("name", ["asha", "median-stopping"])
+def test_a_scheduler_of_tune_s_stops_what_it_stops_in_tune(name: str, direction: str) -> None:
+    """Whoever names a scheduler of Tune's means its rule, told of the same reports in the same
+    order, as steps counted from 1.
+    """
+    generator = np.random.default_rng(0)
+    rates, levels = generator.uniform(0.1, 1.0, 12), generator.uniform(0.2, 0.9, 12)
+    study = optuna.create_study(
+        direction=direction, pruner=make_pruner(name, OPTIONS.get(name, {}))
+    )
+    own = (
+        ASHAScheduler(reduction_factor=2, max_t=100, metric="v", mode="max")
+        if name == "asha"
+        else MedianStoppingRule("training_iteration", "v", "max", 1, min_time_slice=float("inf"))
+    )
+    trials = [study.ask() for _ in levels]
+    handles = [Numbered(str(trial.number)) for trial in trials]
+    for handle in handles:
+        own.on_trial_add(None, handle)
+    stopped = set[int]()
+    for step in range(STEPS):
+        for trial in trials:
+            if trial.number in stopped:
+                continue
+            value = levels[trial.number] * (1 - np.exp(-rates[trial.number] * (step + 1)))
+            trial.report(value if direction == "maximize" else -value, step)
+            result = {"training_iteration": step + 1, "v": value}
+            said = own.on_trial_result(None, handles[trial.number], result) == "STOP"
+            assert trial.should_prune() == said, (trial.number, step)
+            if said:
+                stopped.add(trial.number)
+                study.tell(trial, state=TrialState.PRUNED)
+    assert 3 < len(stopped) < 12
