@@ -65,7 +65,7 @@ class TunePruner(BasePruner):
         self.told[trial.number] = len(reports)
 
 
-class Median(MedianStoppingRule):  # type: ignore[misc]  # Ray has no types
+class Median(MedianStoppingRule):
     """Tune's, which goes on where it may be told of a trial that it would have stopped: it was
     told of the others in another order then.
     """
