@@ -17,6 +17,7 @@ from spaces import CnnConfig
 from spaces.errors import on_one_line
 from spaces.ours.tuning import PRETRAINED
 from trainables.cnn import weights
+from trainables.cnn.data import Streamed
 from trainables.cnn.images import stack
 from trainables.cnn.models import build
 from trainables.cnn.precision import DTYPES, device_name
@@ -68,7 +69,11 @@ class CnnModel:
         """(m,) predicted class and (m, classes) float64 probabilities of m images of any size."""
         use, device = self.use, _device(self.use)
         torch.set_num_threads(use.threads)  # the bits may depend on it
-        pixels = torch.tensor(stack(images, use.size), device=device)
+        pixels = (
+            Streamed(images, device)
+            if images.squares(use.size)
+            else torch.tensor(stack(images, use.size), device=device)
+        )
         mean, std = (
             torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
             for values in (use.mean, use.std)

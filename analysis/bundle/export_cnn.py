@@ -22,11 +22,12 @@ from spaces import CnnConfig
 from spaces.ours.tuning import PRETRAINED
 from trainables.cnn import weights
 from trainables.cnn.data import CnnData
-from trainables.cnn.images import stack
+from trainables.cnn.images import squares
 from trainables.cnn.run import BEST, LAST, make_run
 from trainables.cnn.start import known_here
 from trainables.cnn.use import NetworkUse
-from trainables.data import Dataset
+from trainables.data import Dataset, Images
+from trainables.data.dataset import joined
 from trainables.pretrained.facts import Weights
 
 PACKAGES = ("torch", "torchvision")
@@ -82,10 +83,11 @@ def refit_cnn(
     parts = [part for part in (dataset.train, dataset.val) if part is not None]
     config = CnnConfig.of(record.config)
     size = config.side_of(settings.image_size)
-    images, labels = (
-        np.concatenate(found)
-        for found in zip(*((stack(p.images, size), p.labels) for p in parts), strict=True)
-    )
+    seen = [squares(part.images, size) for part in parts]
+    packed = [images for images in seen if isinstance(images, Images)]
+    whole = [images for images in seen if not isinstance(images, Images)]
+    images = joined(packed) if packed else np.concatenate(whole)
+    labels = np.concatenate([part.labels for part in parts])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = len(os.sched_getaffinity(0))
     run = make_run(

@@ -15,11 +15,11 @@ from analysis.plan.addresses import as_begun
 from analysis.plan.complaints import complaints
 from analysis.plan.limits import Bound
 from analysis.plan.settings import NO_DATASET, Settings
-from analysis.plan.training import MIN_SIZE, MOST_CHOSEN, fitting_size
 from analysis.plan.yaml_text import YamlError, read_yaml_file
 from spaces import Space, get_space
 from spaces.errors import UserError, echo
 from trainables.data import ReadOptions
+from trainables.data.options import MIN_SIZE, MOST_CHOSEN, fitting_size
 from trainables.data.validation import Validation
 from trainables.images.rule import Rule
 from trainables.learners import LEARNERS, Learner
@@ -153,7 +153,29 @@ class Plan(Settings):
             keep_val=self.validation == "auto",
             seed=self.seed,
             rule=Rule(orientation=self.orientation, fit=self.fit),
+            square=self._square,
         )
+
+    @property
+    def _square(self) -> int | None:
+        """The side of the squares that all learners see, 0 where what fits the images decides; None
+        where they see more of them.
+        """
+        if self._sides - {0} or not self._only_squares:
+            return None
+        return self.training.image_size or 0
+
+    @property
+    def _sides(self) -> frozenset[int]:
+        """Sides of images that configurations may ask for, 0 for that of the training."""
+        spaces = self.search_spaces().values()
+        sides = (p.domain for space in spaces for p in space.parameters if p.name == "side")
+        return frozenset(int(value) for domain in sides for value in domain.values())
+
+    @property
+    def _only_squares(self) -> bool:
+        seeing = [learner for learner in self.learners if learner.space.needs_images]
+        return bool(seeing) and all(learner.squares for learner in seeing)
 
     def with_size(self, shorter: int) -> tuple[Plan, tuple[str, ...]]:
         """The plan with the side decided at which networks see images whose shorter side is
@@ -180,15 +202,9 @@ class Plan(Settings):
     def _side(self) -> int:
         if self.max_side is not None:
             return self.max_side
-        seeing = [learner for learner in self.learners if learner.space.needs_images]
-        squares = seeing and all(learner.squares for learner in seeing)
-        if not squares:
+        if not self._only_squares:
             return MAX_SIDE
-        asked = [self.training.image_size or MOST_CHOSEN]
-        for space in self.search_spaces().values():
-            asked += [
-                int(v) for p in space.parameters if p.name == "side" for v in p.domain.values()
-            ]
+        asked = self._sides | {self.training.image_size or MOST_CHOSEN}
         return min(MAX_SIDE, SIDES * max(asked))
 
     def validation_for(self, splits: dict[str, int]) -> Validation:

@@ -7,15 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-MIN_SIZE, MAX_SIZE = 32, 512
-"""Pixels; the networks pool anything smaller away."""
-MOST_CHOSEN = 224
-"""Pixels: the largest side that is taken unasked, which networks for photographs were made for."""
+from trainables.data.options import MIN_SIZE
 
-
-def fitting_size(shorter: int) -> int:
-    """Side for images whose shorter side is ``shorter`` pixels: a multiple of 32 that they fill."""
-    return max(MIN_SIZE, min(MOST_CHOSEN, shorter // 32 * 32))
+MAX_SIZE = 512
+"""Pixels."""
 
 
 class Training(BaseModel):

@@ -90,6 +90,7 @@ class DataFacts(BaseModel):
         rule: how what is not 8-bit grey or RGB was read; None of a run that the first release
             began.
         notes: what the search said of the images when it began.
+        square: side of the squares that images are packed as; 0 where they keep their shapes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,13 +102,19 @@ class DataFacts(BaseModel):
     skipped: tuple[str, ...] = ()
     rule: Rule | None = None
     notes: tuple[str, ...] = ()
+    square: int = 0
 
     def as_read(self, options: ReadOptions) -> ReadOptions:
         """The plan's options for the same images, read as they were when the run began: by the
         rule of then (the first release had one of its own), without the files left out then.
         """
         return replace(
-            options, rule=self.rule or FIRST, exactly=self.rule is None, left_out=self.skipped
+            options,
+            rule=self.rule or FIRST,
+            exactly=self.rule is None,
+            left_out=self.skipped,
+            square=self.square or None,
+            packed=self.square > 0,
         )
 
 

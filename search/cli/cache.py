@@ -25,15 +25,17 @@ def cache(
     """Stages kept on disk, from which the next search of the same images goes on: list, size,
     clear.
     """
-    from trainables.stages.cache import cache_folder
+    from trainables.stages.cache import DiskCache, cache_folder, shards_folder
 
     if action not in ("list", "size", "clear"):
         raise UserError(f"cache wants list, size or clear, but got {action!r}")
     kept = cache_folder(runs_dir)
-    entries = kept.entries()
+    packed = DiskCache(shards_folder(runs_dir), 0)  # images, which memory should not hold
+    entries = [*kept.entries(), *packed.entries()]
     total = sum(entry.bytes for entry in entries)
     if action == "clear":
         kept.clear()
+        packed.clear()
     if action == "list":
         if json_:
             print(json.dumps([vars(entry) for entry in entries]))

@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from search.cluster.capacity import Capacity
 from search.driver.networks import with_start
 from search.study.combinations import check_combination
 from spaces.domain import Choice, Domain, Integer, Value
-from trainables.data import read_dataset
+from trainables.cnn.images import RESIDENT_SHARE, fits
+from trainables.data import Dataset, read_dataset
 from trainables.data.source import shorter_side
 from trainables.data.validation import check_folds
+from trainables.io.refused import amount
 from trainables.learners import LEARNERS
 from trainables.stages.registry import STAGE_CPUS
 
@@ -95,7 +98,8 @@ def _memory(plan: Plan, configs: list[dict[str, Any]], cores: int) -> Iterator[s
 
 def _images(plan: Plan) -> tuple[Plan, dict[str, Any]]:
     """The plan with what the dataset decides of it, and facts of that, which is read for them."""
-    dataset = read_dataset(plan.dataset, plan.read_options())
+    options = replace(plan.read_options(), shards=os.devnull, unmade=True)
+    dataset = read_dataset(plan.dataset, options)
     sizes = {name: len(part) for name, part in dataset.splits().items()}
     display_order(dataset.classes, plan.class_order)
     display_names(dataset.classes, plan.abbreviations)
@@ -113,8 +117,22 @@ def _images(plan: Plan) -> tuple[Plan, dict[str, Any]]:
         "skipped": len(dataset.skipped),
         "validation": validation.scheme,
         **({"image_size": plan.training.side} if networks else {}),
-        "notes": [*dataset.notes, *told],
+        "notes": [*dataset.notes, *told, *_kept(dataset)],
     }
+
+
+def _kept(dataset: Dataset) -> Iterator[str]:
+    """Whether networks keep packed images in memory."""
+    if not dataset.square:
+        return
+    parts = (part.images for part in (dataset.train, dataset.val) if part is not None)
+    size = sum(int(images.shapes.prod(axis=1).sum()) for images in parts)
+    there = psutil.virtual_memory().available
+    keep = "keeps its images in memory" if fits(size, there) else "reads its images batch by batch"
+    yield (
+        f"a network on the cores {keep}: {amount(size)}, where it may take {RESIDENT_SHARE:.0%} of "
+        f"the {amount(there)} that are free"
+    )
 
 
 def _draw(generator: random.Random, domain: Domain) -> Value:

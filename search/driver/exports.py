@@ -4,11 +4,14 @@ run's report.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from analysis.bundle.export import Exported
 from analysis.bundle.source import Source
 from analysis.run.directory import RunDirectory
 from search.driver.networks import training_settings
 from search.driver.reporting import write_report
+from trainables.stages.cache import shards_folder
 from trainables.stages.stage import NO_CACHE, Cache
 
 
@@ -17,7 +20,7 @@ def source_of(folder: RunDirectory, cache: Cache = NO_CACHE) -> Source:
     plan, data = folder.plan(), folder.data()
     return Source(
         folder,
-        data.as_read(plan.read_options()),
+        data.as_read(replace(plan.read_options(), shards=str(shards_folder(folder.path.parent)))),
         plan.validation_for(data.sizes),
         plan.seed,
         training_settings(plan, folder),

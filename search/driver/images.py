@@ -30,11 +30,13 @@ from search.driver.networks import prepare
 from search.ledger.identity import renew_digests
 from spaces.errors import DatasetError, shown
 from trainables.audit.look import Glance, glance_at
+from trainables.data.fetched import own_place
 from trainables.data.source import DataSource, data_source, split_labels
 from trainables.data.spec import reader_of
 from trainables.data.validation import Validation, check_folds
 from trainables.io.files import set_aside, write_whole
 from trainables.learners import LEARNERS, Shared
+from trainables.stages.cache import shards_folder
 from trainables.stages.stage import Stage
 
 MINDS_CLASSES = ("balanced_accuracy", "macro_f1")
@@ -50,16 +52,25 @@ def kept_glance(path: Path) -> Glance | None:
         return None
 
 
+def shards_of(runs_dir: Path, joined: bool) -> Path:
+    """Where images are packed that memory should not hold: beside the runs, or where each node of a
+    cluster keeps copies, if that folder is of this machine alone.
+    """
+    if joined and copy_of(runs_dir):
+        return own_place() / "shards"
+    return shards_folder(runs_dir)
+
+
 class Images:
     """The dataset on Ray: read by a task, so that Ray can read it again, and the registry of stages
     made from it.
     """
 
-    def __init__(self, ray: Any, plan: Plan, began: DataFacts | None) -> None:
+    def __init__(self, ray: Any, plan: Plan, began: DataFacts | None, shards: Path) -> None:
         from trainables.data import read_dataset
 
         self._ray = ray
-        options = plan.read_options()
+        options = replace(plan.read_options(), shards=str(shards))
         options = began.as_read(options) if began else options
         self._ref = ray.remote(read_dataset).options(max_retries=2).remote(plan.dataset, options)
         source = ray.remote(data_source).remote(self._ref, options)
@@ -100,6 +111,7 @@ class Images:
             skipped=source.skipped,
             rule=source.rule,
             notes=source.notes,
+            square=source.square,
         )
 
     def glance(self, runs_dir: Path) -> Iterator[str]:

@@ -37,6 +37,7 @@ from search.driver.images import (
     facts_before,
     facts_when_begun,
     mend_images,
+    shards_of,
 )
 from search.driver.mirror import mirrored
 from search.driver.networks import (
@@ -180,7 +181,8 @@ def _searched(
             precision = find_precision(ray, plan) if new else None
             began = None if new else facts_when_begun(folder)
             backbones = Backbones(ray, plan, places)
-            images = Images(ray, plan, began) if plan.needs_images else None
+            shards = shards_of(folder.path.parent, bool(address))
+            images = Images(ray, plan, began, shards) if plan.needs_images else None
             now = (
                 images.facts()
                 if images

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from spaces.errors import DatasetError
-from trainables.cnn.images import Float64, channel_statistics, stack
+from trainables.cnn.images import Float64, channel_statistics, fits, stack
+from trainables.cnn.memory import free
 from trainables.cnn.weights import normalised
-from trainables.data.dataset import Dataset, UInt8
+from trainables.data.dataset import Dataset, Images, UInt8
 
 Int64 = npt.NDArray[np.int64]
 
@@ -22,16 +23,16 @@ class CnnData:
     """Square RGB images of one size as arrays, which Ray's object store shares without a copy.
 
     Attributes:
-        train_images: (n, 3, size, size) uint8.
+        train_images: (n, 3, size, size) uint8, or n packed RGB squares.
         train_labels: (n,) int64.
         val_images: (m, 3, size, size) uint8; None to train without judging, as for a refit.
         val_labels: (m,) int64, or None.
         statistics: ``channel_statistics`` of the training images, where they are known already.
     """
 
-    train_images: UInt8
+    train_images: UInt8 | Images
     train_labels: Int64
-    val_images: UInt8 | None = None
+    val_images: UInt8 | Images | None = None
     val_labels: Int64 | None = None
     statistics: Float64 | None = None
 
@@ -44,7 +45,10 @@ class CnnData:
                 raise DatasetError("validation images and labels must be given together")
             if images is None or labels is None:
                 continue
-            if (
+            if isinstance(images, Images):
+                if not images.squares(int(images.shapes[0, 0])):
+                    raise DatasetError("packed images must be RGB squares of one size")
+            elif (
                 images.dtype != np.uint8
                 or images.ndim != 4
                 or images.shape[1] != 3
@@ -63,7 +67,14 @@ class CnnData:
     @property
     def size(self) -> int:
         """Side of an image, pixels."""
-        return int(self.train_images.shape[2])
+        images = self.train_images
+        return int(images.shapes[0, 0] if isinstance(images, Images) else images.shape[2])
+
+    @property
+    def nbytes(self) -> int:
+        """Of all images."""
+        counts = len(self.train_images) + len(() if self.val_images is None else self.val_images)
+        return counts * 3 * self.size**2
 
     @classmethod
     def from_dataset(cls, dataset: Dataset, size: int = 32) -> CnnData:
@@ -79,18 +90,43 @@ class CnnData:
         )
 
 
+class Streamed:
+    """Packed RGB squares that a device is given batch by batch, as a tensor of all would have them:
+    (n, 3, size, size) uint8.
+    """
+
+    def __init__(self, images: Images, device: torch.device) -> None:
+        self._images, self.device = images, device
+        side = int(images.shapes[0, 0])
+        self.shape = torch.Size((len(images), 3, side, side))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        numbers = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
+        pinned = self.device.type == "cuda"
+        batch = torch.empty(
+            (len(numbers), *self.shape[2:], 3), dtype=torch.uint8, pin_memory=pinned
+        )
+        out = batch.numpy()
+        for place, row in enumerate(numbers):
+            out[place] = self._images[row]
+        return batch.to(self.device, non_blocking=pinned).permute(0, 3, 1, 2).contiguous()
+
+
 @dataclass(frozen=True)
 class Resident:
-    """``CnnData`` on a device, with what normalises it.
+    """``CnnData`` on a device, with what normalises it; packed images as ``fits`` says.
 
     Attributes:
         train_images, train_labels, val_images, val_labels: tensors, as in ``CnnData``.
         mean, std: (3, 1, 1) float32, of the training images' channels, 0..255.
     """
 
-    train_images: Tensor
+    train_images: Tensor | Streamed
     train_labels: Tensor
-    val_images: Tensor | None
+    val_images: Tensor | Streamed | None
     val_labels: Tensor | None
     mean: Tensor
     std: Tensor
@@ -102,7 +138,14 @@ class Resident:
         def tensor(array: npt.NDArray[np.generic] | None) -> Tensor | None:
             return None if array is None else torch.tensor(array, device=device)
 
-        images, labels = tensor(data.train_images), tensor(data.train_labels)
+        keep = isinstance(data.train_images, Images) and fits(data.nbytes, free(device))
+
+        def seen(images: UInt8 | Images | None) -> Tensor | Streamed | None:
+            if not isinstance(images, Images):
+                return tensor(images)
+            return tensor(stack(images, data.size)) if keep else Streamed(images, device)
+
+        images, labels = seen(data.train_images), tensor(data.train_labels)
         assert images is not None
         assert labels is not None
         known = data.statistics
@@ -110,7 +153,7 @@ class Resident:
             torch.tensor(s, dtype=torch.float32, device=device).view(3, 1, 1)
             for s in (channel_statistics(data.train_images) if known is None else known)
         )
-        return cls(images, labels, tensor(data.val_images), tensor(data.val_labels), *statistics)
+        return cls(images, labels, seen(data.val_images), tensor(data.val_labels), *statistics)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Float32 images of mean 0 and variance 1 a channel, channels last in memory, from

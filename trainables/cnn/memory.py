@@ -7,9 +7,14 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+import psutil
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from trainables.cnn.data import Streamed
 
 EVALUATED = 500
 """Images judged at a time where they are small; the same everywhere, so that the same network gives
@@ -37,9 +42,16 @@ class ShortageError(TrainingError):
     """A training for which there is too little memory."""
 
 
-def evaluated_at_once(images: Tensor) -> int:
+def evaluated_at_once(images: Tensor | Streamed) -> int:
     """How many of (n, channels, height, width) images are judged at a time."""
     return max(1, min(EVALUATED, EVALUATED_PIXELS // (images.shape[-2] * images.shape[-1])))
+
+
+def free(device: torch.device) -> int:
+    """Bytes of a device's memory that nobody uses."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
 
 
 def is_shortage(error: BaseException) -> bool:

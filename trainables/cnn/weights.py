@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -21,6 +22,9 @@ from trainables.cnn.memory import evaluated_at_once
 from trainables.cnn.steps.tuning import in_head
 from trainables.cnn.use import NetworkUse
 from trainables.io.remote import read_file, write_file
+
+if TYPE_CHECKING:
+    from trainables.cnn.data import Streamed
 
 KEY = "visiontune"
 
@@ -108,7 +112,7 @@ def begin_from(net: nn.Module, tensors: Mapping[str, Tensor], keep_head: bool) -
 @torch.no_grad()
 def class_scores(
     net: nn.Module,
-    images: Tensor,
+    images: Tensor | Streamed,
     mean: Tensor,
     std: Tensor,
     dtype: torch.dtype,
@@ -121,7 +125,9 @@ def class_scores(
     net.eval()
     parts = []
     with torch.autocast(images.device.type, dtype, enabled=dtype is not torch.float32):
-        for batch in torch.split(images, evaluated_at_once(images)):
+        step = evaluated_at_once(images)
+        for start in range(0, len(images), step):
+            batch = images[start : start + step]
             parts.append(mean_over_views(net, normalised(batch, mean, std), flip, shift))
     return torch.cat(parts)
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from spaces.errors import DatasetError
 from trainables.images.rule import PLAIN, Rule
+from trainables.stages.shards import Shards
 
 UInt8 = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
@@ -25,14 +26,17 @@ class Images:
     """Images of differing sizes in one flat buffer, so that they travel without a copy.
 
     Attributes:
-        pixels: (total,) uint8, the images' bytes one after another, row by row.
+        pixels: (total,) uint8, the images' bytes one after another, row by row; or where they lie
+            on the disk.
         shapes: (n, 3) int64, height and width in pixels and channels (1 grey, 3 RGB).
         offsets: (n,) int64, where each image starts in ``pixels``.
+        as_grey: they are seen in 8-bit grey, whatever they are.
     """
 
-    pixels: UInt8
+    pixels: UInt8 | Shards
     shapes: Int64
     offsets: Int64
+    as_grey: bool = False
 
     @classmethod
     def from_arrays(cls, arrays: Iterable[UInt8]) -> Images:
@@ -54,11 +58,12 @@ class Images:
     def __getitem__(self, index: int | slice) -> UInt8 | Images:
         """One image, (H, W) if grey or (H, W, 3); or a run of images. No pixel is copied."""
         if isinstance(index, slice):
-            return Images(self.pixels, self.shapes[index], self.offsets[index])
+            return replace(self, shapes=self.shapes[index], offsets=self.offsets[index])
         height, width, channels = (int(n) for n in self.shapes[index])
         start = int(self.offsets[index])
         pixels = self.pixels[start : start + height * width * channels]
-        return pixels.reshape((height, width) if channels == 1 else (height, width, channels))
+        image = pixels.reshape((height, width) if channels == 1 else (height, width, channels))
+        return _grey(image) if self.as_grey else image
 
     def __iter__(self) -> Iterator[UInt8]:
         return (self[i] for i in range(len(self)))
@@ -72,14 +77,40 @@ class Images:
         """The images in 8-bit grey; these themselves, if they are."""
         if (self.shapes[:, 2] == 1).all():
             return self
-        return Images.from_arrays(
-            image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L"))
-            for image in self
-        )
+        if self.packed:  # one by one, where they are used
+            return replace(self, as_grey=True)
+        return Images.from_arrays(map(_grey, self))
 
     def take(self, rows: Int64) -> Images:
         """The images at ``rows``, in that order, sharing this buffer."""
-        return Images(self.pixels, self.shapes[rows], self.offsets[rows])
+        return replace(self, shapes=self.shapes[rows], offsets=self.offsets[rows])
+
+    @property
+    def packed(self) -> bool:
+        """Whether they lie on the disk."""
+        return isinstance(self.pixels, Shards)
+
+    def squares(self, side: int) -> bool:
+        """Whether they are packed as RGB squares of this side."""
+        return self.packed and bool((self.shapes == (side, side, 3)).all())
+
+
+def _grey(image: UInt8) -> UInt8:
+    return image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L"))
+
+
+def joined(parts: Sequence[Images]) -> Images:
+    """Packed images one after another, which stay where they are."""
+    first, *rest = parts
+    for more in rest:
+        assert isinstance(first.pixels, Shards)
+        assert isinstance(more.pixels, Shards)
+        first = Images(
+            first.pixels + more.pixels,
+            np.concatenate([first.shapes, more.shapes]),
+            np.concatenate([first.offsets, more.offsets + first.pixels.nbytes]),
+        )
+    return first
 
 
 class Gathered:
@@ -155,6 +186,8 @@ class Dataset:
         skipped: files left out because they could not be read (relative paths).
         rule: how what is not 8-bit grey or RGB became that.
         notes: what whoever uses it should know, a line each; a warning begins with ``warning: ``.
+        square: side of the squares that its images are packed as; 0 where they keep their shapes.
+        unmade: there are no pixels, only what is known before files are read.
     """
 
     spec: str
@@ -165,6 +198,8 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     rule: Rule = PLAIN
     notes: tuple[str, ...] = ()
+    square: int = 0
+    unmade: bool = False
 
     def splits(self) -> dict[str, Split]:
         parts = {"train": self.train, "val": self.val, "test": self.test}

@@ -7,18 +7,15 @@ stay until somebody removes them.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from spaces.errors import DatasetError
 from trainables.data.names import passed_over
-from trainables.io.files import write_whole
+from trainables.io.files import alone, write_whole
 from trainables.io.remote import AT_A_TIME, ListedFile, Remote, read_file
 
 INDEX = "index.json"
@@ -43,7 +40,7 @@ def fetched_folder(uri: str) -> Path:
     }
     home = _home(uri)
     copy, index = home / "files", home / INDEX
-    with _alone(home):
+    with alone(home):
         known = json.loads(index.read_bytes()) if index.is_file() else {}
         for name in known.keys() - there.keys():
             (copy / name).unlink(missing_ok=True)
@@ -73,7 +70,7 @@ def fetched_file(uri: str) -> Path:
     """
     home = _home(uri)
     path = home / "files" / PurePosixPath(uri.partition("?")[0]).name
-    with _alone(home):
+    with alone(home):
         write_whole(path, read_file(uri))
     return path
 
@@ -87,17 +84,12 @@ def _refuse_leaving(uri: str, name: str) -> None:
         raise DatasetError(f"folder:{uri}: {name!r} would lie outside the folder; rename it there")
 
 
-def _home(uri: str) -> Path:
-    parent = Path(
+def own_place() -> Path:
+    """Where this machine keeps copies."""
+    return Path(
         os.environ.get("VISIONTUNE_DATA") or Path.home() / ".cache" / "visiontune" / "data"
     ).absolute()
-    return parent / hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 
-@contextlib.contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Two processes of one machine fetch one after the other, and the second finds all there."""
-    home.mkdir(parents=True, exist_ok=True)
-    with open(home / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _home(uri: str) -> Path:
+    return own_place() / hashlib.sha256(uri.encode()).hexdigest()[:16]

@@ -4,17 +4,30 @@ become a dataset, by one rule for all of them (``trainables.images.rule``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from spaces.errors import DatasetError
-from trainables.data.dataset import Dataset, Gathered, Int64, Split
-from trainables.data.options import ReadOptions
+from trainables.data.dataset import Dataset, Gathered, Images, Int64, Split, joined
+from trainables.data.options import ReadOptions, fitting_size
 from trainables.images.image_file import Reading, outcomes
-from trainables.images.rule import Needs, completed
+from trainables.images.packing import Estimate, estimate, most_in_memory, pack
+from trainables.images.rule import Needs, Rule, completed
+from trainables.io.refused import amount
+from trainables.stages.cache import DiskCache
+
+KEPT_BYTES = 20 * 2**30
+"""Of packed images, those of earlier searches too; more where the images at hand take more."""
+Read: TypeAlias = tuple[
+    Callable[[str, list[int]], Images], Sequence[int | Needs | DatasetError], Rule
+]
+"""What gives the images of a split by their numbers in it; the number of each file's, or why it has
+none; and the rule that they were read by.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,30 +85,17 @@ def read_listed(spec: str, listed: Listed, options: ReadOptions) -> Dataset:
         DatasetError: for a file that cannot be read, unless ``skip_unreadable``, or a split of
             which none can.
     """
-    how = Reading(options.color, options.max_side, options.rule)
-    files, gone = listed.files, set(options.left_out)
-    read = [file.path for file in files if not gone or listed.name(file) not in gone]
-    arrays, known = outcomes(read, how), set(read)
-    found: list[int | Needs | DatasetError] = []
-    gathered = {name: Gathered() for name in listed.splits}
-    for file in files:
-        outcome = (
-            next(arrays)
-            if file.path in known
-            else DatasetError(f"{file.path}: left out, as it was before")
+    how, files = Reading(options.color, options.max_side, options.rule), listed.files
+    about, notes = _packing(listed, options, how), listed.notes
+    if about is None:
+        images_of, found, rule = _in_memory(listed, options, how)
+    else:
+        if options.square is not None:
+            how = replace(how, square=options.square or fitting_size(about.shorter))
+        images_of, found, rule = (_unmade if options.unmade else _packed)(
+            listed, options, how, about
         )
-        found.append(
-            gathered[file.split].add(outcome) if isinstance(outcome, np.ndarray) else outcome
-        )
-    next(arrays, None)  # its threads end here
-    rule = completed(how.rule, (outcome for outcome in found if isinstance(outcome, Needs)))
-    rest = [row for row, outcome in enumerate(found) if isinstance(outcome, Needs)]
-    for row, outcome in zip(
-        rest, outcomes([files[row].path for row in rest], replace(how, rule=rule)), strict=True
-    ):
-        found[row] = (
-            gathered[files[row].split].add(outcome) if isinstance(outcome, np.ndarray) else outcome
-        )
+        notes = (*notes, _said(len(files), about, how))
     splits: dict[str, Split] = {}
     skipped: list[str] = []
     for name in listed.splits:
@@ -111,7 +111,7 @@ def read_listed(spec: str, listed: Listed, options: ReadOptions) -> Dataset:
                 f"{spec}: none of the {len(mine)} files in {name} can be read; repair them "
                 f"or remove {name}"
             )
-        images = gathered[name].images([number for number, _ in good])
+        images = images_of(name, [number for number, _ in good])
         labels = np.array([file.label for _, file in good], np.int64)
         splits[name] = Split(images, labels, groups_of([file for _, file in good]))
     train = splits.get("train") or next(iter(splits.values())).take(np.empty(0, np.int64))
@@ -123,5 +123,101 @@ def read_listed(spec: str, listed: Listed, options: ReadOptions) -> Dataset:
         splits.get("test"),
         tuple(skipped),
         rule,
-        listed.notes,
+        notes,
+        how.square or 0,
+        about is not None and options.unmade,
     )
+
+
+def _in_memory(listed: Listed, options: ReadOptions, how: Reading) -> Read:
+    files, gone = listed.files, set(options.left_out)
+    read = [file.path for file in files if not gone or listed.name(file) not in gone]
+    arrays, known = outcomes(read, how), set(read)
+    found: list[int | Needs | DatasetError] = []
+    gathered = {name: Gathered() for name in listed.splits}
+    for file in files:
+        outcome = next(arrays) if file.path in known else _left_out(file)
+        found.append(
+            gathered[file.split].add(outcome) if isinstance(outcome, np.ndarray) else outcome
+        )
+    next(arrays, None)  # its threads end here
+    rule = completed(how.rule, (outcome for outcome in found if isinstance(outcome, Needs)))
+    rest = [row for row, outcome in enumerate(found) if isinstance(outcome, Needs)]
+    for row, outcome in zip(
+        rest, outcomes([files[row].path for row in rest], replace(how, rule=rule)), strict=True
+    ):
+        found[row] = (
+            gathered[files[row].split].add(outcome) if isinstance(outcome, np.ndarray) else outcome
+        )
+    return lambda name, numbers: gathered[name].images(numbers), found, rule
+
+
+def _left_out(file: File) -> DatasetError:
+    return DatasetError(f"{file.path}: left out, as it was before")
+
+
+def _packing(listed: Listed, options: ReadOptions, how: Reading) -> Estimate | None:
+    """What the images are, if they are to be packed."""
+    paths = [file.path for file in listed.files]
+    channels, most = 1 if how.color == "grey" else 3, most_in_memory()
+    if options.shards is None or (
+        not options.packed and len(paths) * channels * options.max_side**2 <= most
+    ):
+        return None
+    about = estimate(paths, how)
+    return about if options.packed or about.bytes > most else None
+
+
+def _packed(listed: Listed, options: ReadOptions, how: Reading, about: Estimate) -> Read:
+    """The images in shards; those of a split in shards of their own, for whoever needs no other."""
+    assert options.shards is not None
+    cache = DiskCache(Path(options.shards), max(KEPT_BYTES, 2 * about.bytes))
+    gone, files = set(options.left_out), listed.files
+    found: list[int | Needs | DatasetError] = [_left_out(file) for file in files]
+    rows: dict[str, list[int]] = {name: [] for name in listed.splits}
+    for row, file in enumerate(files):
+        rows[file.split].append(row)
+    parts: dict[str, list[Images]] = {name: [] for name in rows}
+
+    def read(how: Reading, rows: dict[str, list[int]]) -> None:
+        for name, some in rows.items():
+            names = [listed.name(files[row]) for row in some]
+            pixels, shapes, said = pack(cache, names, [files[row].path for row in some], how)
+            before = sum(map(len, parts[name]))
+            for at, row in enumerate(some):
+                if not gone or names[at] not in gone:
+                    found[row] = said.get(at, before + at)
+            parts[name].append(Images(pixels, shapes, _offsets(shapes)))
+
+    read(how, rows)
+    rule = completed(how.rule, (outcome for outcome in found if isinstance(outcome, Needs)))
+    rest = {
+        name: [row for row in some if isinstance(found[row], Needs)] for name, some in rows.items()
+    }
+    read(replace(how, rule=rule), {name: some for name, some in rest.items() if some})
+    return lambda name, numbers: joined(parts[name]).take(np.array(numbers, np.int64)), found, rule
+
+
+def _unmade(listed: Listed, options: ReadOptions, how: Reading, about: Estimate) -> Read:
+    """As ``_packed`` would give them, were all files good, without a pixel."""
+    width, height = (how.square or side for side in (about.width, about.height))
+    shape = (height, width, 1 if how.color == "grey" else 3)
+
+    def images(name: str, numbers: list[int]) -> Images:
+        shapes = np.tile(np.array(shape, np.int64), (len(numbers), 1))
+        return Images(np.empty(0, np.uint8), shapes, _offsets(shapes))
+
+    return images, list(range(len(listed.files))), how.rule
+
+
+def _offsets(shapes: Int64) -> Int64:
+    sizes = shapes.prod(axis=1)
+    return np.asarray(np.cumsum(sizes) - sizes)
+
+
+def _said(count: int, about: Estimate, how: Reading) -> str:
+    whole = f"{count:,} images would take {amount(about.bytes)} of memory: they are packed "
+    if how.square is None:
+        return whole + "on the disk"
+    size = amount(count * how.square**2 * 3)
+    return f"{whole}as squares of {how.square} pixels, {size} on the disk"

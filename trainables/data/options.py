@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from trainables.images.rule import PLAIN, Color, Rule
 
+MIN_SIZE = 32
+"""Pixels; the networks pool anything smaller away."""
+MOST_CHOSEN = 224
+"""Pixels: the largest side that is taken unasked, which networks for photographs were made for."""
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -26,6 +31,12 @@ class ReadOptions:
             names of the splits.
         judged_only: the images are to be judged, not learned from: any part will do, and any number
             of classes.
+        shards: folder that images are packed into which memory should not hold
+            (``trainables.images.packing``); None never packs.
+        square: packed images become squares of this side, 0 for the side that fits them; None to
+            keep their shapes.
+        packed: pack them however few they are, as it was done when a run began.
+        unmade: of images that would be packed, say only what is known before files are read.
     """
 
     color: Color = "grey"
@@ -38,3 +49,12 @@ class ReadOptions:
     rule: Rule = PLAIN
     exactly: bool = False
     judged_only: bool = False
+    shards: str | None = None
+    square: int | None = None
+    packed: bool = False
+    unmade: bool = False
+
+
+def fitting_size(shorter: int) -> int:
+    """Side for images whose shorter side is ``shorter`` pixels: a multiple of 32 that they fill."""
+    return max(MIN_SIZE, min(MOST_CHOSEN, shorter // 32 * 32))

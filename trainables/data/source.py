@@ -29,6 +29,7 @@ class DataSource:
         rule: how what is not 8-bit grey or RGB was read.
         notes: what whoever uses it should know, a line each.
         largest_class: training images of the class that has the most.
+        square: side of the squares that images are packed as; 0 where they keep their shapes.
         groups: of training images that must not be parted; 0 where each stands for itself.
         shorter: median of the training images' shorter sides, pixels.
         device: where stages compute that can do so on a GPU; the driver says it.
@@ -45,6 +46,7 @@ class DataSource:
     largest_class: int = 0
     shorter: int = 0
     groups: int = 0
+    square: int = 0
     device: str = CORES
 
     def images(self, split: str) -> Stage:
@@ -87,6 +89,7 @@ def data_source(dataset: Dataset, options: ReadOptions) -> DataSource:
         most,
         shorter_side(dataset.train.images),
         0 if dataset.train.groups is None else len(np.unique(dataset.train.groups)),
+        dataset.square,
     )
 
 

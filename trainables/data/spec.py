@@ -52,7 +52,7 @@ def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
     """
     # not needed by whoever checks a SPEC alone, and slow to load
     from trainables.data.dataset import Dataset, check_classes
-    from trainables.data.remarks import remarks
+    from trainables.data.remarks import remarks, with_kept_remarks
 
     options = options or ReadOptions()
     spec = absolute_spec(spec)
@@ -71,7 +71,12 @@ def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
                 f"{spec}: already has a val split; leave validation at auto instead of hold-out"
             )
         dataset = dataset.hold_out(options.hold_out, options.seed)
-    return replace(dataset, spec=spec, notes=(*dataset.notes, *remarks(dataset)))
+    dataset = replace(dataset, spec=spec)
+    if dataset.unmade:
+        return dataset
+    if dataset.train.images.packed:
+        return with_kept_remarks(dataset)
+    return replace(dataset, notes=(*dataset.notes, *remarks(dataset)))
 
 
 def check_place(spec: str) -> None:

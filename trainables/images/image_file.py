@@ -67,11 +67,21 @@ class Reading:
         color: 8-bit grey or RGB.
         max_side: of a picture, pixels; larger ones are shrunk.
         rule: for what is not 8-bit grey or RGB.
+        square: side of the square that each becomes at last, pixels; None to keep its shape.
     """
 
     color: Color = "grey"
     max_side: int | None = None
     rule: Rule = PLAIN
+    square: int | None = None
+
+
+def squared(image: UInt8, side: int) -> UInt8:
+    """(side, side) or (side, side, 3) of an image of any shape, by Pillow's bicubic filter."""
+    if image.shape[:2] == (side, side):
+        return image
+    size = (side, side)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def read_image(
@@ -228,7 +238,8 @@ def _to_array(image: ImageFile.ImageFile, path: Path, how: Reading) -> UInt8 | N
         plain = plain.resize(size, Image.Resampling.BOX)
     if turn is not None:
         plain = plain.transpose(turn)
-    return padded(np.asarray(plain, np.uint8), how.rule.fit)
+    found = padded(np.asarray(plain, np.uint8), how.rule.fit)
+    return found if how.square is None else squared(found, how.square)
 
 
 def _transparent_colour(image: ImageFile.ImageFile) -> bytes | int | tuple[int, ...] | None:

@@ -120,6 +120,15 @@ def hold(file: IO[bytes] | int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """The only process of this machine within ``folder``, which is made; others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def left_behind(folder: Path, of: Path | None = None) -> Iterator[Path]:
     """Temporary files and folders right in ``folder`` that nobody writes any more: their process
     was killed.

@@ -38,7 +38,7 @@ def refused(error: OSError) -> str:
     path = Path(os.fsdecode(name))
     if error.errno in FULL:
         needed = error.__dict__.get("needed", 0)
-        wants = f"{_amount(needed)} to be written, " if needed else ""
+        wants = f"{amount(needed)} to be written, " if needed else ""
         said = f"{path} cannot be written ({why}): {_no_room(error, path, wants)}"
     else:
         said = f"{path} cannot be used ({why}); {TO_DO.get(error.errno or 0, 'look at it')}"
@@ -75,7 +75,7 @@ def _no_room(error: OSError, path: Path, wants: str) -> str:
     if os.statvfs(place).f_favail == 0 and os.statvfs(place).f_files:
         return "no more files fit on its disk (no inode is free, see df -i); delete some"
     return (
-        f"its disk is full ({wants}{_amount(shutil.disk_usage(place).free)} free); make "
+        f"its disk is full ({wants}{amount(shutil.disk_usage(place).free)} free); make "
         "room, as with visiontune cache clear"
     )
 
@@ -87,9 +87,10 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _amount(size: int) -> str:
+def amount(size: float) -> str:
+    """Bytes in words."""
     for unit in ("bytes", "KiB", "MiB"):
         if size < 1024:
-            return f"{size:.0f} {unit}"
-        size //= 1024
-    return f"{size:,} GiB"
+            return f"{int(size)} {unit}"
+        size /= 1024
+    return f"{size:,.1f} GiB"

@@ -14,10 +14,11 @@ import contextlib
 import hashlib
 import json
 import logging
+import mmap
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from trainables.stages.stage import NO_CACHE, Cache, Stage
 logger = logging.getLogger("visiontune.cache")
 ARRAY = ""
 """The key of a result that is one array; a dict of arrays has its own keys."""
+TYPES = {"U8": np.uint8, "I64": np.int64}
+"""Of arrays that can be left on the disk."""
 GIB = 2**30
 LEFTOVER_SECONDS = 3600.0
 """Age at which a temporary file was left by a process that was killed."""
@@ -70,15 +73,33 @@ class DiskCache:
 
     def read(self, stage: Stage) -> Any:
         """The result; None if there is none, or if it was damaged, which is then thrown away."""
+        arrays = self._found(stage, lambda data, facts: load(_whole(data.read_bytes(), facts)))
+        return arrays if arrays is None or set(arrays) != {ARRAY} else arrays[ARRAY]
+
+    def mapped(self, stage: Stage, checked: bool = False) -> dict[str, Any] | None:
+        """The arrays of a result as ``read`` gives them, left on the disk until they are looked at.
+
+        Args:
+            checked: compare the SHA-256 too, which looks at all of them, and not the size alone.
+        """
+
+        def mapped(data: Path, facts: dict[str, Any]) -> dict[str, Any]:
+            with open(data, "rb") as file:
+                whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            if len(whole) != facts["bytes"]:
+                raise ValueError("its size differs")
+            return _laid_out(np.frombuffer(_whole(whole, facts) if checked else whole, np.uint8))
+
+        return self._found(stage, mapped)
+
+    def _found(
+        self, stage: Stage, read: Callable[[Path, dict[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any] | None:
         if not self.has(stage):
             return None
         note, data = self._note(stage.digest), self._data(stage.digest)
         try:
-            facts = json.loads(note.read_bytes())
-            content = data.read_bytes()
-            if hashlib.sha256(content).hexdigest() != facts["sha256"]:
-                raise ValueError("SHA-256 differs")
-            arrays = load(content)
+            arrays = read(data, json.loads(note.read_bytes()))
         except FileNotFoundError:
             # another process made room meanwhile, or a file was removed by hand
             self._drop(stage.digest)
@@ -91,7 +112,7 @@ class DiskCache:
             return None
         with contextlib.suppress(OSError):
             os.utime(note)
-        return arrays[ARRAY] if set(arrays) == {ARRAY} else arrays
+        return arrays
 
     def write(self, stage: Stage, result: Any) -> None:
         """Keep a result of arrays; what cannot be written is logged and left."""
@@ -190,6 +211,30 @@ def stage_cache(runs_dir: Path, gib: float) -> Cache:
 def cache_folder(runs_dir: Path, limit: int = 0) -> DiskCache:
     """The cache of the searches in ``runs_dir``; to look at or clear, a limit means nothing."""
     return DiskCache(runs_dir.absolute() / ".cache" / "stages", limit)
+
+
+def shards_folder(runs_dir: Path) -> Path:
+    """Where images are packed for the searches in ``runs_dir``."""
+    return runs_dir.absolute() / ".cache" / "shards"
+
+
+def _whole(content: Any, facts: dict[str, Any]) -> Any:
+    """``content`` itself, if it is what its note says."""
+    if hashlib.sha256(content).hexdigest() != facts["sha256"]:
+        raise ValueError("SHA-256 differs")
+    return content
+
+
+def _laid_out(content: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """The arrays in the bytes of a safetensors file, none of which is copied."""
+    begin = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    header = json.loads(content[8:begin].tobytes())
+    return {
+        name: content[begin + about["data_offsets"][0] : begin + about["data_offsets"][1]]
+        .view(TYPES[about["dtype"]])
+        .reshape(about["shape"])
+        for name, about in header.items()
+    }
 
 
 def _worth_keeping(stage: Stage) -> bool:

@@ -1,0 +1,219 @@
+"""Image files of which memory should not hold all: read once, on all cores, as small as they are
+asked for, and packed into files that are mapped into memory (``trainables.stages.shards``).
+
+A shard holds a run of files, known by their names, sizes and times and by how they are read, so
+that another search begins from what there is, and a process that was killed has lost the run that
+it was at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spaces.errors import DatasetError, UserError, echo
+from trainables.images.image_file import Reading, outcomes, read_alone, read_header
+from trainables.images.rule import Needs, UInt8, middle
+from trainables.stages.cache import DiskCache
+from trainables.stages.shards import PIXELS, Shards, kept
+from trainables.stages.stage import Stage
+
+VARIABLE = "VISIONTUNE_PACKED_GIB"
+MOST_GIB = 2.0
+"""What images may take of the memory unless the environment variable says otherwise."""
+PROBED = 200
+"""Files whose headers tell how large images are."""
+SHARD_BYTES, FEWEST, MOST = 2**27, 64, 2048
+"""Of a shard, about, and the images that it may have."""
+AT_ONCE = 8
+"""Shards whose files are being read at a time."""
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What images are by the headers of some of them.
+
+    Attributes:
+        bytes: that all of them take.
+        width, height: of the one in the middle, pixels.
+    """
+
+    bytes: int
+    width: int
+    height: int
+
+    @property
+    def shorter(self) -> int:
+        return min(self.width, self.height)
+
+
+def most_in_memory() -> int:
+    """Bytes of images that are not packed.
+
+    Raises:
+        UserError: if the environment variable that says it is no number from 0 on.
+    """
+    given = os.environ.get(VARIABLE, "")
+    try:
+        gib = float(given or MOST_GIB)
+        if not 0 <= gib < 2**30:
+            raise ValueError
+    except ValueError:
+        raise UserError(
+            f"{VARIABLE} must be a number of GiB from 0 on, but got {echo(given)}"
+        ) from None
+    return int(gib * 2**30)
+
+
+def estimate(paths: Sequence[Path], how: Reading) -> Estimate:
+    """What the images in files take when they are read."""
+    some = paths[:: max(1, len(paths) // PROBED)]
+    sizes = [header.size for path in some if (header := read_header(path))]
+    seen = np.array([_size(*size, how) for size in sizes] or [(1, 1)], np.float64)
+    mean = float(seen.prod(axis=1).mean()) * (1 if how.color == "grey" else 3)
+    width, height = (int(side) for side in np.median(seen, axis=0))
+    return Estimate(int(mean * len(paths)), width, height)
+
+
+def _size(width: int, height: int, how: Reading) -> tuple[int, int]:
+    left, top, right, bottom = middle(width, height, how.rule.fit)
+    width, height = right - left, bottom - top
+    if how.rule.fit == "pad":
+        width = height = max(width, height)
+    scale = min(1.0, (how.max_side or max(width, height)) / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def packed_images(**parameters: Any) -> Any:
+    """Names the stages of shards, which are made by ``FileRuns``."""
+    raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class FileRuns:
+    """Makes shards of files.
+
+    Attributes:
+        paths: of all files.
+        runs: first and last + 1 of those of each shard.
+    """
+
+    paths: tuple[str, ...]
+    runs: tuple[tuple[int, int], ...]
+    how: Reading
+
+    def __call__(self, number: int) -> dict[str, Any]:
+        """A shard's images in a row, their (n, 3) shapes, 0 × 0 where there is none, and why."""
+        return packed(outcomes(self.files(number), self.how))
+
+    def files(self, number: int) -> list[Path]:
+        start, stop = self.runs[number]
+        return [Path(path) for path in self.paths[start:stop]]
+
+
+def packed(found: Iterator[UInt8 | Needs | DatasetError]) -> dict[str, Any]:
+    """What a shard holds of files."""
+    pixels, shapes, said = bytearray(), [], {}
+    for row, outcome in enumerate(found):
+        if isinstance(outcome, np.ndarray):
+            pixels += np.ascontiguousarray(outcome).reshape(-1).data
+            shapes.append((*outcome.shape, 1)[:3])
+        else:
+            shapes.append((0, 0, 0))
+            said[row] = asdict(outcome) if isinstance(outcome, Needs) else str(outcome)
+    return {
+        PIXELS: np.frombuffer(bytes(pixels), np.uint8),
+        "shapes": np.array(shapes, np.int64).reshape(-1, 3),
+        "said": np.frombuffer(json.dumps(said).encode(errors="surrogatepass"), np.uint8),
+    }
+
+
+def pack(
+    cache: DiskCache, names: Sequence[str], paths: Sequence[Path], how: Reading
+) -> tuple[Shards, Int64, dict[int, Needs | DatasetError]]:
+    """The images in files, packed; those that are already are not read again.
+
+    Args:
+        names: of the files, by which they are known with their sizes and times.
+
+    Returns:
+        their pixels; the (n, 3) shape of each; and by its number why there is none of a file.
+
+    Raises:
+        ShardError: if they cannot be written.
+    """
+    rows = run_length(how)
+    runs = tuple((at, min(at + rows, len(paths))) for at in range(0, len(paths), rows))
+    make = FileRuns(tuple(map(str, paths)), runs, how)
+    marks = [_mark(name, path) for name, path in zip(names, paths, strict=True)]
+    about = {**asdict(how), "rule": asdict(how.rule)}
+    stages = [
+        Stage(
+            packed_images,
+            {"files": hashlib.sha256("\n".join(marks[start:stop]).encode()).hexdigest(), **about},
+        )
+        for start, stop in runs
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        there = list(pool.map(lambda stage: cache.mapped(stage, checked=True), stages))
+    results = {
+        number: found
+        for number, found in enumerate(there)
+        if found is not None and not _mended(make.files(number), found, how)
+    }
+    missing = [number for number in range(len(runs)) if number not in results]
+    for at in range(0, len(missing), AT_ONCE):
+        group = missing[at : at + AT_ONCE]
+        found = outcomes([path for number in group for path in make.files(number)], how)
+        for number in group:
+            start, stop = runs[number]
+            arrays = packed(itertools.islice(found, stop - start))
+            cache.write(stages[number], arrays)  # in place of one that was made otherwise
+            results[number] = kept(cache, stages[number], partial(dict, arrays))
+        next(found, None)  # its threads end here
+    ordered = [results[number] for number in range(len(runs))]
+    shapes = np.concatenate([one["shapes"] for one in ordered])
+    said = {
+        start + int(row): _said(reason)
+        for (start, _), one in zip(runs, ordered, strict=True)
+        for row, reason in json.loads(one["said"].tobytes()).items()
+    }
+    return Shards(cache, stages, [len(one[PIXELS]) for one in ordered], make), shapes, said
+
+
+def run_length(how: Reading) -> int:
+    """Images of a shard, which depends on nothing but how they are read."""
+    each = (how.square or how.max_side or 512) ** 2 * (1 if how.color == "grey" else 3)
+    fitting = max(1, SHARD_BYTES // each)
+    return max(FEWEST, min(MOST, 2 ** (fitting.bit_length() - 1)))
+
+
+def _mark(name: str, path: Path) -> str:
+    try:
+        about = os.stat(path)
+        return f"{name}\0{about.st_size}\0{about.st_mtime_ns}"
+    except OSError:
+        return f"{name}\0missing"
+
+
+def _said(reason: Any) -> Needs | DatasetError:
+    return DatasetError(reason) if isinstance(reason, str) else Needs(**reason)
+
+
+def _mended(files: list[Path], found: dict[str, Any], how: Reading) -> bool:
+    """Whether a file can be read now that could not be: the disk or the network was at fault."""
+    said = json.loads(found["said"].tobytes())
+    bad = [files[int(row)] for row, reason in said.items() if isinstance(reason, str)]
+    return any(isinstance(read_alone(path, how), np.ndarray) for path in bad)
