@@ -15,10 +15,11 @@ from typing import Any
 
 from analysis.plan.plan import MAX_SIDE, PlanError
 from analysis.plan.settings import NO_DATASET
-from analysis.plan.training import Training, fitting_size
+from analysis.plan.training import Training
 from spaces import CnnConfig
 from spaces.kinds import function_of
 from trainables.data import ReadOptions, absolute_spec, read_dataset
+from trainables.data.options import fitting_size
 from trainables.data.source import shorter_side
 from trainables.data.spec import reader_of
 from trainables.learners import LEARNERS
