@@ -26,6 +26,7 @@ from analysis.run.records import Measured
 from spaces.errors import DatasetError
 from trainables.data import Images, ReadOptions, read_dataset
 from trainables.data.dataset import few
+from trainables.data.fetched import own_place
 from trainables.data.names import lookalike, on_disk, passed_over
 from trainables.data.scores import confusion
 from trainables.images.deep import FORMATS
@@ -119,6 +120,8 @@ def read_options(model: Model, skip_unreadable: bool = False) -> ReadOptions:
         skip_unreadable=skip_unreadable,
         rule=preprocessing.rule,
         judged_only=True,
+        shards=str(own_place() / "shards"),
+        square=preprocessing.size,
     )
 
 

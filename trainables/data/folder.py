@@ -48,7 +48,7 @@ def files_of_folder(spec: str, place: str, options: ReadOptions) -> Listed:
         for label, cls in enumerate(tree.classes)
         for path in listing.files.get(cls, ())
     )
-    return Listed(root, tree.classes, tuple(files), tree.notes)
+    return Listed(root, tree.classes, tuple(files), tree.notes, place if is_uri(place) else "")
 
 
 def read_folder(spec: str, place: str, options: ReadOptions) -> Dataset:

@@ -53,12 +53,14 @@ class Listed:
         root: the folder that their names are told from.
         files: by split; those of a split in the order of its images.
         notes: what is to be known of the list, a line each.
+        uri: that the root is a copy of; empty if it is none.
     """
 
     root: Path
     classes: tuple[str, ...]
     files: tuple[File, ...]
     notes: tuple[str, ...] = ()
+    uri: str = ""
 
     def name(self, file: File) -> str:
         """Its path from the root."""
@@ -182,7 +184,8 @@ def _packed(listed: Listed, options: ReadOptions, how: Reading, about: Estimate)
     def read(how: Reading, rows: dict[str, list[int]]) -> None:
         for name, some in rows.items():
             names = [listed.name(files[row]) for row in some]
-            pixels, shapes, said = pack(cache, names, [files[row].path for row in some], how)
+            paths = [files[row].path for row in some]
+            pixels, shapes, said = pack(cache, names, paths, how, listed.uri)
             before = sum(map(len, parts[name]))
             for at, row in enumerate(some):
                 if not gone or names[at] not in gone:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from spaces.errors import DatasetError, UserError, echo
 from trainables.images.image_file import Reading, outcomes, read_alone, read_header
 from trainables.images.rule import Needs, UInt8, middle
+from trainables.io.remote import fetched
 from trainables.stages.cache import DiskCache
 from trainables.stages.shards import PIXELS, Shards, kept
 from trainables.stages.stage import Stage
@@ -106,17 +107,29 @@ class FileRuns:
     """Makes shards of files.
 
     Attributes:
-        paths: of all files.
+        paths, names: of all files; names as they lie below ``uri``, if there is one.
         runs: first and last + 1 of those of each shard.
+        uri: where copies of them came from, which another machine has not; empty for none.
     """
 
     paths: tuple[str, ...]
     runs: tuple[tuple[int, int], ...]
     how: Reading
+    names: tuple[str, ...] = ()
+    uri: str = ""
 
     def __call__(self, number: int) -> dict[str, Any]:
-        """A shard's images in a row, their (n, 3) shapes, 0 × 0 where there is none, and why."""
-        return packed(outcomes(self.files(number), self.how))
+        """A shard's images in a row, their (n, 3) shapes, 0 × 0 where there is none, and why.
+
+        Raises:
+            RemoteError: if its files cannot be fetched.
+        """
+        files = self.files(number)
+        if not self.uri or all(path.is_file() for path in files):
+            return packed(outcomes(files, self.how))
+        start, stop = self.runs[number]
+        with fetched(self.uri, self.names[start:stop]) as copies:
+            return packed(outcomes(copies, self.how))
 
     def files(self, number: int) -> list[Path]:
         start, stop = self.runs[number]
@@ -141,12 +154,13 @@ def packed(found: Iterator[UInt8 | Needs | DatasetError]) -> dict[str, Any]:
 
 
 def pack(
-    cache: DiskCache, names: Sequence[str], paths: Sequence[Path], how: Reading
+    cache: DiskCache, names: Sequence[str], paths: Sequence[Path], how: Reading, uri: str = ""
 ) -> tuple[Shards, Int64, dict[int, Needs | DatasetError]]:
     """The images in files, packed; those that are already are not read again.
 
     Args:
         names: of the files, by which they are known with their sizes and times.
+        uri: that the files are copies from, below which they have these names.
 
     Returns:
         their pixels; the (n, 3) shape of each; and by its number why there is none of a file.
@@ -156,7 +170,7 @@ def pack(
     """
     rows = run_length(how)
     runs = tuple((at, min(at + rows, len(paths))) for at in range(0, len(paths), rows))
-    make = FileRuns(tuple(map(str, paths)), runs, how)
+    make = FileRuns(tuple(map(str, paths)), runs, how, tuple(names) if uri else (), uri)
     marks = [_mark(name, path) for name, path in zip(names, paths, strict=True)]
     about = {**asdict(how), "rule": asdict(how.rule)}
     stages = [

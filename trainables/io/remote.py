@@ -12,7 +12,8 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -209,6 +210,24 @@ def remove_place(place: str) -> None:
 def join_place(place: str, *names: str) -> str:
     """What lies below a path or URI."""
     return Remote(place).child(*names).uri if is_uri(place) else str(Path(place, *names))
+
+
+@contextmanager
+def fetched(uri: str, names: Sequence[str]) -> Iterator[list[Path]]:
+    """Copies of the files of these names below a URI; for the time of the block. Of one that is not
+    there any more there is none.
+    """
+    remote = Remote(uri)
+    with (
+        tempfile.TemporaryDirectory(prefix="visiontune-") as folder,
+        ThreadPoolExecutor(AT_A_TIME) as pool,
+    ):
+        copies = [Path(folder, str(number), Path(name).name) for number, name in enumerate(names)]
+        for copy, content in zip(copies, pool.map(remote.read, names), strict=True):
+            if content is not None:
+                copy.parent.mkdir()
+                copy.write_bytes(content)
+        yield copies
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +156,23 @@ def test_another_process_makes_what_it_needs_and_no_more(
     (root / "train/bee/000.jpg").write_bytes(b"")
     with pytest.raises(UserError, match="start a new search"):
         list(copy.train.images)
+
+
+def test_a_node_fetches_the_files_of_the_shards_it_is_asked_for(
+    root: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch, read_files: list[Path]
+) -> None:
+    """Of a data set at a URI the node that reads it has a copy; others get no tree of their own."""
+    home = root.parent / "home"
+    monkeypatch.setenv("VISIONTUNE_DATA", str(home))
+    options = replace(HOW, packed=True, square=32, shards=str(root.parent / "shards"))
+    first = read_dataset(f"folder:file://{root}", options)
+    kept, copy = np.array(first.test.images[3]), pickle.loads(pickle.dumps(first))
+    for place in (home, root.parent / "shards"):
+        shutil.rmtree(place)
+    read_files.clear()
+    assert np.array_equal(copy.test.images[3], kept)
+    assert len(read_files) == len(copy.test)
+    assert not home.exists()
 
 
 def test_files_that_cannot_be_read_are_named_left_out_and_mended(
