@@ -172,17 +172,11 @@ def _macs_a_second(torch: Any) -> float:
 def fitting(
     images: Look, machine: Machine, seconds: float, epochs: int | None = None
 ) -> tuple[list[str], str, int]:
-    """The spaces that fit; in one line, which and why; and to how many epochs networks are trained
-    if to fewer than usual, else 0.
+    """The spaces that fit, in the order in which they are tried first; in one line, which and why;
+    and to how many epochs networks are trained if to fewer than usual, else 0.
     """
     usual = epochs or Training().epochs
     kept, left = ["tiny-image"], dict[str, str]()
-    if images.shorter < PHOTOGRAPH:
-        left["bag-of-sift"] = f"it wants sides of {PHOTOGRAPH} pixels"
-    elif find_spec("cyvlfeat") is None:
-        left["bag-of-sift"] = "cyvlfeat is not installed"
-    else:
-        kept.append("bag-of-sift")
     features = images.images * machine.seen / machine.cores
     if not machine.seen:
         left["embedding"] = "no weights are installed"
@@ -190,6 +184,12 @@ def fitting(
         left["embedding"] = f"a first look at the images takes about {features:,.0f} s"
     else:
         kept.append("embedding")
+    if images.shorter < PHOTOGRAPH:
+        left["bag-of-sift"] = f"it wants sides of {PHOTOGRAPH} pixels"
+    elif find_spec("cyvlfeat") is None:
+        left["bag-of-sift"] = "cyvlfeat is not installed"
+    else:
+        kept.append("bag-of-sift")
     epoch = images.train * machine.trained
     most = usual if machine.gpus else min(usual, int(TRAINING * seconds / max(epoch, 1e-9)))
     if most < min(EPOCHS, usual) or (epochs and most < epochs):

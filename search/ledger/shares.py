@@ -17,6 +17,7 @@ from statistics import median
 from analysis.plan.plan import Plan
 from analysis.run.records import TrialRecord
 from spaces.objectives import METRICS
+from trainables.learners import LEARNERS
 
 FIRST_TRIALS = 5
 """Ended trials of a space before it is compared with the others,"""
@@ -128,15 +129,17 @@ class Shares:
         self, spaces: Collection[str], used: Mapping[str, float], left: float
     ) -> dict[str, float]:
         """The shares of the spaces that get some, with so many seconds of trials left."""
+        begun = {name for name, _ in self._running if not self._spent[name].ended}
+        waiting = any(not LEARNERS[name].holds_cores for name in begun)
         enough = FIRST_PART * (sum(used.values()) + left) / len(used)
         first = max(self._spent, key=lambda name: self._spent[name].best)
         ahead, alive, new = self._spent[first], [], []
         for name in spaces:
             spent = self._spent[name]
+            if not spent.ended and (name in begun or (waiting and not LEARNERS[name].holds_cores)):
+                continue  # one after the other: stages of two would take twice as long
             if spent.ended < FIRST_TRIALS and used[name] < enough:
                 new.append(name)
-            elif not spent.ended:
-                continue  # its first trial has taken enough, and still runs
             elif name == first or (reach := spent.within_reach(left)) > ahead.best:
                 alive.append(name)
             elif name not in self._told:
@@ -147,8 +150,10 @@ class Shares:
                     f"{self._sign * reach:.4g} in the time left; {first} has "
                     f"{self._sign * ahead.best:.4g}"
                 )
-        if new or not alive:
-            return dict.fromkeys(new or spaces, 1.0)
+        if new:
+            return dict.fromkeys(new, 1.0)
+        if not alive and not begun:
+            return dict.fromkeys(spaces, 1.0)  # the one ahead has no more combinations
         return {name: AHEAD * max(1, len(alive) - 1) if name == first else 1.0 for name in alive}
 
     def so_far(self) -> dict[str, dict[str, float]]:

@@ -121,6 +121,30 @@ def test_what_is_left_goes_on_where_a_space_has_no_more_combinations() -> None:
     assert sorted(shares.order(SPACES[1:], started, 0.0, 100)) == sorted(SPACES[1:])
 
 
+def test_first_results_come_one_after_the_other() -> None:
+    """Stages of two spaces at once would take twice as long, and a short search end with nothing;
+    networks have cores of their own.
+    """
+    spaces = ("tiny-image", "bag-of-sift", "embedding", "cnn")
+    shares = Shares(make_plan({"spaces": spaces, "shares": "moving"}))
+    started = dict.fromkeys(spaces, 0)
+
+    def order() -> list[str]:
+        return shares.order(spaces, started, 0.0, 100)
+
+    assert order()[0] == "tiny-image"
+    shares.begin(("tiny-image", 0))
+    assert order() == ["cnn"]
+    shares.begin(("cnn", 0))
+    assert order() == []
+    shares.count(
+        TrialRecord(space="tiny-image", number=0, state="FAIL", config={}, started=0.0, seconds=1.0)
+    )
+    assert set(order()) == {"bag-of-sift", "embedding", "tiny-image"}
+    shares.begin(("bag-of-sift", 0))
+    assert order() == ["tiny-image"]
+
+
 @pytest.mark.parametrize(
     ("shares", "said"),
     [
