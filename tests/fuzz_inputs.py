@@ -20,17 +20,29 @@ import struct
 import subprocess
 import sys
 import tempfile
-import zipfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
+from finished import TINY, finished
+from fuzz_datasets import arrays, csv, image, npz, parquet
 from golden_runs import golden_runs
-from hostile import cnn_bundle, knn_bundle, with_facts, with_model
+from hostile import (
+    cnn_bundle,
+    embedding_bundle,
+    ensemble_bundle,
+    knn_bundle,
+    with_facts,
+    with_member,
+    with_model,
+)
 from PIL import Image
 from program import typed
+from spoiling import changed, spoil, strange, turned
 
 from analysis.plan.plan import make_plan
 from analysis.run.directory import RunDirectory
@@ -52,70 +64,6 @@ PLAN = {
     "replicate": {"top": 1, "seeds": 2},
     "tracking": {"enabled": True, "uri": "sqlite:///x.db"}, "cache_gib": 1.0,
 }  # fmt: skip
-STRANGE: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**30, -(10**30), 10**400, 0.0, -0.0, 1e308,
-    1e-308, math.inf, -math.inf, math.nan,
-    "",
-    " ", "x", "no", "null", "~", "1e3", "0x10", "..", "1..", "..1", "1..2..3", "a\nb", "\x1b[31m",
-    "\x00", "é" * 300, "%s{}$(x)`", "[bold]",
-    "../..", "/", "x" * 10_000, [], [[]], [None] * 3, [1, "a", True], {}, {"a": {}}, {"": ""}, [{}],
-    {"min": 1, "max": 0}, "val_accuracy",
-)  # fmt: skip
-
-
-def strange(generator: random.Random) -> Any:
-    return generator.choice(STRANGE)
-
-
-def changed(generator: random.Random, value: Any) -> Any:
-    """``value`` with one or a few places of it changed, dropped, repeated or added."""
-    if isinstance(value, dict) and value and generator.random() < 0.9:
-        key = generator.choice(list(value))
-        action = generator.random()
-        if action < 0.15:
-            return {name: item for name, item in value.items() if name != key}
-        if action < 0.3:
-            return {
-                **value,
-                generator.choice(
-                    ["x", "run", "é", "__class__", key + "s" if isinstance(key, str) else "k"]
-                ): strange(generator),
-            }
-        return {**value, key: changed(generator, value[key])}
-    if isinstance(value, list) and value and generator.random() < 0.7:
-        place = generator.randrange(len(value))
-        return [
-            *value[:place],
-            changed(generator, value[place]),
-            *value[place + generator.randrange(2) :],
-        ]
-    return strange(generator)
-
-
-def turned(generator: random.Random, content: bytes) -> bytes:
-    """``content`` with bytes turned, cut out, repeated or put in."""
-    found = bytearray(content)
-    for _ in range(generator.choice((1, 1, 2, 5))):
-        place, action = generator.randrange(len(found) + 1), generator.random()
-        if action < 0.4 and found:
-            found[place % len(found)] ^= 1 << generator.randrange(8)
-        elif action < 0.6:
-            del found[place : place + generator.choice((1, 3, 50, 10_000))]
-        elif action < 0.8:
-            found[place:place] = found[place : place + 40] * generator.choice((1, 3, 100))
-        else:
-            found[place:place] = generator.choice(
-                (
-                    b"\x00",
-                    b"\xff\xfe",
-                    b"[" * 500,
-                    b"{",
-                    b"9" * 5000,
-                    b"!!python/name:os.system ",
-                    b"&a *a ",
-                )
-            )
-    return bytes(found)
 
 
 def plan(generator: random.Random, folder: Path) -> tuple[object, ...]:
@@ -184,77 +132,15 @@ def options(generator: random.Random, folder: Path) -> tuple[object, ...]:
     )
 
 
-def arrays() -> dict[str, Any]:
-    generator = np.random.default_rng(0)
-    return {
-        "x_train": generator.integers(0, 256, (8, 6, 6), dtype=np.uint8),
-        "y_train": np.arange(8) % 2,
-        "x_test": generator.integers(0, 256, (4, 6, 6), dtype=np.uint8), "y_test": np.arange(4) % 2,
-        "classes": np.array(["cat", "dog"]),
-    }  # fmt: skip
-
-
-def whole(array: Any) -> bool:
-    return bool(array.dtype.kind in "iu")
-
-
-OTHERS: tuple[Callable[[Any], Any], ...] = (
-    lambda a: a.astype(np.float64) if whole(a) else a[1:],
-    lambda a: a.astype(np.int64) - 5 if whole(a) else a[:0],
-    lambda a: a.astype(np.complex64) if whole(a) else a[::-1],
-    lambda a: a.astype(np.uint16) if whole(a) else np.array(["", "\x1b[31m"]),
-    lambda a: a[:0],
-    lambda a: a[None],
-    lambda a: a[..., :0],
-    lambda a: np.repeat(a, 3),
-    lambda a: np.array(7),
-    lambda a: np.array(["a"] * len(a)),
-    lambda a: np.array([2**62] * len(a)),
-    lambda a: np.full(len(a), np.nan),
-)
-
-
-def npz(generator: random.Random, folder: Path) -> tuple[object, ...]:
-    named, path = arrays(), folder / "fuzz.npz"
-    if generator.random() < 0.5:
-        name = generator.choice(list(named))
-        other = generator.choice(OTHERS)
-        named[name] = other(named[name])
-        if generator.random() < 0.3:
-            del named[generator.choice(list(named))]
-        np.savez(path, **named)
-        content = path.read_bytes()
-    else:
-        buffer = io.BytesIO()
-        np.savez(buffer, **named)
-        content = turned(generator, buffer.getvalue())
-        if generator.random() < 0.4:  # a header of an array that lies, within a zip that is whole
-            with zipfile.ZipFile(path, "w") as packed:
-                for name in named:
-                    array = io.BytesIO()
-                    np.save(array, named[name])
-                    packed.writestr(f"{name}.npy", turned(generator, array.getvalue()))
-            content = path.read_bytes()
-    path.write_bytes(content)
-    return (
-        "run",
-        "--space",
-        "tiny-image",
-        "--dataset",
-        f"npz:{path}",
-        "--dry-run",
-        "--runs-dir",
-        folder / "runs",
-    )
-
-
 def bundle(make: Callable[[Path], Path]) -> Callable[[random.Random, Path], tuple[object, ...]]:
     def spoilt(generator: random.Random, folder: Path) -> tuple[object, ...]:
         source = folder / f"whole-{make.__name__}"
         if not source.is_dir():
             make(source)
         shutil.rmtree(folder / "bundle", ignore_errors=True)
-        spoilt_one = Path(shutil.copytree(source, folder / "bundle"))
+        every = Path(shutil.copytree(source, folder / "bundle"))
+        members = list((every / "members").glob("*"))
+        spoilt_one = every if generator.random() < 0.5 or not members else members[0]
         action = generator.random()
         manifest, model = (
             spoilt_one / "bundle.json",
@@ -276,28 +162,12 @@ def bundle(make: Callable[[Path], Path]) -> Callable[[random.Random, Path], tupl
             with_model(spoilt_one, struct.pack("<Q", len(header)) + header + model[8 + length :])
         else:
             with_model(spoilt_one, turned(generator, model))
-        return "predict", spoilt_one, folder / "picture.png", "--json"
+        if spoilt_one != every and generator.random() < 0.8:
+            with_member(every, 1)
+        more = ("--coverage", 0.9) if generator.random() < 0.2 else ()
+        return "predict", every, folder / "picture.png", "--json", *more
 
     return spoilt
-
-
-def spoil(generator: random.Random, path: Path) -> None:
-    """One file of JSON: its bytes, or what it says."""
-    content = path.read_bytes()
-    try:
-        value = json.loads(content)
-    except ValueError:  # lines, or no JSON
-        path.write_bytes(turned(generator, content))
-        return
-    if generator.random() < 0.4:
-        path.write_bytes(turned(generator, content))
-        return
-    for _ in range(generator.choice((1, 1, 2))):
-        value = changed(generator, value)
-    try:
-        path.write_text(json.dumps(value, ensure_ascii=False), errors="surrogatepass")
-    except ValueError:
-        path.write_text("9" * 5000)
 
 
 def request(generator: random.Random, folder: Path) -> tuple[object, ...]:
@@ -313,6 +183,35 @@ def request(generator: random.Random, folder: Path) -> tuple[object, ...]:
     path.write_text(json.dumps(asked))
     spoil(generator, path)
     return ("take" if generator.random() < 0.5 else "status", "k", "--runs-dir", runs)
+
+
+def served(generator: random.Random, folder: Path) -> tuple[object, ...]:
+    """What a client sends to a model that is served: the bytes of pictures, one of them spoilt."""
+    if not (folder / "whole-knn_bundle").is_dir():
+        knn_bundle(folder / "whole-knn_bundle")
+    buffer = io.BytesIO()
+    kind = generator.choice(("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"))
+    shade = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    Image.fromarray(shade).save(buffer, kind)
+    sent = turned(generator, buffer.getvalue())
+    (folder / "sent").write_bytes(b"" if generator.random() < 0.05 else sent)
+    return "serve", folder / "whole-knn_bundle", folder / "picture.png", folder / "sent"
+
+
+def answered(bundle: Path, *pictures: Path) -> subprocess.CompletedProcess[str]:
+    """What the model that MLflow serves makes of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own, of hints of types
+        from mlflow.pyfunc import PythonModelContext
+
+        from analysis.bundle.served_model import BundleModel
+    model = BundleModel()
+    model.load_context(PythonModelContext({"bundle": str(bundle)}, {}))
+    sent = pd.DataFrame({"image": [path.read_bytes() for path in pictures]})
+    try:
+        return subprocess.CompletedProcess([], 0, json.dumps(model.predict(None, sent)), "")
+    except UserError as error:
+        return subprocess.CompletedProcess([], 2, "", f"visiontune: {error}\n")
 
 
 ASKED: tuple[dict[str, Any], ...] = (
@@ -351,39 +250,30 @@ def taken_up(runs: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess([], 0, "", "")
 
 
-TABLES = ("result.json", "steps.jsonl", "state.json", "data.json", "jobs.json", "facts.jsonl")
+TABLES = (
+    "result.json", "steps.jsonl", "state.json", "data.json", "jobs.json", "facts.jsonl", "run.json",
+    "trial.json", "predictions.npy", "shares.npy", "val_labels.npy", "test_scores.json",
+    "provenance.json",
+)  # fmt: skip
 
 
 def table(generator: random.Random, folder: Path) -> tuple[object, ...]:
-    """What a run of old has on the disk, which has no digests to tell what was spoilt."""
-    runs, name = folder / "tables", generator.choice(("toy", "knn", "replicas", "killed"))
+    """What a run has on the disk; one of old has no digests to tell what was spoilt."""
+    runs, name = folder / "tables", generator.choice(("toy", "knn", "replicas", "killed", "made"))
     shutil.rmtree(runs, ignore_errors=True)
-    golden_runs(runs, name)
+    if name == "made":
+        made = folder / "made"
+        if not made.is_dir():
+            run_at_rest(made)
+            finished(made, f"npz:{folder / 'good.npz'}", [("tiny-image", TINY)])
+        name = generator.choice(("k", "made"))
+        shutil.copytree(made, runs)
+    else:
+        golden_runs(runs, name)
     paths = [path for path in sorted((runs / name).rglob("*")) if path.name in TABLES]
     spoil(generator, generator.choice(paths))
     command = generator.choice(("status", "best", "leaderboard", "importance", "confusion"))
     return (command, name, "--runs-dir", runs, "--json")
-
-
-def image(generator: random.Random, folder: Path) -> tuple[object, ...]:
-    """A picture of a folder of them."""
-    root = folder / "images"
-    if not root.is_dir():
-        for label in ("cat", "dog"):
-            (root / label).mkdir(parents=True)
-            for number in range(4):
-                shade = np.full((8, 8, 3), 20 * number, np.uint8)
-                Image.fromarray(shade).save(root / label / f"{number}.png")
-    kind = generator.choice(("png", "jpg", "gif", "bmp", "tif", "webp", "ppm"))
-    for left in root.glob("cat/spoilt.*"):
-        left.unlink()
-    path = root / "cat" / f"spoilt.{kind}"
-    Image.fromarray(np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)).save(path)
-    path.write_bytes(turned(generator, path.read_bytes()))
-    more = ("--skip-unreadable",) if generator.random() < 0.3 else ()
-    runs = folder / "runs"
-    words = ("run", "--space", "tiny-image", "--dataset", f"folder:{root}", "--dry-run", *more)
-    return (*words, "--runs-dir", runs)
 
 
 KINDS: dict[str, Callable[[random.Random, Path], tuple[object, ...]]] = {
@@ -392,8 +282,13 @@ KINDS: dict[str, Callable[[random.Random, Path], tuple[object, ...]]] = {
     "npz": npz,
     "knn-bundle": bundle(knn_bundle),
     "cnn-bundle": bundle(cnn_bundle),
+    "embedding-bundle": bundle(embedding_bundle),
+    "ensemble-bundle": bundle(ensemble_bundle),
+    "served": served,
     "request": request,
     "table": table,
+    "csv": csv,
+    "parquet": parquet,
     "image": image,
 }
 
@@ -401,7 +296,11 @@ KINDS: dict[str, Callable[[random.Random, Path], tuple[object, ...]]] = {
 def wrong(words: tuple[object, ...]) -> str:
     """What was wrong with the answer to ``visiontune WORDS``; empty if nothing."""
     began = resource.getrusage(resource.RUSAGE_SELF).ru_utime
-    done = taken_up(Path(str(words[-1]))) if words[0] == "take" else typed(*words)
+    places = [Path(str(word)) for word in words]
+    if words[0] == "take":
+        done = taken_up(places[-1])
+    else:
+        done = answered(*places[1:]) if words[0] == "serve" else typed(*words)
     spent = resource.getrusage(resource.RUSAGE_SELF).ru_utime - began
     if spent > 5:
         return f"took {spent:.1f} s"
@@ -409,7 +308,7 @@ def wrong(words: tuple[object, ...]) -> str:
     if longest > 500:
         return f"a line of {longest} characters: {done.stderr[:200]!r}"
     if done.returncode == 0:
-        if words[0] == "predict":
+        if words[0] in ("predict", "serve"):
             scores = [score for row in json.loads(done.stdout) for score in row["scores"].values()]
             if not all(math.isfinite(score) for score in scores):
                 return "scores that are no numbers"

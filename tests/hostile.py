@@ -10,17 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
+from safetensors.numpy import load, save
 
-from analysis.bundle.bundle import write_bundle
+from analysis.bundle.bundle import read_bundle, write_bundle
+from analysis.bundle.classifier import ENSEMBLE
 from analysis.bundle.cnn import CnnModel
+from analysis.bundle.embedding import EmbeddingModel
 from analysis.bundle.facts import BundleFacts, Preprocessing
 from analysis.bundle.knn import KnnModel
+from analysis.ensemble.model import EnsembleModel, digest_of, place_of
+from analysis.ranking.calibration import Calibration
 from analysis.run.records import Measured
 from spaces.ours.cnn import CnnConfig
+from spaces.ours.embedding import EmbeddingConfig
 from trainables.cnn import weights
 from trainables.cnn.models import build
 from trainables.cnn.use import NetworkUse
+from trainables.embedding.heads import Fitted
+from trainables.pretrained.facts import Weights
+from trainables.pretrained.network import with_tensors
 
 TINY = {
     "metric": "euclidean",
@@ -33,6 +43,7 @@ TINY = {
     "mirrored": False,
 }
 CLASSES = ("cat", "dog", "owl")
+SEEN = Preprocessing(color="grey", max_side=512)
 SCORES = Measured(
     split="train", n=6, scheme="leave-one-out", accuracy=0.5, balanced_accuracy=0.5, macro_f1=0.5
 )
@@ -53,7 +64,7 @@ def facts_of(
 def knn_bundle(folder: Path) -> Path:
     """A kNN bundle of six tiny images of three classes."""
     features = np.random.default_rng(0).random((6, 16)) * 255
-    facts = facts_of("knn", "tiny-image", TINY, Preprocessing(color="grey", max_side=512))
+    facts = facts_of("knn", "tiny-image", TINY, SEEN)
     folder.mkdir()
     write_bundle(folder, KnnModel(facts, features, np.array([0, 0, 1, 1, 2, 2]), None))
     return folder
@@ -83,6 +94,58 @@ def cnn_bundle(folder: Path) -> Path:
     folder.mkdir()
     write_bundle(folder, CnnModel(facts, weights.pack(net.state_dict(), use), net, use))
     return folder
+
+
+def embedding_bundle(folder: Path) -> Path:
+    """A bundle of a linear head on a small network that has learned nothing."""
+    torch.manual_seed(0)
+    half = (0.5, 0.5, 0.5)
+    weights = Weights("test_resnet.r160_in1k", "test_resnet", "0" * 64, half, half)
+    config = EmbeddingConfig(
+        backbone=weights.name, side=64, crop="squash", views="one", layer="last",
+        pooling="average", norm="standard", components=0, head="logistic",
+    )  # fmt: skip
+    tensors = timm.create_model("test_resnet").state_dict()
+    net = with_tensors(weights, tensors, config.side, resampled=True)
+    generator, columns = np.random.default_rng(0), net.num_features
+    head = Fitted(
+        config,
+        len(CLASSES),
+        {
+            "mean": generator.random(columns),
+            "deviation": generator.random(columns) + 0.1,
+            "weights": generator.random((len(CLASSES), columns)),
+            "bias": generator.random(len(CLASSES)),
+        },
+    )
+    seen = Preprocessing(color="rgb", max_side=512)
+    facts = facts_of("embedding", "embedding", vars(config), seen)
+    facts = facts.model_copy(update={"weights": weights})
+    folder.mkdir()
+    write_bundle(folder, EmbeddingModel(facts, net, head))
+    return folder
+
+
+def ensemble_bundle(folder: Path) -> Path:
+    """A bundle of two kNN bundles, with probabilities."""
+    (folder / "members").mkdir(parents=True)
+    places = [knn_bundle(place_of(folder, number)) for number in (1, 2)]
+    digests = np.stack([digest_of(place) for place in places])
+    members = tuple(read_bundle(place) for place in places)
+    known = Calibration(
+        floor=0.1, power=2.0, before=0.3, after=0.1, images=6, truth=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    )
+    facts = facts_of(ENSEMBLE, ENSEMBLE, {"k: tiny-image/0": 1, "k: tiny-image/1": 2}, SEEN)
+    facts = facts.model_copy(update={"calibration": known})
+    write_bundle(folder, EnsembleModel(facts, members, np.array([1, 2]), digests))
+    return folder
+
+
+def with_member(bundle: Path, number: int) -> None:
+    """Another member than was exported, and an ensemble that knows it."""
+    tensors = load((bundle / "model.safetensors").read_bytes())
+    tensors["digests"][number - 1] = digest_of(place_of(bundle, number))
+    with_model(bundle, save(tensors))
 
 
 def with_facts(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:

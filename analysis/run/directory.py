@@ -34,7 +34,7 @@ from analysis.plan.plan import Plan, read_plan
 from analysis.run.data_file import read_data
 from analysis.run.driver_lock import is_locked, take_lock
 from analysis.run.identity import name_at_first, read_identity
-from analysis.run.jobs import replicated
+from analysis.run.jobs import with_replicas
 from analysis.run.notes import note
 from analysis.run.records import DataFacts, DriverState, TrialRecord
 from analysis.run.sealed import DamagedError, RunError, read_as, sealed, unsealed
@@ -295,13 +295,7 @@ class RunDirectory:
         """Every finished trial, by space and number, with its replicas; one whose record cannot be
         believed is noted and left out.
         """
-        again = replicated(self.replicas.path)
-        return [
-            record.model_copy(update={"replicas": again[record.key]})
-            if record.key in again
-            else record
-            for record in self.trial_files.records()
-        ]
+        return with_replicas(self.trial_files.records(), self.replicas.path)
 
     def ended(self) -> list[tuple[str, int]]:
         """(space, number) of every trial that has a record, without reading any."""

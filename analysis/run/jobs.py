@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from analysis.run.notes import note
+from analysis.run.records import TrialRecord
 from analysis.run.sealed import RunError
 from analysis.run.trial_files import TrialFiles
 from spaces.errors import on_one_line
+from spaces.objectives import metrics_of
 from trainables.io.files import read_json, write_whole
 
 
@@ -73,3 +76,21 @@ def replicated(replicas: Path) -> dict[str, dict[int, dict[str, float]]]:
         elif record.state == "COMPLETE":
             found.setdefault(key, {})[job.seed] = record.metrics
     return {key: metrics for key, metrics in found.items() if key not in unfinished}
+
+
+def with_replicas(records: Iterable[TrialRecord], replicas: Path) -> list[TrialRecord]:
+    """Records of trials, with what came out when they were run again; one of whose replicas says
+    too little is noted, and stands by itself.
+    """
+    again, found = replicated(replicas), []
+    for record in records:
+        seeds = again.get(record.key, {})
+        known = set(metrics_of(record.metrics))
+        if lacking := sorted({name for own in seeds.values() for name in known - set(own)}):
+            note(
+                f"{replicas / 'trials'}: a replica of trial {record.key} says nothing of "
+                f"{', '.join(lacking)}; the trial stands by itself"
+            )
+            seeds = {}
+        found.append(record.model_copy(update={"replicas": seeds}) if seeds else record)
+    return found

@@ -6,13 +6,20 @@ from __future__ import annotations
 
 from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
-from analysis.run.identity import Identity, name_at_first, new_study, read_identity, write_identity
+from analysis.run.identity import (
+    FILE,
+    Identity,
+    name_at_first,
+    new_study,
+    read_identity,
+    write_identity,
+)
 from analysis.run.notes import note
 from analysis.run.trial_files import LABELS
 from search.ledger.outbox import Outbox
 from search.study.storage import runs_in
 from spaces import plugins
-from trainables.io.files import sha256
+from trainables.io.files import set_aside, sha256
 
 KEPT = ("data.json", LABELS)
 """Files that never change."""
@@ -61,6 +68,8 @@ def settle_identity(run: RunDirectory, plan: Plan) -> None:
                 f"{run.path / 'run.json'}: missing, and nothing else says who this run is: "
                 "MLflow is told all of it as a new one"
             )
+    if (path := run.path / FILE).is_dir():
+        note(f"{path}: no file; moved to {set_aside(path)}")
     make_identity(run, study, plan)
 
 

@@ -16,7 +16,8 @@ from program import ROOT
 
 COUNTS = {
     "plan": 800, "options": 500, "npz": 500, "knn-bundle": 400, "cnn-bundle": 200,
-    "request": 300, "table": 300, "image": 300,
+    "embedding-bundle": 150, "ensemble-bundle": 300, "served": 200, "request": 300, "table": 400,
+    "csv": 300, "parquet": 300, "image": 300,
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ table, which is refused if it does, nor by a search that holds some out or makes
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ COLUMNS = {
 """What a column is for, and the names under which it is found, in any case."""
 NEEDED = ("path", "label")
 MOST_ROWS = 5_000_000
+LONGEST_HEADER = 1_000_000
 NO_UTF8 = "is not UTF-8; save it as CSV in UTF-8"
 DRIVE = re.compile(r"[A-Za-z]:")
 Row = dict[str, str]
@@ -136,17 +138,17 @@ def _batches(spec: str, path: Path) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(path) as file:
             yield from file.iter_batches()
         return
-    import csv
-
     import pyarrow as pa
     import pyarrow.csv as pc
 
-    with open(path, "rb") as file:
-        head = file.readline(1_000_000)
-    try:
-        names = next(csv.reader([head.decode("utf-8-sig")]), [])
-    except UnicodeDecodeError:
-        raise DatasetError(f"{spec}: {NO_UTF8}") from None
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        try:
+            names = next(csv.reader([file.readline(LONGEST_HEADER)]), [])
+        except UnicodeDecodeError:
+            raise DatasetError(f"{spec}: {NO_UTF8}") from None
+        except csv.Error as error:
+            why = on_one_line(error)
+            raise DatasetError(f"{spec}: its first line is no names of columns ({why})") from None
     as_text = pc.ConvertOptions(
         column_types={name: pa.string() for name in names}, strings_can_be_null=False
     )

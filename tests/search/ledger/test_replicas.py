@@ -4,6 +4,7 @@ mean.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from analysis.plan.plan import make_plan
 from analysis.plan.replicate import Replicate
 from analysis.ranking.leaderboard import ranked, rows
 from analysis.run.directory import RunDirectory
+from analysis.run.notes import taken
 from analysis.run.records import DriverState
+from analysis.run.sealed import unsealed
 from search.cluster.tune_adapters import Bridge
 from search.ledger.ledger import Ledger
 from search.ledger.outbox import Outbox
@@ -164,3 +167,22 @@ def test_an_end_that_was_written_and_not_told_is_told_once(
             if fact["kind"] == "replica"
         ]
         assert told == [(0, 41)]
+
+
+def test_a_replica_that_lacks_what_it_was_to_say_is_named_and_does_not_count(
+    tmp_path: Path,
+) -> None:
+    """Nothing can be ranked by what is not there; and records of old have no digest to tell."""
+    folder, ledger = searched(tmp_path, (0.25, 0.75))
+    replicas = again(folder, ledger)
+    while (proposal := replicas.propose()) is not None:
+        replicas.end(proposal.key, {**TOY, "val_accuracy": 0.5, "done": True})
+    path = next(folder.replicas.path.glob("trials/*/*/result.json"))
+    facts = unsealed(path.read_bytes(), path)
+    del facts["metrics"]["val_accuracy"]
+    path.write_text(json.dumps(facts))
+    taken()
+    best = ranked(folder.records())[0]
+    assert (best.number, best.value("val_accuracy")) == (1, 0.75)
+    (said,) = taken()
+    assert "says nothing of val_accuracy" in said

@@ -632,3 +632,18 @@ def test_facts_of_images_that_another_version_writes_otherwise_are_mended_for_go
     again = RunDirectory(folder.path).validation_labels()
     assert again is not None
     assert again.tolist() == labels.tolist()
+
+
+def test_a_folder_in_place_of_a_runs_identity_is_moved_aside(tmp_path: Path) -> None:
+    """It is no reason that a search cannot go on: all else says who the run is."""
+    folder = begin(tmp_path, plan())
+    run_some(Ledger(folder, folder.plan()), 3)
+    path, known = folder.path / IDENTITY, folder.identity()
+    folder.write_state(folder.state().model_copy(update={"study": known}))
+    path.unlink()
+    path.mkdir()
+    taken()
+    Ledger(folder, folder.plan())
+    assert any(str(path) in line and "moved to" in line for line in taken())
+    assert folder.identity() == known
+    assert path.is_file()

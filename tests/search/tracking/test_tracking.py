@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.server
 import json
 import re
@@ -23,6 +24,7 @@ from analysis.plan.addresses import Tracking
 from analysis.run.records import DriverState
 from search.driver.reporting import write_report
 from search.ledger.outbox import Outbox, replica_fact, trial_fact
+from search.tracking.connection import connect
 from search.tracking.mlflow_runs import MlflowRuns
 from search.tracking.sender import Sender
 from search.tracking.tracked_facts import run_fact
@@ -416,3 +418,23 @@ def test_a_tracking_uri_with_a_secret_is_refused_without_repeating_it(
     assert "MLFLOW_TRACKING_PASSWORD" in said
     assert "s3cret" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_a_killed_process_was_making_is_made_again(tmp_path: Path) -> None:
+    """MLflow cannot go on with one: the run could never be synced, nor any other beside it."""
+    folder = run_directory(tmp_path)
+    file = folder.path.parent / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.executescript(
+            "delete from experiments; drop table trace_tags; delete from alembic_version;"
+            "create table _alembic_tmp_experiments (experiment_id integer)"
+        )
+    left = file.with_name(".mlflow.db.01234567")
+    left.mkdir()
+    assert Sender(folder, Tracking()).send() == 4
+    (_,), children = stored(folder)
+    assert len(children) == 3
+    assert not left.exists()
+    before = file.stat().st_ino
+    connect(f"sqlite:///{file}", file.parent)
+    assert file.stat().st_ino == before

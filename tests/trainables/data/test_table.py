@@ -73,6 +73,7 @@ def test_a_table_gives_what_a_folder_of_the_same_images_gives(folder: Path) -> N
     "text",
     [
         table(end="\r\n"),
+        table(end="\r"),
         "\ufeff" + table(),
         table(header="Image,Class,Subset,Group_ID"),
         table([(f'"{name}"', *rest) for name, *rest in ROWS]),
@@ -98,6 +99,7 @@ def test_parquet_is_read_alike(folder: Path) -> None:
 
 
 BAD: dict[str, tuple[str, str]] = {
+    "endless name": (f"{'x' * 140_000},label\n", "is no names of columns"),
     "missing column": (table(header="path,kind,split,group"), "no column for the label"),
     "two columns": (table(header="path,label,class,group"), "are all for the label"),
     "missing file": (table([("images/none.png", "ant", "train", "p1")]), "no such file"),
