@@ -14,6 +14,7 @@ from trainables.cnn.images import Float64, channel_statistics, fits, stack
 from trainables.cnn.memory import free
 from trainables.cnn.weights import normalised
 from trainables.data.dataset import Dataset, Images, UInt8
+from trainables.stages.shards import Shards
 
 Int64 = npt.NDArray[np.int64]
 
@@ -143,7 +144,12 @@ class Resident:
         def seen(images: UInt8 | Images | None) -> Tensor | Streamed | None:
             if not isinstance(images, Images):
                 return tensor(images)
-            return tensor(stack(images, data.size)) if keep else Streamed(images, device)
+            if not keep:
+                return Streamed(images, device)
+            copy = torch.from_numpy(stack(images, data.size)).to(device)
+            if isinstance(images.pixels, Shards):
+                images.pixels.release()
+            return copy
 
         images, labels = seen(data.train_images), tensor(data.train_labels)
         assert images is not None

@@ -11,6 +11,7 @@ the tree is refused.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,18 +211,13 @@ def _check_same_classes(spec: str, listings: dict[str, Listing]) -> None:
 
 def _list_split(spec: str, folder: Path, root: Path, nested: bool) -> Listing:
     files: dict[str, tuple[Path, ...]] = {}
-    for entry in _entries(folder, root, spec):
-        if not entry.is_dir():
+    for found in _entries(folder, root, spec):
+        entry = folder / found.name
+        if not found.is_dir():
             raise DatasetError(
                 f"{spec}: {entry} is a file among the class folders; expected {folder}/CLASS/*.jpg"
             )
-        images = tuple(_below(entry, root, spec) if nested else _entries(entry, root, spec))
-        inner = next((path for path in images if path.is_dir()), None)
-        if inner:
-            raise DatasetError(
-                f"{spec}: {inner} is a folder inside a class folder; expected image files, or "
-                "nested:DIR, which takes all below a class folder for that class"
-            )
+        images = tuple(_below(entry, root, spec, nested))
         if not images:
             raise DatasetError(
                 f"{spec}: class {entry.name} has no images in {folder}; add some or remove the "
@@ -233,24 +229,38 @@ def _list_split(spec: str, folder: Path, root: Path, nested: bool) -> Listing:
     return Listing(files)
 
 
-def _below(folder: Path, root: Path, spec: str) -> Iterator[Path]:
-    """The files in a folder and in those inside it, each once, none of them outside ``root``."""
-    for path in _entries(folder, root, spec):
-        if not path.is_dir():
+def _below(folder: Path, root: Path, spec: str, nested: bool) -> Iterator[Path]:
+    """The files in a class folder and, if ``nested``, in those inside it, each once, none of them
+    outside ``root``.
+    """
+    for entry in _entries(folder, root, spec):
+        path = folder / entry.name
+        if not entry.is_dir():
             yield path
-        elif path.is_symlink():
+        elif not nested:
+            raise DatasetError(
+                f"{spec}: {path} is a folder inside a class folder; expected image files, or "
+                "nested:DIR, which takes all below a class folder for that class"
+            )
+        elif entry.is_symlink():
             raise DatasetError(f"{spec}: {path} is a link to a folder; copy the files instead")
         else:
-            yield from _below(path, root, spec)
+            yield from _below(path, root, spec, nested)
 
 
-def _entries(folder: Path, root: Path, spec: str) -> Sequence[Path]:
-    """The visible entries of ``folder``, sorted by name, none of them outside ``root``."""
-    entries = sorted(path for path in folder.iterdir() if not passed_over(path.name))
-    for path in entries:
-        if said := check_utf8("the name", path.name):
+def _entries(folder: Path, root: Path, spec: str) -> Sequence[os.DirEntry[str]]:
+    """The visible entries of ``folder``, sorted by name, none of them outside ``root``; of which
+    most need no look of their own at the disk.
+    """
+    with os.scandir(folder) as found:
+        entries = sorted(
+            (entry for entry in found if not passed_over(entry.name)), key=lambda one: one.name
+        )
+    for entry in entries:
+        if said := check_utf8("the name", entry.name):
             raise DatasetError(f"{spec}: in {folder}, {said}")
-        _refuse_leaving(path, root, spec)
+        if entry.is_symlink():
+            _refuse_leaving(folder / entry.name, root, spec)
     return entries
 
 

@@ -69,6 +69,10 @@ class Shards:
             partial(_either, count, one, two),
         )
 
+    def release(self) -> None:
+        """Let go of what is mapped, until something of it is looked at again."""
+        self._open.clear()
+
     def __getitem__(self, which: slice) -> UInt8:
         """The bytes from ``start`` to ``stop``; a copy only where they lie in several files."""
         start, stop = which.start, which.stop
