@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -91,7 +92,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     spaces: Annotated[tuple[str, ...], Field(min_length=1)]
-    shares: Literal["equal", "moving"] | dict[str, Annotated[float, Field(gt=0)]] = "equal"
+    shares: str | dict[str, float] = "equal"
     dataset: Annotated[str, Field(max_length=MOST_ADDRESS)] = "digits"
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     name: str = ""
@@ -146,6 +147,15 @@ class Settings(BaseModel):
         for name in (value,) if isinstance(value, str) else value:
             if name not in METRICS:
                 raise ValueError(f"no metric {echo(name)}; there are {', '.join(METRICS)}")
+        return value
+
+    @field_validator("shares", mode="before")
+    @classmethod
+    def _known_shares(cls, value: Any) -> Any:
+        numbers = value.values() if isinstance(value, dict) else ()
+        fit = all(type(n) in (int, float) and 0 < n < math.inf for n in numbers)
+        if value not in ("equal", "moving") and not (numbers and fit):
+            raise ValueError("must be equal, moving, or a number above 0 for each space")
         return value
 
     @field_validator("audit", mode="before")

@@ -233,8 +233,9 @@ def run(
         if submit:
             raise typer.BadParameter("--submit wants --space: which fit is decided on this machine")
         fill_in(settings, partial(print, file=sys.stderr))
-    if minutes and "trials" not in settings:
-        settings["trials"] = ANY_TRIALS
+        settings.setdefault("trials", ANY_TRIALS)
+    if minutes:
+        settings.setdefault("trials", ANY_TRIALS)
     made = make_plan(settings, str(plan) if plan else "run")
     if not submit:
         check_tracking(made.tracking, runs_dir)

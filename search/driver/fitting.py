@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -86,7 +87,12 @@ def fill_in(settings: dict[str, Any], say: Callable[[str], None]) -> None:
     side = (settings.get("training") or {}).get("image_size") or fitting_size(images.shorter)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
         # torch, which takes memory, is loaded in another process
-        found = apart.submit(measured, _has_weights(), images.classes, side).result()
+        try:
+            found = apart.submit(measured, _has_weights(), images.classes, side).result()
+        except BrokenProcessPool:
+            raise PlanError(
+                "the process that measures this machine died; name the spaces with --space"
+            ) from None
     epochs = (settings.get("training") or {}).get("epochs")
     spaces, why, fewer = fitting(images, found, float(seconds), epochs)
     settings["spaces"] = tuple(spaces)

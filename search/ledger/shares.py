@@ -142,14 +142,18 @@ class Shares:
                 new.append(name)
             elif name == first or (reach := spent.within_reach(left)) > ahead.best:
                 alive.append(name)
+            elif not ahead.values:
+                alive.append(name)  # nothing has come of any yet
             elif name not in self._told:
                 self._told.add(name)
-                best = f"{self._sign * spent.best:.4g}" if spent.values else "none"
-                self._say(
-                    f"{name} gets no more trials: best {best}, hardly more than "
-                    f"{self._sign * reach:.4g} in the time left; {first} has "
-                    f"{self._sign * ahead.best:.4g}"
+                had = (
+                    f"best {self._sign * spent.best:.4g}, hardly more than "
+                    f"{self._sign * reach:.4g} in the time left"
+                    if spent.values
+                    else f"none of its {spent.ended} was complete"
                 )
+                best = f"{self._sign * ahead.best:.4g}"
+                self._say(f"{name} gets no more trials: {had}; {first} has {best}")
         if new:
             return dict.fromkeys(new, 1.0)
         if not alive and not begun:

@@ -97,7 +97,14 @@ def test_a_space_that_fails_does_not_hold_up_the_others() -> None:
         lambda name, number: None if name == "toy-folds" else 0.5 + number / 1000, shares="moving"
     )
     assert seconds["toy-folds"] < 0.2 * sum(seconds.values())
-    assert any(line.startswith("toy-folds gets no more trials: best none") for line in told)
+    assert any(line.startswith("toy-folds gets no more trials: none of its") for line in told)
+
+
+def test_while_nothing_has_come_of_any_space_all_are_tried() -> None:
+    """A search whose first trials fail must go on with each, and give none up."""
+    trials, _, told = searched(lambda name, number: None, 120.0, shares="moving")
+    assert min(trials.values()) >= 2
+    assert told == []
 
 
 def test_what_is_left_goes_on_where_a_space_has_no_more_combinations() -> None:
@@ -150,8 +157,18 @@ def test_first_results_come_one_after_the_other() -> None:
     [
         ({"toy": 1}, "shares must name each of toy, toy-folds, tiny-image, but name 'toy'"),
         ({**dict.fromkeys(SPACES, 1), "cnn": 1}, "shares must name each"),
-        ({**dict.fromkeys(SPACES, 1), "toy": 0}, "shares"),
-        ("most", "shares"),
+        (
+            {**dict.fromkeys(SPACES, 1), "toy": 0},
+            "shares: must be equal, moving, or a number above",
+        ),
+        ({**dict.fromkeys(SPACES, 1), "toy": True}, "shares: must be equal, moving, or a number"),
+        ({**dict.fromkeys(SPACES, 1), "toy": float("inf")}, "shares: must be equal, moving, or"),
+        (
+            "most",
+            "shares: must be equal, moving, or a number above 0 for each space, but got 'most",
+        ),
+        ({}, "shares: must be equal"),
+        (["moving"], "shares: must be equal"),
     ],
 )
 def test_shares_that_make_no_sense_are_refused(shares: Any, said: str) -> None:
