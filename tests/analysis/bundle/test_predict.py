@@ -107,3 +107,14 @@ def test_evaluate_says_what_each_image_was_given(own_bundle: Path, tmp_path: Pat
     assert sum(row["true"] == row["class"] for row in table) / 360 == pytest.approx(
         found["accuracy"]
     )
+
+
+def test_a_folder_of_test_images_alone_is_enough_to_evaluate(
+    own_bundle: Path, tmp_path: Path, make_folder: MakeFolder
+) -> None:
+    """Who has new labelled pictures has no training images to put beside them."""
+    root = make_folder(tmp_path / "x", {"test": {"3": 2, "7": 1}}, side=32)
+    done = typed("evaluate", own_bundle, "--dataset", f"folder:{root}", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["split"], found["n"]) == ("test", 3)
