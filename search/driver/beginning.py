@@ -65,7 +65,7 @@ def named(plan: Plan, runs_dir: Path) -> Plan:
     kind, _, place = plan.dataset.partition(":")
     spaces = () if plan.shares == "moving" else plan.spaces
     words = "-".join([*spaces, Path(place.partition("?")[0]).stem or kind])
-    base = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-.")[:80] or "run"
+    base = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-").lstrip("-.")[:80] or "run"
     name, count = base, 1
     while not _free(runs_dir / name) or name in there:
         count += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -76,12 +75,15 @@ def test_without_time_or_images_a_space_must_be_named(words: tuple[object, ...])
 
 
 def test_a_dry_run_says_which_spaces_fit(tmp_path: Path, make_folder: MakeFolder) -> None:
-    """Before a quarter of an hour is spent one wants to see on what."""
+    """Before a quarter of an hour is spent one wants to see on what; seconds alone end the search,
+    not the usual number of trials.
+    """
     folder = pictures(tmp_path, make_folder, 12)
-    done = typed("run", "--dataset", folder, "--minutes", 2, "--dry-run", "--json")
+    done = typed("run", "--dataset", folder, "--limit", "seconds=120", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "searching tiny-image" in done.stderr
-    assert {"tiny-image"} < {row["space"] for row in json.loads(done.stdout)["configs"]}
+    assert "10,000 trials; 20 configurations" in done.stdout
+    assert {"tiny-image"} < set(re.findall(r"space=(\S+)", done.stdout))
 
 
 def test_a_search_of_several_spaces_survives_a_kill(tmp_path: Path) -> None:
