@@ -10,17 +10,22 @@ import json
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import ray
 from damages import DAMAGES, Done, content, damages_of, judge
 from finished import scored, shares
-from program import typed
+from program import PATIENCE, typed
+from ray.util import list_named_actors
 from tracked_run import new_database
 
-from analysis.plan.plan import make_plan
+from analysis.plan.plan import Plan, make_plan
+from analysis.plan.replicate import Replicate
 from analysis.ranking.looks import count_look
 from analysis.run import provenance
 from analysis.run.directory import RunDirectory
@@ -32,10 +37,13 @@ from search.driver import runner
 from search.driver.beginning import create
 from search.ledger import requests
 from search.ledger.ledger import Ledger
+from search.ledger.replicas import Replicas
+from search.ledger.trial_source import Proposal
 from search.tracking.tracked_facts import run_fact
 from spaces.errors import UserError
-from trainables.data import read_dataset
-from trainables.data.source import data_source
+from trainables.data import Dataset, read_dataset
+from trainables.data.scores import answers
+from trainables.data.source import DataSource, data_source
 
 DEAR = ("sync", "export")
 """Commands that take seconds; they are tried by the slow tests."""
@@ -99,17 +107,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if proposal.number == 2:
             ledger.end(proposal.key, {"failure": "boom", "traceback": "Traceback …"})
             continue
-        found = scored(proposal.space, proposal.config, data, source, plan)
-        ledger.end(
-            proposal.key,
-            {
-                **shares(found),
-                "accuracy_by_k": found.accuracy_by_k,
-                "predictions": found.predictions,
-                "seconds": 0.5,
-                "log": "fine\n",
-            },
-        )
+        ledger.end(proposal.key, ended(proposal, data, source, plan))
+    again = Replicas(folder, Replicate(top=1, seeds=1), "val_accuracy", 1, ledger.outbox, print)
+    while (proposal := again.propose()) is not None:
+        again.end(proposal.key, ended(proposal, data, source, plan))
     count_look(
         folder,
         folder.records()[0],
@@ -126,6 +127,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder.path / "driver.log").write_text("2026 INFO said\n")
     os.close(lock)
     return runs
+
+
+def ended(proposal: Proposal, data: Dataset, source: DataSource, plan: Plan) -> dict[str, Any]:
+    """What a worker says of a trial that has come to its end."""
+    found = scored(proposal.space, proposal.config, data, source, plan)
+    return {
+        **shares(found),
+        **answers(found.predictions, found.shares),
+        "accuracy_by_k": found.accuracy_by_k,
+        "seconds": 0.5,
+        "log": "fine\n",
+    }
 
 
 @pytest.fixture
@@ -221,17 +234,31 @@ def one_ray() -> Iterator[None]:
     """Ray started once for many searches, each of which would start its own: seconds a search."""
     cores = len(os.sched_getaffinity(0))
     with (
-        local_cluster(cores, resources={NETWORK_CORES: cores}) as ray,
+        local_cluster(cores, resources={NETWORK_CORES: cores}) as shared,
         pytest.MonkeyPatch.context() as patched,
     ):
-        patched.setattr(runner, "local_cluster", lambda *given: contextlib.nullcontext(ray))
+        patched.setattr(runner, "local_cluster", lambda *given: contextlib.nullcontext(shared))
         yield
+
+
+def cleared() -> None:
+    """No process of the search before is left, whose name the next one wants: where a search is
+    refused late, its Ray would end, but this one goes on.
+    """
+    end = time.monotonic() + PATIENCE
+    while left := list_named_actors(all_namespaces=True):
+        assert time.monotonic() < end, left
+        for actor in left:
+            with contextlib.suppress(ValueError):  # it has ended meanwhile
+                ray.kill(ray.get_actor(actor["name"], actor["namespace"]))
+        time.sleep(0.1)
 
 
 def started(*words: str) -> Callable[[Path], Done]:
     """In this process, Ray's but for."""
 
     def act(runs: Path) -> Done:
+        cleared()
         done = typed(words[0], "k", *words[1:], "--runs-dir", runs, "--json")
         told = json.loads(done.stdout or "{}")
         best = told.get("best") or {}
