@@ -74,6 +74,7 @@ WITHOUT_RAY = {
     "datasets",
     "describe",
     "evaluate",
+    "explain",
     "export",
     "predict",
     "spaces",

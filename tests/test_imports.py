@@ -18,7 +18,10 @@ ROOMS = {
         "io", "stages", "images", "data", "tables", "audit", "pretrained", "contract", "knn",
         "cnn/models", "cnn/steps", "cnn", "embedding", "learners", "",
     ),
-    "analysis": ("plan", "run", "ranking", "figures", "bundle", "ensemble", "report", ""),
+    "analysis": (
+        "plan", "run", "ranking", "figures", "bundle", "ensemble", "graphs", "explain", "report",
+        "",
+    ),
     "search": (
         "study", "ledger", "screen", "cluster", "tracking", "driver", "doctor", "reproduce", "cli",
         "",

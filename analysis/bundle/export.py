@@ -88,6 +88,7 @@ def export(
             f"trial {record.key} trains no network, so there is no --refit and no --epoch; "
             "leave them out"
         )
+    request.check([record])
     with appearing(out) as temporary:
         dataset = images_of(source)
         made = fill(temporary, source, record, dataset, request)

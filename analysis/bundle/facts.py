@@ -61,6 +61,36 @@ class Preprocessing(BaseModel):
     std: tuple[Annotated[float, Field(ge=LEAST_STD, le=255)], ...] = ()
 
 
+class Quantized(BaseModel):
+    """What model-int8.onnx is worth beside model.onnx, on the same images.
+
+    Attributes:
+        accuracy, full_accuracy: of both, on n images of ``split``.
+        alike: share of them that both give the same class.
+        milliseconds, full_milliseconds: of one image, on the machine that exported.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: str
+    n: Count
+    accuracy: Share
+    full_accuracy: Share
+    alike: Share
+    milliseconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    full_milliseconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    bytes: Count
+    full_bytes: Count
+
+    def __str__(self) -> str:
+        return (
+            f"accuracy {self.accuracy:.4f} on {self.n:,} {self.split} images where model.onnx has "
+            f"{self.full_accuracy:.4f} ({self.alike:.1%} are given the same class), "
+            f"{self.milliseconds:.1f} ms an image where that takes {self.full_milliseconds:.1f}, "
+            f"{self.bytes / 2**20:.1f} MiB where that has {self.full_bytes / 2**20:.1f}"
+        )
+
+
 class BundleFacts(BaseModel):
     """What bundle.json says.
 
@@ -69,9 +99,12 @@ class BundleFacts(BaseModel):
         corrected: what it is to be expected to do on new images, where it was the best of its
             search.
         calibration: what makes probabilities of its scores, where the run kept what that takes.
+        quantized: what its network in 8-bit integers is worth, where that was asked.
         replicas: how it did there under other seeds, which the search tried at its end.
         test_all: how it did on all test images, where ``test`` leaves out those that are also
             training images.
+        hold_out, skipped: share of the training images that was set aside, by ``seed``, and files
+            that were left out: which of the dataset's images were learned from.
         refit: it was trained again afterwards, on the validation images too.
         history: a network's metrics, epoch by epoch.
         plugins: SHA-256 of the source of each plug-in that reading it needs, by name; they are not
@@ -100,6 +133,8 @@ class BundleFacts(BaseModel):
     dataset: str
     fingerprint: str
     test_fingerprint: str | None
+    hold_out: Share = 0.0
+    skipped: tuple[str, ...] = ()
     trial: str
     model_sha256: str
     refit: bool = False
@@ -108,6 +143,7 @@ class BundleFacts(BaseModel):
     weights: Weights | None = None
     corrected: Corrected | None = None
     calibration: Calibration | None = None
+    quantized: Quantized | None = None
     unfinished: bool = False
     facts_sha256: str = ""
 
@@ -120,7 +156,10 @@ def write_facts(folder: Path, facts: BundleFacts) -> None:
 
 def _text(facts: BundleFacts, digest: str) -> str:
     # versions before that know no such fields
-    new = ("unfinished", "plugins", "weights", "test_all", "corrected", "calibration")
+    new = (
+        "unfinished", "plugins", "weights", "test_all", "corrected", "calibration", "hold_out",
+        "skipped", "quantized",
+    )  # fmt: skip
     left_out = {name for name in new if not getattr(facts, name)}
     return facts.model_copy(update={"facts_sha256": digest}).model_dump_json(
         indent=1, exclude=left_out

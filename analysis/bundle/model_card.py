@@ -44,6 +44,7 @@ def model_card(facts: BundleFacts) -> str:
         ),
         *_replicas(facts),
         *_probabilities(facts),
+        *([f"In 8-bit integers (model-int8.onnx): {facts.quantized}."] * bool(facts.quantized)),
         *(
             [
                 (

@@ -25,7 +25,7 @@ from analysis.ranking.calibration import Calibration
 from analysis.run.records import Measured
 from spaces.errors import DatasetError
 from trainables.data import Images, ReadOptions, read_dataset
-from trainables.data.dataset import few
+from trainables.data.dataset import UInt8, few
 from trainables.data.fetched import own_place
 from trainables.data.names import lookalike, on_disk, passed_over
 from trainables.data.scores import confusion
@@ -157,18 +157,8 @@ def predict(
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
     for start, stop in spans(len(files), model.batch):
-        outcomes = list(
-            zip(
-                files[start:stop],
-                read_images(files[start:stop], options.color, options.max_side, options.rule),
-                strict=True,
-            )
-        )
-        bad = [outcome for _, outcome in outcomes if isinstance(outcome, DatasetError)]
-        if bad and not skip_unreadable:
-            raise DatasetError(f"{bad[0]}, or pass --skip-unreadable")
-        skipped += [str(reason) for reason in bad]
-        good = [(path, image) for path, image in outcomes if not isinstance(image, DatasetError)]
+        good, bad = _read(files[start:stop], options, skip_unreadable)
+        skipped += bad
         if good:
             classes, shares = model.scores_of(Images.from_arrays([image for _, image in good]))
             rows += [
@@ -182,6 +172,32 @@ def predict(
             ]
         say(stop, len(files))
     return rows, skipped
+
+
+def pixels_of(
+    model: Model, paths: Iterable[Path], skip_unreadable: bool, most: int
+) -> tuple[list[tuple[Path, UInt8]], list[str]]:
+    """At most ``most`` images, as ``predict`` takes them, and why files were left out.
+
+    Raises:
+        BundleError: if there are more.
+        DatasetError: as ``predict``.
+    """
+    files = [file for path in paths for file in _files(path)]
+    if len(files) > most:
+        raise BundleError(f"at most {most:,} images are explained at once, but got {len(files):,}")
+    return _read(files, read_options(model), skip_unreadable)
+
+
+def _read(
+    files: Sequence[Path], options: ReadOptions, skip_unreadable: bool
+) -> tuple[list[tuple[Path, UInt8]], list[str]]:
+    found = read_images(files, options.color, options.max_side, options.rule)
+    outcomes = list(zip(files, found, strict=True))
+    bad = [str(outcome) for _, outcome in outcomes if isinstance(outcome, DatasetError)]
+    if bad and not skip_unreadable:
+        raise DatasetError(f"{bad[0]}, or pass --skip-unreadable")
+    return [(path, one) for path, one in outcomes if not isinstance(one, DatasetError)], bad
 
 
 def calibration_of(facts: BundleFacts) -> Calibration:

@@ -63,6 +63,8 @@ class ExportRequest:
         say: told after each epoch of a refit.
         calibrate: make probabilities of its scores, where the run kept what that takes.
         drop_leaked: leave test images that are also training images out of the test score.
+        check: told of the trials that are to be exported, before anything is written; may refuse
+            them.
     """
 
     score_test: bool = True
@@ -72,6 +74,7 @@ class ExportRequest:
     say: EpochCallback = lambda epoch, epochs, metrics: None
     drop_leaked: bool = False
     calibrate: bool = True
+    check: Callable[[Sequence[TrialRecord]], None] = lambda records: None
 
 
 def bundle_facts(
@@ -115,6 +118,8 @@ def bundle_facts(
         "fingerprint": dataset.fingerprint,
         "test_fingerprint": dataset.test.fingerprint if dataset.test else None,
         "plugins": plugins.sha256s((record.space, *record.config, *record.config.values())),
+        "hold_out": source.options.hold_out,
+        "skipped": dataset.skipped,
         "trial": f"{source.run.name}: {record.key}",
         "model_sha256": "",
     }

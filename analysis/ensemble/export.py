@@ -52,6 +52,7 @@ def export_ensemble(source: Source, most: int, out: Path, request: ExportRequest
     if isinstance(chosen, str):
         raise RunError(f"run {source.run.name}: no ensemble, as {chosen}")
     seconds = time.monotonic() - began
+    request.check(chosen.members)
     alone = replace(request, score_test=False, calibrate=False)
     with appearing(out) as temporary:
         dataset = images_of(source)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,36 +37,50 @@ def thumbnails(
     labels: Int64,
     rows: Sequence[int],
 ) -> dict[int, bytes]:
-    """Small JPEG pictures of images of the validation split.
+    """Small JPEG pictures of images of a split by their row; arguments as ``images_at`` has
+    them.
+    """
+    small = replace(options, color="rgb", max_side=SIDE)
+    found = images_at(spec, small, skipped, split, labels, rows)
+    return {row: jpeg(image) for row, (_, image) in found.items()}
+
+
+def images_at(
+    spec: str,
+    options: ReadOptions,
+    skipped: Sequence[str],
+    split: str,
+    labels: Int64,
+    rows: Sequence[int],
+) -> dict[int, tuple[str, UInt8]]:
+    """Names and pixels of some images of a split.
 
     Args:
-        spec, options: how the search read the dataset.
-        skipped: files that it left out.
-        split: whose images are validated: train or val.
+        spec, options: how the dataset is read.
+        skipped: files that the search left out.
+        split: whose images: that which was validated, or train.
         labels: (n,) their classes as the search had them: of images that have changed nothing is
             shown.
         rows: which of the n.
 
     Returns:
-        Row to JPEG; empty where the dataset is not there as it was, or cannot be read quickly.
+        By row; empty where the dataset is not there as it was, or cannot be read quickly.
     """
     try:
         reader, place = reader_of(spec)
         if reader.files and not is_uri(place):
             listed = function_of(reader.files)(spec, place, options)
-            found = _of_files(listed, options, skipped, split, labels, rows)
-        else:
-            found = _of_file(spec, options, split, labels, rows)
-        return {row: jpeg(image) for row, image in found.items()}
-    except Exception:  # whatever has become of the dataset, the report is written
+            return _of_files(listed, options, skipped, split, labels, rows)
+        return _of_file(spec, options, split, labels, rows)
+    except Exception:  # whatever has become of the dataset, the page is written
         return {}
 
 
 def validation_files(
     listed: Listed, options: ReadOptions, skipped: Sequence[str], split: str, labels: Int64
 ) -> list[File]:
-    """The files of the validation split, in the order of its images; none where they are others
-    than they were.
+    """The files of a split, train or that which was validated, in the order of its images; none
+    where they are others than they were.
     """
     left_out = set(skipped)
     files = {
@@ -90,14 +105,15 @@ def _of_files(
     split: str,
     labels: Int64,
     rows: Sequence[int],
-) -> dict[int, UInt8]:
+) -> dict[int, tuple[str, UInt8]]:
     """The files at these rows; no other is opened."""
     files = validation_files(listed, options, skipped, split, labels)
     if not files:
         return {}
-    outcomes = read_images([files[row].path for row in rows], "rgb", SIDE, options.rule)
+    paths = [files[row].path for row in rows]
+    outcomes = read_images(paths, options.color, options.max_side, options.rule)
     return {
-        row: image
+        row: (listed.name(files[row]), image)
         for row, image in zip(rows, outcomes, strict=True)
         if isinstance(image, np.ndarray)
     }
@@ -112,7 +128,7 @@ def _numbered(files: Sequence[File]) -> Split:
 
 def _of_file(
     spec: str, options: ReadOptions, split: str, labels: Int64, rows: Sequence[int]
-) -> dict[int, UInt8]:
+) -> dict[int, tuple[str, UInt8]]:
     kind, _, place = spec.partition(":")
     if (
         kind == "cifar10"
@@ -122,13 +138,15 @@ def _of_file(
     if kind == "npz" and Path(place).stat().st_size > MOST_BYTES:
         return {}
     part = read_dataset(spec, options).splits()[split]
-    return {row: part.images[row] for row in rows} if np.array_equal(part.labels, labels) else {}
+    if not np.array_equal(part.labels, labels):
+        return {}
+    return {row: (f"{split} {row}", part.images[row]) for row in rows}
 
 
-def jpeg(image: UInt8) -> bytes:
+def jpeg(image: UInt8, side: int = SIDE) -> bytes:
     """A small JPEG of a picture."""
     picture = Image.fromarray(image)
-    picture.thumbnail((SIDE, SIDE))
+    picture.thumbnail((side, side))
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=85)
     return out.getvalue()

@@ -38,6 +38,9 @@ EXAMPLES = 3
 SHOWN = 15
 """Rows of the leaderboard that the HTML report shows; the CSV has all."""
 
+MISTAKES_PAGE = "mistakes.html"
+"""Beside the report, of an exported trial: why it was wrong."""
+
 
 @dataclass(frozen=True)
 class ReportSettings:
@@ -227,6 +230,7 @@ def _html(
         models=model_table(best_networks(records, objectives[0])),
         confusion=found,
         examples=examples,
+        mistakes=MISTAKES_PAGE if (run.report / MISTAKES_PAGE).is_file() else "",
         search=search,
         interval=intervals(run, order[table[0]["rank"] - 1 :][:1])[0] if table else None,
         against=first_against_next(run, order) if first else None,

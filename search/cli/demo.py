@@ -65,7 +65,7 @@ def _demonstrate(plan: Plan, base: str, runs_dir: Path) -> bool:
         )
         return False
     done = export(source_of(summary.run), summary.best, runs_dir / f"{name}-bundle")
-    show_in_report(done, summary.run)
+    show_in_report(done, summary.run, summary.best)
     judged = read_facts(done.bundle).val.scheme
     print(
         f"""

@@ -7,15 +7,18 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from search.cli.options import RUNS, DropLeaked, Json, RunName, RunsDir
+from spaces.errors import echo
 
 if TYPE_CHECKING:
     from analysis.bundle.export import Exported
+    from analysis.bundle.facts import Quantized
 
 Runs = Annotated[
     list[str],
@@ -194,6 +197,13 @@ def export(
         bool,
         typer.Option("--onnx", help="Write a network as model.onnx too, checked in onnxruntime."),
     ] = False,
+    quantize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="int8",
+            help="Write it in 8-bit integers beside model.onnx, as model-int8.onnx, and compare.",
+        ),
+    ] = None,
     register: Annotated[
         str | None,
         typer.Option(
@@ -209,9 +219,10 @@ def export(
     """
     from analysis.bundle.bundle import read_facts
     from analysis.bundle.export import export as write
-    from analysis.bundle.onnx import check_onnx, write_onnx
+    from analysis.bundle.export import images_of
     from analysis.bundle.source import ExportRequest
     from analysis.ensemble.export import export_ensemble
+    from analysis.graphs.onnx import check_onnx, write_onnx
     from analysis.ranking.leaderboard import chosen_record
     from analysis.run.finding import find_run
     from search.driver.exports import show_in_report, source_of
@@ -222,8 +233,10 @@ def export(
         raise typer.BadParameter(f"--epoch must be last or best, but got {epoch!r}")
     if refit_epochs and not refit:
         raise typer.BadParameter("--refit-epochs is for --refit; add that")
-    if ensemble and (trial or refit or onnx):
-        raise typer.BadParameter("--ensemble goes without --trial, --refit and --onnx")
+    if ensemble and (trial or refit):
+        raise typer.BadParameter("--ensemble goes without --trial and --refit")
+    if quantize not in (None, "int8"):
+        raise typer.BadParameter(f"--quantize must be int8, but got {echo(quantize)}")
     folder = find_run(run, runs_dir)
     plan = folder.plan()
     none = (
@@ -232,29 +245,41 @@ def export(
     )
     record = chosen_record(folder.records(), plan.objective, trial, none)
     cache = stage_cache(folder.path.parent, plan.cache_gib)
-    check_onnx(record, onnx)
+    option = "--quantize" if quantize else "--onnx"
+    check = partial(check_onnx, option=option) if onnx or quantize else (lambda records: None)
     registry = Registry(folder, plan) if register else None
     drop = drop_leaked or plan.drop_leaked
     say = _say_epoch(time.monotonic())
-    request = ExportRequest(not no_test, epoch, refit, refit_epochs, say, drop)
+    request = ExportRequest(not no_test, epoch, refit, refit_epochs, say, drop, check=check)
     source = source_of(folder, cache)
     done = (
         export_ensemble(source, ensemble, out, request)
         if ensemble
         else write(source, record, out, request)
     )
-    difference = write_onnx(out) if onnx else None
+    difference = write_onnx(out) if onnx or quantize else None
+    small = None
+    if quantize:
+        from analysis.graphs.quantized import quantize as quantized  # loads torch
+
+        judges = ("val", "train") if no_test else ("val", "test", "train")
+        small = quantized(out, images_of(source), judges)
     version = (
         registry.register(out, read_facts(out), record.key, register, max(record.steps - 1, 0))
         if registry and register
         else None
     )
-    _say_exported(done, register, version, difference, json_)
-    show_in_report(done, folder)
+    _say_exported(done, register, version, difference, small, json_)
+    show_in_report(done, folder, None if ensemble else record)
 
 
 def _say_exported(
-    done: Exported, register: str | None, version: int | None, difference: float | None, json_: bool
+    done: Exported,
+    register: str | None,
+    version: int | None,
+    difference: float | None,
+    small: Quantized | None,
+    json_: bool,
 ) -> None:
     for line in done.notes:
         print(line, file=sys.stderr)
@@ -267,6 +292,7 @@ def _say_exported(
             "test_accuracy_all": done.whole_test_accuracy,
         }
         facts["notes"] = done.notes
+        facts["quantized"] = small.model_dump() if small else None
         print(
             json.dumps(
                 {**facts, "onnx_difference": difference, "registered": register, "version": version}
@@ -284,6 +310,8 @@ def _say_exported(
         print(
             f"{done.bundle / 'model.onnx'}: scores differ from torch's by at most {difference:.1e}"
         )
+    if small is not None:
+        print(f"{done.bundle / 'model-int8.onnx'}: {small}")
     if version is not None:
         print(f"registered: models:/{register}/{version}, and as models:/{register}@best")
 

@@ -17,7 +17,12 @@ from spaces.errors import shown
 
 SHOWN = 10
 """Classes whose scores are printed of an image, the likeliest first; JSON has all."""
+MOST_EXPLAINED = 100
+"""Images of one page that explains their classes: all its pictures stand in it."""
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by visiontune export.")]
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")
+]
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")
 ]
@@ -87,9 +92,7 @@ def evaluate(
 
 def predict(
     bundle: Bundle,
-    image: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")
-    ],
+    image: Images,
     out: Out = None,
     skip_unreadable: SkipUnreadable = False,
     coverage: Annotated[
@@ -143,6 +146,36 @@ def predict(
         print(f"{shown(row['path'])}: {shown(row['class'])}  ({likely}{more})")
 
 
+def explain(
+    bundle: Bundle,
+    image: Images,
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write.")] = Path(
+        "why.html"
+    ),
+    skip_unreadable: SkipUnreadable = False,
+    json_: Json = False,
+) -> None:
+    """Write a page of why each image is given its class: the places that speak for it, and the
+    training images that are nearest.
+    """
+    from analysis.bundle.bundle import read_bundle
+    from analysis.bundle.predict import pixels_of
+    from analysis.report.why_page import asked_of, explained, without_pictures, write_why_page
+    from trainables.data.names import on_disk
+
+    model = read_bundle(bundle)
+    read, skipped = pixels_of(model, image, skip_unreadable, MOST_EXPLAINED)
+    for reason in skipped:
+        print(f"left out: {reason}", file=sys.stderr)
+    rows = explained(model, asked_of(model, [(on_disk(path), pixels) for path, pixels in read]))
+    write_why_page(out, model.facts, rows, f"Why {shown(bundle)} says so")
+    print(
+        json.dumps({"file": str(out), "images": without_pictures(rows)}, ensure_ascii=False)
+        if json_
+        else f"{out}: {len(rows):,} images"
+    )
+
+
 def _check(out: Path | None) -> None:
     """Refuse a file of another kind before the work."""
     if out is not None and out.suffix.lower() not in (".csv", ".json"):
@@ -166,4 +199,4 @@ def _write(
     )
 
 
-COMMANDS = (evaluate, predict)
+COMMANDS = (evaluate, predict, explain)

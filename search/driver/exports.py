@@ -9,8 +9,9 @@ from dataclasses import replace
 from analysis.bundle.export import Exported
 from analysis.bundle.source import Source
 from analysis.run.directory import RunDirectory
+from analysis.run.records import TrialRecord
 from search.driver.networks import training_settings
-from search.driver.reporting import write_report
+from search.driver.reporting import write_mistakes, write_report
 from trainables.stages.cache import shards_folder
 from trainables.stages.stage import NO_CACHE, Cache
 
@@ -29,9 +30,14 @@ def source_of(folder: RunDirectory, cache: Cache = NO_CACHE) -> Source:
     )
 
 
-def show_in_report(done: Exported, folder: RunDirectory) -> None:
+def show_in_report(done: Exported, folder: RunDirectory, record: TrialRecord | None) -> None:
     """Make the run's report again if the test images were scored, since it tells of every look at
-    them; a driver at work does so itself.
+    them, and explain the worst mistakes of the trial that was exported, if it is one; a driver at
+    work makes its report itself.
     """
-    if done.test_accuracy is not None and folder.report.is_dir() and not folder.alive():
-        write_report(folder, folder.plan())
+    if not folder.report.is_dir() or folder.alive():
+        return
+    plan = folder.plan()
+    shown = record is not None and write_mistakes(folder, plan, done.bundle, record)
+    if shown or done.test_accuracy is not None:
+        write_report(folder, plan)

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from analysis.bundle.bundle import read_bundle
+from analysis.explain.reasons import explains
 from analysis.plan.plan import Plan
 from analysis.plan.settings import NO_DATASET
 from analysis.ranking.doubtful import doubtful_labels
 from analysis.ranking.importance import Importance
+from analysis.ranking.shares import shares_of
 from analysis.report.check_page import SHOWN
-from analysis.report.examples import thumbnails, validation_files
-from analysis.report.page import ReportSettings
+from analysis.report.examples import images_at, thumbnails, validation_files
+from analysis.report.page import MISTAKES_PAGE, ReportSettings
 from analysis.report.page import write_report as write
+from analysis.report.why_page import Asked, explained, write_why_page
 from analysis.run.directory import RunDirectory, RunError
+from analysis.run.records import TrialRecord
 from spaces.errors import UserError
 from spaces.kinds import function_of
 from trainables.audit.entries import Entry
 from trainables.audit.findings import Finding
 from trainables.audit.look import Look
 from trainables.data.spec import reader_of
+from trainables.data.validation import validation_groups
+
+MISTAKES = 12
+"""Images that the page of mistakes shows."""
 
 
 def write_report(run: RunDirectory, plan: Plan) -> list[Path]:
@@ -54,6 +66,46 @@ def _pictures(run: RunDirectory, plan: Plan, rows: Sequence[int]) -> dict[int, b
         labels,
         rows,
     )
+
+
+def write_mistakes(run: RunDirectory, plan: Plan, bundle: Path, record: TrialRecord) -> bool:
+    """Write the report's page of the validation images that a trial is surest and wrong about, and
+    why, by the bundle that was made of it; whether there are any to show.
+
+    Args:
+        bundle: at hand because it was just exported: a report alone makes no classifier again.
+    """
+    labels, given, data = run.validation_labels(), run.predictions(record), run.data()
+    model = read_bundle(bundle)
+    if labels is None or given is None or not explains(model):
+        return False
+    shares = shares_of(run, record, len(labels), len(data.classes))
+    if shares is None:
+        shares = np.eye(len(data.classes), dtype=np.float32)[given]
+    wrong = np.flatnonzero(given != labels)
+    rows = wrong[np.argsort(-shares[wrong, given[wrong]], kind="stable")][:MISTAKES]
+    validation, options = plan.validation_for(data.sizes), data.as_read(plan.read_options())
+    there = images_at(
+        data.spec, options, data.skipped, validation.split, labels, [int(row) for row in rows]
+    )
+    alone = validation.scheme == "val"
+    groups = None if alone else validation_groups(labels, None, **asdict(validation))
+    asked = [
+        Asked(
+            name,
+            pixels,
+            shares[row].astype(np.float64),
+            int(given[row]),
+            int(labels[row]),
+            None if groups is None else (row, groups),
+        )
+        for row, (name, pixels) in there.items()
+    ]
+    if asked:
+        headline = f"Worst mistakes of trial {record.key}"
+        found = explained(model, asked)
+        write_why_page(run.report / MISTAKES_PAGE, model.facts, found, headline)
+    return bool(asked)
 
 
 def doubted(run: RunDirectory, plan: Plan) -> tuple[Look, dict[Entry, bytes]]:

@@ -44,7 +44,7 @@ class Fitted:
 
     def scores(self, features: Float32) -> Float64:
         """(n, classes) float64 shares, which sum to 1, for (n, d) features."""
-        vectors = self._prepared(features)
+        vectors = self.prepared(features)
         if self.config.head == "knn":
             gallery, labels = self.arrays["gallery"], self.arrays["labels"]
             k = min(self.config.k, len(gallery))
@@ -54,7 +54,8 @@ class Fitted:
         shares = np.exp(decision - decision.max(axis=1, keepdims=True))
         return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float64)
 
-    def _prepared(self, features: Float32) -> Float64:
+    def prepared(self, features: Float32) -> Float64:
+        """(n, k) what the classifier itself is given of (n, d) features."""
         vectors = _in_length(features, self.config.norm)
         if "mean" in self.arrays:
             vectors = vectors - self.arrays["mean"]  # type: ignore[operator]

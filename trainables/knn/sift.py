@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -38,6 +40,19 @@ def located_sift(
     """(m,) uint8 cell of each descriptor, row by row from the top left, and ``dense_sift``'s
     descriptors.
     """
+    centres, _, descriptors = placed_sift(
+        image, step=step, bin_size=bin_size, fast=fast, scales=scales
+    )
+    row, column = np.minimum(centres * (GRID / np.array(image.shape)), GRID - 1).astype(np.uint8).T
+    return row * np.uint8(GRID) + column, descriptors
+
+
+def placed_sift(
+    image: UInt8, *, step: int, bin_size: int, fast: bool, scales: int = 1
+) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64], UInt8]:
+    """(m, 2) row and column of each descriptor's centre and (m,) side of what it describes, pixels,
+    and ``dense_sift``'s descriptors.
+    """
     # here, so that only those who compute descriptors load it
     from cyvlfeat.sift.dsift import dsift
 
@@ -48,12 +63,13 @@ def located_sift(
         if min(image.shape) >= span(bin_size * scale)
     ]
     if not sizes:  # vl_dsift reads beyond an image of one row or column, and may end the process
-        return np.empty(0, np.uint8), np.empty((0, DESCRIPTOR), np.uint8)
+        return np.empty((0, 2)), np.empty(0, np.int64), np.empty((0, DESCRIPTOR), np.uint8)
     found = [dsift(pixels, step=step, size=size, fast=fast) for size in sizes]
-    centres = np.concatenate([frames for frames, _ in found])
-    row, column = np.minimum(centres * (GRID / np.array(image.shape)), GRID - 1).astype(np.uint8).T
-    return row * np.uint8(GRID) + column, np.concatenate(
-        [np.asarray(descriptors, np.uint8) for _, descriptors in found]
+    sides = [span(size) for size in sizes]
+    return (
+        np.concatenate([frames for frames, _ in found]),
+        np.repeat(np.array(sides, np.int64), [len(frames) for frames, _ in found]),
+        np.concatenate([np.asarray(descriptors, np.uint8) for _, descriptors in found]),
     )
 
 

@@ -12,18 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_sample_image
 
 from analysis.bundle.bundle import read_bundle, write_bundle
 from analysis.bundle.embedding import EmbeddingModel
 from analysis.bundle.facts import FORMAT, BundleError, BundleFacts, Preprocessing, write_facts
 from analysis.bundle.model_card import model_card
-from analysis.bundle.onnx import TOLERANCE, check_onnx, write_onnx
+from analysis.explain.reasons import why
+from analysis.graphs.onnx import TOLERANCE, check_onnx, write_onnx
 from analysis.run.directory import RunError
 from analysis.run.records import Measured, TrialRecord
 from spaces.ours.embedding import HEADS, EmbeddingConfig
 from trainables.data import Images
-from trainables.embedding.features import chosen, square
+from trainables.embedding.features import chosen, maps_of, square
 from trainables.embedding.heads import Fitted, fit
 from trainables.pretrained.network import read_arrays, with_arrays
 from trainables.pretrained.weights import find
@@ -107,7 +109,7 @@ def test_a_linear_head_and_its_network_are_one_graph_in_onnx(head: str, tmp_path
     """Where only onnxruntime is, they give the same scores to 0.0001."""
     onnxruntime = pytest.importorskip("onnxruntime")
     config = replace(CONFIG, head=head, **WAYS[head])  # type: ignore[arg-type]
-    check_onnx(record(config), wanted=True)
+    check_onnx([record(config)], "--onnx")
     model = made(config)
     write_bundle(tmp_path, model)
     assert write_onnx(tmp_path) <= TOLERANCE
@@ -120,11 +122,34 @@ def test_a_linear_head_and_its_network_are_one_graph_in_onnx(head: str, tmp_path
     assert given == pytest.approx(model.scores_of(images)[1], abs=TOLERANCE)
 
 
+def test_a_map_of_a_linear_head_is_its_weights_on_the_last_places() -> None:
+    """Of averaged features, class activation is known in closed form (Zhou et al., 2016); a map of
+    anything else would be a picture and no reason.
+    """
+    config = replace(
+        CONFIG, head="ridge", side=128, pooling="average", norm="none", layer="last", views="one"
+    )
+    model = made(config)
+    image = pieces()[0][1]
+    (reason,) = why(model, image, 1)
+    assert reason.heat is not None
+    pixels = square(image, 128, "squash")
+    assert np.array_equal(reason.heat.seen, pixels)
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) * 255 for v in (model.weights.mean, model.weights.std)
+    )
+    batch = ((torch.from_numpy(pixels.copy()).permute(2, 0, 1) - mean) / std)[None]
+    with torch.no_grad():
+        last = maps_of(model.net, batch)[0][0].double().numpy()
+    wanted = (model.head.arrays["weights"][1] @ last).reshape(4, 4).clip(0)  # type: ignore[operator]
+    assert reason.heat.places == pytest.approx(wanted / wanted.max(), abs=1e-4)
+
+
 def test_nearest_neighbours_are_no_graph_which_is_said_before_anything_is_written() -> None:
     """One line, and what it is about."""
     config = replace(CONFIG, head="knn")
     with pytest.raises(RunError, match="has head knn, which looks among all training images"):
-        check_onnx(record(config), wanted=True)
+        check_onnx([record(config)], "--onnx")
 
 
 def test_the_card_says_whose_weights_and_by_which_licence(tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from finished import TINY, finished
 from markdown_it import MarkdownIt
+from PIL import Image
+from program import typed
 from samples import CONFIG, record
 
 from analysis.bundle.facts import BundleFacts, Preprocessing, Replicated
@@ -244,3 +247,20 @@ def test_a_model_card_holds_names_as_text(name: str) -> None:
     )
     assert page.elements == other.elements
     assert " ".join(page.text.split()).count(" ".join(name.split())) == 6
+
+
+def test_the_page_of_why_shows_names_and_runs_none(tmp_path: Path) -> None:
+    """Classes, files and the bundle's folder are a stranger's, and so are the images that voted."""
+    names = [hostile(name).replace("/", "∕") for name in ("one", "two")]
+    for label, name in enumerate(names):
+        for number in range(4):
+            place = tmp_path / "images" / "train" / name / f"{number} {names[1]}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(number).integers(0, 100, (20, 20)) + 100 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(place)
+    run = finished(tmp_path, f"folder:{tmp_path / 'images'}", [("tiny-image", TINY | {"k": 1})])
+    bundle, page = tmp_path / names[0], tmp_path / "why.html"
+    assert typed("export", run.path, "--out", bundle, "--no-test").returncode == 0
+    done = typed("explain", bundle, tmp_path / "images", "--out", page)
+    assert done.returncode == 0, done.stderr
+    check(page, [], *names, f"train/{names[1]}/0 {names[1]}.png")

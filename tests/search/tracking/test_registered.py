@@ -235,7 +235,7 @@ def test_a_network_gives_the_same_scores_in_onnxruntime_for_any_number_of_images
     import onnxruntime
 
     from analysis.bundle.bundle import read_bundle
-    from analysis.bundle.onnx import TOLERANCE, write_onnx
+    from analysis.graphs.onnx import TOLERANCE, write_onnx
     from trainables.data import Images
 
     with warnings.catch_warnings():

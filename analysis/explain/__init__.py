@@ -1,0 +1,1 @@
+"""Why a bundle gives an image its class."""

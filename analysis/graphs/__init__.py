@@ -1,0 +1,1 @@
+"""What bundles compute, as graphs: torch modules, and what onnxruntime runs."""
