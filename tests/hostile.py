@@ -70,13 +70,13 @@ def knn_bundle(folder: Path) -> Path:
     return folder
 
 
-def cnn_bundle(folder: Path) -> Path:
-    """A bundle of a small network that has learned nothing."""
+def cnn_bundle(folder: Path, side: int = 32) -> Path:
+    """A bundle of a small network that has learned nothing, and sees images at ``side`` pixels."""
     config = CnnConfig(model="fastnet", width=0.125, test_flip=False)
     torch.manual_seed(0)
-    net = build(config.model, len(CLASSES), 32, config.tweaks()).eval()
+    net = build(config.model, len(CLASSES), side, config.tweaks()).eval()
     use = NetworkUse(
-        size=32,
+        size=side,
         classes=3,
         mean=(120.0, 120.0, 120.0),
         std=(60.0, 60.0, 60.0),
@@ -89,7 +89,7 @@ def cnn_bundle(folder: Path) -> Path:
         "cnn",
         "cnn",
         vars(config),
-        Preprocessing(color="rgb", max_side=512, size=32, mean=use.mean, std=use.std),
+        Preprocessing(color="rgb", max_side=512, size=side, mean=use.mean, std=use.std),
     )
     folder.mkdir()
     write_bundle(folder, CnnModel(facts, weights.pack(net.state_dict(), use), net, use))
