@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from analysis.bundle.classifier import Calibrated, Model
 from analysis.bundle.cnn import CnnModel
 from analysis.bundle.embedding import EmbeddingModel
 from analysis.ensemble.model import EnsembleModel
-from analysis.ranking.calibration import Calibration
+from analysis.ranking.calibration import LEAST, Calibration
 from trainables.cnn.weights import mean_over_views
 from trainables.data import Images
 from trainables.embedding.features import names_of, seen_by, square
@@ -101,6 +102,19 @@ class CalibratedJudge(Judge):
 
     def forward(self, *images: Tensor) -> Tensor:
         shares = (self.judge(*images) + self.calibration.floor).pow(self.calibration.power)
+        shares = shares / shares.sum(1, keepdim=True)
+        if not self.calibration.curve:
+            return shares
+        top = nn.functional.one_hot(shares.argmax(1), shares.shape[1]).to(shares.dtype)
+        others = shares * (1 - top)
+        sure, second = shares.amax(1, keepdim=True), others.amax(1, keepdim=True)
+        rest = others.sum(1, keepdim=True).clamp(min=LEAST)
+        points, odds = self.calibration.curve, (sure / rest).log()
+        wanted = torch.full_like(sure, points[0][1])
+        for (x0, y0), (x1, y1) in pairwise(points):
+            wanted = wanted + (odds.clamp(x0, x1) - x0) * ((y1 - y0) / (x1 - x0))
+        given = torch.maximum(wanted, second / (rest + second))
+        shares = others * ((1 - given) / rest) + top * given
         return shares / shares.sum(1, keepdim=True)
 
 

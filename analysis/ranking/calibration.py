@@ -4,7 +4,10 @@ have it.
 One mapping serves every kind of classifier: a share s of a class becomes (s + floor) ** power, and
 those of an image are scaled to sum to 1. Without a floor it is the temperature of a network (Guo,
 Pleiss, Sun & Weinberger, 2017); with one, votes of k neighbours that all agree are no certainty.
-Both are chosen for the likelihood of the true classes; which class is largest never changes.
+Both are chosen for the likelihood of the true classes. What is left of the error of the largest is
+put right by a curve that only rises (isotonic regression; Zadrozny & Elkan, 2002), where half of
+the images say that it makes the other half likelier: three neighbours give few shares, and those of
+discriminant analysis have tails of their own. Which class is largest never changes.
 """
 
 from __future__ import annotations
@@ -20,6 +23,11 @@ from analysis.run.records import Count, Share
 
 BINS = 15
 FLOORS, POWERS = (1e-6, 1.0), (0.02, 50.0)
+POINTS, LOWEST, APART = 40, -2.0, 0.4
+"""Of the curve: how many at most, and for which log odds of the largest class."""
+Odds = Annotated[float, Field(ge=-50, le=50)]
+ROUNDED = 0.995
+"""Shares were kept in 11 bits: what a classifier gives may be so much less than what was kept."""
 KEPT = 2000
 """Shares of true classes that a calibration keeps, at most."""
 CELLS = 500_000
@@ -27,12 +35,16 @@ CELLS = 500_000
 Floats = npt.NDArray[np.floating[Any]]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
+Curve = tuple[tuple[float, float], ...]
+LEAST = 1e-9
 
 
 class Calibration(BaseModel):
     """A mapping of shares to probabilities, and how it did on the validation images.
 
     Attributes:
+        curve: (log odds of the largest class, its probability) at points between which it is
+            straight; the others share the rest as before.
         before, after: expected calibration error, each half of the images mapped as the other says.
         images: validation images.
         truth: probability that the true class had, of as many of them as are kept, in random order.
@@ -42,6 +54,7 @@ class Calibration(BaseModel):
 
     floor: Annotated[float, Field(ge=0, le=FLOORS[1])]
     power: Annotated[float, Field(ge=POWERS[0], le=POWERS[1])]
+    curve: tuple[tuple[Odds, Share], ...] = Field(default=(), max_length=POINTS)
     before: Share
     after: Share
     images: Count
@@ -49,7 +62,7 @@ class Calibration(BaseModel):
 
     def of(self, shares: Floats) -> Float64:
         """(n, classes) probabilities of (n, classes) shares."""
-        return mapped(shares, self.floor, self.power)
+        return mapped(shares, self.floor, self.power, self.curve)
 
     def threshold(self, coverage: float) -> float:
         """Probability from which on a class belongs to a set that holds the true class with
@@ -74,10 +87,20 @@ def _threshold(truth: Sequence[float], coverage: float) -> float:
     return sorted(truth)[rank - 1] if rank else 0.0
 
 
-def mapped(shares: Floats, floor: float, power: float) -> Float64:
+def mapped(shares: Floats, floor: float, power: float, curve: Curve = ()) -> Float64:
     """(n, classes) probabilities, which sum to 1 a row."""
     logs = power * np.log(np.maximum(shares.astype(np.float64) + floor, 1e-12))
     found = np.exp(logs - logs.max(axis=1, keepdims=True))
+    found = np.asarray(found / found.sum(axis=1, keepdims=True))
+    if not curve or not len(found):
+        return found
+    others, rest, odds = log_odds(found)
+    second = others.max(axis=1)
+    wanted = np.interp(odds, *np.array(curve).T)
+    given = np.maximum(wanted, second / (rest + second) * (1 + LEAST))  # it stays the largest
+    top = found.argmax(axis=1)
+    found = others * ((1 - given) / rest)[:, None]
+    found[np.arange(len(found)), top] = given
     return np.asarray(found / found.sum(axis=1, keepdims=True))
 
 
@@ -85,21 +108,63 @@ def calibrate(shares: Floats, labels: Int64) -> Calibration:
     """The mapping for (n, classes) shares of images of (n,) true classes."""
     order = np.random.default_rng(0).permutation(len(labels))
     halves = np.sort(order[::2]), np.sort(order[1::2])
-    across = shares.astype(np.float64)
+    plain = shares.astype(np.float64)
+    curved = plain.copy()
     for rows, others in (halves, halves[::-1]):
         if len(others):
-            across[rows] = mapped(shares[rows], *fitted(shares[others], labels[others]))
+            floor, power = fitted(shares[others], labels[others])
+            curve = risen(mapped(shares[others], floor, power), labels[others])
+            plain[rows] = mapped(shares[rows], floor, power)
+            curved[rows] = mapped(shares[rows], floor, power, curve)
     floor, power = fitted(shares, labels)
-    truth = mapped(shares, floor, power)[np.arange(len(labels)), labels]
+    better = _likelihood(curved, labels) > _likelihood(plain, labels)
+    curve = risen(mapped(shares, floor, power), labels) if better else ()
+    truth = mapped(shares, floor, power, curve)[np.arange(len(labels)), labels] * ROUNDED
     return Calibration(
         floor=floor,
         power=power,
+        curve=curve,
         before=calibration_error(shares, labels),
-        after=calibration_error(across, labels),
+        after=calibration_error(curved if better else plain, labels),
         images=len(labels),
         # down, or what is exactly at a threshold would lie below it
         truth=tuple(int(share * 1e6) / 1e6 for share in truth[order[:KEPT]]),
     )
+
+
+def _likelihood(given: Float64, labels: Int64) -> float:
+    return float(np.log(np.maximum(given[np.arange(len(labels)), labels], LEAST)).mean())
+
+
+def risen(given: Float64, labels: Int64) -> Curve:
+    """The curve from the log odds of the largest class to how often that is right."""
+    from sklearn.isotonic import IsotonicRegression
+
+    sure, right = given.max(axis=1), (given.argmax(axis=1) == labels).astype(np.float64)
+    least = 1 / (len(labels) + 2)
+    fitted_ = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip").fit_transform(
+        sure, right
+    )
+    odds = log_odds(given)[2]
+    points: list[tuple[float, float]] = []
+    bins = np.clip((odds - LOWEST) / APART, 0, POINTS - 1).astype(np.int64)
+    for inside in (bins == one for one in np.unique(bins)):
+        x, y = float(odds[inside].mean()), float(fitted_[inside].mean())
+        # never so steep that what onnxruntime rounds otherwise is another probability
+        if not points or x - points[-1][0] > APART / 4:
+            points.append((x, y))
+    return tuple(points)
+
+
+def log_odds(given: Float64) -> tuple[Float64, Float64, Float64]:
+    """(n, classes) probabilities but for each row's largest, which is 0 there, (n,) their sum, and
+    (n,) the log odds of the largest.
+    """
+    rows, top = np.arange(len(given)), given.argmax(axis=1)
+    others = given.copy()
+    others[rows, top] = 0
+    rest = np.maximum(others.sum(axis=1), LEAST)
+    return others, rest, np.log(given[rows, top] / rest)
 
 
 def fitted(shares: Floats, labels: Int64) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from hostile import cnn_bundle
 from analysis.bundle.bundle import read_bundle, read_facts, write_bundle
 from analysis.bundle.classifier import ENSEMBLE
 from analysis.ensemble.model import EnsembleModel, digest_of, place_of
+from analysis.ranking.calibration import Calibration
 from trainables.data import Dataset, Images
 from trainables.data.dataset import Split
 
@@ -32,8 +33,13 @@ def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cnn_bundle(place_of(folder, number), side)
     members = tuple(read_bundle(place_of(folder, n)) for n in (1, 2))
     seen = members[0].facts.preprocessing.model_copy(update={"size": None, "mean": (), "std": ()})
+    curve = ((-1.0, 0.35), (0.0, 0.5), (1.5, 0.9))
+    known = Calibration(
+        floor=0.01, power=1.5, curve=curve, before=0.1, after=0.0, images=9, truth=()
+    )
     facts = members[0].facts.model_copy(
         update={"kind": ENSEMBLE, "space": ENSEMBLE, "config": {}, "preprocessing": seen}
+        | {"calibration": known}
     )
     digests = np.stack([digest_of(place_of(folder, n)) for n in (1, 2)])
     write_bundle(folder, EnsembleModel(facts, members, np.array([2, 1]), digests))

@@ -54,6 +54,45 @@ def test_one_neighbour_is_no_certainty() -> None:
     assert (found.of(np.eye(4)).max(1) >= found.threshold(0.7)).all(), "whatever rounding does"
 
 
+@pytest.mark.parametrize("kind", ["three neighbours", "long tails"])
+def test_what_no_temperature_puts_right_a_curve_does(kind: str) -> None:
+    """Three neighbours know four shares, and discriminant analysis is far too sure of most images
+    and unsure of others: on other images the error is at most half, or small, and sets hold the
+    true class as often as was asked though shares are kept in half precision.
+    """
+    random = np.random.default_rng(0)
+
+    def shares(n: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = random.integers(0, 6, n)
+        if kind == "three neighbours":
+            hard = random.random(n) < 0.3
+            right = random.random((n, 3)) < np.where(hard, 0.3, 0.97)[:, None]
+            votes = np.where(right, labels[:, None], random.integers(0, 6, (n, 3)))
+            return np.stack([(votes == c).mean(1) for c in range(6)], 1), labels
+        far = np.where(random.random(n) < 0.7, 9.0, 0.3) * random.gamma(1.0, 1.0, n)
+        logits = random.normal(size=(n, 6)) * 2
+        logits[np.arange(n), labels] += far
+        found = np.exp(4 * (logits - logits.max(1, keepdims=True)))
+        return found / found.sum(1, keepdims=True), labels
+
+    given, labels = shares(1500)
+    kept = given.astype(np.float16).astype(np.float32)
+    found = calibrate(kept / kept.sum(1, keepdims=True), labels)
+    others, truth = shares(3000)
+    probabilities = found.of(others)
+    assert np.allclose(probabilities.sum(1), 1)
+    rows = np.arange(3000)
+    assert (probabilities[rows, others.argmax(1)] >= probabilities.max(1) * (1 - 1e-6)).all()
+    before, after = (calibration_error(one, truth) for one in (others, probabilities))
+    assert after <= max(0.02, before / 2), (before, after)
+    if kind == "long tails":
+        assert found.curve
+        plain = found.model_copy(update={"curve": ()}).of(others)
+        assert after < calibration_error(plain, truth)
+    held = (probabilities[rows, truth] >= found.threshold(0.95)).mean()
+    assert 0.93 <= held
+
+
 def test_sets_hold_the_true_class_as_often_as_was_asked() -> None:
     """On images that chose no threshold."""
     shares, labels = drawn(2000, 2, 2.0)
