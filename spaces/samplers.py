@@ -24,6 +24,8 @@ class Sampler:
         constraints: whether it looks for trials within the plan's constraints.
         learns_from: the trials that guide it.
         settings: options that it has unless told otherwise, in place of its own.
+        warm: what it takes of an earlier search: the ``values`` of its trials, or only its best
+            configurations, as ``points`` to try first.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Sampler:
     constraints: bool = False
     learns_from: str = "nothing"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    warm: Literal["values", "points"] = "points"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ for _sampler in (
         "search.study.reuse:Reuse",
         constraints=True,
         learns_from="COMPLETE, and PRUNED where a space has no prefix",
+        warm="values",
     ),
     Sampler(
         "tpe",
@@ -71,6 +75,7 @@ for _sampler in (
         learns_from="COMPLETE and PRUNED, broken constraints included",
         # group: parameters that apply under different conditions are modelled apart
         settings={"multivariate": True, "group": True, "constant_liar": True},
+        warm="values",
     ),
     Sampler(
         "gp",
@@ -78,6 +83,7 @@ for _sampler in (
         "optuna.samplers:GPSampler",
         constraints=True,
         learns_from="COMPLETE",
+        warm="values",
     ),
     Sampler(
         "cmaes",
@@ -86,6 +92,7 @@ for _sampler in (
         objectives="one",
         needs="numeric",
         learns_from="COMPLETE, with consider_pruned_trials PRUNED too",
+        warm="values",
     ),
     Sampler(
         "nsgaii",

@@ -189,8 +189,8 @@ class Space:
                 parameters[name] = replace(parameters[name], domain=better[name])
         return replace(self, parameters=tuple(parameters.values()))
 
-    def point(self, settings: Mapping[str, str]) -> dict[str, Value]:
-        """Values of some parameters, as a user typed them.
+    def point(self, settings: Mapping[str, Any]) -> dict[str, Value]:
+        """Values of some parameters, as a user typed or wrote them.
 
         Raises:
             SpaceError: for an unknown parameter, or a value outside what is searched.

@@ -48,6 +48,7 @@ IMPORTERS = {
     "optuna": {
         "search/study/database.py",
         "search/study/folders.py",
+        "search/study/guided.py",
         "search/study/importance.py",
         "search/study/journal.py",
         "search/study/optuna_internals.py",

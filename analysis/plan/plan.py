@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from analysis.plan.limits import Bound
 from analysis.plan.settings import NO_DATASET, Settings
 from analysis.plan.yaml_text import YamlError, read_yaml_file
 from spaces import Space, get_space
+from spaces.domain import SpaceError, Value
 from spaces.errors import UserError, echo
 from trainables.data import ReadOptions
 from trainables.data.options import MIN_SIZE, MOST_CHOSEN, fitting_size
@@ -124,6 +126,11 @@ class Plan(Settings):
         size = {} if limit is None else {"model_mb": Bound(max=limit)}
         return {**size, **self.constraints}
 
+    def excesses(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Constraint to how far a trial is out of bounds, at most 0 within them."""
+        bounds = self.bounds().items()
+        return {name: bound.excess(metrics[name]) for name, bound in bounds if name in metrics}
+
     def search_spaces(self) -> dict[str, Space]:
         """The spaces, narrowed by ``set``; a setting applies wherever its parameter exists.
 
@@ -141,6 +148,24 @@ class Plan(Settings):
                 {key: value for key, value in self.set.items() if key in own}
             ).asked()
         return narrowed
+
+    def first_points(self) -> list[tuple[str, dict[str, Value]]]:
+        """(space, values of parameters) of each configuration that is to be tried first.
+
+        Raises:
+            SpaceError: if one cannot be tried.
+        """
+        spaces, points = self.search_spaces(), []
+        for place, asked in enumerate(self.try_first, 1):
+            name = asked.get("space", self.spaces[0] if len(spaces) == 1 else "")
+            try:
+                if name not in spaces:
+                    raise SpaceError(f"space must be {' or '.join(spaces)}, but got {echo(name)}")
+                values = {key: value for key, value in asked.items() if key != "space"}
+                points.append((str(name), spaces[str(name)].point(values)))
+            except SpaceError as error:
+                raise SpaceError(f"try_first, configuration {place}: {error}") from None
+        return points
 
     def read_options(self) -> ReadOptions:
         """How the dataset is to be read."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from analysis.plan.addresses import MOST_ADDRESS, Tracking, study_storage
+from analysis.plan.addresses import MOST_ADDRESS, STORAGES, Tracking, study_storage
 from analysis.plan.limits import Bound, Limits
 from analysis.plan.replicate import Replicate
 from analysis.plan.training import Training
@@ -82,6 +82,10 @@ class Settings(BaseModel):
             a trial is exported.
         cache_gib: size limit of the stages kept on disk in the runs directory for the next search;
             0 keeps none.
+        warm_start: earlier runs, by name or path, or Optuna studies (``URL#NAME``), whose trials
+            the samplers know from the beginning.
+        try_first: configurations that are tried before any that a sampler proposes: parameter to
+            value, what is left open is drawn; ``space`` says which, where there are several.
         class_order: order in which classes are shown; changes nothing that is computed.
         abbreviations: class to its short name in confusion matrices.
         weights: of the pretrained networks that are searched, by name, as they were when the search
@@ -123,6 +127,8 @@ class Settings(BaseModel):
     audit: Literal["warn", "refuse", "off"] = "warn"
     drop_leaked: bool = False
     cache_gib: Annotated[float, Field(ge=0, le=100_000)] = 10.0
+    warm_start: tuple[Annotated[str, Field(min_length=1, max_length=MOST_ADDRESS)], ...] = ()
+    try_first: tuple[dict[str, Option], ...] = ()
     class_order: tuple[str, ...] = ()
     abbreviations: dict[str, str] = {}
     weights: dict[str, Weights] = {}
@@ -172,12 +178,19 @@ class Settings(BaseModel):
             raise ValueError(f"must be one of {', '.join(table)}")
         return name
 
+    @field_validator("warm_start")
+    @classmethod
+    def _no_secret(cls, places: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(
+            study_storage(place) if place.startswith(STORAGES) else place for place in places
+        )
+
     @field_validator("storage")
     @classmethod
     def _known_storage(cls, url: str) -> str:
         return study_storage(url)
 
-    @field_validator("spaces", mode="before")
+    @field_validator("spaces", "warm_start", mode="before")
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value

@@ -12,6 +12,7 @@ RUNS/NAME/run.json         who the run is, and digests of what was written with 
                            predictions.npy, shares.npy; weights/ of a network: best and last epoch
           replicas/        the best trials run again with other seeds: jobs.json, and trials/
           start/           the bundle that networks start from, if they do
+          warm-start.json  the trials of earlier searches that its samplers know, if there are any
           requests/        what was asked of the driver and is not done yet
           outbox/          what MLflow is to be told
           set-aside/       what trials that are run again had left: their records were no good

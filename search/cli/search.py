@@ -125,6 +125,14 @@ def run(
         Path | None,
         typer.Option(metavar="BUNDLE", help="Exported network that every network starts from."),
     ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN|URL#STUDY",
+            help="Let the sampler know the trials of an earlier search; may be given several "
+            "times.",
+        ),
+    ] = None,
     cpus_per_trial: Annotated[
         int | None, typer.Option(help="Cores that a network is trained on.")
     ] = None,
@@ -188,7 +196,7 @@ def run(
         "audit": audit, "orientation": orientation, "fit": fit,
         "drop_leaked": drop_leaked or None,
         "skip_unreadable": skip_unreadable or None,
-        "gpus_per_trial": gpus_per_trial,
+        "gpus_per_trial": gpus_per_trial, "warm_start": tuple(warm_start) if warm_start else None,
     }  # fmt: skip
     settings |= {key: value for key, value in given.items() if value is not None}
     if replicate:

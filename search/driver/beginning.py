@@ -16,7 +16,9 @@ from analysis.run.identity import new_study
 from analysis.run.records import DataFacts, DriverState
 from analysis.run.working_copy import copy_of, shown
 from search.driver.networks import keep_start
+from search.driver.warm_start import begin_with
 from search.ledger.identity import make_identity
+from search.study.guided import Earlier
 from trainables.data.names import check_utf8
 from trainables.io.files import (
     TEMPORARY,
@@ -81,9 +83,16 @@ def _free(folder: Path) -> bool:
 
 
 def create(
-    folder: RunDirectory, plan: Plan, facts: DataFacts, labels: npt.NDArray[np.int64] | None
+    folder: RunDirectory,
+    plan: Plan,
+    facts: DataFacts,
+    labels: npt.NDArray[np.int64] | None,
+    earlier: tuple[Earlier, ...] = (),
 ) -> int:
     """Make the run directory, whole or not at all, and take its lock.
+
+    Args:
+        earlier: what it starts from, of other searches.
 
     Raises:
         PlanError: if there is one by now.
@@ -100,6 +109,7 @@ def create(
         make_identity(made, study, plan)
         made.write_state(DriverState(study=study))
         keep_start(plan, made)
+        begin_with(made, plan, earlier)
         write_whole(made.plan_file, plan.to_yaml())
         lock = made.lock()
         assert lock is not None  # nobody knows of it yet

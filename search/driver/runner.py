@@ -50,6 +50,7 @@ from search.driver.networks import (
     with_start,
 )
 from search.driver.session import Session, Summary
+from search.driver.warm_start import find_sources, take
 from search.driver.weights import Backbones, with_weights
 from search.screen.console import SearchConsole
 from search.screen.signals import stop_signals
@@ -140,6 +141,7 @@ def _searched(
     change: Change | None,
 ) -> Summary:
     console = console or SearchConsole(stderr=True)
+    sources = find_sources(plan, folder.path.parent) if new else []
     room = Capacity.of(plan, len(os.sched_getaffinity(0)))
     plan, places = with_weights(plan, f"run {folder.name} began", partial(_say, console))
     if not new:
@@ -199,7 +201,8 @@ def _searched(
             # from here on there is something to leave in order, and soon somebody who does
             stop.at_once, stop.never = False, True
             if lock is None:
-                lock = create(folder, plan, now, labels)
+                earlier = take(plan, sources, now, labels, partial(_say, console))
+                lock = create(folder, plan, now, labels, earlier)
             else:
                 before = facts_before(folder, now)
                 check_comparable(before, now, folder.name)

@@ -25,7 +25,7 @@ from search.ledger.outbox import Outbox, trial_fact
 from search.ledger.running import Running
 from search.ledger.tally import Tally
 from search.ledger.trial_source import Key, Proposal
-from search.study.folders import excesses, read_shelves
+from search.study.folders import read_shelves
 from search.study.storage import study_name
 from search.study.study import REQUEST, SpaceStudy
 from spaces.domain import Value
@@ -74,7 +74,7 @@ class Ledger:
         self.outbox = Outbox(run.outbox)
         self.outbox.repair()
         self._studies = {
-            name: SpaceStudy(storage, study_name(run, plan.storage, name), space, plan)
+            name: SpaceStudy(storage, study_name(run, plan.storage, name), space, plan, run)
             for name, space in spaces.items()
         }
         self._bounds = plan.bounds()
@@ -339,7 +339,7 @@ class Ledger:
 
     def tell(self, record: TrialRecord) -> None:
         """Tell the study how a trial ended."""
-        self._studies[record.space].tell(record, excesses(self._plan, record))
+        self._studies[record.space].tell(record, self._plan.excesses(record.metrics))
 
     def _violations(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
         return tuple(

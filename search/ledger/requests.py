@@ -48,9 +48,14 @@ def ask(
     space: str,
     params: dict[str, Any],
     number: int = -1,
+    order: int | None = None,
 ) -> None:
-    """Leave a request for the driver."""
-    name = f"{kind}-{uuid.uuid4().hex[:12]}"
+    """Leave a request for the driver.
+
+    Args:
+        order: of those that a run is begun with, which no other terminal knows yet.
+    """
+    name = f"{kind}-{uuid.uuid4().hex[:12]}" if order is None else f"{kind}-first-{order:03d}"
     content = {"kind": kind, "space": space, "params": params, "number": number}
     if not ask_elsewhere(run, f"requests/{name}.json", content):
         write_whole(run.requests / f"{name}.json", json.dumps(content), within=run.path)

@@ -23,6 +23,10 @@ def check_combination(plan: Plan) -> None:
         PlanError: one line that says everything that does not go together, and why.
     """
     problems = list(_problems(plan))
+    try:
+        plan.first_points()
+    except SpaceError as error:
+        problems.append(str(error))
     if problems:
         raise PlanError("; ".join(dict.fromkeys(problems)))
 
@@ -141,6 +145,7 @@ def table() -> dict[str, list[dict[str, Any]]]:
             }[kind.needs],
             "constraints": "looks for trials within" if kind.constraints else "ignored",
             "learns from": kind.learns_from,
+            "warm start": {"values": "values", "points": "the best few first"}[kind.warm],
         }
         for name, kind in SAMPLERS.items()
     ]

@@ -19,6 +19,7 @@ from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
 from analysis.run.sealed import DamagedError
 from search.study.optuna_internals import FIXED, fixed, of_sampler
+from search.study.samplers import distribution_of
 from search.study.study import (
     ATTEMPT,
     CONFIG,
@@ -26,7 +27,6 @@ from search.study.study import (
     GRID_INDEX,
     REQUEST,
     RETRY_OF,
-    distribution_of,
 )
 from spaces import Space
 from spaces.domain import Choice, Name
@@ -78,15 +78,6 @@ def read_shelves(run: RunDirectory, spaces: Sequence[str]) -> dict[str, Shelf]:
         else:
             shelf.records[number] = record
     return shelves
-
-
-def excesses(plan: Plan, record: TrialRecord) -> dict[str, float]:
-    """Constraint to how far a trial is out of bounds, at most 0 within them."""
-    return {
-        name: bound.excess(record.metrics[name])
-        for name, bound in plan.bounds().items()
-        if name in record.metrics
-    }
 
 
 def trials_of(
@@ -245,7 +236,8 @@ def _ended(run: RunDirectory, plan: Plan, record: TrialRecord, known: _Known) ->
     trial = create_trial(
         state=state, values=values, params=known.params, distributions=known.domains,
         user_attrs=attributes,
-        system_attrs=known.system, intermediate_values=steps, constraints=excesses(plan, record),
+        system_attrs=known.system, intermediate_values=steps,
+        constraints=plan.excesses(record.metrics),
     )  # fmt: skip
     began, ended = (_time(seconds) for seconds in (record.started, record.started + record.seconds))
     if began and ended:

@@ -10,6 +10,7 @@ from analysis.run.directory import RunDirectory, RunError
 from analysis.run.jobs import replicated
 from analysis.run.provenance import sessions
 from search.study.folders import read_shelves
+from search.study.guided import read_earlier
 from search.study.storage import read_trials
 from search.study.study import check_choices
 
@@ -22,13 +23,14 @@ def check_files(run: RunDirectory, plan: Plan) -> None:
     nothing else can replace.
 
     Raises:
-        NewerError: if a newer version wrote a record, or began a trial: the report would be the
-            first to read that, when all is done.
+        NewerError: if a newer version wrote a record, began a trial or took trials of an earlier
+            search: the report would be the first to read that, when all is done.
         UnreadableError: if one may not be read.
         RunError: if it is lost which trials were run again, or how often the test images were
             looked at.
     """
     read_shelves(run, plan.spaces)
+    read_earlier(run)
     for trial in run.trial_files.all():
         run.begun(*trial)
     replicated(run.replicas.path)

@@ -6,11 +6,12 @@ its storages write, and what its samplers leave in a trial.
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from typing import Any
 
 import optuna
 from optuna.storages.journal._storage import JournalOperation
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 TRANSACTIONS = (
     "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
@@ -57,3 +58,35 @@ def of_sampler(trial: FrozenTrial) -> dict[str, Any]:
         for name, value in trial.system_attrs.items()
         if not name.startswith(CONSTRAINTS)
     }
+
+
+class StudySeen:
+    """A study as a sampler is to see it, with other trials before its own; all else is the
+    study's.
+
+    Args:
+        before: complete trials of number -1, by which Optuna's caches of what a study has in common
+            take them for neither new nor known.
+    """
+
+    def __init__(self, study: optuna.Study, before: Sequence[FrozenTrial]) -> None:
+        self._study, self._before = study, before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """As Optuna's."""
+        return self._get_trials(deepcopy, states)
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        own = self._study._get_trials(deepcopy, states, use_cache)
+        before = self._before if states is None or TrialState.COMPLETE in states else ()
+        return [*before, *own]

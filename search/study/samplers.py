@@ -8,9 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from spaces.domain import Choice, Domain, Integer
 from spaces.errors import echo
 from spaces.kinds import function_of
 from spaces.samplers import SAMPLERS
@@ -43,12 +50,17 @@ EXHAUSTIVE = ("grid", "brute-force")
 
 
 def make_sampler(
-    name: str, options: Mapping[str, Any], seed: int, space: Space | None = None
+    name: str,
+    options: Mapping[str, Any],
+    seed: int,
+    space: Space | None = None,
+    source: Sequence[FrozenTrial] = (),
 ) -> BaseSampler:
     """The sampler called ``name``.
 
     Args:
         space: told to a sampler that asks for it.
+        source: trials of another study that CMA-ES is to begin from.
 
     Raises:
         ValueError: for an unknown option or a value it refuses; names the options there are.
@@ -61,6 +73,8 @@ def make_sampler(
         settings["group"] = False
     if space is not None and "space" in inspect.signature(make).parameters:
         settings["space"] = space
+    if source:
+        settings["source_trials"] = list(source)
     # TPE's own is deprecated
     if plain_arguments(make).get("warn_independent_sampling") == "bool":
         settings.setdefault("warn_independent_sampling", False)
@@ -111,3 +125,12 @@ def _fits(value: Any, kind: str) -> bool:
     """
     words = set(kind.replace("|", " ").replace("'", " ").split())
     return type(value).__name__ in words or (type(value) is int and "float" in words)
+
+
+def distribution_of(domain: Domain) -> BaseDistribution:
+    """A domain as Optuna keeps it with a parameter."""
+    if isinstance(domain, Choice):
+        return CategoricalDistribution(domain.options)
+    if isinstance(domain, Integer):
+        return IntDistribution(domain.low, domain.high, log=domain.log)
+    return FloatDistribution(domain.low, domain.high, log=domain.log)

@@ -12,11 +12,16 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
+from analysis.plan.addresses import sqlite_file
 from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory, RunError
+from analysis.run.records import TrialRecord
 from search.study.journal import Journal
 from search.study.optuna_internals import study_ids
+from search.study.study import CONFIG
+from spaces import SPACES
 from spaces.errors import UserError, on_one_line
+from spaces.objectives import METRICS
 from trainables.io.files import cut_half_line
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -127,6 +132,78 @@ def read_trials(run: RunDirectory, url: str = "") -> dict[str, list[FrozenTrial]
             f"{where}: no readable study ({on_one_line(error)}); visiontune resume builds it "
             "again from the trials"
         ) from error
+
+
+def study_records(place: str, plan: Plan) -> list[TrialRecord]:
+    """The trials of a study anywhere as records, whoever made them.
+
+    Args:
+        place: URL of a database or path of a journal, and ``#NAME`` where it has several studies.
+        plan: of the search that is to know them: of its space they are taken to be, unless the
+            study's name says another, and by its objectives, unless the study says otherwise.
+
+    Raises:
+        RunError: if there is no such study, or it is of other objectives.
+    """
+    url, _, name = place.partition("#")
+    if (file := sqlite_file(url)) and not file.is_file():  # which asking would make
+        raise RunError(f"{url}: there is no such file; name a study that is there")
+    try:
+        storage: BaseStorage = (
+            JournalStorage(JournalFileBackend(url)) if Path(url).is_file() else _to_read(url)
+        )
+        try:
+            names = list(study_ids(storage))
+            if len(names) != 1 and name not in names:
+                raise RunError(
+                    f"{url}: say which study, as in {url}#NAME; there are "
+                    f"{', '.join(names[:8]) or 'none'}"
+                )
+            study = optuna.load_study(study_name=name or names[0], storage=storage)
+            return _as_records(study, plan)
+        finally:
+            close(storage)
+    except UserError:
+        raise
+    except Exception as error:  # what a damaged journal says can make Optuna raise anything
+        raise RunError(f"{url}: no readable study {name} ({on_one_line(error)})") from error
+
+
+def _as_records(study: optuna.Study, plan: Plan) -> list[TrialRecord]:
+    space = study.study_name.rpartition("/")[2]
+    if space not in SPACES:
+        if len(plan.spaces) > 1:
+            raise RunError(
+                f"study {study.study_name!r} does not say of which space it is; give one --space"
+            )
+        space = plan.spaces[0]
+    names = tuple(study.metric_names or plan.objectives)
+    ours = [METRICS[name].direction for name in names if name in METRICS]
+    if ours != [direction.name.lower() for direction in study.directions]:
+        theirs = ", ".join(study.metric_names or [d.name.lower() for d in study.directions])
+        raise RunError(
+            f"study {study.study_name!r} is of {theirs}, and this search of "
+            f"{', '.join(plan.objectives)}"
+        )
+    records = []
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+        said = {name: value for name, value in trial.user_attrs.items() if name in METRICS}
+        seconds = trial.duration.total_seconds() if trial.duration else 0.0
+        try:
+            records.append(
+                TrialRecord(
+                    space=space,
+                    number=trial.number,
+                    state="COMPLETE",
+                    config=trial.user_attrs.get(CONFIG, trial.params),
+                    metrics={**said, **dict(zip(names, trial.values, strict=True))},
+                    started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
+                    seconds=said.get("seconds", seconds),
+                )
+            )
+        except ValueError:  # what somebody else's trial is made of can be anything
+            continue
+    return records
 
 
 def runs_in(url: str, name: str, space: str) -> list[str]:

@@ -16,8 +16,6 @@ import optuna
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
     check_distribution_compatibility,
     distribution_to_json,
 )
@@ -25,10 +23,12 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from analysis.plan.plan import Plan, PlanError
+from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
+from search.study.guided import Guided, earlier_trials
 from search.study.optuna_internals import live
 from search.study.pruners import make_pruner
-from search.study.samplers import EXHAUSTIVE, make_sampler
+from search.study.samplers import EXHAUSTIVE, distribution_of
 from spaces.domain import Choice, Domain, Integer, Value
 from spaces.objectives import METRICS
 from spaces.space import Space
@@ -62,17 +62,25 @@ class SpaceStudy:
         space: as narrowed by the plan.
         plan: names sampler, pruner, objectives and seed. A continued study draws other numbers than
             it drew before.
+        run: which keeps what its sampler is to know of earlier searches.
     """
 
-    def __init__(self, storage: BaseStorage, name: str, space: Space, plan: Plan) -> None:
+    def __init__(
+        self,
+        storage: BaseStorage,
+        name: str,
+        space: Space,
+        plan: Plan,
+        run: RunDirectory | None = None,
+    ) -> None:
         self.space = space
         self._objectives = plan.objectives
         self._study = open_study(storage, name, plan)
         trials = self.trials()
         check_choices(space, trials)
-        self._study.sampler = make_sampler(
-            plan.sampler, plan.sampler_options, plan.seed + len(trials), space
-        )
+        before = earlier_trials(run, plan, space) if run else []
+        seed = plan.seed + len(trials)
+        self._study.sampler = Guided(plan.sampler, plan.sampler_options, seed, space, before)
         self._study.pruner = make_pruner(plan.pruner, plan.pruner_options)
         self._prunes = plan.pruner != "none"
         self._live: dict[int, Trial] = {}
@@ -270,15 +278,6 @@ def check_choices(space: Space, trials: Iterable[FrozenTrial]) -> None:
                 f"{parameter.domain} now, which its study cannot "
                 f"take up: put set.{parameter.name} back in the run's plan.yaml, or start a new run"
             ) from None
-
-
-def distribution_of(domain: Domain) -> BaseDistribution:
-    """A domain as Optuna keeps it with a parameter; what ``_suggest`` leaves in a trial."""
-    if isinstance(domain, Choice):
-        return CategoricalDistribution(domain.options)
-    if isinstance(domain, Integer):
-        return IntDistribution(domain.low, domain.high, log=domain.log)
-    return FloatDistribution(domain.low, domain.high, log=domain.log)
 
 
 def _suggest(trial: Trial, name: str, domain: Domain) -> Value:

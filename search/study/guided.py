@@ -1,0 +1,234 @@
+"""A sampler that is told more than its study holds: the trials of earlier searches, which the run
+keeps. They are none of its own, so that nothing counts, ranks or numbers them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import BaseModel, ConfigDict
+
+from analysis.plan.plan import Plan
+from analysis.run.directory import RunDirectory
+from analysis.run.notes import note
+from analysis.run.records import TrialRecord
+from analysis.run.sealed import DamagedError, read_as, sealed
+from analysis.run.trial_files import read_bytes
+from search.study.optuna_internals import StudySeen
+from search.study.samplers import distribution_of, make_sampler
+from spaces import Space, get_space
+from spaces.domain import Choice, Value
+from spaces.errors import echo
+from spaces.samplers import SAMPLERS
+from trainables.io.files import write_whole
+
+FILE = "warm-start.json"
+ENOUGH = 10
+"""CMA-ES begins where the best tenth of earlier trials lies."""
+
+
+class Guided(BaseSampler):
+    """The sampler of a plan, guided.
+
+    Args:
+        name: one of ``spaces.samplers.SAMPLERS``, with its ``options`` and ``seed``.
+        space: as the study has it.
+        before: complete trials of earlier searches, in whose place the study has none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        seed: int,
+        space: Space,
+        before: Sequence[FrozenTrial] = (),
+    ) -> None:
+        before = before if SAMPLERS[name].warm == "values" else ()
+        source: Sequence[FrozenTrial] = ()
+        if name == "cmaes":
+            source = before = _numbers_alone(space, before)
+            if {"sigma0", "use_separable_cma"} & set(options):  # Optuna has either
+                source = ()
+        self._sampler = make_sampler(name, options, seed, space, source)
+        self._before = before
+
+    def reseed_rng(self) -> None:
+        """Draw other numbers from now on."""
+        self._sampler.reseed_rng()
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The sampler's own."""
+        return self._sampler.infer_relative_search_space(self._seen(study), trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The sampler's own."""
+        return self._sampler.sample_relative(self._seen(study), trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """The sampler's own."""
+        seen = self._seen(study)
+        return self._sampler.sample_independent(seen, trial, param_name, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """The sampler's own."""
+        self._sampler.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """The sampler's own."""
+        self._sampler.after_trial(study, trial, state, values)
+
+    def _seen(self, study: optuna.Study) -> Any:
+        """The study as the sampler is to see it."""
+        return StudySeen(study, self._before) if self._before else study
+
+
+def _numbers_alone(space: Space, before: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Earlier trials as CMA-ES sees any: by the numbers that always apply; none where they are too
+    few to begin with.
+    """
+    names = [
+        p.name
+        for p in space.parameters
+        if p.varies and not isinstance(p.domain, Choice) and not p.when
+    ]
+    if len(before) < ENOUGH or not names:
+        return []
+    found = [
+        create_trial(
+            value=trial.value,
+            params={name: trial.params[name] for name in names},
+            distributions={name: trial.distributions[name] for name in names},
+        )
+        for trial in before
+    ]
+    for trial in found:
+        trial.number = -1
+    return found
+
+
+class Earlier(BaseModel):
+    """What was taken of one earlier search.
+
+    Attributes:
+        source: which, in words.
+        taken: the ``values`` of its trials, or only its best configurations, as ``points`` that
+            were tried first.
+        trials: those that were complete, of the spaces that both search.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    taken: Literal["values", "points"]
+    trials: tuple[TrialRecord, ...]
+
+
+class WarmStart(BaseModel):
+    """What warm-start.json says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    earlier: tuple[Earlier, ...]
+
+
+def keep_earlier(run: RunDirectory, earlier: tuple[Earlier, ...]) -> None:
+    """Keep what was taken, from which no other file is needed any more."""
+    if earlier:
+        kept = WarmStart(earlier=earlier).model_dump(mode="json")
+        write_whole(run.path / FILE, sealed(kept), within=run.path)
+
+
+def read_earlier(run: RunDirectory) -> tuple[Earlier, ...]:
+    """What was taken; nothing, and noted, where the file is not what was written.
+
+    Raises:
+        NewerError: if a newer version wrote it.
+        UnreadableError: if it may not be read.
+    """
+    path = run.path / FILE
+    try:
+        return read_as(WarmStart, read_bytes(path), path).earlier
+    except FileNotFoundError:
+        return ()
+    except DamagedError as error:
+        note(f"{error}; the search goes on without what it took of earlier ones")
+        return ()
+
+
+def earlier_trials(run: RunDirectory, plan: Plan, space: Space) -> list[FrozenTrial]:
+    """The trials of earlier searches as a study of ``space`` would have them; number -1 each."""
+    found = []
+    for source in read_earlier(run):
+        for record in source.trials if source.taken == "values" else ():
+            values = [record.metrics.get(name, math.nan) for name in plan.objectives]
+            params = fitting(space, record)
+            if record.space != space.name or isinstance(params, str):
+                continue
+            if all(map(math.isfinite, values)):
+                trial = create_trial(
+                    state=TrialState.COMPLETE,
+                    values=values,
+                    params=params,
+                    distributions={name: distribution_of(space[name].domain) for name in params},
+                    user_attrs={"seconds": record.seconds},
+                    constraints=plan.excesses(record.metrics),
+                )
+                trial.number = -1
+                found.append(trial)
+    return found
+
+
+def fitting(space: Space, record: TrialRecord) -> dict[str, Value] | str:
+    """The parameters of an earlier trial as this search could have drawn them; or why it could not,
+    in words that many trials have in common.
+    """
+    config: Mapping[str, Any] = record.config
+    full: dict[str, Value] = {}
+    params: dict[str, Value] = {}
+    for parameter in space.parameters:
+        name = parameter.name
+        if not parameter.applies(full):
+            assert parameter.otherwise is not None
+            full[name] = parameter.otherwise
+            continue
+        value = config.get(name, parameter.before)
+        if value is None:
+            return f"{name} is missing"
+        if value not in parameter.domain:
+            return f"{name} is not {parameter.domain}"
+        full[name] = params[name] = value
+    there = {parameter.name: parameter for parameter in get_space(space.name).parameters}
+    for name in sorted(config.keys() - full.keys()):  # it may be said of what makes no difference
+        if name not in there or config[name] not in (there[name].before, there[name].otherwise):
+            return f"there is no parameter {echo(name)} here"
+    return params
+
+
+def told(reasons: Counter[str]) -> str:
+    """Why trials were left out, the commonest first."""
+    most = [f"{reason} ({count})" for reason, count in reasons.most_common(3)]
+    return "; ".join(most) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")

@@ -1,0 +1,327 @@
+"""A search that starts from earlier ones knows what they found, and is no less a search of its
+own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from golden_runs import golden_runs
+from program import output, refused
+
+from analysis.plan.plan import Plan, PlanError, make_plan
+from analysis.run.directory import RunDirectory
+from analysis.run.records import DataFacts
+from search.driver.beginning import create
+from search.driver.warm_start import find_sources, take
+from search.ledger.ledger import Ledger
+from search.ledger.requests import pending
+from search.ledger.status import read_status
+from search.study.combinations import check_combination
+from search.study.guided import FILE, earlier_trials
+from search.study.storage import read_trials
+from spaces import TOY, ToyConfig
+from spaces.errors import UserError
+from spaces.samplers import SAMPLERS
+from trainables.learners.toy import ToyRun
+
+NO_IMAGES = DataFacts(spec="none", classes=(), sizes={}, fingerprint="")
+TOO_FINE = {"grid", "brute-force"}
+"""Samplers for which the toy's ranges have no list of values."""
+LISTS = {"quality": [0.1, 0.5, 0.9], "rate": [0.5, 1.0], "momentum": [0.0], "width": [8, 16]}
+
+
+def plan_of(name: str, **settings: Any) -> Plan:
+    facts = {"spaces": "toy", "name": name, "tracking": {"enabled": False}, "trials": 6}
+    return make_plan({**facts, **settings})
+
+
+def begin(
+    runs: Path, plan: Plan, facts: DataFacts = NO_IMAGES, labels: Any = None
+) -> tuple[RunDirectory, list[str]]:
+    """A new run as the driver begins it, and what it says."""
+    said: list[str] = []
+    check_combination(plan)
+    earlier = take(plan, find_sources(plan, runs), facts, labels, said.append)
+    folder = RunDirectory(runs / plan.name)
+    lock = create(folder, plan, facts, labels, earlier)
+    os.close(lock)
+    return folder, said
+
+
+def toy_accuracy(config: dict[str, Any]) -> float:
+    run = ToyRun(ToyConfig(**config))
+    return float([run.step()["val_accuracy"] for _ in range(config["steps"])][-1])
+
+
+def go_on(folder: RunDirectory, trials: int, say: Any = lambda line: None) -> list[float]:
+    """A driver that tries so many more, one after the other; what each came to."""
+    ledger = Ledger(folder, folder.plan(), say=say)
+    ledger.take_requests()
+    found = []
+    for _ in range(trials):
+        proposal = ledger.propose()
+        if proposal is None:
+            break
+        found.append(toy_accuracy(proposal.config))
+        measured = {"step": 7, "val_loss": 0.5, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 2.0}
+        ledger.end(proposal.key, {**measured, "val_accuracy": found[-1], "done": True})
+    return found
+
+
+def searched(runs: Path, name: str, trials: int, **settings: Any) -> RunDirectory:
+    folder, _ = begin(runs, plan_of(name, trials=trials, **settings))
+    go_on(folder, trials)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs directory with a random search of the toy."""
+    runs = tmp_path_factory.mktemp("runs")
+    searched(runs, "old", 20, sampler="random")
+    return runs
+
+
+def with_old(tmp_path: Path, before: Path) -> Path:
+    shutil.copytree(before / "old", tmp_path / "old")
+    return tmp_path
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_starts_from_an_earlier_search_and_goes_on_without_it(
+    tmp_path: Path, before: Path, sampler: str
+) -> None:
+    """What an earlier search found may never be counted, ranked or numbered as this one's; and a
+    resume, or a study built again, needs nothing but the run's own folder.
+    """
+    runs = with_old(tmp_path, before)
+    best = max(record.metrics["val_accuracy"] for record in RunDirectory(runs / "old").records())
+    narrow = {"set": LISTS} if sampler in TOO_FINE else {}
+    if narrow:
+        shutil.rmtree(runs / "old")
+        searched(runs, "old", 12, sampler="grid", **narrow)
+        best = max(
+            record.metrics["val_accuracy"] for record in RunDirectory(runs / "old").records()
+        )
+    plan = plan_of("new", sampler=sampler, warm_start=["old"], **narrow)
+    folder, said = begin(runs, plan)
+    values = SAMPLERS[sampler].warm == "values"
+    assert len(said) == 1
+    assert ("are known to the sampler" in said[0]) == values, said
+    shutil.rmtree(runs / "old")
+    assert go_on(folder, 3)[0] == pytest.approx(best), "the best of it is tried first"
+    folder.journal.unlink()
+    go_on(folder, 3)
+    records, status = folder.records(), read_status(folder)
+    assert [record.number for record in records] == [0, 1, 2, 3, 4, 5]
+    assert status["trials"]["COMPLETE"] == status["budget"] == 6
+    assert [trial.number for trial in read_trials(folder)["toy"]] == [0, 1, 2, 3, 4, 5]
+    known = earlier_trials(folder, plan, plan.search_spaces()["toy"])
+    assert len(known) == (20 if values else 0)
+    assert {trial.number for trial in known} <= {-1}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_what_was_found_before_is_found_again_in_a_third_of_the_trials(
+    tmp_path: Path, before: Path, sampler: str
+) -> None:
+    """A sampler that is only shown trials, and learns nothing of them, would do no better than one
+    that begins anew; here nothing is tried first but what it proposes.
+    """
+    runs = with_old(tmp_path, before)
+    best = max(record.metrics["val_accuracy"] for record in RunDirectory(runs / "old").records())
+    needed = []
+    for seed in range(5):
+        plan = plan_of(f"new-{seed}", sampler=sampler, warm_start=["old"], seed=seed)
+        folder, _ = begin(runs, plan)
+        for request in pending(folder):
+            (folder.requests / f"{request.name}.json").unlink()
+        found = go_on(folder, 6)
+        # the best of twenty is beaten by chance once in twenty trials
+        needed.append(next((n for n, value in enumerate(found, 1) if value >= best), 99))
+    assert median(needed) <= 6, needed
+
+
+def test_what_does_not_fit_is_named_in_one_line_and_the_rest_is_taken(
+    tmp_path: Path, before: Path
+) -> None:
+    """Trials from outside what is searched now would mislead who draws within it."""
+    runs = with_old(tmp_path, before)
+    folder, said = begin(runs, plan_of("new", warm_start=["old"], set={"optimiser": "adam"}))
+    sgd = sum(r.config["optimiser"] == "sgd" for r in RunDirectory(runs / "old").records())
+    assert said == [
+        f"warm start from run old: {20 - sgd} trials are known to the sampler, and the best is "
+        f"tried first; left out: toy: optimiser is not one of adam ({sgd})"
+    ]
+    (known,) = {tuple(t.params) for t in earlier_trials(folder, folder.plan(), TOY)} or {()}
+    assert "momentum" not in known
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"warm_start": ["nobody"]}, "no run 'nobody' in "),
+        (
+            {"warm_start": ["old"], "spaces": "toy-folds"},
+            "run old searched toy, and this search is",
+        ),
+        (
+            {"warm_start": ["old"], "set": {"steps": 9}},
+            "no trial of run old fits this search: toy: steps is not one of 9 (20)",
+        ),
+        ({"warm_start": ["empty"]}, "warm_start: run empty has no complete trial; leave it out"),
+        ({"warm_start": ["sqlite:///no.db#a"]}, "no.db: there is no such file; name a study"),
+    ],
+)
+def test_a_search_that_could_take_nothing_is_refused_before_it_begins(
+    tmp_path: Path, before: Path, settings: dict[str, Any], said: str
+) -> None:
+    """Whoever asks for a warm start shall not find after a night that it was none."""
+    runs = with_old(tmp_path, before)
+    begin(runs, plan_of("empty"))
+    with pytest.raises(UserError) as told:
+        begin(runs, plan_of("new", **settings))
+    assert said in str(told.value)
+    assert "\n" not in str(told.value)
+    assert not (runs / "new").exists()
+
+
+def test_of_other_images_only_the_best_configurations_are_taken(tmp_path: Path) -> None:
+    """An accuracy on other images is none on these: a sampler that took it for one would believe
+    the earlier data set's best for ever.
+    """
+    runs = golden_runs(tmp_path / "runs", "knn", "networks")
+    data = RunDirectory(runs / "knn").data()
+    labels = np.load(runs / "knn" / "val_labels.npy")
+    plan = plan_of("same", spaces="tiny-image", dataset="digits", warm_start=["knn"])
+    same, said = begin(runs, plan, data, labels)
+    assert "are known to the sampler" in said[0]
+    others = data.model_copy(update={"fingerprint": "0" * 64})
+    plan = plan_of("other", spaces="tiny-image", dataset="digits", warm_start=["knn"])
+    other, said = begin(runs, plan, others, labels)
+    assert "no more is taken: it is of other images (digits)" in said[0]
+    space = plan.search_spaces()["tiny-image"]
+    assert len(earlier_trials(same, plan, space)) > 0
+    assert earlier_trials(other, plan, space) == []
+    ranked = sorted(
+        (r for r in RunDirectory(runs / "knn").records() if r.state == "COMPLETE"),
+        key=lambda record: -record.metrics["val_accuracy"],
+    )
+    first = [request.params for request in pending(other)]
+    assert 1 < len(first) <= 5
+    assert first[0].items() <= ranked[0].config.items()
+    networks = RunDirectory(runs / "networks")
+    narrow = networks.plan().set
+    plan = plan_of("trained", spaces="cnn", dataset="digits", warm_start=["networks"], set=narrow)
+    plan = plan.model_copy(update={"training": networks.plan().training})
+    longer = plan.training.model_copy(update={"epochs": 99})
+    for training, what in ((plan.training, "known to the sampler"), (longer, "with epochs ")):
+        said = []
+        asked = plan.model_copy(update={"training": training})
+        labels = networks.validation_labels()
+        take(asked, find_sources(asked, runs), networks.data(), labels, said.append)
+        assert what in said[0]
+
+
+def test_a_study_of_anybody_s_can_be_started_from(tmp_path: Path) -> None:
+    """Searches with plain Optuna, in a journal or a database, are earlier searches too."""
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    for name, direction in (("mine", "maximize"), ("other", "minimize")):
+        study = optuna.create_study(storage=url, study_name=name, direction=direction)
+        study.add_trial(
+            optuna.create_trial(
+                value=0.75,
+                params={"quality": 0.75, "optimiser": "adam", "rate": 1.0, "width": 4},
+                distributions={
+                    "quality": optuna.distributions.FloatDistribution(0, 1),
+                    "optimiser": optuna.distributions.CategoricalDistribution(["adam"]),
+                    "rate": optuna.distributions.FloatDistribution(0.1, 2),
+                    "width": optuna.distributions.IntDistribution(1, 64),
+                },
+            )
+        )
+    fixed = {"steps": 8, "pause": 0.0, "fault": "none"}
+    plan = plan_of("new", warm_start=[f"{url}#mine"], set=fixed)
+    with pytest.raises(UserError, match="steps is missing"):
+        begin(tmp_path, plan)
+    study = optuna.load_study(storage=url, study_name="mine")
+    (trial,) = study.get_trials()
+    trial.set_user_attr("visiontune:config", {**trial.params, **fixed})
+    study.add_trial(trial)
+    folder, said = begin(tmp_path, plan)
+    assert "1 trials are known to the sampler" in said[0]
+    assert go_on(folder, 1) == [pytest.approx(0.75, abs=0.01)]
+    with pytest.raises(UserError, match=r"say which study, as in .*#NAME; there are mine, other"):
+        begin(tmp_path, plan_of("two", warm_start=[url]))
+    with pytest.raises(UserError, match="'other' is of minimize, and this search of val_accuracy"):
+        begin(tmp_path, plan_of("two", warm_start=[f"{url}#other"]))
+
+
+def test_configurations_of_the_plan_are_tried_first_in_their_order(tmp_path: Path) -> None:
+    """What somebody knows to be good is worth the first trials of a night; what the plan leaves
+    open is drawn.
+    """
+    first = [{"quality": 0.25, "width": 3}, {"optimiser": "adam", "quality": 0.5}]
+    folder, _ = begin(tmp_path, plan_of("run", try_first=first, trials=4))
+    assert read_status(folder)["trials"]["WAITING"] == 2
+    go_on(folder, 1)
+    folder.journal.unlink()  # with what waited in it
+    shutil.rmtree(folder.requests, ignore_errors=True)
+    go_on(folder, 3)
+    configs = [record.config for record in folder.records()]
+    assert (configs[0]["quality"], configs[0]["width"]) == (0.25, 3)
+    assert len(configs) == 4
+    folder, _ = begin(tmp_path, plan_of("again", try_first=first, trials=4))
+    go_on(folder, 4)
+    assert [r.config["quality"] for r in folder.records()][:2] == [0.25, 0.5]
+    assert folder.records()[1].config["optimiser"] == "adam"
+
+
+@pytest.mark.parametrize(
+    ("point", "said"),
+    [
+        ({"quality": 2}, "toy.quality must be a number in 0.0..1.0 in this search, but got 2"),
+        ({"colour": 1}, "space toy has no parameter 'colour'; it has quality, "),
+        ({"space": "cnn"}, "space must be toy, but got 'cnn'"),
+    ],
+)
+def test_a_configuration_that_cannot_be_tried_first_is_named(
+    tmp_path: Path, point: dict[str, Any], said: str
+) -> None:
+    """The second of ten is found by its place."""
+    plan = plan_of("run", try_first=[{"quality": 0.5}, point])
+    with pytest.raises(PlanError, match="try_first, configuration 2: ") as told:
+        check_combination(plan)
+    assert said in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_damaged_note_of_earlier_trials_ends_no_search(tmp_path: Path, before: Path) -> None:
+    """It only informs the sampler: the trials of the run are worth more than it."""
+    runs = with_old(tmp_path, before)
+    folder, _ = begin(runs, plan_of("new", warm_start=["old"]))
+    go_on(folder, 2)
+    (folder.path / FILE).write_text((folder.path / FILE).read_text().replace("quality", "qual"))
+    go_on(folder, 4)
+    assert len(folder.records()) == 6
+
+
+def test_the_program_starts_from_a_released_version_s_run(tmp_path: Path) -> None:
+    """As a user types it, with Ray, from a run of the first release."""
+    runs = golden_runs(tmp_path / "runs", "toy")
+    old = RunDirectory(runs / "toy").records()
+    best = max(r.metrics["val_accuracy"] for r in old if r.state == "COMPLETE")
+    common = ("--space", "toy", "--no-tracking", "--runs-dir", runs, "--concurrency", "1")
+    found = output("run", *common, "--trials", "2", "--name", "new", "--warm-start", "toy")
+    assert found["trials"] == {"COMPLETE": 2, "PRUNED": 0, "FAIL": 0}
+    assert found["best"]["metrics"]["val_accuracy"] >= best - 1e-9
+    said = refused("run", *common, "--warm-start", "nobody")
+    assert "no run 'nobody'" in said
