@@ -61,19 +61,8 @@ class TunePruner(BasePruner):
         for step in sorted(reports)[seen or 0 :]:
             result = {"training_iteration": step + 1, "value": sign * reports[step]}
             said = self.scheduler.on_trial_result(controller, one, result)
-            self.said[trial.number] = said == TrialScheduler.STOP
+            self.said[trial.number] = said != TrialScheduler.CONTINUE
         self.told[trial.number] = len(reports)
-
-
-class Median(MedianStoppingRule):
-    """Tune's, which goes on where it may be told of a trial that it would have stopped: it was
-    told of the others in another order then.
-    """
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        self._stopped_trials.discard(trial)
-        said: str = super().on_trial_result(tune_controller, trial, result)
-        return said
 
 
 def asha(
@@ -106,10 +95,13 @@ def median_stopping(*, grace_period: int = 1, min_samples_required: int = 3) -> 
     Args:
         grace_period: steps that each trial does.
     """
-    rule = Median(
+    # not a hard stop: it may be told of a trial that it would have stopped, had it been told of the
+    # others in another order; such a one is let go on
+    rule = MedianStoppingRule(
         **KEYS,
         grace_period=grace_period,
         min_samples_required=min_samples_required,
         min_time_slice=math.inf,
+        hard_stop=False,
     )
     return TunePruner(rule)
