@@ -17,7 +17,7 @@ from typing import Any
 from analysis.plan.plan import MAX_SIDE, PlanError
 from analysis.plan.settings import NO_DATASET
 from analysis.plan.training import Training
-from spaces import CnnConfig
+from spaces import BAG_OF_SIFT, CNN, EMBEDDING, TINY_IMAGE, CnnConfig
 from spaces.kinds import function_of
 from trainables.data import ReadOptions, absolute_spec, read_dataset
 from trainables.data.options import fitting_size
@@ -182,28 +182,28 @@ def fitting(
     and to how many epochs networks are trained if to fewer than usual, else 0.
     """
     usual = epochs or Training().epochs
-    kept, left = ["tiny-image"], dict[str, str]()
+    kept, left = [TINY_IMAGE.name], dict[str, str]()
     features = images.images * machine.seen / machine.cores
     if not machine.seen:
-        left["embedding"] = "no weights are installed"
+        left[EMBEDDING.name] = "no weights are installed"
     elif features > LOOK * seconds:
-        left["embedding"] = f"a first look at the images takes about {features:,.0f} s"
+        left[EMBEDDING.name] = f"a first look at the images takes about {features:,.0f} s"
     else:
-        kept.append("embedding")
+        kept.append(EMBEDDING.name)
     if images.shorter < PHOTOGRAPH:
-        left["bag-of-sift"] = f"it wants sides of {PHOTOGRAPH} pixels"
+        left[BAG_OF_SIFT.name] = f"it wants sides of {PHOTOGRAPH} pixels"
     elif find_spec("cyvlfeat") is None:
-        left["bag-of-sift"] = "cyvlfeat is not installed"
+        left[BAG_OF_SIFT.name] = "cyvlfeat is not installed"
     else:
-        kept.append("bag-of-sift")
+        kept.append(BAG_OF_SIFT.name)
     epoch = images.train * machine.trained
     most = usual if machine.gpus else min(usual, int(TRAINING * seconds / max(epoch, 1e-9)))
     if most < min(EPOCHS, usual) or (epochs and most < epochs):
-        left["cnn"] = f"an epoch takes about {epoch:,.0f} s of a core"
+        left[CNN.name] = f"an epoch takes about {epoch:,.0f} s of a core"
     else:
-        kept.append("cnn")
+        kept.append(CNN.name)
     kept = [name for name in kept if name in LEARNERS]
-    fewer = most if "cnn" in kept and most < usual else 0
+    fewer = most if CNN.name in kept and most < usual else 0
     why = (
         f"searching {', '.join(kept)}, which fit {images.images:,} images to search with, of about "
         f"{images.shorter} pixels, {machine.cores} cores, {machine.gpus} GPUs and {seconds:,.0f} s"

@@ -93,6 +93,7 @@ def test_a_bundle_goes_on_with_the_rule_of_its_images(
         "float_white": None,
         "background": None,
         "orientation": "exif",
+        "fit": "squash",
     }
     assert "4,095 becomes white" in (bundle / "README.md").read_text()
     names = sorted((folder / "test").rglob("*.png"))

@@ -41,7 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         folder.write_record(record(number), "log\n", None, None)
         outbox.append(trial_fact(record(number), []))
     write_jobs(folder.replicas.path, [Job("tiny-image", 2, 5)])
-    again = record(0, metrics={"val_accuracy": 0.15})
+    again = record(0, metrics=record(2).metrics | {"val_accuracy": 0.15})
     folder.replicas.write_record(again, "log\n", None, None)
     outbox.append(replica_fact(again, [], 2, 5))
     (folder.report / "report.html").write_text("<html></html>")

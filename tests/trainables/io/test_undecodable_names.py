@@ -111,12 +111,11 @@ def test_an_error_about_such_a_name_is_one_line(digits_bundle: Path, pictures: P
     assert b"Traceback" not in done.stderr
 
 
-def test_a_bundle_goes_where_it_was_asked_to(digits_runs: Path, tmp_path: Path) -> None:
+def test_a_bundle_goes_where_it_was_asked_to(own_runs: Path, tmp_path: Path) -> None:
     """The folder of a bundle is the user's to name, and is written down nowhere."""
     out = tmp_path / BROKEN / "bundle"
     assert (
-        typed("export", "first", "--runs-dir", digits_runs, "--out", out, "--no-test").returncode
-        == 0
+        typed("export", "first", "--runs-dir", own_runs, "--out", out, "--no-test").returncode == 0
     )
     assert (out / "bundle.json").is_file()
 
