@@ -101,7 +101,9 @@ def local_cluster(
     """
     if problem := ray_folder_problem():
         raise UserError(problem)
-    with _loaded({**QUIET, **PATIENT, **LOOPBACK}) as (ray, namespace), own_token():
+    loaded = _loaded({**QUIET, **PATIENT, **LOOPBACK})
+    # all the while, with no gap before Ray has ended
+    with loaded as (ray, namespace), own_token(), _ray_on_stderr():
         import psutil
 
         from search.cluster.ray_internals import keep_to_loopback, own_options
@@ -128,9 +130,8 @@ def local_cluster(
             threading.Thread(
                 target=_watch, args=(leaving, lost), name="visiontune-head", daemon=True
             ).start()
-            with _ray_on_stderr():
-                _check_code(ray)
-                yield ray
+            _check_code(ray)
+            yield ray
         except KeyboardInterrupt:
             atexit.register(_leave)
             raise
@@ -153,8 +154,7 @@ def _end(ray: Any, before: set[Any]) -> None:
     import psutil
 
     started = _descendants() - before
-    with _ray_on_stderr():
-        ray.shutdown()
+    ray.shutdown()
     for process in started:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
