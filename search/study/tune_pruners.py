@@ -65,6 +65,24 @@ class TunePruner(BasePruner):
         self.told[trial.number] = len(reports)
 
 
+class Median(MedianStoppingRule):
+    """Tune's; of a trial that went on where it would have stopped it, as it was told of the others
+    in another order then, it keeps the reports.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, hard_stop=False)
+        self.passed = set[Any]()
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        said: str = super().on_trial_result(tune_controller, trial, result)
+        if trial in self.passed:  # of such a one it takes no more than what is said to be its end
+            self.on_trial_complete(tune_controller, trial, result)
+        elif said == TrialScheduler.PAUSE:
+            self.passed.add(trial)
+        return said
+
+
 def asha(
     *, max_t: int = 100, grace_period: int = 1, reduction_factor: float = 4.0, brackets: int = 1
 ) -> BasePruner:
@@ -95,13 +113,10 @@ def median_stopping(*, grace_period: int = 1, min_samples_required: int = 3) -> 
     Args:
         grace_period: steps that each trial does.
     """
-    # not a hard stop: it may be told of a trial that it would have stopped, had it been told of the
-    # others in another order; such a one is let go on
-    rule = MedianStoppingRule(
+    rule = Median(
         **KEYS,
         grace_period=grace_period,
         min_samples_required=min_samples_required,
         min_time_slice=math.inf,
-        hard_stop=False,
     )
     return TunePruner(rule)

@@ -222,3 +222,19 @@ def test_a_scheduler_of_tune_s_stops_what_it_stops_in_tune(name: str, direction:
                 stopped.add(trial.number)
                 study.tell(trial, state=TrialState.PRUNED)
     assert 3 < len(stopped) < 12
+
+
+def test_what_a_trial_reported_after_it_would_have_been_stopped_counts() -> None:
+    """A resumed search is told of its trials in another order; medians of half of their reports
+    would stop others than before.
+    """
+    pruner = make_pruner("median-stopping", {"min_samples_required": 1})
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    for reports in ([1.0] * 4, [0.0, 0.0, 0.0, 40.0], [2.0] * 4):
+        trial = study.ask()
+        for step, value in enumerate(reports):
+            trial.report(value, step)
+        if reports[0] < 2:  # the second would be stopped at once by the first, and was not
+            study.tell(trial, reports[-1])
+    # the means of the others are 1 and 10; without the second's later reports there is the 1 alone
+    assert trial.should_prune()
