@@ -168,14 +168,15 @@ def log_odds(given: Float64) -> tuple[Float64, Float64, Float64]:
 
 
 def fitted(shares: Floats, labels: Int64) -> tuple[float, float]:
-    """(floor, power) that make the true classes likeliest: of every n-th image, where all have more
-    than ``CELLS`` shares.
+    """(floor, power) that make the true classes likeliest: of as many images, in
+    random order, as have about ``CELLS`` shares.
     """
     from scipy.optimize import minimize
 
     low, high = np.log([FLOORS[0], POWERS[0]]), np.log([FLOORS[1], POWERS[1]])
-    every = slice(None, None, 1 + int(np.count_nonzero(shares)) // CELLS)
-    shares, labels = shares[every], labels[every]
+    if (parts := 1 + int(np.count_nonzero(shares)) // CELLS) > 1:
+        rows = np.random.default_rng(0).permutation(len(labels))[: len(labels) // parts]
+        shares, labels = shares[rows], labels[rows]
     # of a thousand classes most have nothing, and count as one
     at, classes = np.nonzero(shares)
     some = shares[at, classes].astype(np.float64)

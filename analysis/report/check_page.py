@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from analysis.report.examples import SIDE, jpeg
-from analysis.report.templates import rendered
-from spaces.errors import UserError
+from analysis.report.templates import data_uri, rendered, write_page
 from trainables.audit.entries import Entry
 from trainables.audit.findings import Finding
 from trainables.audit.look import Look
 from trainables.data import ReadOptions, read_dataset
 from trainables.images.image_file import read_images
-from trainables.io.files import write_whole
 
 SHOWN = 40
 """Groups of images that the page shows of one finding."""
@@ -61,7 +58,7 @@ def write_check_page(look: Look, out: Path, there: Mapping[Entry, bytes] | None 
     shown = [_shown(finding) for finding in look.findings]
     wanted = {entry for groups in shown for group in groups for entry in group if not entry.fault}
     pictures = {
-        _key(entry): "data:image/jpeg;base64," + base64.b64encode(content).decode()
+        _key(entry): data_uri(content)
         for entry, content in (_pictures(look, wanted) if there is None else there).items()
     }
     page = rendered(
@@ -71,12 +68,7 @@ def write_check_page(look: Look, out: Path, there: Mapping[Entry, bytes] | None 
         pictures=pictures,
         key=_key,
     )
-    try:
-        write_whole(out, page)
-    except OSError as error:
-        raise UserError(
-            f"{out}: cannot be written ({error.strerror}); give another --out"
-        ) from None
+    write_page(out, page)
 
 
 def _shown(finding: Finding) -> list[tuple[Entry, ...]]:

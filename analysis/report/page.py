@@ -4,7 +4,6 @@ all of it in one HTML file.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from analysis.ranking.shares import shares_of
 from analysis.ranking.significance import first_against_next, intervals
 from analysis.report.networks import best_networks, model_table, network_files
 from analysis.report.search_files import SearchPart, search_part
-from analysis.report.templates import rendered
+from analysis.report.templates import data_uri, rendered
 from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
 from spaces.objectives import METRICS
@@ -170,14 +169,7 @@ def _examples(
         for true, taken in pairs
     ]
     there = pictures([row for some in rows for row in some]) if pairs else {}
-    return [
-        [
-            "data:image/jpeg;base64," + base64.b64encode(there[row]).decode()
-            for row in some
-            if row in there
-        ]
-        for some in rows
-    ]
+    return [[data_uri(there[row]) for row in some if row in there] for some in rows]
 
 
 def _html(
@@ -192,7 +184,7 @@ def _html(
     search: SearchPart,
 ) -> str:
     pictures = {
-        name: "data:image/png;base64," + base64.b64encode(content).decode()
+        name: data_uri(content, "png")
         for name, content in files.items()
         if isinstance(content, bytes)
     }

@@ -4,7 +4,6 @@ page.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.figures import drawing as figures
-from analysis.report.templates import rendered
+from analysis.report.templates import data_uri, rendered
 from analysis.run.csv_text import csv_of_dicts
 from trainables.io.files import write_whole
 
@@ -216,10 +215,7 @@ def write_page(
         "reproduced.html.j2",
         found=found,
         numbers={name: [item for item in numbers if item.table == name] for name in found},
-        pictures={
-            name: "data:image/png;base64," + base64.b64encode(content).decode()
-            for name, content in pictures.items()
-        },
+        pictures={name: data_uri(content, "png") for name, content in pictures.items()},
         said=summary(numbers),
         seconds=seconds,
         machine=machine,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +15,9 @@ from analysis.bundle.facts import BundleFacts
 from analysis.bundle.predict import read_options
 from analysis.explain.reasons import Apart, Heat, Near, Reason, same_as_then, training_labels, why
 from analysis.report.examples import images_at, jpeg
-from analysis.report.templates import rendered
-from spaces.errors import UserError
+from analysis.report.templates import data_uri, rendered, write_page
 from trainables.data import Images
 from trainables.data.dataset import UInt8
-from trainables.io.files import write_whole
 
 SHOWN = 5
 """Classes whose scores are shown of an image."""
@@ -122,12 +119,7 @@ def write_why_page(
         UserError: if it cannot be written.
     """
     page = rendered("why.html.j2", facts=facts, rows=rows, headline=headline)
-    try:
-        write_whole(out, page)
-    except OSError as error:
-        raise UserError(
-            f"{out}: cannot be written ({error.strerror}); give another --out"
-        ) from None
+    write_page(out, page)
 
 
 def _neighbour(near: Near, classes: Sequence[str], named: Named) -> dict[str, Any]:
@@ -192,4 +184,4 @@ def _enlarged(image: UInt8) -> UInt8:
 
 
 def _uri(image: UInt8) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, SIDE)).decode()
+    return data_uri(jpeg(image, SIDE))

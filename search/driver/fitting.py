@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from analysis.plan.plan import MAX_SIDE, PlanError
@@ -23,6 +24,7 @@ from trainables.data import ReadOptions, absolute_spec, read_dataset
 from trainables.data.options import fitting_size
 from trainables.data.source import shorter_side
 from trainables.data.spec import reader_of
+from trainables.images.image_file import read_header
 from trainables.learners import LEARNERS
 from trainables.pretrained.facts import BackboneError
 from trainables.pretrained.packaged import BACKBONES
@@ -125,15 +127,12 @@ def look(spec: str, skip_unreadable: bool) -> Look:
     return Look(len(train), images, len(listed.classes), shorter)
 
 
-def _side(path: Any) -> int:
+def _side(path: Path) -> int:
     """Shorter side of an image file as it is read; 0 if it is none."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            small, large = sorted(image.size)
-    except (OSError, ValueError, Image.DecompressionBombError):
+    header = read_header(path)
+    if header is None:
         return 0  # whoever reads all of them will say so
+    small, large = sorted(header.size)
     return int(small * min(1.0, MAX_SIDE / large))
 
 

@@ -17,7 +17,7 @@ from analysis.run.directory import RunDirectory
 from analysis.run.finding import find_run
 from analysis.run.records import DataFacts, TrialRecord
 from search.ledger.requests import ask
-from search.study.guided import Earlier, fitting, keep_earlier, told
+from search.study.guided import ENOUGH, Earlier, fitting, keep_earlier, told
 from search.study.storage import study_records
 from spaces.samplers import SAMPLERS
 from trainables.learners import LEARNERS
@@ -25,7 +25,6 @@ from trainables.learners import LEARNERS
 Say = Callable[[str], None]
 FIRST = 5
 """The best of an earlier search that are tried first, where that is all that is taken of it."""
-LIKE_NUMBERS = 10
 TRAINED = ("epochs", "image_size", "patience", "start_from", "accumulate")
 """Settings of training by which trials of the same configuration differ."""
 
@@ -102,7 +101,7 @@ def take(
     found = []
     for source in sources:
         why = _prior(plan, source, facts, labels)
-        few = plan.sampler == "cmaes" and len(source.records) < LIKE_NUMBERS
+        few = plan.sampler == "cmaes" and len(source.records) < ENOUGH
         values = not why and not few and SAMPLERS[plan.sampler].warm == "values"
         if not why and not values:
             why = f"sampler {plan.sampler} takes no values of {'so few' if few else 'other'} trials"
