@@ -18,6 +18,7 @@ from analysis.bundle.facts import Preprocessing
 from analysis.bundle.source import EpochCallback, Source, bundle_facts
 from analysis.run.directory import RunError
 from analysis.run.records import TrialRecord
+from analysis.run.trial_files import STEPS
 from spaces import CnnConfig
 from spaces.ours.tuning import PRETRAINED
 from trainables.cnn import weights
@@ -43,8 +44,9 @@ def make_cnn(source: Source, record: TrialRecord, dataset: Dataset, epoch: str) 
     path = source.run.weights(record.space, record.number) / {"last": LAST, "best": BEST}[epoch]
     if not path.is_file():
         raise RunError(
-            f"the weights of trial {record.key} were not kept, as it was not among the best; "
-            f"visiontune export {source.run.name} --trial {record.key} --refit trains them again"
+            f"trial {record.key} has no weights/{path.name}: they are kept of the best trials "
+            f"alone; visiontune export {source.run.name} --trial {record.key} --refit trains "
+            "them again"
         )
     file = path.read_bytes()
     wanted = record.digests.get(f"weights/{path.name}")
@@ -57,9 +59,11 @@ def make_cnn(source: Source, record: TrialRecord, dataset: Dataset, epoch: str) 
     steps = source.run.steps(record.space, record.number, record)
     found = next((row for row in steps if row["step"] == use.epoch - 1), None)
     if found is None:
+        kept = source.run.trial(record.space, record.number) / STEPS
+        other = "" if epoch == "last" else "use --epoch last, or "
         raise RunError(
-            f"{path} is of epoch {use.epoch}, of which trial {record.key} has no record; use "
-            "--epoch last"
+            f"{path} is of epoch {use.epoch}, of which {kept} has no record; {other}visiontune "
+            f"export {source.run.name} --trial {record.key} --refit trains it again"
         )
     record = record.model_copy(
         update={"metrics": {name: found.get(name, value) for name, value in record.metrics.items()}}

@@ -14,10 +14,11 @@ import os
 import pwd
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from search.screen.signals import StopSignals
+from search.screen.signals import StopSignals, never_dropped
 
 INTERRUPTED = 130
 """What typer makes of an interruption inside of a command."""
@@ -31,13 +32,15 @@ def main() -> None:
 
 def run_to_end(work: Callable[[], int], debug: bool = False) -> None:
     """Run ``work`` and exit with the status that it returns; what it raises is said in one line."""
+    StopSignals.begun = time.monotonic()
     StopSignals().listen(signal.SIGINT)
     # or processes that this one starts would look for modules in the working directory first
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     # which pydantic looks for in every installed package; we have none
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")
     _name_user()
-    status = _status(work, debug)
+    with never_dropped():
+        status = _status(work, debug)
     # what is left is short, and in the midst of it Python would print a traceback
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)

@@ -41,7 +41,9 @@ PORTS = (METRICS_AGENT_PORT_NAME, METRICS_EXPORT_PORT_NAME, DASHBOARD_AGENT_LIST
 NO_PORT = -1
 """Ray's word for a service that is not there."""
 PATIENCE = 300.0
-"""Seconds that a raylet has to start, where Ray has 30: a busy machine may need a minute."""
+"""Seconds that each of Ray's processes has to start, where Ray has 30: a busy machine may need a
+minute.
+"""
 IDLE = Path(__file__).with_name("idle.py")
 
 
@@ -77,6 +79,7 @@ def bare_node() -> Iterator[list[Any]]:
     begun: list[Any] = []
     make, start_raylet = node.Node.__init__, node.Node.start_raylet
     start_process, look = services.start_ray_process, services.get_node
+    look_for_port = node.wait_for_persisted_port
 
     def begin(self: Any, ray_params: Any, *args: Any, **options: Any) -> None:
         begun.append(self)
@@ -94,6 +97,15 @@ def bare_node() -> Iterator[list[Any]]:
 
     def start_process_without_agent(command: list[str], *args: Any, **options: Any) -> Any:
         return start_process([_idle(word) for word in command], *args, **options)
+
+    def await_port(*where: Any, timeout_ms: int) -> Any:
+        """Within Ray's own wait nothing else of Python's runs, an interruption neither."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return look_for_port(*where, timeout_ms=50)
+            except RuntimeError:  # it is not there yet
+                _wait(begun[-1], end)
 
     def look_patiently(address: str, node_id: str) -> Any:
         end = time.monotonic() + PATIENCE
@@ -118,6 +130,7 @@ def bare_node() -> Iterator[list[Any]]:
                 **dict.fromkeys(BYSTANDERS, _nothing),
             },
         ),
+        _replaced(node, {"wait_for_persisted_port": await_port}),
         _replaced(
             services, {"start_ray_process": start_process_without_agent, "get_node": look_patiently}
         ),

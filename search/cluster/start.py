@@ -13,6 +13,7 @@ import re
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -48,12 +49,11 @@ QUIET = {
 PATIENT = {
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_register_timeout_seconds": "300",
-    "RAY_gcs_server_port_wait_time_s": "300",
+    # looked for again and again by ourselves: in its own wait Ray hears no signal
+    "RAY_raylet_start_wait_time_s": "0",
     "RAY_health_check_failure_threshold": "30",
 }
-"""A busy machine is slow and not broken: Ray's own processes have minutes to start and to
-answer.
-"""
+"""A busy machine is slow and not broken: Ray's own processes have minutes to start or answer."""
 MANY_PENDING = {"TUNE_MAX_PENDING_TRIALS_PG": "100000"}
 """On a cluster what waits for a node is what an autoscaler starts nodes for; how much waits is for
 ``search.cluster.growing`` to say.
@@ -66,6 +66,8 @@ results did.
 """
 WORKERS_PATIENCE = 600.0
 """Seconds that the first worker has to answer."""
+MOMENT = 5.0
+"""Seconds that a killed process has to be gone, as a busy machine takes its time over it."""
 LATER = ("search.cluster.tune_adapters", "sklearn.metrics", "search.driver.reporting")
 """Modules that take long to import and are not needed before Ray has started."""
 
@@ -90,8 +92,7 @@ def local_cluster(
 
     Args:
         lost: told the name of a process of Ray's that died and without which nothing goes on.
-            The program ends after that, with status 1: Ray itself would keep it waiting for a
-                minute.
+            The program ends after that, with status 1: Ray would keep it waiting for a minute.
         resources: of our own naming, that trials ask for.
 
     Raises:
@@ -132,9 +133,6 @@ def local_cluster(
             ).start()
             _check_code(ray)
             yield ray
-        except KeyboardInterrupt:
-            atexit.register(_leave)
-            raise
         finally:
             leaving.set()
             _end(ray, before)
@@ -158,11 +156,22 @@ def _end(ray: Any, before: set[Any]) -> None:
     for process in started:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    end = time.monotonic() + MOMENT
+    while any(map(_lives, started)) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def _lives(process: Any) -> Any:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _leave() -> None:
     """End the program as it is: Ray's own threads, once interrupted, may crash a Python that takes
-    itself apart.
+    itself apart, and one that imports may wait for ever for what was interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -294,7 +303,7 @@ def _ray_on_stderr() -> contextlib.AbstractContextManager[Any]:
 def _loaded(environment: Mapping[str, str]) -> Iterator[tuple[Any, str]]:
     """(the module ``ray``, told ``environment``; our namespace), while a thread imports what a
     search needs later: Ray waits for its own processes meanwhile. That thread has ended when the
-    block has: at the end of a program nothing can be imported any more.
+    block has, or the program ends as it is: at the end of Python nothing can be imported any more.
     """
     for name, value in environment.items():
         os.environ.setdefault(name, value)
@@ -309,8 +318,13 @@ def _loaded(environment: Mapping[str, str]) -> Iterator[tuple[Any, str]]:
         # anybody.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         yield ray, NAMESPACE
-    finally:
+    except KeyboardInterrupt:
+        atexit.register(_leave)
+        raise
+    except Exception:
         later.join()
+        raise
+    later.join()
 
 
 def _import() -> None:
@@ -327,7 +341,7 @@ def _watch(leaving: threading.Event, lost: Callable[[str], None]) -> None:
     head = {child: child.name() for child in children if child.name() in HEAD}
     while not leaving.wait(0.5):
         for process, name in head.items():
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if _lives(process):
                 continue
             lost(f"Ray's {name}")
             for child in psutil.Process().children(recursive=True):

@@ -53,7 +53,7 @@ from search.driver.session import Session, Summary
 from search.driver.warm_start import find_sources, take
 from search.driver.weights import Backbones, with_weights
 from search.screen.console import SearchConsole
-from search.screen.signals import stop_signals
+from search.screen.signals import ended_in_time, stop_signals
 from search.study.combinations import check_combination
 from search.study.kept import check_files, check_kept
 from spaces.errors import UserError
@@ -159,11 +159,12 @@ def _searched(
     try:
         reading = f", reading {plan.dataset}" if plan.needs_images else ""
         ray = f"joining Ray at {address}" if address else f"starting Ray on {room.cores} cores"
-        _say(console, f"{ray}{reading}")
         say = partial(_say_stopping, console, folder)
         own = {NETWORK_CORES: room.network_cores}
         with ExitStack() as ending:
             stop = ending.enter_context(stop_signals(say))
+            begun = ending.enter_context(ended_in_time())
+            _say(console, f"{ray}{reading}")
             if not new:  # from now on other machines know that somebody works on it
                 keep = ending.enter_context(mirrored(folder, partial(_say, console)))
             start = (
@@ -199,7 +200,8 @@ def _searched(
             known = backbones.known()
             mend: Callable[[], None] = _nothing
             # from here on there is something to leave in order, and soon somebody who does
-            stop.at_once, stop.never = False, True
+            stop.make()
+            begun()
             if lock is None:
                 earlier = take(plan, sources, now, labels, partial(_say, console))
                 lock = create(folder, plan, now, labels, earlier)

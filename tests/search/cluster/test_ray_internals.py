@@ -98,6 +98,10 @@ NEEDED: dict[str, Callable[[], bool]] = {
     "RayParams.runtime_env_agent_port": lambda: takes(
         _parameters().__init__, "runtime_env_agent_port"
     ),
+    "node.wait_for_persisted_port(dir, node_id, port_name, timeout_ms)": lambda: (
+        takes(_raylet().wait_for_persisted_port, "dir", "node_id", "port_name", "timeout_ms")
+        and says(_node("start_gcs_server"), "wait_for_persisted_port(", "timeout_ms=")
+    ),
     "services.start_ray_process(command)": lambda: (
         next(iter(inspect.signature(services.start_ray_process).parameters)) == "command"
     ),

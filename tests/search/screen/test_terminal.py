@@ -9,6 +9,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -169,16 +170,13 @@ def test_ctrl_c_four_times_is_answered_in_words_whenever_it_comes(
             opened.press(b"\x03")
             time.sleep(0.1)
         status = opened.end()
-        words = [
-            " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])
-        ]
+        left = of_ray(opened)
     shown = opened.shown.decode()
     assert "Traceback" not in shown, shown
     assert "Exception" not in shown, shown
-    assert status in (0, 1), shown
-    assert not [line for line in words if f"_{opened.process.pid}/" in line], (
-        "no process of Ray's is left"
-    )
+    # the last on a machine so busy that its own end would take too long
+    assert status in (0, 1, -signal.SIGKILL), shown
+    assert not left, "no process of Ray's is left"
     if not (tmp_path / "one" / "plan.yaml").exists():
         assert not list(tmp_path.glob("one*")), "nothing is left behind"
         return
@@ -187,6 +185,52 @@ def test_ctrl_c_four_times_is_answered_in_words_whenever_it_comes(
     done = visiontune("resume", "one", "--runs-dir", tmp_path)
     assert done.returncode == 0, done.stderr
     assert output("status", "one", "--runs-dir", tmp_path)["trials"]["COMPLETE"] == TRIALS
+
+
+def of_ray(opened: Terminal) -> list[str]:
+    """Command lines of processes that serve the Ray of a program."""
+    words = [
+        " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])
+    ]
+    return [line for line in words if f"_{opened.process.pid}/" in line]
+
+
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [
+        ("gcs_server", 0.0),
+        *(
+            pytest.param(*moment, marks=pytest.mark.slow)
+            for moment in (("gcs_server", 0.4), ("raylet", 0.0), ("raylet", 0.3), ("raylet", 1.0))
+        ),
+    ],
+)
+def test_ctrl_c_ends_a_search_whose_ray_does_not_start(
+    name: str, after: float, tmp_path: Path
+) -> None:
+    """On a busy machine Ray's processes come to a stop for minutes, within calls in which Python
+    hears no signal: whoever pressed Ctrl-C waited as long.
+    """
+    with terminal("run", *SEARCH, "--runs-dir", tmp_path) as opened:
+        driver = psutil.Process(opened.process.pid)
+
+        def there() -> list[psutil.Process]:
+            with contextlib.suppress(psutil.NoSuchProcess):  # one has ended meanwhile
+                return [one for one in driver.children(recursive=True) if one.name() == name]
+            return []
+
+        wait_for(lambda: bool(there()))
+        time.sleep(after)
+        there()[0].suspend()
+        time.sleep(1)
+        for _ in range(4):
+            opened.press(b"\x03")
+            time.sleep(0.1)
+        assert opened.end(100) in (1, -signal.SIGKILL)
+        left = of_ray(opened)
+    assert opened.shown.decode().rstrip().endswith("visiontune: interrupted")
+    assert not left, "no process of Ray's is left"
+    assert not list(tmp_path.glob("one*"))
 
 
 @pytest.mark.parametrize(
