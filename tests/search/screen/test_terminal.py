@@ -228,7 +228,7 @@ def test_ctrl_c_ends_a_search_whose_ray_does_not_start(
             time.sleep(0.1)
         assert opened.end(100) in (1, -signal.SIGKILL)
         left = of_ray(opened)
-    assert opened.shown.decode().rstrip().endswith("visiontune: interrupted")
+    assert "visiontune: interrupted" in opened.shown.decode()
     assert not left, "no process of Ray's is left"
     assert not list(tmp_path.glob("one*"))
 
