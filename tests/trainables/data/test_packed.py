@@ -6,6 +6,9 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +141,44 @@ def test_what_is_packed_is_not_read_again_and_what_is_damaged_is(
     assert packed(root, square=32).fingerprint != first.fingerprint
     assert 0 < len(read_files) <= 32
     assert root / "train/ant/003.jpg" in read_files
+
+
+PACKING = """
+import os, sys, time
+from trainables.images import packing
+from test_packed import packed, Path
+packing.MOST, packing.FEWEST, before = 32, 16, packing.outcomes
+packing.outcomes = lambda paths, how: (time.sleep(0.2), before(paths, how))[1]
+packed(Path(sys.argv[1]), square=32)
+"""
+
+
+@pytest.mark.parametrize("notes", [1, 4])
+def test_a_process_killed_while_it_packs_loses_what_it_was_at(
+    root: Path, small_shards: None, read_files: list[Path], notes: int
+) -> None:
+    """A power cut costs the shards that were being made: those that were done are not made again,
+    nothing half is taken for whole, and nothing stays behind.
+    """
+    folder = root.parent / "shards"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen([sys.executable, "-c", PACKING, str(root)], env=environment)
+    while len(done := list(folder.glob("*.json"))) < notes:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    finished = {path: path.stat().st_ino for path in folder.glob("*.json")}
+    again = packed(root, square=32)
+    assert {path: path.stat().st_ino for path in finished} == finished
+    assert len(done) <= len(finished) < len(list(folder.glob("*.json")))
+    assert 0 < len(read_files) <= 154 - 16 * (len(finished) - 1)
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
+    whole = read(root)
+    assert (
+        again.fingerprint == packed(root, square=32, shards=str(root.parent / "others")).fingerprint
+    )
+    assert np.array_equal(again.train.labels, whole.train.labels)
 
 
 def test_another_process_makes_what_it_needs_and_no_more(
