@@ -6,9 +6,14 @@ model.safetensors: the network's own tensors as ``backbone.NAME``, and what the 
 
 from __future__ import annotations
 
+import hashlib
 import os
+import threading
+import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +50,37 @@ from trainables.stages.stage import compute
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 PACKAGES = ("timm", "torch", "torchvision")
+KEPT = 2**31
+"""Bytes of features that a thread keeps, about."""
+CLOSE = 1e-3
+"""Share of a feature that another machine may round otherwise."""
+
+
+class LastSeen(threading.local):
+    """What networks saw in the images that a thread asked of last: the members of an ensemble are
+    many heads on few networks, and a network takes a thousand times as long as a head.
+    """
+
+    images: weakref.ref[Images] | None = None
+    found: dict[tuple[object, ...], Features]
+
+    def of(self, images: Images, key: tuple[object, ...], see: Callable[[], Features]) -> Features:
+        if self.images is None or self.images() is not images:
+            self.images, self.found = weakref.ref(images), {}
+        if key not in self.found:
+            found = see()
+            self.found[key] = found
+            while len(self.found) > 1 and self.size > KEPT:
+                del self.found[next(iter(self.found))]
+            return found
+        return self.found[key]
+
+    @property
+    def size(self) -> int:
+        return sum(part.nbytes for features in self.found.values() for part in features.values())
+
+
+LAST = LastSeen()
 
 
 @dataclass(frozen=True)
@@ -70,19 +106,43 @@ class EmbeddingModel:
         """What is known of the network's weights."""
         return weights_of(self.facts)
 
+    @cached_property
+    def sees(self) -> tuple[object, ...]:
+        """What its features depend on, beside the images and whether they are mirrored too."""
+        config, tensors = self.head.config, hashlib.sha256()
+        for name, value in sorted(self.net.state_dict().items()):
+            tensors.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            tensors.update(value.contiguous().numpy().tobytes())
+        own = config.pooling == "own"
+        return self.weights, tensors.digest(), config.backbone, config.side, config.crop, own
+
     def features_of(self, images: Images) -> Features:
         """Features of m images, of all layers and poolings, on every core."""
+        return self.seen(images, lambda: self.looked_at(images))
+
+    def seen(self, images: Images, see: Callable[[], Features]) -> Features:
+        """Features of m images as a classifier that sees the same had them, or else by ``see``."""
+        return LAST.of(images, (*self.sees, self.head.config.views), see)
+
+    def looked_at(self, images: Images, kept: bool = True) -> Features:
+        """The same by this network, whatever another had; the views are ``kept`` for others."""
+
+        def view(mirrored: bool) -> Features:
+            if not kept:
+                return self._view(images, mirrored)
+            return LAST.of(images, (*self.sees, mirrored), lambda: self._view(images, mirrored))
+
+        if self.head.config.views == "one":
+            return view(mirrored=False)
+        return mean_of_views(view(mirrored=False), view(mirrored=True))
+
+    def _view(self, images: Images, mirrored: bool) -> Features:
         config = self.head.config
         weights, own = self.weights, config.pooling == "own"
         runs = [images[start : start + BATCH] for start in range(0, max(1, len(images)), BATCH)]
 
         def seen(run: Images) -> Features:
-            views = (False,) if config.views == "one" else (False, True)
-            found = [
-                features_of(self.net, weights, run, config.side, config.crop, mirrored, own)
-                for mirrored in views
-            ]
-            return found[0] if config.views == "one" else mean_of_views(*found)
+            return features_of(self.net, weights, run, config.side, config.crop, mirrored, own)
 
         # a thread of the pool has a setting of its own, and none may change another's meanwhile
         cores = len(os.sched_getaffinity(0))
@@ -118,11 +178,12 @@ def make_embedding(source: Source, record: TrialRecord, dataset: Dataset) -> Emb
     weights = source.run.plan().weights.get(config.backbone) or find(config.backbone)[0]
     memo: dict[str, Any] = {data.stage.digest: dataset}
     arrays = compute(weights_stage(weights), memo)
-    features = compute(seen_stage(config, weights, data, "train"), memo, cache=source.cache)
-    picked = chosen(features, config.layer, config.pooling)
-    head = fit(config, picked, dataset.train.labels, len(dataset.classes))
     facts = bundle_facts(source, record, dataset, "embedding", PACKAGES, weights=weights)
-    return EmbeddingModel(facts, with_arrays(weights, arrays, config.side), head)
+    made = EmbeddingModel(facts, with_arrays(weights, arrays, config.side), Fitted(config, 0, {}))
+    stage = seen_stage(config, weights, data, "train")
+    features = made.seen(dataset.train.images, lambda: compute(stage, memo, cache=source.cache))
+    picked = chosen(features, config.layer, config.pooling)
+    return replace(made, head=fit(config, picked, dataset.train.labels, len(dataset.classes)))
 
 
 def weights_of(facts: BundleFacts) -> Weights:
@@ -141,10 +202,16 @@ def left_out(
     model: EmbeddingModel, validation: Validation, dataset: Dataset
 ) -> tuple[Int64, Int64]:
     """True and predicted classes of the training images, each classified by a head that was fitted
-    without its fold, on what the bundle's own network sees.
+    without its fold, on what the bundle's own network sees. What a network of the same tensors saw
+    of all images is believed where this one sees the same in some.
     """
     labels, classes = dataset.train.labels, len(dataset.classes)
     features = model.features_of(dataset.train.images)
+    some = dataset.train.images[:BATCH]
+    for name, values in model.looked_at(some, kept=False).items():
+        if not np.allclose(values, features[name][: len(some)], CLOSE, CLOSE / 10):
+            features = model.looked_at(dataset.train.images)
+            break
     together = dataset.train.groups
     scores = out_of_fold(model.head.config, features, labels, classes, validation, together)
     return labels, scores.argmax(axis=1)

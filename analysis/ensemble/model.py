@@ -14,7 +14,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from analysis.bundle.bundle import read_bundle
-from analysis.bundle.classifier import ENSEMBLE, Float64, Int64, Model, scores_in_batches
+from analysis.bundle.classifier import ENSEMBLE, Float64, Int64, Model
 from analysis.bundle.facts import BundleError, BundleFacts
 from trainables.data import Images
 
@@ -37,7 +37,10 @@ class EnsembleModel:
     times: Int64
     digests: npt.NDArray[np.uint8]
 
-    batch = 512
+    @property
+    def batch(self) -> int:
+        """Images that are classified at a time."""
+        return min(member.batch for member in self.members)
 
     @property
     def how_tested(self) -> str:
@@ -52,7 +55,7 @@ class EnsembleModel:
         """(m,) predicted class and (m, classes) float64 scores, which sum to 1."""
         total = np.zeros((len(images), len(self.facts.classes)))
         for member, times in zip(self.members, self.times, strict=True):
-            total += times * scores_in_batches(member, images, lambda done, of: None)[1]
+            total += times * member.scores_of(images)[1]
         return total.argmax(axis=1), total / self.times.sum()
 
     def content(self) -> bytes:

@@ -15,16 +15,20 @@ import pytest
 import torch
 from sklearn.datasets import load_sample_image
 
+from analysis.bundle import embedding
 from analysis.bundle.bundle import read_bundle, write_bundle
-from analysis.bundle.embedding import EmbeddingModel
+from analysis.bundle.embedding import EmbeddingModel, left_out
 from analysis.bundle.facts import FORMAT, BundleError, BundleFacts, Preprocessing, write_facts
 from analysis.bundle.model_card import model_card
+from analysis.ensemble.model import EnsembleModel
 from analysis.explain.reasons import why
 from analysis.graphs.onnx import TOLERANCE, check_onnx, write_onnx
 from analysis.run.directory import RunError
 from analysis.run.records import Measured, TrialRecord
 from spaces.ours.embedding import HEADS, EmbeddingConfig
-from trainables.data import Images
+from trainables.data import Dataset, Images
+from trainables.data.dataset import Split
+from trainables.data.validation import Validation
 from trainables.embedding.features import chosen, maps_of, square
 from trainables.embedding.heads import Fitted, fit
 from trainables.pretrained.network import read_arrays, with_arrays
@@ -35,6 +39,7 @@ CONFIG = EmbeddingConfig(
     pooling="gem", norm="l2", components=0, head="logistic",
 )  # fmt: skip
 CLASSES = ("china", "flower", "grey")
+FOLDS = Validation("k-fold", folds=3)
 
 
 @functools.cache
@@ -88,6 +93,51 @@ WAYS = {
     "lda": {"components": 8, "pooling": "own", "layer": "last"},
     "knn": {"norm": "standard", "crop": "pad"},
 }
+
+
+def test_heads_on_one_network_look_at_an_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network takes a thousand times as long as a head: members of an ensemble that share what it
+    sees see it once, and those that see otherwise, or other images, never meet another's.
+    """
+    images = pieces()[0][:12]
+    models = [
+        made(replace(CONFIG, **changed))
+        for changed in ({}, {"head": "lda", "layer": "last"}, {"side": 96}, {"views": "one"})
+    ]
+    alone = [model.scores_of(images.take(np.arange(12)))[1] for model in models]
+    runs: list[tuple[int, int]] = []
+    before: Any = embedding.features_of
+
+    def seen(net: Any, weights: Any, run: Images, side: int, *rest: Any) -> Any:
+        runs.append((side, len(run)))
+        return before(net, weights, run, side, *rest)
+
+    monkeypatch.setattr(embedding, "features_of", seen)
+    facts = models[0].facts
+    together = EnsembleModel(
+        facts, tuple(models), np.array([1, 2, 1, 1]), np.zeros((4, 32), np.uint8)
+    )
+    for rows in (np.arange(12), np.arange(12), np.arange(11, 3, -1)):
+        runs.clear()
+        _, scores = together.scores_of(images.take(rows))
+        wanted = (alone[0] + 2 * alone[1] + alone[2] + alone[3])[rows] / 5
+        np.testing.assert_allclose(scores, wanted, atol=1e-9)
+        counts = [sum(n for side, n in runs if side == wanted) for wanted in (64, 96)]
+        assert counts == [2 * len(rows), 2 * len(rows)]
+
+
+def test_what_another_saw_is_believed_where_the_written_network_sees_the_same() -> None:
+    """An export need not look at all images again, yet it is the written file that is judged."""
+    images, labels = pieces()
+    model = made(replace(CONFIG, views="one"))
+    dataset = Dataset("folder:x", CLASSES, Split(images, labels))
+    wanted = left_out(model, FOLDS, dataset)
+    right = model.features_of(images)
+    others = images.take(np.arange(30))
+    model.seen(others, lambda: {name: values[::-1] for name, values in right.items()})
+    again = left_out(model, FOLDS, replace(dataset, train=Split(others, labels)))
+    assert np.array_equal(again, wanted)
+    assert (wanted[0] == wanted[1]).mean() > 0.5  # so that features in disorder would show
 
 
 @pytest.mark.parametrize("head", HEADS)
