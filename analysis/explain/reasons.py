@@ -6,13 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.bundle.classifier import CLASSIFIERS, ENSEMBLE, Calibrated, Int64, Model
-from analysis.bundle.embedding import EmbeddingModel
 from analysis.bundle.facts import BundleError
 from analysis.bundle.knn import KnnModel
 from analysis.ensemble.model import EnsembleModel
@@ -25,6 +24,9 @@ from trainables.embedding.features import chosen
 from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.norms import Floats
 from trainables.knn.pipeline import KnnConfig
+
+if TYPE_CHECKING:  # loads torch, which no report of other kinds needs
+    from analysis.bundle.embedding import EmbeddingModel
 
 SHOWN = 8
 """Nearest training images that are named of an image."""
@@ -173,9 +175,11 @@ def vectors_of(model: Model, images: Images) -> Floats:
     """(n, d) what a classifier that looks among training images compares."""
     if isinstance(model, KnnModel):
         return model.features_of(images)
-    assert isinstance(model, EmbeddingModel)
-    config = model.head.config
-    return model.head.prepared(chosen(model.features_of(images), config.layer, config.pooling))
+    embedding = cast("EmbeddingModel", model)
+    config = embedding.head.config
+    return embedding.head.prepared(
+        chosen(embedding.features_of(images), config.layer, config.pooling)
+    )
 
 
 def same_as_then(model: Model, rows: Sequence[int], images: Images) -> list[bool]:
@@ -189,8 +193,7 @@ def gallery_of(model: Model) -> tuple[Floats, Int64, int]:
     """(n, d) what it looks among, (n,) their classes, and how many of them are of one image."""
     if isinstance(model, KnnModel):
         return model.features, model.labels, 2 if model.config.mirrored else 1
-    assert isinstance(model, EmbeddingModel)
-    arrays = model.head.arrays
+    arrays = cast("EmbeddingModel", model).head.arrays
     return cast(Floats, arrays["gallery"]), cast(Int64, arrays["labels"]), 1
 
 
