@@ -146,8 +146,21 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        from search.doctor.versions import VERSION
+
+        print(f"visiontune {VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
-def visiontune() -> None:
+def visiontune(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which it is."),
+    ] = False,
+) -> None:
     """Find the best image classifier for a folder of images: a Ray-distributed hyperparameter
     search.
     """

@@ -1,4 +1,4 @@
-"""The versions that constraints.txt pins, and how this machine's differ."""
+"""The version of this program, those that constraints.txt pins, and how this machine's differ."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from spaces.errors import UserError
 
+VERSION = "0.1.0"
+"""Of this program; pyproject.toml takes it from here."""
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 
 

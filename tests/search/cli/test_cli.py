@@ -37,6 +37,14 @@ def test_docs_and_help_name_the_same_commands() -> None:
     assert len(commands()) >= 14
 
 
+def test_the_version_is_the_changelog_s() -> None:
+    """Who reports a fault is asked for it first."""
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    shown = typed("--version")
+    assert (shown.returncode, shown.stdout) == (0, f"visiontune {newest[1]}\n")
+
+
 @pytest.mark.parametrize("name", sorted(documented()))
 def test_every_command_has_help(name: str) -> None:
     """--help is where people look first."""

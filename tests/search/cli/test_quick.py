@@ -52,6 +52,7 @@ def loaded(*words: str, **environment: str) -> tuple[str, set[str]]:
     ("words", "more"),
     [
         ("--help", {"numpy", "pydantic", "yaml", "rich", "PIL"}),
+        ("--version", {"numpy", "pydantic", "yaml", "rich", "PIL"}),
         ("predict --help", {"numpy", "yaml", "rich", "PIL"}),
         ("spaces", {"numpy", "yaml", "rich", "PIL"}),
         ("status made", {"numpy", "rich", "PIL"}),
