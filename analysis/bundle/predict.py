@@ -174,7 +174,7 @@ def predict(
     return rows, skipped
 
 
-def pixels_of(
+def read_pictures(
     model: Model, paths: Iterable[Path], skip_unreadable: bool, most: int
 ) -> tuple[list[tuple[Path, UInt8]], list[str]]:
     """At most ``most`` images, as ``predict`` takes them, and why files were left out.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,94 +29,85 @@ MOST_BYTES = 512 * 1024**2
 """A packed dataset of more bytes is not opened for a few small pictures."""
 
 
-def thumbnails(
-    spec: str,
-    options: ReadOptions,
-    skipped: Sequence[str],
-    split: str,
-    labels: Int64,
-    rows: Sequence[int],
-) -> dict[int, bytes]:
-    """Small JPEG pictures of images of a split by their row; arguments as ``images_at`` has
-    them.
-    """
-    small = replace(options, color="rgb", max_side=SIDE)
-    found = images_at(spec, small, skipped, split, labels, rows)
-    return {row: jpeg(image) for row, (_, image) in found.items()}
+@dataclass(frozen=True)
+class KnownSplit:
+    """A split of a dataset, as a search had it.
 
-
-def images_at(
-    spec: str,
-    options: ReadOptions,
-    skipped: Sequence[str],
-    split: str,
-    labels: Int64,
-    rows: Sequence[int],
-) -> dict[int, tuple[str, UInt8]]:
-    """Names and pixels of some images of a split.
-
-    Args:
+    Attributes:
         spec, options: how the dataset is read.
         skipped: files that the search left out.
-        split: whose images: that which was validated, or train.
-        labels: (n,) their classes as the search had them: of images that have changed nothing is
-            shown.
-        rows: which of the n.
-
-    Returns:
-        By row; empty where the dataset is not there as it was, or cannot be read quickly.
+        name: train, or that which was validated.
+        labels: (n,) the images' classes: of images that have changed nothing is shown.
     """
-    try:
-        reader, place = reader_of(spec)
-        if reader.files and not is_uri(place):
-            listed = function_of(reader.files)(spec, place, options)
-            return _of_files(listed, options, skipped, split, labels, rows)
-        return _of_file(spec, options, split, labels, rows)
-    except Exception:  # whatever has become of the dataset, the page is written
-        return {}
 
+    spec: str
+    options: ReadOptions
+    skipped: Sequence[str]
+    name: str
+    labels: Int64
 
-def validation_files(
-    listed: Listed, options: ReadOptions, skipped: Sequence[str], split: str, labels: Int64
-) -> list[File]:
-    """The files of a split, train or that which was validated, in the order of its images; none
-    where they are others than they were.
-    """
-    left_out = set(skipped)
-    files = {
-        name: [f for f in listed.files if f.split == name and listed.name(f) not in left_out]
-        for name in listed.splits
-    }
-    splits = {name: _numbered(some) for name, some in files.items()}
-    dataset = Dataset("", listed.classes, splits["train"], splits.get("val"))
-    source = split
-    if options.hold_out and not (options.keep_val and dataset.val is not None):
-        dataset, source = dataset.hold_out(options.hold_out, options.seed), "train"
-    part = dataset.splits()[split]
-    if not np.array_equal(part.labels, labels):
-        return []
-    return [files[source][int(place)] for place in part.images.offsets]
+    def images(self, rows: Sequence[int]) -> dict[int, tuple[str, UInt8]]:
+        """Names and pixels of the images at ``rows``, by row; empty where the dataset is not there
+        as it was, or cannot be read quickly.
+        """
+        try:
+            reader, place = reader_of(self.spec)
+            if reader.files and not is_uri(place):
+                listed = function_of(reader.files)(self.spec, place, self.options)
+                return self._of_files(listed, rows)
+            return self._of_file(rows)
+        except Exception:  # whatever has become of the dataset, the page is written
+            return {}
 
+    def thumbnails(self, rows: Sequence[int]) -> dict[int, bytes]:
+        """Small JPEG pictures of the images at ``rows``, by row."""
+        small = replace(self, options=replace(self.options, color="rgb", max_side=SIDE))
+        return {row: jpeg(image) for row, (_, image) in small.images(rows).items()}
 
-def _of_files(
-    listed: Listed,
-    options: ReadOptions,
-    skipped: Sequence[str],
-    split: str,
-    labels: Int64,
-    rows: Sequence[int],
-) -> dict[int, tuple[str, UInt8]]:
-    """The files at these rows; no other is opened."""
-    files = validation_files(listed, options, skipped, split, labels)
-    if not files:
-        return {}
-    paths = [files[row].path for row in rows]
-    outcomes = read_images(paths, options.color, options.max_side, options.rule)
-    return {
-        row: (listed.name(files[row]), image)
-        for row, image in zip(rows, outcomes, strict=True)
-        if isinstance(image, np.ndarray)
-    }
+    def files(self, listed: Listed) -> list[File]:
+        """The split's files among those of the dataset, in the order of its images; none where they
+        are others than they were.
+        """
+        left_out, options = set(self.skipped), self.options
+        files = {
+            name: [f for f in listed.files if f.split == name and listed.name(f) not in left_out]
+            for name in listed.splits
+        }
+        splits = {name: _numbered(some) for name, some in files.items()}
+        dataset = Dataset("", listed.classes, splits["train"], splits.get("val"))
+        source = self.name
+        if options.hold_out and not (options.keep_val and dataset.val is not None):
+            dataset, source = dataset.hold_out(options.hold_out, options.seed), "train"
+        part = dataset.splits()[self.name]
+        if not np.array_equal(part.labels, self.labels):
+            return []
+        return [files[source][int(place)] for place in part.images.offsets]
+
+    def _of_files(self, listed: Listed, rows: Sequence[int]) -> dict[int, tuple[str, UInt8]]:
+        """The files at these rows; no other is opened."""
+        if not (files := self.files(listed)):
+            return {}
+        paths, options = [files[row].path for row in rows], self.options
+        outcomes = read_images(paths, options.color, options.max_side, options.rule)
+        return {
+            row: (listed.name(files[row]), image)
+            for row, image in zip(rows, outcomes, strict=True)
+            if isinstance(image, np.ndarray)
+        }
+
+    def _of_file(self, rows: Sequence[int]) -> dict[int, tuple[str, UInt8]]:
+        kind, _, place = self.spec.partition(":")
+        if (
+            kind == "cifar10"
+            and not (Path(place or CIFAR10_DIR).expanduser() / "cifar-10-batches-py").is_dir()
+        ):
+            return {}  # reading it would download it
+        if kind == "npz" and Path(place).stat().st_size > MOST_BYTES:
+            return {}
+        part = read_dataset(self.spec, self.options).splits()[self.name]
+        if not np.array_equal(part.labels, self.labels):
+            return {}
+        return {row: (f"{self.name} {row}", part.images[row]) for row in rows}
 
 
 def _numbered(files: Sequence[File]) -> Split:
@@ -124,23 +115,6 @@ def _numbered(files: Sequence[File]) -> Split:
     n = len(files)
     images = Images(np.empty(0, np.uint8), np.zeros((n, 3), np.int64), np.arange(n))
     return Split(images, np.array([file.label for file in files], np.int64), groups_of(files))
-
-
-def _of_file(
-    spec: str, options: ReadOptions, split: str, labels: Int64, rows: Sequence[int]
-) -> dict[int, tuple[str, UInt8]]:
-    kind, _, place = spec.partition(":")
-    if (
-        kind == "cifar10"
-        and not (Path(place or CIFAR10_DIR).expanduser() / "cifar-10-batches-py").is_dir()
-    ):
-        return {}  # reading it would download it
-    if kind == "npz" and Path(place).stat().st_size > MOST_BYTES:
-        return {}
-    part = read_dataset(spec, options).splits()[split]
-    if not np.array_equal(part.labels, labels):
-        return {}
-    return {row: (f"{split} {row}", part.images[row]) for row in rows}
 
 
 def jpeg(image: UInt8, side: int = SIDE) -> bytes:

@@ -14,7 +14,7 @@ from analysis.bundle.classifier import Float64, Model, scores_in_batches
 from analysis.bundle.facts import BundleFacts
 from analysis.bundle.predict import read_options
 from analysis.explain.reasons import Apart, Heat, Near, Reason, same_as_then, training_labels, why
-from analysis.report.examples import images_at, jpeg
+from analysis.report.examples import KnownSplit, jpeg
 from analysis.report.templates import data_uri, rendered, write_page
 from trainables.data import Images
 from trainables.data.dataset import UInt8
@@ -156,8 +156,8 @@ def _training_images(reasons: Sequence[Reason]) -> dict[int, Named]:
 def _read(model: Model, rows: Sequence[int]) -> dict[int, tuple[str, UInt8]]:
     facts = model.facts
     options = replace(read_options(model), hold_out=facts.hold_out, keep_val=True, seed=facts.seed)
-    labels = training_labels(model)
-    return images_at(facts.dataset, options, facts.skipped, "train", labels, rows)
+    known = KnownSplit(facts.dataset, options, facts.skipped, "train", training_labels(model))
+    return known.images(rows)
 
 
 def overlay(heat: Heat) -> UInt8:

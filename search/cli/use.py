@@ -159,12 +159,12 @@ def explain(
     training images that are nearest.
     """
     from analysis.bundle.bundle import read_bundle
-    from analysis.bundle.predict import pixels_of
+    from analysis.bundle.predict import read_pictures
     from analysis.report.why_page import asked_of, explained, without_pictures, write_why_page
     from trainables.data.names import on_disk
 
     model = read_bundle(bundle)
-    read, skipped = pixels_of(model, image, skip_unreadable, MOST_EXPLAINED)
+    read, skipped = read_pictures(model, image, skip_unreadable, MOST_EXPLAINED)
     for reason in skipped:
         print(f"left out: {reason}", file=sys.stderr)
     rows = explained(model, asked_of(model, [(on_disk(path), pixels) for path, pixels in read]))

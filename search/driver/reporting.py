@@ -18,12 +18,12 @@ from analysis.ranking.doubtful import doubtful_labels
 from analysis.ranking.importance import Importance
 from analysis.ranking.shares import shares_of
 from analysis.report.check_page import SHOWN
-from analysis.report.examples import images_at, thumbnails, validation_files
+from analysis.report.examples import Int64, KnownSplit
 from analysis.report.page import MISTAKES_PAGE, ReportSettings
 from analysis.report.page import write_report as write
 from analysis.report.why_page import Asked, explained, write_why_page
 from analysis.run.directory import RunDirectory, RunError
-from analysis.run.records import TrialRecord
+from analysis.run.records import DataFacts, TrialRecord
 from spaces.errors import UserError
 from spaces.kinds import function_of
 from trainables.audit.entries import Entry
@@ -58,14 +58,13 @@ def _pictures(run: RunDirectory, plan: Plan, rows: Sequence[int]) -> dict[int, b
     labels, data = run.validation_labels(), run.data()
     if labels is None or plan.dataset == NO_DATASET:
         return {}
-    return thumbnails(
-        data.spec,
-        data.as_read(plan.read_options()),
-        data.skipped,
-        plan.validation_for(data.sizes).split,
-        labels,
-        rows,
-    )
+    return _judged(data, plan, labels).thumbnails(rows)
+
+
+def _judged(data: DataFacts, plan: Plan, labels: Int64) -> KnownSplit:
+    """The images that were validated, whose classes are ``labels``."""
+    options, split = data.as_read(plan.read_options()), plan.validation_for(data.sizes).split
+    return KnownSplit(data.spec, options, data.skipped, split, labels)
 
 
 def write_mistakes(run: RunDirectory, plan: Plan, bundle: Path, record: TrialRecord) -> bool:
@@ -84,10 +83,8 @@ def write_mistakes(run: RunDirectory, plan: Plan, bundle: Path, record: TrialRec
         shares = np.eye(len(data.classes), dtype=np.float32)[given]
     wrong = np.flatnonzero(given != labels)
     rows = wrong[np.argsort(-shares[wrong, given[wrong]], kind="stable")][:MISTAKES]
-    validation, options = plan.validation_for(data.sizes), data.as_read(plan.read_options())
-    there = images_at(
-        data.spec, options, data.skipped, validation.split, labels, [int(row) for row in rows]
-    )
+    validation = plan.validation_for(data.sizes)
+    there = _judged(data, plan, labels).images([int(row) for row in rows])
     alone = validation.scheme == "val"
     groups = None if alone else validation_groups(labels, None, **asdict(validation))
     asked = [
@@ -120,10 +117,11 @@ def doubted(run: RunDirectory, plan: Plan) -> tuple[Look, dict[Entry, bytes]]:
     split = plan.validation_for(data.sizes).split
     with contextlib.suppress(UserError, OSError, KeyError):  # the dataset may be gone
         reader, place = reader_of(data.spec)
-        labels, options = run.validation_labels(), data.as_read(plan.read_options())
+        labels = run.validation_labels()
         if reader.files and labels is not None:
-            listed = function_of(reader.files)(data.spec, place, options)
-            files = validation_files(listed, options, data.skipped, split, labels)
+            judged = _judged(data, plan, labels)
+            listed = function_of(reader.files)(data.spec, place, judged.options)
+            files = judged.files(listed)
             names = {row: listed.name(file) for row, file in enumerate(files)}
     entries = {
         doubt.row: Entry(

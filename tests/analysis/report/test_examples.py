@@ -13,7 +13,7 @@ from PIL import Image
 from samples import run_with
 
 from analysis.plan.plan import Plan
-from analysis.report.examples import thumbnails
+from analysis.report.examples import KnownSplit
 from search.driver.reporting import write_report
 from trainables.data import ReadOptions, read_dataset
 
@@ -35,9 +35,8 @@ def test_a_row_of_the_validation_split_gives_its_own_picture(
     spec = f"folder:{root}"
     dataset = read_dataset(spec, options)
     part = dataset.val or dataset.train
-    found = thumbnails(
-        spec, options, dataset.skipped, "val" if held else "train", part.labels, range(len(part))
-    )
+    known = KnownSplit(spec, options, dataset.skipped, "val" if held else "train", part.labels)
+    found = known.thumbnails(range(len(part)))
     assert list(found) == list(range(len(part)))
     for row, jpeg in found.items():
         picture = np.asarray(Image.open(io.BytesIO(jpeg)).convert("L")).astype(int)
