@@ -9,17 +9,23 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from program import environment_kept, output, visiontune
+
+if TYPE_CHECKING:
+    from one_ray import OneRay
 
 # Threads of torch that wait for one another would spin, and keep from its core the one that they
 # wait for where the machine is busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 MakeFolder = Callable[[Path, Mapping[str, Mapping[str, int]]], Path]
 Held = dict[str, tuple[int, int]]
+DEAR = ("tests/whole/", *(f"tests/search/{room}/" for room in ("cluster", "driver", "screen")))
 SHARED: dict[str, tuple[Path, Held]] = {}
 """By name of its fixture, a folder that several tests read, and what it holds."""
 
@@ -43,6 +49,13 @@ def for_reading(request: pytest.FixtureRequest, folder: Path) -> Path:
     assert request.fixturename is not None
     SHARED[request.fixturename] = (folder, held(folder))
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests start searches come first: begun last, one of them would leave the other
+    processes idle for minutes.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(DEAR))
 
 
 @pytest.fixture(autouse=True)
@@ -117,27 +130,41 @@ def make_folder() -> MakeFolder:
     return write_folder
 
 
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[OneRay]:
+    """Ray for all searches that the tests of a file type."""
+    from one_ray import shared_ray  # loads Ray
+
+    with shared_ray() as shared:
+        yield shared
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that ``make`` fills, once for all processes that share the tests."""
+    own = factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    done = folder.with_suffix(".made")
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def digits_runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs directory that holds one finished search of both spaces on digits, called ``first``;
     for reading.
     """
-    runs = tmp_path_factory.mktemp("runs")
-    done = visiontune(
-        "run",
-        "--space",
-        "tiny-image",
-        "--space",
-        "bag-of-sift",
-        "--trials",
-        12,
-        "--name",
-        "first",
-        "--runs-dir",
-        runs,
-    )
-    assert done.returncode == 0, done.stderr
-    return for_reading(request, runs)
+
+    def make(folder: Path) -> None:
+        words = ("--space", "tiny-image", "--space", "bag-of-sift", "--trials", 12)
+        done = visiontune("run", *words, "--name", "first", "--runs-dir", folder)
+        assert done.returncode == 0, done.stderr
+
+    return for_reading(request, made_once(tmp_path_factory, "digits", make))
 
 
 @pytest.fixture
@@ -153,16 +180,12 @@ def exported_runs(
     """A copy of ``digits_runs`` from which the best trial was exported to ``bundle`` beside it; for
     reading.
     """
-    folder = tmp_path_factory.mktemp("exported")
-    output(
-        "export",
-        "first",
-        "--runs-dir",
-        copied(digits_runs, folder / "runs"),
-        "--out",
-        folder / "bundle",
-    )
-    return for_reading(request, folder) / "runs"
+
+    def make(folder: Path) -> None:
+        runs = copied(digits_runs, folder / "runs")
+        output("export", "first", "--runs-dir", runs, "--out", folder / "bundle")
+
+    return for_reading(request, made_once(tmp_path_factory, "exported", make)) / "runs"
 
 
 @pytest.fixture(scope="session")

@@ -101,17 +101,18 @@ def output(*arguments: object, **options: Any) -> Any:
 
 def refusal(*arguments: object, **options: Any) -> str:
     """The one line that ``visiontune ARGUMENTS`` refuses with; its status must be 2."""
-    return _only_line(_run(*arguments, **options))
+    return only_line(_run(*arguments, **options))
 
 
 def refused(*arguments: object) -> str:
     """``refusal`` in this process, for what is refused before Ray is started."""
     done = typed(*arguments)
     assert "ing Ray" not in done.stderr, "that is for refusal"
-    return _only_line(done)
+    return only_line(done)
 
 
-def _only_line(done: subprocess.CompletedProcess[str]) -> str:
+def only_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The line that a command refused with; its status must be 2."""
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     lines = [
         line

@@ -4,24 +4,21 @@ names the file.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
 import random
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from damages import DAMAGES, Done, content, damages_of, judge
 from finished import scored, shares
-from program import PATIENCE, typed
-from ray.util import list_named_actors
+from one_ray import OneRay
+from program import typed
 from tracked_run import new_database
 
 from analysis.plan.plan import Plan, make_plan
@@ -31,9 +28,6 @@ from analysis.run import provenance
 from analysis.run.directory import RunDirectory
 from analysis.run.notes import taken
 from analysis.run.records import DataFacts, Measured
-from search.cluster.capacity import NETWORK_CORES
-from search.cluster.start import local_cluster
-from search.driver import runner
 from search.driver.beginning import create
 from search.ledger import requests
 from search.ledger.ledger import Ledger
@@ -229,37 +223,11 @@ def exported(runs: Path) -> Done:
 FAST["export"] = exported
 
 
-@pytest.fixture(scope="module")
-def one_ray() -> Iterator[None]:
-    """Ray started once for many searches, each of which would start its own: seconds a search."""
-    cores = len(os.sched_getaffinity(0))
-    with (
-        local_cluster(cores, resources={NETWORK_CORES: cores}) as shared,
-        pytest.MonkeyPatch.context() as patched,
-    ):
-        patched.setattr(runner, "local_cluster", lambda *given: contextlib.nullcontext(shared))
-        yield
-
-
-def cleared() -> None:
-    """No process of the search before is left, whose name the next one wants: where a search is
-    refused late, its Ray would end, but this one goes on.
-    """
-    end = time.monotonic() + PATIENCE
-    while left := list_named_actors(all_namespaces=True):
-        assert time.monotonic() < end, left
-        for actor in left:
-            with contextlib.suppress(ValueError):  # it has ended meanwhile
-                ray.kill(ray.get_actor(actor["name"], actor["namespace"]))
-        time.sleep(0.1)
-
-
 def started(*words: str) -> Callable[[Path], Done]:
     """In this process, Ray's but for."""
 
     def act(runs: Path) -> Done:
-        cleared()
-        done = typed(words[0], "k", *words[1:], "--runs-dir", runs, "--json")
+        done = OneRay().typed(words[0], "k", *words[1:], "--runs-dir", runs, "--json")
         told = json.loads(done.stdout or "{}")
         best = told.get("best") or {}
         same = [told.get(name) for name in ("state", "reason", "trials")]
@@ -391,7 +359,7 @@ def test_every_damage_of_every_file_under_every_command(
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("what", SLOW)
 def test_every_damage_of_every_file_before_a_search_goes_on(
-    untracked: Path, tmp_path: Path, one_ray: None, what: str, damage: str
+    untracked: Path, tmp_path: Path, one_ray: OneRay, what: str, damage: str
 ) -> None:
     """The same with Ray: a search goes on, or is refused and the run is as it was."""
     chosen = [case for case in cases(untracked, SLOW) if case[1:] == (damage, what)]

@@ -88,6 +88,7 @@ def check_whole(runs: Path, before: dict[str, Any], trials: int) -> None:
     assert found.points == {key: [value] for key, (value, _) in after.items()}
 
 
+@pytest.mark.slow
 def test_a_search_killed_with_every_ray_process_is_resumed_to_the_same_end(tmp_path: Path) -> None:
     """A power cut or a kill at 3 a.m. costs the trials that were running, and nothing else."""
     driver = Driver(*arguments(tmp_path, TRIALS), log=tmp_path / "log")
@@ -138,7 +139,9 @@ def test_a_second_driver_is_refused_and_stop_and_resume_work_from_another_termin
     check_whole(tmp_path, before, len(before) + 4)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals
 ) -> None:

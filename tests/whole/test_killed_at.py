@@ -25,7 +25,7 @@ def killed(action: str, folder: Path, every: int) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("action", "every"), [("run", 17), ("resume", 13)])
+@pytest.mark.parametrize(("action", "every"), [("run", 37), ("resume", 29)])
 def test_a_kill_now_and_then_loses_and_doubles_nothing(
     tmp_path: Path, action: str, every: int
 ) -> None:

@@ -71,7 +71,9 @@ def test_workers_import_nothing_from_the_working_directory(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "other", [other_checkout, empty_package], ids=["another checkout", "an empty package"]
+    "other",
+    [pytest.param(other_checkout, marks=pytest.mark.slow), empty_package],
+    ids=["another checkout", "an empty package"],
 )
 def test_workers_that_would_run_other_code_are_refused_by_name(
     other: object, tmp_path: Path

@@ -50,6 +50,7 @@ def said(search: subprocess.Popen[str]) -> tuple[int, list[str]]:
     ]
 
 
+@pytest.mark.slow
 def test_two_searches_begun_at_once_finish_though_rays_agent_is_slow(tmp_path: Path) -> None:
     """Ray gives up after 15 s on an agent for figures that nobody reads; two searches at once on
     two cores are enough for that.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from one_ray import OneRay
 from PIL import Image
 from planted import clean_folder, photograph
-from program import refusal, visiontune
 
 from analysis.plan.plan import make_plan
 from trainables.audit.look import MOST_GLANCED, glance_at
@@ -33,11 +33,13 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_search_says_what_it_found_and_goes_on(faulty: Path, tmp_path: Path) -> None:
+def test_a_search_says_what_it_found_and_goes_on(
+    faulty: Path, tmp_path: Path, one_ray: OneRay
+) -> None:
     """Who begins a search without a look is told on the way, once, and the run keeps it."""
     words = ("run", "--space", "tiny-image", "--trials", 1, "--dataset", f"folder:{faulty}")
     where = ("--runs-dir", tmp_path / "runs", "--no-tracking")
-    done = visiontune(*words, *where, "--name", "first")
+    done = one_ray.typed(*words, *where, "--name", "first")
     assert done.returncode == 0, done.stderr
     for line in (
         "warning: 1 test image is also a training image, nearly",
@@ -50,7 +52,7 @@ def test_a_search_says_what_it_found_and_goes_on(faulty: Path, tmp_path: Path) -
     notes = json.loads((tmp_path / "runs/first/data.json").read_text())["notes"]
     assert any("nearly" in note for note in notes)
     assert len(list((tmp_path / "runs/.cache/looks").iterdir())) == 1
-    line = refusal(*words, *where, "--name", "second", "--audit", "refuse")
+    line = one_ray.refusal(*words, *where, "--name", "second", "--audit", "refuse")
     assert "(and 3 more)" in line
     assert not (tmp_path / "runs/second").exists()
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from one_ray import OneRay
 from PIL import Image
-from program import PATIENCE, output, refusal, typed, visiontune
+from program import PATIENCE, output, typed
 
 from analysis.plan.plan import make_plan
 from analysis.run.directory import RunDirectory
@@ -170,7 +171,7 @@ def test_too_many_infeasible_trials_end_the_search(tmp_path: Path) -> None:
     }
 
 
-def test_the_limit_on_seconds_holds_through_ray(tmp_path: Path) -> None:
+def test_the_limit_on_seconds_holds_through_ray(tmp_path: Path, one_ray: OneRay) -> None:
     """What the command line promises, on real workers: it ends in time, says so, and leaves nothing
     running.
     """
@@ -184,15 +185,15 @@ def test_the_limit_on_seconds_holds_through_ray(tmp_path: Path) -> None:
         "--set",
         "fault=none",
         "--limit",
-        "seconds=8",
+        "seconds=4",
         "--no-tracking",
     )
-    done = output("run", *words, "--name", "timed", "--runs-dir", tmp_path)
+    done = one_ray.output("run", *words, "--name", "timed", "--runs-dir", tmp_path)
     assert done["state"] == "finished"
-    assert "time limit of 8 s" in done["reason"]
+    assert "time limit of 4 s" in done["reason"]
     status = output("status", "timed", "--runs-dir", tmp_path)
     assert status["trials"]["RUNNING"] == status["trials"]["WAITING"] == 0
-    assert 8 <= status["seconds"] < PATIENCE / 2, "all 5,000 would take much longer"
+    assert 4 <= status["seconds"] < PATIENCE / 2, "all 5,000 would take much longer"
 
 
 def test_a_failed_trial_is_retried_as_often_as_the_plan_says(tmp_path: Path) -> None:
@@ -206,12 +207,12 @@ def test_a_failed_trial_is_retried_as_often_as_the_plan_says(tmp_path: Path) -> 
     assert ledger.finished_reason == "all 3 trials are done"
 
 
-def test_a_search_for_a_tradeoff_gives_the_front(tmp_path: Path) -> None:
+def test_a_search_for_a_tradeoff_gives_the_front(tmp_path: Path, one_ray: OneRay) -> None:
     """With two objectives there is no best trial but a front: no trial on it is beaten in both by
     another.
     """
     words = ("--objective", "val_accuracy", "--objective", "model_mb", "--set", "fault=none")
-    done = output(
+    done = one_ray.output(
         "run",
         "--space",
         "toy",
@@ -261,7 +262,9 @@ def journal_backend(folder: RunDirectory) -> optuna.storages.journal.JournalFile
     return optuna.storages.journal.JournalFileBackend(str(folder.journal))
 
 
-def test_resuming_on_changed_images_warns_and_names_what_changed(tmp_path: Path) -> None:
+def test_resuming_on_changed_images_warns_and_names_what_changed(
+    tmp_path: Path, one_ray: OneRay
+) -> None:
     """Trials before and after stand in one leaderboard: whoever reads it must know that they saw
     different pixels.
     """
@@ -282,13 +285,13 @@ def test_resuming_on_changed_images_warns_and_names_what_changed(tmp_path: Path)
         "size=8",
         "--no-tracking",
     )
-    assert visiontune("run", *words, "--name", "changed", "--runs-dir", tmp_path).returncode == 0
-    same = visiontune("extend", "changed", "--trials", 1, "--runs-dir", tmp_path)
+    assert one_ray.typed("run", *words, "--name", "changed", "--runs-dir", tmp_path).returncode == 0
+    same = one_ray.typed("extend", "changed", "--trials", 1, "--runs-dir", tmp_path)
     assert same.returncode == 0, same.stderr
     assert "changed:" not in same.stderr
     assert "images have changed" not in same.stderr
     picture(90).save(images / "train" / "dark" / "0.png")
-    other = visiontune("extend", "changed", "--trials", 1, "--runs-dir", tmp_path)
+    other = one_ray.typed("extend", "changed", "--trials", 1, "--runs-dir", tmp_path)
     assert other.returncode == 0, other.stderr
     assert "the images have changed" in other.stderr
     assert [
@@ -296,7 +299,7 @@ def test_resuming_on_changed_images_warns_and_names_what_changed(tmp_path: Path)
     ] == [2, 3, 4]
     for split in ("train", "test"):
         shutil.copytree(images / split / "light", images / split / "lighter")
-    line = refusal("extend", "changed", "--trials", 1, "--runs-dir", tmp_path)
+    line = one_ray.refusal("extend", "changed", "--trials", 1, "--runs-dir", tmp_path)
     assert "class" in line, "other classes cannot stand beside the old ones"
 
 

@@ -161,7 +161,8 @@ def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     assert "refused" in line
 
 
-@pytest.mark.parametrize("kind", ["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
 def test_optunas_dashboard_shows_the_study(tmp_path: Path, kind: str) -> None:
     """What Optuna's own page shows of our study is what it would show of its own: states, values,
     reports, parameters.

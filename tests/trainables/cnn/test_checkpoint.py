@@ -282,10 +282,8 @@ def killed(folder: Path, delay: float) -> None:
         assert victim.wait(PATIENCE) == -signal.SIGKILL
 
 
-@pytest.mark.parametrize(
-    ("kills", "seed"),
-    [(2, 0), *(pytest.param(5, seed, marks=pytest.mark.slow) for seed in (1, 2, 3))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "seed"), [(2, 0), (5, 1), (5, 2), (5, 3)])
 def test_killed_at_random_moments_is_the_same_as_never_killed(
     tmp_path: Path, kills: int, seed: int
 ) -> None:

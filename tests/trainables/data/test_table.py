@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from one_ray import OneRay
 from planted import photograph
-from program import output, refused, typed, visiontune
+from program import output, refused, typed
 
 from spaces.errors import DatasetError
 from trainables.data import Dataset, ReadOptions, read_dataset
@@ -225,7 +226,7 @@ def test_groups_that_cannot_be_split_are_one_line(folder: Path) -> None:
     assert "there are 2 groups only" in refused("run", "--dataset", spec, *words)
 
 
-def test_a_table_is_searched_exported_and_checked(folder: Path) -> None:
+def test_a_table_is_searched_exported_and_checked(folder: Path, one_ray: OneRay) -> None:
     """Every command that takes a data set takes a table."""
     rows = []
     for i in range(24):
@@ -234,7 +235,7 @@ def test_a_table_is_searched_exported_and_checked(folder: Path) -> None:
         rows.append((f"images/{i}.png", label, split, f"{split}{i // 2 % 5}"))
     spec, runs = written(folder, table(rows)), folder / "runs"
     words = ("--space", "tiny-image", "--trials", 1, "--name", "t", "--no-tracking")
-    done = visiontune("run", "--dataset", spec, *words, "--runs-dir", runs)
+    done = one_ray.typed("run", "--dataset", spec, *words, "--runs-dir", runs)
     assert done.returncode == 0, done.stderr
     found = output("export", "t", "--runs-dir", runs, "--out", folder / "bundle")
     assert found["test_accuracy"] is not None
