@@ -161,10 +161,12 @@ def digest() -> str:
 
 
 def sha256s(words: Iterable[object], asked: bool = False) -> dict[str, str]:
-    """The SHA-256 by name, which is what is kept, of those that add what one of ``words`` names.
+    """The SHA-256 of the source of each plug-in that is needed, by the plug-in's name.
+
+    A plug-in is needed if it adds something that one of ``words`` names.
 
     Args:
-        asked: and of those that a user has asked for, whatever they add.
+        asked: also give those that a user asked for, whatever they add.
     """
     used = {word for word in words if isinstance(word, str)}
     return {

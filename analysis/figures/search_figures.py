@@ -211,7 +211,7 @@ def _norm(values: Float64, objective: str) -> Normalize:
 
 
 def slices(axes_: Sequence[Axis], values: Float64, objective: str) -> Figure:
-    """The objective against each parameter; a dot a trial, the best one ringed."""
+    """Draw the objective against each parameter: one dot for each trial, a ring around the best."""
     shown = axes_[:MOST_AXES]
     columns = min(4, len(shown))
     rows = math.ceil(len(shown) / columns)

@@ -19,10 +19,11 @@ MOST_TOLD = 20
 
 
 def complaints(error: ValidationError, plan: type[BaseModel]) -> str:
-    """One line with every setting that is wrong, what is allowed, and what was got.
+    """Say in one line which settings are wrong, what is allowed for each, and what was given.
 
     Args:
-        plan: what was to be made of the settings.
+        error: what pydantic found wrong.
+        plan: the model that the settings were checked against.
     """
     wrong = error.errors(include_url=False)
     more = f"; and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""

@@ -168,8 +168,14 @@ def log_odds(given: Float64) -> tuple[Float64, Float64, Float64]:
 
 
 def fitted(shares: Floats, labels: Int64) -> tuple[float, float]:
-    """(floor, power) that make the true classes likeliest: of as many images, in
-    random order, as have about ``CELLS`` shares.
+    """Fit the floor and the power that make the true classes likeliest.
+
+    Args:
+        shares: (n, classes) share of each class in each image.
+        labels: (n,) true classes.
+
+    Returns:
+        (floor, power). Of many images a random part is taken, with about ``CELLS`` shares above 0.
     """
     from scipy.optimize import minimize
 

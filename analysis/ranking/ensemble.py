@@ -29,12 +29,15 @@ Int64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Members, best first, and how often each was taken.
+    """Trials whose mean prediction is used as one classifier.
 
     Attributes:
-        shares: (n, classes) float32 mean of theirs, of the validation images.
-        worth: accuracy to be expected on new images.
-        single: accuracy of the best alone on the same images that judged, its choice repeated too.
+        members: the trials, best first.
+        times: how often each member was chosen; the mean counts it that often.
+        shares: (n, classes) float32, the members' mean shares for the n validation images.
+        worth: the accuracy to expect on new images.
+        single: the accuracy of the best trial alone, estimated the same way (its choice repeated
+            too) on the same images.
     """
 
     members: tuple[TrialRecord, ...]

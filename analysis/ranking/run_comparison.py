@@ -22,11 +22,12 @@ Ranked = tuple[TrialRecord, Row, RunDirectory]
 
 @dataclass(frozen=True)
 class JudgedRun:
-    """A run, and how its plan compares trials.
+    """A run, and by what its plan compares trials.
 
     Attributes:
-        scheme: of validation, in words.
-        reference: named lines to compare with.
+        objective: the metric that ranks its trials.
+        scheme: how its images were validated, in words.
+        reference: accuracies to compare with, by their names.
     """
 
     run: RunDirectory

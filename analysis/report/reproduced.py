@@ -34,16 +34,17 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Number:
-    """One number of the report, and ours.
+    """A number that the report prints, beside the one that this program finds.
 
     Attributes:
-        relation: how the report gives it: ``is``, or as a bound that ours is ``above`` or
-            ``below``.
-        difference: ours less the report's; None where ours is missing.
-        holds: whether ours is on that side of a bound; None where it is none.
-        shortened: what was shortened of the run that gave ours; empty if nothing was.
-        n: images that ours was measured on; None where it is no accuracy.
-        spread: standard deviation over vocabularies, where there are several.
+        relation: ``is`` where the report gives the number itself; ``above`` or ``below`` where it
+            gives a bound for it.
+        difference: ours minus the report's; None where ours is missing.
+        holds: whether ours lies on the right side of the bound; None where the report gives no
+            bound.
+        shortened: how the run that gave our number was shortened; empty if it was not.
+        n: number of images that our number was measured on; None where it is no accuracy.
+        spread: standard deviation of our number over several vocabularies, where there are several.
     """
 
     table: str

@@ -18,5 +18,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def csv_of_dicts(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """The same of rows by column; what a row lacks is empty, and what is no column is left out."""
+    """CSV text of rows that are given as dicts. A column that a row lacks is empty; keys that are
+    no column are left out.
+    """
     return csv_text(columns, ([row.get(name) for name in columns] for row in rows))

@@ -17,7 +17,7 @@ CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 
 @dataclass(frozen=True)
 class Pins:
-    """Package to version, and the Python of the image."""
+    """The versions that constraints.txt pins: of each package by its name, and of Python."""
 
     packages: dict[str, str]
     python: str

@@ -92,10 +92,15 @@ def create(
     """Make the run directory, whole or not at all, and take its lock.
 
     Args:
-        earlier: what it starts from, of other searches.
+        facts: what is known of the images.
+        labels: (n,) classes of the validation images; None where there are no images.
+        earlier: trials of other searches that this search starts from.
+
+    Returns:
+        The lock's file descriptor; the lock is held until it is closed.
 
     Raises:
-        PlanError: if there is one by now.
+        PlanError: if a run of that name exists by now.
     """
     made = RunDirectory(temporary_name(folder.path))
     made.path.mkdir(parents=True)

@@ -212,8 +212,8 @@ class Images:
 
 
 def facts_when_begun(folder: RunDirectory) -> DataFacts | None:
-    """What was known of the images when the run began; None where that is lost, of which
-    ``facts_before`` speaks.
+    """What was known of the images when the run began; None if that file is lost:
+    ``facts_before`` then takes what is known now.
     """
     with contextlib.suppress(RunError):
         return folder.data()

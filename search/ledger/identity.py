@@ -26,7 +26,9 @@ KEPT = ("data.json", LABELS)
 
 
 def make_identity(run: RunDirectory, study: str, plan: Plan) -> None:
-    """Write run.json, with digests of the files that are there, and of the plug-ins."""
+    """Write run.json: the run's identity, with digests of the files that are there and of the
+    plug-ins that the plan needs.
+    """
     paths = [run.path / name for name in KEPT]
     write_identity(
         run.path,

@@ -27,12 +27,13 @@ class _Fact(TypedDict):
 
 
 class RunFact(_Fact):
-    """A driver began: plan and dataset as params, versions as tags.
+    """The message that a driver began: MLflow gets the plan and the dataset as params, the versions
+    as tags.
 
     Attributes:
-        study: who the run is; the first release did not say.
-        data: of the dataset ``spec``, ``classes``, ``sizes`` and ``fingerprint``; None where there
-            is none.
+        study: the identity of the run; None in messages of the first release.
+        data: ``spec``, ``classes``, ``sizes`` and ``fingerprint`` of the dataset; None where there
+            is no dataset.
     """
 
     kind: Literal["run"]

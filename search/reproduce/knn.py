@@ -215,8 +215,8 @@ def label_of(config: KnnConfig, seed: int) -> str:
 
 
 def confusion_table(theirs: Mapping[str, Any], scenes: Scenes) -> TableFacts:
-    """Table 1: both confusion matrices, with how one-sided they are; of the bags that of the first
-    vocabulary.
+    """Make Table 1: both confusion matrices, and how one-sided the mistakes of each are. For bags
+    of SIFT words it is the matrix of the first vocabulary.
     """
     sides = {}
     for space, number in (("tiny-image", "2"), ("bag-of-sift", "3")):

@@ -276,7 +276,7 @@ def _architectures(theirs: Mapping[str, Any]) -> TableFacts:
 
 
 def machine() -> str:
-    """Where it ran, in words."""
+    """Describe this machine in words: its cores, its architecture and its Python."""
     return (
         f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python "
         f"{platform.python_version()}"

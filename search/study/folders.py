@@ -56,11 +56,14 @@ class Shelf:
 
 
 def read_shelves(run: RunDirectory, spaces: Sequence[str]) -> dict[str, Shelf]:
-    """What the folders hold, space by space.
+    """Read what the trial folders of each space hold.
+
+    Returns:
+        By name of the space.
 
     Raises:
-        NewerError: if a newer version wrote a record.
-        UnreadableError: if one may not be read.
+        NewerError: if a newer version of this program wrote a record.
+        UnreadableError: if this user may not read a record.
     """
     shelves = {space: Shelf() for space in spaces}
     files = run.trial_files

@@ -65,15 +65,18 @@ class Prefix:
 
 
 class Reuse(BaseSampler):
-    """Tries many suffixes of each prefix; where a space has none, or costs are alike, it is
-    Optuna's TPE.
+    """A sampler that tries many cheap suffixes of each dear prefix of a configuration.
+
+    A prefix is the values of those parameters that decide a dear stage, which trials share. Where
+    a space has no such parameters, or all trials cost about the same, it samples as Optuna's TPE.
 
     Args:
-        seed: of all that is drawn.
-        space: whose parameters say which of them are a prefix.
-        n_startup_trials: prefixes, and suffixes, that are drawn at random before TPE is asked.
-        starters: suffixes that a new prefix is given if its first is no worse than most.
-        most: suffixes of a prefix, on average, however little they cost.
+        seed: of all random draws.
+        space: its parameters say which of them make up the prefix.
+        n_startup_trials: number of prefixes, and of suffixes, drawn at random before TPE is asked.
+        starters: number of suffixes that a new prefix is given if its first one is no worse than
+            most.
+        most: largest mean number of suffixes of a prefix, however little they cost.
     """
 
     def __init__(

@@ -17,13 +17,14 @@ logger = logging.getLogger("visiontune.tracking")
 
 
 def close_where_it_was(run: RunDirectory, before: str, now: str, experiment: str) -> None:
-    """End what is still running of this run in MLflow's file of the runs directory that it was
-    moved from, and note there where it is.
+    """End this run in the MLflow file of the runs directory that it was moved from, and note there
+    where the run is now.
 
     Args:
-        before: where it was last sent to; nothing happens unless that is a file that is there, of
-            a runs directory that has the run no more: a copy leaves the first one as it is.
-        now: where it is sent to.
+        before: address that the run was last sent to. Nothing happens unless it is a file that
+            exists, in a runs directory that no longer holds the run: a copy of a run leaves the
+            first one as it is.
+        now: address that the run is sent to from now on.
     """
     file = sqlite_file(before)
     if before == now or file is None or not file.is_file():

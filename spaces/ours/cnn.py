@@ -147,7 +147,9 @@ def architecture_parameters() -> tuple[Parameter, ...]:
 
 
 def augmentation_parameters() -> tuple[Parameter, ...]:
-    """What is done to training images, anew for each image and epoch; first, their side."""
+    """The parameters of what is done to training images, drawn anew for each image and epoch. The
+    first parameter is the images' side in pixels.
+    """
     added = (
         parameter
         for name, kind in AUGMENTATIONS.items()

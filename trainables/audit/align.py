@@ -26,7 +26,9 @@ Int64 = npt.NDArray[np.int64]
 
 
 class Pictures:
-    """(n, SIDE, SIDE) float32 pictures, with what an alignment looks at, made once."""
+    """Pictures to be aligned: (n, SIDE, SIDE) float32, with the transforms that an alignment uses,
+    computed once.
+    """
 
     def __init__(self, plain: Float32) -> None:
         self.rough, self.fine = (_blurred(plain, blur) for *_, blur in (ROUGH, FINE))

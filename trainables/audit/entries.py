@@ -119,7 +119,7 @@ def of_split(name: str, part: Split, classes: Sequence[str], sized: bool = True)
 
 
 def mark_of(image: UInt8) -> bytes:
-    """A digest of shape and pixels."""
+    """A digest of an image's shape and pixels: equal images have equal marks."""
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(image.tobytes())
     return digest.digest()

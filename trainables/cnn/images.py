@@ -39,7 +39,9 @@ def data_stages(
 
 
 def statistics_stage(data: DataSource, size: int) -> Stage:
-    """Mean and deviation of the training images, once for all networks."""
+    """The stage that computes the mean and the standard deviation of the training images' pixels,
+    once for all networks.
+    """
     return Stage(channel_statistics, {}, data_stages(data, size, ("train",))[:1], light=True)
 
 

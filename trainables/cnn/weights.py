@@ -119,8 +119,18 @@ def class_scores(
     flip: bool,
     shift: int,
 ) -> Tensor:
-    """(n, classes) float32 for (n, 3, size, size) uint8 images: the mean over the views that
-    ``flip`` and ``shift`` say.
+    """Compute the scores of each class for images.
+
+    Args:
+        images: (n, 3, size, size) uint8.
+        mean, std: (3, 1, 1) each, of the pixels.
+        dtype: the number format that the network computes in.
+        flip: whether the mirror image counts as a view too.
+        shift: by how many pixels the image is moved for further views (``mean_over_views``); 0 for
+            none.
+
+    Returns:
+        (n, classes) float32, the mean over the views.
     """
     net.eval()
     parts = []

@@ -33,7 +33,7 @@ WHOSE = {"train": "training", "val": "validation", "test": "test"}
 
 
 def remarks(dataset: Dataset) -> Iterator[str]:
-    """A line each; warnings begin with ``warning: ``."""
+    """Say what is odd about a dataset, one line at a time; warnings begin with ``warning: ``."""
     yield from dataset.rule.lines()
     for name, part in dataset.splits().items():
         ranges = spans(part.images)
@@ -67,7 +67,7 @@ def with_kept_remarks(dataset: Dataset) -> Dataset:
 
 
 def remarked(**parameters: Any) -> Any:
-    """Names what is kept of remarks."""
+    """The stage function under whose digest the remarks on a dataset are kept; it is never run."""
     raise NotImplementedError
 
 

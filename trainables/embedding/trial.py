@@ -21,7 +21,9 @@ logger = logging.getLogger("visiontune.trial")
 
 
 class EmbeddingTrial(Trial):
-    """The run of one trial."""
+    """One trial: fits a configuration's head to the features of a pretrained network, and judges
+    it.
+    """
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment

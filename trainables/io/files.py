@@ -122,7 +122,9 @@ def hold(file: IO[bytes] | int) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """The only process of this machine within ``folder``, which is made; others wait."""
+    """Hold a lock on ``folder`` (made if it is missing) while the block runs. Other processes of
+    this machine that ask for it wait until the block ends.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -214,8 +214,8 @@ def join_place(place: str, *names: str) -> str:
 
 @contextmanager
 def fetched(uri: str, names: Sequence[str]) -> Iterator[list[Path]]:
-    """Copies of the files of these names below a URI; for the time of the block. Of one that is not
-    there any more there is none.
+    """Give temporary local copies of the files with these names below ``uri``. Files that are gone
+    are left out. The copies are deleted when the block ends.
     """
     remote = Remote(uri)
     with (
@@ -232,7 +232,9 @@ def fetched(uri: str, names: Sequence[str]) -> Iterator[list[Path]]:
 
 @contextmanager
 def local_copies(places: Iterable[str]) -> Iterator[list[Path]]:
-    """Folders with what the folders at these paths or URIs hold; for the time of the block."""
+    """Give a folder on this machine for each path or URI: the folder itself for a path, a temporary
+    copy for a URI. The copies are deleted when the block ends.
+    """
     with tempfile.TemporaryDirectory(prefix="visiontune-") as temporary:
         found = []
         for number, place in enumerate(places):

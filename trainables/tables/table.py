@@ -46,10 +46,11 @@ def check_table(spec: str, place: str) -> None:
 
 
 def read_table(spec: str, place: str, options: ReadOptions) -> Dataset:
-    """The images that a table names.
+    """Read the images that a CSV or Parquet table names.
 
     Raises:
-        DatasetError: in one line, for a table that cannot be read or says what cannot be.
+        DatasetError: in one line, if the table cannot be read, or a row has a class, split, group
+            or path that is not allowed.
     """
     return read_listed(spec, files_of_table(spec, place, options), options)
 
