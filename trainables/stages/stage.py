@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -242,11 +243,14 @@ def _run_here(stage: Stage, inputs: tuple[Any, ...], workers: int) -> Any:
     from joblib import Parallel, delayed
 
     own = {"initializer": plugins.load_sources, "initargs": (plugins.sources(),)}
-    return join(
-        Parallel(n_jobs=workers, **(own if plugins.loaded() else {}))(
-            delayed(_run_rows)(stage, inputs, start, stop) for start, stop in runs
+    with warnings.catch_warnings():
+        # joblib ends one that has grown, as torch makes it, and starts another: nothing is lost
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+        return join(
+            Parallel(n_jobs=workers, **(own if plugins.loaded() else {}))(
+                delayed(_run_rows)(stage, inputs, start, stop) for start, stop in runs
+            )
         )
-    )
 
 
 def _run_rows(stage: Stage, inputs: tuple[Any, ...], start: int, stop: int) -> Any:
