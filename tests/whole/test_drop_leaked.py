@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from one_ray import OneRay
 from planted import clean_folder
-from program import output, refusal, visiontune
+from program import output, refusal
 
 LEAKS = 3
 
 
 @pytest.fixture(scope="module")
-def leaky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def leaky(tmp_path_factory: pytest.TempPathFactory, one_ray: OneRay) -> Path:
     """A folder of 8 + 8 test images and three copies of training images, and a run of it."""
     folder = tmp_path_factory.mktemp("leaky")
     root = clean_folder(folder / "data", 8)
@@ -23,7 +24,7 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(root / f"train/ant/{i:03d}.jpg", root / f"test/ant/copy{i}.jpg")
     words = ("run", "--space", "tiny-image", "--set", "k=1", "--trials", 1, "--name", "made")
     options = ("--dataset", f"folder:{root}", "--runs-dir", folder / "runs", "--no-tracking")
-    done = visiontune(*words, *options, "--drop-leaked")
+    done = one_ray.typed(*words, *options, "--drop-leaked")
     assert done.returncode == 0, done.stderr
     return folder
 

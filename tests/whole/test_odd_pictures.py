@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from odd_images import GREY, png, save_all, shapes
+from one_ray import OneRay
 from PIL import Image
-from program import output, visiontune
+from program import output
 
 PICTURES = shapes(18, side=32)
 STRIPS = [(1, 20), (20, 1), (1, 1), (2, 300), (4000, 3), (12, 13)]
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(folder: Path) -> Path:
+def bundle(folder: Path, one_ray: OneRay) -> Path:
     """The best bag of words of a search of them."""
     runs = folder.parent / "runs"
     where = ("--name", "odd", "--no-tracking", "--runs-dir", runs)
@@ -51,7 +52,7 @@ def bundle(folder: Path) -> Path:
         "--set",
         "vocabulary_step=8",
     ]
-    done = visiontune(
+    done = one_ray.typed(
         "run",
         "--space",
         "bag-of-sift",
@@ -61,7 +62,6 @@ def bundle(folder: Path) -> Path:
         4,
         *where,
         *settings,
-        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     assert "4,095 becomes white" in done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from program import output
+from one_ray import OneRay
 
 from search.cluster.lookahead import Lookahead
 
@@ -62,7 +62,9 @@ def test_a_config_that_nobody_foresaw_changes_nothing() -> None:
     assert started == ["a", "b", "c"]
 
 
-def test_a_grid_computes_no_stage_that_its_trials_do_not_need(tmp_path: Path) -> None:
+def test_a_grid_computes_no_stage_that_its_trials_do_not_need(
+    tmp_path: Path, one_ray: OneRay
+) -> None:
     """Looking ahead must share with the trials, not work beside them."""
     plan = (
         "run",
@@ -83,6 +85,6 @@ def test_a_grid_computes_no_stage_that_its_trials_do_not_need(tmp_path: Path) ->
         "metric=euclidean,cityblock k=1..6"
     )
     settings = [part for setting in fixed.split() for part in ("--set", setting)]
-    assert output(*plan, *settings, "--runs-dir", tmp_path)["trials"]["COMPLETE"] == 12
+    assert one_ray.output(*plan, *settings, "--runs-dir", tmp_path)["trials"]["COMPLETE"] == 12
     notes = [path.read_text() for path in (tmp_path / ".cache" / "stages").glob("*.json")]
     assert sum("nearest_neighbours" in note for note in notes) == 2, "one for each metric"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MakeFolder
+from one_ray import OneRay
 from program import Driver, output, refused, typed
 
 from analysis.run.directory import RunDirectory
@@ -86,7 +87,7 @@ def test_a_dry_run_says_which_spaces_fit(tmp_path: Path, make_folder: MakeFolder
     assert {"tiny-image"} < set(re.findall(r"space=(\S+)", done.stdout))
 
 
-def test_a_search_of_several_spaces_survives_a_kill(tmp_path: Path) -> None:
+def test_a_search_of_several_spaces_survives_a_kill(tmp_path: Path, one_ray: OneRay) -> None:
     """Time moves between spaces in one run, which any command reads, and resume goes on with the
     time that is left.
     """
@@ -98,7 +99,7 @@ def test_a_search_of_several_spaces_survives_a_kill(tmp_path: Path) -> None:
     driver.wait_for_trials(tmp_path / "both", 4)
     driver.kill_all()
     before = {record.key for record in RunDirectory(tmp_path / "both").records()}
-    done = output("resume", "both", "--runs-dir", tmp_path)
+    done = one_ray.output("resume", "both", "--runs-dir", tmp_path)
     assert done["state"] == "finished"
     assert "time limit of 18 s" in done["reason"]
     status = output("status", "both", "--runs-dir", tmp_path)

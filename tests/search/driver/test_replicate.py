@@ -8,7 +8,8 @@ from statistics import fmean
 
 import pytest
 from conftest import copied, for_reading
-from program import output, typed, visiontune
+from one_ray import OneRay
+from program import output, typed
 from samples import record, run_with
 
 from analysis.ranking.leaderboard import ranked, rows
@@ -20,10 +21,12 @@ TOY = ("run", "--space", "toy-folds", "--trials", 6, "--no-tracking", "--seed", 
 
 
 @pytest.fixture(scope="module")
-def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, one_ray: OneRay
+) -> Path:
     """A runs directory with a search whose best two were run again; for reading."""
     runs = tmp_path_factory.mktemp("runs")
-    done = visiontune(*TOY, "--replicate", 2, "--name", "twice", "--runs-dir", runs)
+    done = one_ray.typed(*TOY, "--replicate", 2, "--name", "twice", "--runs-dir", runs)
     assert done.returncode == 0, done.stderr
     assert "6/6 again with other seeds" in done.stderr
     return for_reading(request, runs)
@@ -51,7 +54,7 @@ def test_the_best_are_run_again_and_go_by_their_means(runs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_only_what_is_missing_is_run_again(runs: Path, tmp_path: Path) -> None:
+def test_only_what_is_missing_is_run_again(runs: Path, tmp_path: Path, one_ray: OneRay) -> None:
     """A killed driver must not cost what was finished, nor a second wish what the first has
     done.
     """
@@ -63,7 +66,7 @@ def test_only_what_is_missing_is_run_again(runs: Path, tmp_path: Path) -> None:
     }
     (folder.trial("toy-folds", 4) / "result.json").unlink()  # as a kill before its end leaves it
     (folder.trial("toy-folds", 4) / "steps.jsonl").unlink()
-    done = visiontune("replicate", "twice", "--top", 2, "--seeds", 4, "--runs-dir", runs)
+    done = one_ray.typed("replicate", "twice", "--top", 2, "--seeds", 4, "--runs-dir", runs)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("again with other seeds: toy-folds/") == 3
     after = {

@@ -14,7 +14,8 @@ import numpy as np
 import optuna
 import pytest
 from golden_runs import golden_runs
-from program import output, refused
+from one_ray import OneRay
+from program import refused
 
 from analysis.plan.plan import Plan, PlanError, make_plan
 from analysis.run.directory import RunDirectory
@@ -314,13 +315,13 @@ def test_a_damaged_note_of_earlier_trials_ends_no_search(tmp_path: Path, before:
     assert len(folder.records()) == 6
 
 
-def test_the_program_starts_from_a_released_version_s_run(tmp_path: Path) -> None:
+def test_the_program_starts_from_a_released_version_s_run(tmp_path: Path, one_ray: OneRay) -> None:
     """As a user types it, with Ray, from a run of the first release."""
     runs = golden_runs(tmp_path / "runs", "toy")
     old = RunDirectory(runs / "toy").records()
     best = max(r.metrics["val_accuracy"] for r in old if r.state == "COMPLETE")
     common = ("--space", "toy", "--no-tracking", "--runs-dir", runs, "--concurrency", "1")
-    found = output("run", *common, "--trials", "2", "--name", "new", "--warm-start", "toy")
+    found = one_ray.output("run", *common, "--trials", "2", "--name", "new", "--warm-start", "toy")
     assert found["trials"] == {"COMPLETE": 2, "PRUNED": 0, "FAIL": 0}
     assert found["best"]["metrics"]["val_accuracy"] >= best - 1e-9
     said = refused("run", *common, "--warm-start", "nobody")

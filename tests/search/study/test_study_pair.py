@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from program import ROOT, output
+from one_ray import OneRay
+from program import ROOT
 
 from analysis.plan.plan import PlanError, make_plan
 from analysis.run.directory import RunDirectory
@@ -57,11 +58,11 @@ def settings(sampler: str, pruner: str) -> dict[str, Any]:
     }
 
 
-def searched(tmp_path: Path, sampler: str, pruner: str) -> RunDirectory:
+def searched(one_ray: OneRay, tmp_path: Path, sampler: str, pruner: str) -> RunDirectory:
     """A finished search of the toy with this pair, through Ray."""
     plan = tmp_path / "plan.yaml"
     plan.write_text(yaml.safe_dump({**settings(sampler, pruner), "name": "pair"}))
-    done = output("run", plan, "--no-tracking", "--runs-dir", tmp_path)
+    done = one_ray.output("run", plan, "--no-tracking", "--runs-dir", tmp_path)
     assert done["state"] == "finished"
     return RunDirectory(tmp_path / "pair")
 
@@ -142,9 +143,11 @@ def test_every_sampler_and_every_pruner_work_together(
 
 
 @pytest.mark.parametrize(("sampler", "pruner"), THROUGH_RAY)
-def test_a_pair_works_through_ray(tmp_path: Path, sampler: str, pruner: str) -> None:
+def test_a_pair_works_through_ray(
+    tmp_path: Path, one_ray: OneRay, sampler: str, pruner: str
+) -> None:
     """What Ray does with a trial must be what the study was told."""
-    check_pair(searched(tmp_path, sampler, pruner), pruner)
+    check_pair(searched(one_ray, tmp_path, sampler, pruner), pruner)
 
 
 def test_patience_runs_out_on_what_only_falls(tmp_path: Path) -> None:
@@ -171,9 +174,11 @@ def test_patience_runs_out_on_what_only_falls(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sampler", "pruner"), [pair for pair in PAIRS if pair not in THROUGH_RAY])
-def test_every_pair_works_through_ray(tmp_path: Path, sampler: str, pruner: str) -> None:
+def test_every_pair_works_through_ray(
+    tmp_path: Path, one_ray: OneRay, sampler: str, pruner: str
+) -> None:
     """Whatever the table allows must run."""
-    check_pair(searched(tmp_path, sampler, pruner), pruner)
+    check_pair(searched(one_ray, tmp_path, sampler, pruner), pruner)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +224,7 @@ def test_the_documents_print_the_table_that_plans_are_checked_by() -> None:
     assert [row["sampler"] for row in table()["samplers"]] == list(SAMPLERS)
 
 
-def test_plain_optuna_reads_everything_back(tmp_path: Path) -> None:
+def test_plain_optuna_reads_everything_back(tmp_path: Path, one_ray: OneRay) -> None:
     """The study is the user's: states, values, reports, parameters, distributions, constraints and
     attributes, with Optuna alone.
     """
@@ -228,7 +233,7 @@ def test_plain_optuna_reads_everything_back(tmp_path: Path) -> None:
         "spaces: [toy]\ntrials: 12\npruner: median\npruner_options: {n_startup_trials: "
         "2}\nmax_model_mb: 40\nname: read\n"
     )
-    output("run", plan, "--no-tracking", "--runs-dir", tmp_path)
+    one_ray.output("run", plan, "--no-tracking", "--runs-dir", tmp_path)
     code = """
 import json, sys, optuna
 from optuna.storages import JournalStorage

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from program import output, visiontune
+from one_ray import OneRay
+from program import output
 from safetensors.numpy import load_file
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.model_selection import StratifiedKFold
@@ -335,7 +336,9 @@ def test_words_are_drawn_the_same_in_any_chunks() -> None:
     assert 20 <= len(whole) <= 60
 
 
-def test_everything_at_once_is_searched_exported_and_used(tmp_path: Path, make_folder: Any) -> None:
+def test_everything_at_once_is_searched_exported_and_used(
+    tmp_path: Path, make_folder: Any, one_ray: OneRay
+) -> None:
     """The bundle is re-evaluated exactly as it is written: idf, mirror images, regions and soft
     words must all be in it.
     """
@@ -348,7 +351,7 @@ def test_everything_at_once_is_searched_exported_and_used(tmp_path: Path, make_f
     settings = [part for name, value in fixed.items() for part in ("--set", f"{name}={value}")]
     counts = {"train": {"a": 30, "b": 30}, "test": {"a": 9, "b": 9}}
     images = f"folder:{make_folder(tmp_path / 'images', counts, side=40)}"
-    done = visiontune(
+    done = one_ray.typed(
         "run", "--space", "bag-of-sift", "--dataset", images, "--trials", 2, "--name", "all",
         "--runs-dir", tmp_path, "--no-tracking",
         "--validation", "k-fold", *settings,
