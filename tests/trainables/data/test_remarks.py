@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from one_ray import OneRay
 from PIL import Image
-from program import output, refused, typed
+from program import output, refusal, refused, typed
 
 from spaces.errors import DatasetError
 from trainables.data import Dataset, ReadOptions, read_dataset
@@ -161,7 +160,7 @@ def test_more_folds_than_a_class_has_images_are_refused_before_anything_is_tried
 
 
 def test_the_search_itself_refuses_them_and_leaves_nothing(
-    tmp_path: Path, make_folder: MakeFolder, one_ray: OneRay
+    tmp_path: Path, make_folder: MakeFolder
 ) -> None:
     """A dry run is not asked for by everybody."""
     root = make_folder(tmp_path / "data", {"train": {"cat": 2, "dog": 2}})
@@ -177,7 +176,7 @@ def test_the_search_itself_refuses_them_and_leaves_nothing(
         3,
         "--no-tracking",
     )
-    assert "k-fold makes 5 folds" in one_ray.refusal(*asked, "--runs-dir", tmp_path / "runs")
+    assert "k-fold makes 5 folds" in refusal(*asked, "--runs-dir", tmp_path / "runs")
     assert not list((tmp_path / "runs").iterdir())
 
 
