@@ -161,9 +161,7 @@ def digest() -> str:
 
 
 def sha256s(words: Iterable[object], asked: bool = False) -> dict[str, str]:
-    """The SHA-256 of the source of each plug-in that is needed, by the plug-in's name.
-
-    A plug-in is needed if it adds something that one of ``words`` names.
+    """SHA-256 of the source, by name, of each plug-in that adds what one of ``words`` names.
 
     Args:
         asked: also give those that a user asked for, whatever they add.
