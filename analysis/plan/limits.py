@@ -109,6 +109,18 @@ class Ending:
     at_once: bool = False
 
 
+def reached(limits: Limits, now: SearchTotals) -> tuple[str, ...]:
+    """Which limits are reached that end a search well."""
+    best, stale = now.best is not None, limits.plateau
+    met = {
+        "seconds": limits.seconds is not None and now.seconds >= limits.seconds,
+        "gpu_hours": limits.gpu_hours is not None and now.gpu_hours >= limits.gpu_hours,
+        "target": limits.target is not None and now.reached,
+        "plateau": stale is not None and best and now.since_gain >= stale.trials,
+    }
+    return tuple(name for name, is_met in met.items() if is_met)
+
+
 def ending(limits: Limits, now: SearchTotals) -> Ending | None:
     """Why the search ends now, or None: it goes on."""
     most_failed = limits.max_failed if limits.max_failed is not None else max(10, now.trials // 10)
@@ -129,17 +141,14 @@ def ending(limits: Limits, now: SearchTotals) -> Ending | None:
         )
     if now.done >= now.trials:
         return Ending(f"all {now.trials} trials are done")
-    if limits.seconds is not None and now.seconds >= limits.seconds:
+    met = reached(limits, now)
+    if "seconds" in met:
         return Ending(f"time limit of {limits.seconds:g} s reached (limits.seconds)", at_once=True)
-    if limits.gpu_hours is not None and now.gpu_hours >= limits.gpu_hours:
+    if "gpu_hours" in met:
         return Ending(f"{limits.gpu_hours:g} GPU-hours used (limits.gpu_hours)", at_once=True)
-    if limits.target is not None and now.reached:
+    if "target" in met:
         return Ending(f"target {limits.target:g} reached: {now.best:.4f} (limits.target)")
-    if (
-        limits.plateau is not None
-        and now.best is not None
-        and now.since_gain >= limits.plateau.trials
-    ):
+    if limits.plateau is not None and "plateau" in met:
         return Ending(
             f"no gain of more than {limits.plateau.gain:g} in {now.since_gain} trials "
             "(limits.plateau)"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from analysis.plan.addresses import MOST_ADDRESS, STORAGES, Tracking, study_storage
+from analysis.plan.changed import Changed
 from analysis.plan.limits import Bound, Limits
 from analysis.plan.replicate import Replicate
 from analysis.plan.training import Training
@@ -91,6 +92,7 @@ class Settings(BaseModel):
         weights: of the pretrained networks that are searched, by name, as they were when the search
             began: it goes on with no others.
         reference: named lines to compare with, drawn on curves and marked in tables.
+        changes: what was asked to be otherwise since the search began, the latest last.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -134,6 +136,7 @@ class Settings(BaseModel):
     weights: dict[str, Weights] = {}
     reference: dict[str, float] = {}
     tracking: Tracking = Tracking()
+    changes: tuple[Changed, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

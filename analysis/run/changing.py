@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from analysis.plan.changed import differences
 from analysis.plan.plan import Plan, make_plan
 from analysis.run.directory import RunDirectory
 from trainables.io.files import write_whole
@@ -18,12 +20,15 @@ Change = Callable[[Plan], Mapping[str, Any]]
 
 
 def changed(plan: Plan, change: Change) -> Plan:
-    """The plan with a change.
+    """The plan with a change, which it keeps with the time of it.
 
     Raises:
         PlanError: if it may not be so.
     """
-    return make_plan({**plan.model_dump(mode="json"), **change(plan)})
+    before = plan.model_dump(mode="json")
+    after = make_plan({**before, **change(plan)})
+    told = differences(before, after.model_dump(mode="json"), time.time())
+    return after.model_copy(update={"changes": (*plan.changes, told)}) if told else after
 
 
 def change_plan(run: RunDirectory, change: Change) -> Plan:

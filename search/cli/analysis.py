@@ -1,5 +1,5 @@
-"""The commands that look into what was found: who is confused with whom, and which parameters
-mattered.
+"""The commands that look into what was found: which trials are best, who is confused with whom, and
+which parameters mattered.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trainables.audit.look import Look
 
 from search.cli.options import RUNS, Json, RunName, RunsDir
+from search.cli.results import Runs
 from spaces.errors import echo, shortened, shown
 
 WIDEST = 40
@@ -202,4 +203,26 @@ def check(
         print(f"page       {shown(out)}")
 
 
-COMMANDS = (check, confusion, importance)
+def leaderboard(
+    run: Runs,
+    top: Annotated[int, typer.Option(min=1, help="How many of each space and model.")] = 3,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """The best trials of one run or of several, space by space and model by model."""
+    from search.cli.several_runs import compared, say_row, warn
+
+    found = compared(run, runs_dir)
+    if json_:
+        print(json.dumps(found.facts(top), ensure_ascii=False))
+        return
+    warn(found)
+    if not found.rows:
+        print("no trial is complete yet")
+    for name, board in found.boards.items():
+        print(name)
+        for row in board[:top]:
+            say_row(row["run"], row, found.objective)
+
+
+COMMANDS = (check, confusion, importance, leaderboard)

@@ -30,14 +30,33 @@ def resume(
         return submit_job(["resume", run], {}, address, runs_dir, json_)
     from analysis.run.finding import find_run
 
-    return _go_on(find_run(run, runs_dir), address or "", json_)
+    return go_on(find_run(run, runs_dir), address or "", json_)
 
 
-def _go_on(folder: Any, address: str, json_: bool, change: Any = None) -> int:
+def go_on(folder: Any, address: str, json_: bool, change: Any = None) -> int:
     outlive_terminal()
     from search.driver.runner import resume as resume_search
 
-    return say_ended(resume_search(folder, address=address, change=change), json_)
+    summary = resume_search(folder, address=address, change=change)
+    status = say_ended(summary, json_)
+    if summary.state == "finished" and change is None and not json_:
+        print(f"more       visiontune extend {folder.name} --trials N, or --minutes N")
+    return status
+
+
+def elsewhere(folder: Any, what: str) -> None:
+    """Refuse to change a run whose driver is on another machine.
+
+    Raises:
+        RunError: that says where.
+    """
+    from analysis.run.directory import RunError
+
+    if where := folder.elsewhere():
+        raise RunError(
+            f"run {folder.name} is running on {where}, and only there can it be {what}; type "
+            "it there, or stop it first"
+        )
 
 
 def status(
@@ -59,7 +78,9 @@ def status(
         if json_:
             print(json.dumps(found))
             return
-        _print(found)
+        _print({**found, "changes": ""})
+        for change in folder.plan().changes:
+            print(f"changed    {time.strftime('%F %T', time.localtime(change.time))}  {change}")
         return
     record = find_record(folder.records(), trial)
     log, traceback = (
@@ -102,44 +123,6 @@ def stop(
     return 0
 
 
-def extend(
-    run: RunName,
-    trials: Annotated[int, typer.Option(min=1, help="How many more trials to finish.")],
-    address: Address = None,
-    runs_dir: RunsDir = RUNS,
-    json_: Json = False,
-) -> int:
-    """Give a search more trials: one that runs takes them up, one that does not goes on at once."""
-    from analysis.plan.plan import Plan
-    from analysis.run.changing import change_plan
-    from analysis.run.directory import RunError
-    from analysis.run.finding import find_run
-    from search.driver.beginning import BusyError
-
-    def longer(plan: Plan) -> dict[str, Any]:
-        return {"trials": plan.trials + trials}
-
-    folder = find_run(run, runs_dir)
-    if where := folder.elsewhere():
-        raise RunError(
-            f"run {folder.name} is running on {where}, and only there can it be extended; type "
-            "it there, or stop it first"
-        )
-    if not folder.alive():
-        try:
-            return _go_on(folder, address or "", json_, longer)
-        except BusyError:
-            pass  # another terminal was quicker: its driver takes the change up
-    budget = change_plan(folder, longer).trials
-    if not folder.alive():  # it ended just now
-        return _go_on(folder, address or "", json_)
-    if json_:
-        print(json.dumps({"name": folder.name, "budget": budget}))
-    else:
-        print(f"run {folder.name} goes on to {budget} trials")
-    return 0
-
-
 def replicate(
     run: RunName,
     top: Annotated[int, typer.Option(min=1, help="How many of the best.")] = 3,
@@ -162,7 +145,7 @@ def replicate(
             f"run {folder.name} is running; wait until it has ended, or stop it: visiontune "
             f"stop {run}"
         )
-    return _go_on(folder, "", json_, lambda plan: {"replicate": {"top": top, "seeds": seeds}})
+    return go_on(folder, "", json_, lambda plan: {"replicate": {"top": top, "seeds": seeds}})
 
 
 def enqueue(
@@ -295,7 +278,7 @@ def _say_asked(folder: Any, what: str) -> None:
     done = stands["trials"]["COMPLETE"] + stands["trials"]["PRUNED"] - stands["infeasible"]
     command = (
         f"visiontune extend {folder.name} --trials N"
-        if done >= stands["budget"]
+        if done >= stands["budget"] or stands["state"] == "finished"
         else f"visiontune resume {folder.name}"
     )
     print(f"run {folder.name} will try {what} first, with: {command}")
@@ -316,4 +299,4 @@ def _plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-COMMANDS = (resume, status, stop, extend, replicate, enqueue, retry, sync, ui)
+COMMANDS = (resume, status, stop, replicate, enqueue, retry, sync, ui)

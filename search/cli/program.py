@@ -16,9 +16,9 @@ from typer import Abort
 
 from search.cli import analysis as cli_analysis
 from search.cli import cache as cli_cache
+from search.cli import changing as cli_changing
 from search.cli import describe as cli_describe
 from search.cli import doctor as cli_doctor
-from search.cli import leaderboard as cli_leaderboard
 from search.cli import life as cli_life
 from search.cli import reproduce as cli_reproduce
 from search.cli import results as cli_results
@@ -32,13 +32,13 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 GROUPS = (
     cli_search,
     cli_life,
+    cli_changing,
     cli_results,
     cli_analysis,
     cli_cache,
     cli_describe,
     cli_doctor,
     cli_reproduce,
-    cli_leaderboard,
     cli_use,
 )
 FUNCTIONS: dict[str, Callable[..., Any]] = {

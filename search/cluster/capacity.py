@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.plan.plan import Plan, PlanError
 from trainables.learners import LEARNERS, Learner
@@ -81,8 +81,14 @@ class Capacity:
         waiting = self._on_gpus(MOST_TRIALS_A_CORE * left, self._others(plan))
         return min(plan.concurrency or networks + left + MORE_TRIALS_THAN_CORES, networks + waiting)
 
+    @property
+    def most(self) -> int:
+        """Trials at once that a plan could ask for."""
+        all_ = self.plan.model_copy(update={"concurrency": MOST_TRIALS_A_CORE * self.cores})
+        return max(self.concurrency, replace(self, plan=all_).concurrency)
+
     def now(self) -> int:
-        """Trials at once as things stand; on one machine that does not change."""
+        """Trials at once as things stand; on one machine a plan alone changes that."""
         return self.concurrency
 
     def _networks(self) -> int:

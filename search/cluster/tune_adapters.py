@@ -43,7 +43,7 @@ class Bridge:
         source: asked and told.
         assign: what the trial of a proposal is given.
         stop_asked: whether somebody asked the search to stop.
-        trial_seconds: time limit of one trial.
+        trial_seconds: time limit of one trial, as things stand.
         room: trials at once, as things stand.
         checkpoints: those that a trial (space, number) has left.
 
@@ -56,7 +56,7 @@ class Bridge:
         source: TrialSource,
         assign: Callable[[Proposal], Assignment],
         stop_asked: Callable[[], bool],
-        trial_seconds: float | None,
+        trial_seconds: Callable[[], float | None] = lambda: None,
         room: Callable[[], int] = lambda: sys.maxsize,
         checkpoints: Callable[[str, int], tuple[str, ...]] = lambda space, number: (),
     ) -> None:
@@ -68,7 +68,7 @@ class Bridge:
         self._trial_seconds = trial_seconds
         self._keys: dict[str, Key] = {}
         self._begun: dict[str, float] = {}
-        self._overdue: set[str] = set()
+        self._overdue: dict[str, float] = {}
         self._waited: set[str] = set()
         self._again: deque[tuple[Assignment, int]] = deque()
         self.error: Exception | None = None
@@ -122,7 +122,7 @@ class Bridge:
         failure = f"its worker died: {' '.join(cause.split()) or 'Ray gives no cause'}"[:2000]
         if trial.trial_id in self._overdue:
             failure = (
-                f"not done after {self._trial_seconds:g} s (limits.trial_seconds); its "
+                f"not done after {self._overdue[trial.trial_id]:g} s (limits.trial_seconds); its "
                 "worker was killed"
             )
         self.end(trial.trial_id, {"failure": failure})
@@ -137,7 +137,8 @@ class Bridge:
         """Kill the worker of every trial that has run for too long: it may hang where nothing else
         reaches it.
         """
-        if self._trial_seconds is None:
+        most = self._trial_seconds()
+        if most is None:
             return
         now = time.monotonic()
         for trial in trials:
@@ -146,10 +147,10 @@ class Bridge:
                 self._begun.pop(trial.trial_id, None)
                 continue
             if (
-                now - self._begun.setdefault(trial.trial_id, now) > self._trial_seconds
+                now - self._begun.setdefault(trial.trial_id, now) > most
                 and trial.trial_id not in self._overdue
             ):
-                self._overdue.add(trial.trial_id)
+                self._overdue[trial.trial_id] = most
                 trial.max_failures = 0  # or Tune would start it again
                 ray.kill(trial.temporary_state.ray_actor)
 

@@ -77,7 +77,7 @@ def run(
         DatasetError: if the images cannot be read; nothing is left behind then.
         OSError: if the runs directory cannot be written.
     """
-    plan = named(with_start(plan).with_side(), runs_dir)
+    plan = named(with_start(plan).with_side(), runs_dir).model_copy(update={"changes": ()})
     check_combination(plan)
     check_tracking(plan.tracking, runs_dir)
     if plan.needs_images:

@@ -43,6 +43,8 @@ NOTE_EVERY = 0.5
 """Seconds between two looks at what other terminals ask, and two notes in state.json for
 ``status``.
 """
+WHILE_IT_RUNS = ("trials", "limits", "concurrency", "changes")
+"""Settings that a driver takes up while it runs."""
 Ahead = Callable[[str, Iterator[dict[str, Any]], int], Lookahead | None]
 """Makes what prepares the coming configurations of a space, if its trials share their work: space,
 configurations, depth.
@@ -108,14 +110,14 @@ class Session:
             "node": platform.node(),
             "session": before.session + 1,
         }
-        self._seconds_before, self._began = (
-            before.seconds or running_seconds(folder.records()),
-            time.monotonic(),
-        )
+        self._seconds_before = before.seconds or running_seconds(folder.records())
+        self._began = time.monotonic()
         self._noted = 0.0
+        self._loop: TrialLoop | None = None
+        self._changes = len(folder.plan().changes)
         self._ledger = Ledger(folder, plan, self.seconds, self._say, mend)
         if change:
-            self._ledger.trials = change_plan(folder, change).trials
+            self._go_by(change_plan(folder, change), "goes on as it is asked to now")
         self._plan_time = folder.plan_file.stat().st_mtime_ns
         self._state = before.model_copy(update={**news, "study": folder.identity()})
         for path in (folder.state_file, folder.log_file):
@@ -183,10 +185,10 @@ class Session:
         self._take_news()  # what was asked while no driver was there comes first
         if self._tracker:
             self._tracker.start()
-        loop = TrialLoop(self._folder, self._plan, shared, capacity, asked, self._state.session)
-        plan = self._plan
+        plan, session = self._plan, self._state.session
+        loop = self._loop = TrialLoop(self._folder, plan, shared, capacity, asked, session)
         with ProgressLine(
-            self._ledger, plan.objective, self.seconds, self._console, more, plan.limits.seconds
+            self._ledger, plan.objective, self.seconds, self._console, more
         ) as progress:
             reason = self._run_trials(loop, progress, ahead)
         done = self._ledger.ending is not None and not self._ledger.ending.gave_up and not reason
@@ -222,7 +224,7 @@ class Session:
                 # which looks after the nodes of a cluster, also while no more trials are proposed
                 loop.capacity.now()
 
-        first = min(concurrency, ledger.trials - ledger.tally.done)
+        first = min(concurrency, ledger.plan.trials - ledger.tally.done)
         return loop(ledger, self._folder, redraw, first, lookaheads)
 
     def _replicate(self, loop: TrialLoop) -> str:
@@ -279,15 +281,30 @@ class Session:
         if self._gone():
             raise self._gone_error()
         if not self._folder.plan_file.exists():
-            plan = self._plan.model_copy(update={"trials": self._ledger.trials})
-            write_whole(self._folder.plan_file, plan.to_yaml(), within=self._folder.path)
+            write_whole(self._folder.plan_file, self._plan.to_yaml(), within=self._folder.path)
             self._say(f"warning: {self._folder.plan_file} was gone, and is written again")
         changed = self._folder.plan_file.stat().st_mtime_ns
         if changed != self._plan_time:
-            self._plan_time, self._ledger.trials = changed, self._folder.plan().trials
+            self._plan_time = changed
+            self._go_by(self._folder.plan(), "asked from another terminal")
         self._ledger.take_requests()
         self._ledger.look()
         self._say_notes()
+
+    def _go_by(self, plan: Plan, said: str) -> None:
+        """Go on by a plan that was changed, as far as a search that runs can.
+
+        Args:
+            said: before what was changed.
+        """
+        for change in plan.changes[self._changes :]:
+            self._say(f"{said}: {change}")
+        self._changes = len(plan.changes)
+        kept = {name: getattr(plan, name) for name in WHILE_IT_RUNS}
+        self._plan = self._plan.model_copy(update=kept)
+        self._ledger.go_by(plan)
+        if self._loop:
+            self._loop.go_by(plan)
 
     def _note(self) -> None:
         """Say how things stand, in one file that ``status`` reads."""
@@ -295,11 +312,8 @@ class Session:
             raise self._gone_error()
         self._noted = time.monotonic()
         state, tally = self._state, self._ledger.tally
-        state.seconds, state.trials, state.infeasible = (
-            self.seconds(),
-            self._ledger.states(),
-            tally.infeasible,
-        )
+        state.seconds, state.trials = self.seconds(), self._ledger.states()
+        state.infeasible = tally.infeasible
         state.best = best_of(tally.best)
         state.shares = tally.shares.so_far() if len(self._plan.spaces) > 1 else {}
         state.tracking_error = self._tracker.error if self._tracker else ""
@@ -309,25 +323,15 @@ class Session:
         """Write the report, tell MLflow, and say how it ended."""
         from search.driver.reporting import write_report
 
-        plan, ledger, folder, state, tally = (
-            self._plan,
-            self._ledger,
-            self._folder,
-            self._state,
-            self._ledger.tally,
-        )
+        plan, folder, state = self._plan, self._folder, self._state
+        ledger, tally = self._ledger, self._ledger.tally
         self._note()
         clear_checkpoints(folder, plan.objectives)
         files = [str(path.relative_to(folder.path)) for path in write_report(folder, plan)]
         ledger.outbox.append({"kind": "report", "files": files})
-        best = best_metrics(folder, plan, tally.best)
+        found = {**best_metrics(folder, plan, tally.best), "seconds": state.seconds}
         ledger.outbox.append(
-            {
-                "kind": "end",
-                "time": time.time(),
-                "state": state.state,
-                "metrics": {**best, "seconds": state.seconds},
-            }
+            {"kind": "end", "time": time.time(), "state": state.state, "metrics": found}
         )
         self._keep()
         logger.info(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
@@ -15,7 +15,7 @@ from search.ledger.trial_source import Proposal, TrialSource
 from trainables.learners import LEARNERS, Assignment, Shared
 
 
-@dataclass(frozen=True)
+@dataclass
 class TrialLoop:
     """What the trials of a session share, whichever source they are of.
 
@@ -33,6 +33,14 @@ class TrialLoop:
     capacity: Capacity
     asked: list[str]
     session: int
+
+    def go_by(self, plan: Plan) -> None:
+        """Take up what a plan that was changed says of trials at once, and of how long one may
+        take.
+        """
+        self.plan = self.plan.model_copy(update={"limits": plan.limits})
+        room = self.capacity.plan.model_copy(update={"concurrency": plan.concurrency})
+        self.capacity = replace(self.capacity, plan=room)
 
     def __call__(
         self,
@@ -89,8 +97,8 @@ class TrialLoop:
             source,
             assign,
             lambda: bool(self._stop_asked()),
-            self.plan.limits.trial_seconds,
-            self.capacity.now,
+            lambda: self.plan.limits.trial_seconds,
+            lambda: self.capacity.now(),
             left_of,
         )
         run_tune(
@@ -98,7 +106,7 @@ class TrialLoop:
             bridge,
             redraw,
             resources=lambda trial: asks[trial.space],
-            concurrency=self.capacity.concurrency,
+            concurrency=self.capacity.most,
             joined=joined,
             alike=self.capacity.alike,
             place=place,

@@ -45,7 +45,7 @@ class Ledger:
         say: told when a database of studies makes it wait.
 
     Attributes:
-        trials: how many to finish.
+        plan: how far it goes, as it was last asked to.
         tally: the count so far.
         ending: why no more trials are proposed; None while they are.
     """
@@ -62,9 +62,8 @@ class Ledger:
         from search.ledger.recovery import recover
 
         self._run = run
-        self._plan = plan
+        self.plan = plan
         self._clock = clock
-        self.trials = plan.trials
         # first: what may not be read refuses before anything is written
         shelves = read_shelves(run, plan.spaces)
         mend()
@@ -99,6 +98,11 @@ class Ledger:
 
     # --- how it stands
 
+    def go_by(self, plan: Plan) -> None:
+        """Take up what a plan that was changed says of how far the search goes."""
+        self.plan = self.plan.model_copy(update={"trials": plan.trials, "limits": plan.limits})
+        self.tally.go_by(plan)
+
     @property
     def running(self) -> int:
         return len(self._running)
@@ -122,17 +126,14 @@ class Ledger:
     def look(self) -> Ending | None:
         """Why no more trials are to be proposed as things stand now, or None."""
         gpu_seconds = sum(
-            (time.time() - running.started) * self._plan.gpus_of(space)
+            (time.time() - running.started) * self.plan.gpus_of(space)
             for (space, _), running in self._running.items()
         )
         self.ending = ending(
-            self._plan.limits, self.tally.standing(self.trials, self._clock(), gpu_seconds)
+            self.plan.limits, self.tally.standing(self.plan.trials, self._clock(), gpu_seconds)
         )
-        if (
-            self.ending is None
-            and not self._unfinished
-            and len(self._exhausted) == len(self._studies)
-        ):
+        exhausted = len(self._exhausted) == len(self._studies)
+        if exhausted and self.ending is None and not self._unfinished:
             self.ending = Ending(f"there are no more than {self.tally.done} combinations")
         return self.ending
 
@@ -143,13 +144,13 @@ class Ledger:
         more.
         """
         for _ in range(REFUSED_IN_A_ROW):
-            if self.look() or self.tally.done + self.running >= self.trials:
+            if self.look() or self.tally.done + self.running >= self.plan.trials:
                 return None
             proposal = self._next()
             if proposal is None:
                 continue  # a space has run out of combinations
             known = LEARNERS[proposal.space].known_before(
-                proposal.config, self._classes, self._plan.training.side
+                proposal.config, self._classes, self.plan.training.side
             )
             violations = self._violations(known)
             if not violations:
@@ -170,7 +171,7 @@ class Ledger:
             return self._begin(space, *self._studies[space].continue_trial(number))
         waiting = [name for name, study in self._studies.items() if study.waiting]
         there = [name for name in self._studies if name not in self._exhausted]
-        left = self.trials - self.tally.done
+        left = self.plan.trials - self.tally.done
         turns = self.tally.shares.order(there, self._started, self._clock(), left)
         for space in waiting or turns:
             asked = self._studies[space].ask()
@@ -182,12 +183,12 @@ class Ledger:
 
     def _begin(self, space: str, number: int, config: dict[str, Value]) -> Proposal:
         goes_on = number < self._before[space]
-        proposal = Proposal(space, number, config, self._plan.seed, goes_on)
+        proposal = Proposal(space, number, config, self.plan.seed, goes_on)
         study = self._studies[space]
         running = Running(proposal, study.space.stepwise)
         facts = {
             "config": config,
-            "seed": self._plan.seed,
+            "seed": self.plan.seed,
             "started": running.started,
             **study.begun(number),
         }
@@ -245,7 +246,7 @@ class Ledger:
             return False  # done before its worker or driver died: neither reported nor judged again
         if self._note(running, result) and not result.get("done"):
             self._close(
-                key, "PRUNED", result, pruned_by=f"pruner {self._plan.pruner} at step {step}"
+                key, "PRUNED", result, pruned_by=f"pruner {self.plan.pruner} at step {step}"
             )
             return True
         return False
@@ -256,13 +257,13 @@ class Ledger:
         """
         proposal = running.proposal
         row = running.step(result)
-        value = float(result.get("report", result[self._plan.objective]))
+        value = float(result.get("report", result[self.plan.objective]))
         self._run.append_step(proposal.space, proposal.number, {**row, "report": value})
         return self._studies[proposal.space].report(proposal.number, running.last_step, value)
 
     def _problem(self, result: Mapping[str, Any]) -> str:
         """Which objective is missing or not finite, in words; empty if none is."""
-        for name in self._plan.objectives:
+        for name in self.plan.objectives:
             value = result.get(name)
             if not isinstance(value, int | float) or not math.isfinite(value):
                 return f"{name} was {'missing' if name not in result else value}"
@@ -279,7 +280,7 @@ class Ledger:
             return None
         running.log.append(result.get("log", ""))
         failure = result.get("failure")
-        if not failure and "seconds" in self._plan.objectives and "seconds" not in result:
+        if not failure and "seconds" in self.plan.objectives and "seconds" not in result:
             result = {**result, "seconds": 0.0}
         if not failure and (problem := self._problem(result)):
             failure = f"the trial ended and its {problem}"
@@ -310,7 +311,7 @@ class Ledger:
         violations = facts.pop("violations", None) or (
             self._violations(metrics) if state == "COMPLETE" else ()
         )
-        gpus = self._plan.gpus_of(key[0])
+        gpus = self.plan.gpus_of(key[0])
         record = running.record(
             state,
             metrics,
@@ -323,7 +324,7 @@ class Ledger:
         )
         kept, shares, best = None, None, False
         if state == "COMPLETE" and (predictions := result.get("predictions")) is not None:
-            value = metrics[self._plan.objective]
+            value = metrics[self.plan.objective]
             best = self.tally.among_best(value)
             given = np.asarray(predictions, np.uint16)
             kept = given if best or self.tally.room_for(given.nbytes) else None
@@ -334,12 +335,12 @@ class Ledger:
         self.outbox.append(trial_fact(record, self._run.steps(*key) if running.stepwise else []))
         del self._running[key]
         self.tally.count(record)
-        self._studies[record.space].retry_failed(record, self._plan.retries)
+        self._studies[record.space].retry_failed(record, self.plan.retries)
         return record
 
     def tell(self, record: TrialRecord) -> None:
         """Tell the study how a trial ended."""
-        self._studies[record.space].tell(record, self._plan.excesses(record.metrics))
+        self._studies[record.space].tell(record, self.plan.excesses(record.metrics))
 
     def _violations(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
         return tuple(

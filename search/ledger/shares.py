@@ -70,13 +70,17 @@ class Shares:
 
     def __init__(self, plan: Plan, say: Callable[[str], None] = lambda line: None) -> None:
         self._shares, self._objective = plan.shares, plan.objective
-        self._limit = plan.limits.seconds or math.inf
+        self.go_by(plan)
         self._sign = 1 if METRICS[plan.objective].direction == "maximize" else -1
         self._spent = {name: Spent() for name in plan.spaces}
         self._running: dict[tuple[str, int], float] = {}
         self._most = 1
         self._say = say
         self._told: set[str] = set()
+
+    def go_by(self, plan: Plan) -> None:
+        """Look at the time limit of a plan that was changed."""
+        self._limit = plan.limits.seconds or math.inf
 
     def begin(self, key: tuple[str, int]) -> None:
         """A trial runs from now on."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.plan.limits import SearchTotals, reached
 from analysis.plan.plan import Plan
+from analysis.ranking.history import running_seconds
 from analysis.ranking.leaderboard import ranked
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.notes import note
 from analysis.run.records import STATES, DriverState, TrialRecord
 from search.ledger import requests
 from search.ledger.outbox import Outbox
+from search.ledger.tally import Tally
 
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 TrialCounts = tuple[dict[str, int], dict[str, Any] | None, int]
@@ -48,12 +51,23 @@ def read_status(run: RunDirectory) -> dict[str, Any]:
         "best": best,
         "seconds": state.seconds,
         "spaces": state.shares,
+        "changes": [change.model_dump(mode="json") for change in plan.changes],
         "tracking": {
             "waiting": Outbox(run.outbox).waiting() if plan.tracking.enabled else 0,
             "error": state.tracking_error,
         },
         "path": str(run.path),
     }
+
+
+def totals(run: RunDirectory, plan: Plan) -> tuple[SearchTotals, tuple[str, ...]]:
+    """How far a search has come, and which of its limits are reached that end one well."""
+    tally, records = Tally(plan), run.records()
+    for record in sorted(records, key=lambda record: record.started + record.seconds):
+        tally.count(record)
+    seconds = run.state().seconds or running_seconds(records)
+    now = tally.standing(plan.trials, seconds, 0.0)
+    return now, reached(plan.limits, now)
 
 
 def _ended(run: RunDirectory, objective: str) -> TrialCounts:

@@ -34,8 +34,7 @@ class Tally:
         self.shares = Shares(plan, say)
         self._objective = plan.objective
         self._metric = METRICS[plan.objective]
-        self._plateau = plan.limits.plateau
-        self._target = plan.limits.target
+        self._limits = plan.limits
         self.counts = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
         self.infeasible = 0
         self.best: TrialRecord | None = None
@@ -45,6 +44,11 @@ class Tally:
         self._failed_in_a_row = 0
         self._top: dict[str, list[float]] = {}
         self._before = (0, 0)
+
+    def go_by(self, plan: Plan) -> None:
+        """Look at the limits of a plan that was changed."""
+        self._limits = plan.limits
+        self.shares.go_by(plan)
 
     def begin_session(self) -> None:
         """Count failures afresh: whoever resumes a search that gave up means it."""
@@ -76,7 +80,7 @@ class Tally:
         self.best = ranked([record, *([self.best] if self.best else [])], self._objective)[0]
 
     def _with_gain(self, value: float) -> float:
-        gain = self._plateau.gain if self._plateau else 0.0
+        gain = self._limits.plateau.gain if self._limits.plateau else 0.0
         return value + gain if self._metric.direction == "maximize" else value - gain
 
     def among_best(self, value: float, space: str = "") -> bool:
@@ -105,8 +109,8 @@ class Tally:
         best = self.best.metrics[self._objective] if self.best else None
         reached = (
             best is not None
-            and self._target is not None
-            and not self._metric.better(self._target, best)
+            and self._limits.target is not None
+            and not self._metric.better(self._limits.target, best)
         )
         return SearchTotals(
             trials=trials,

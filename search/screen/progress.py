@@ -30,7 +30,6 @@ class ProgressLine:
         objective: by which the best is chosen.
         clock: seconds since the run began, all its sessions together.
         more: says something else worth a place in the line; may be empty.
-        limit: seconds after which the search ends, by ``clock``; None for no limit.
     """
 
     def __init__(
@@ -40,14 +39,12 @@ class ProgressLine:
         clock: Callable[[], float],
         console: Console,
         more: Callable[[], str] = str,
-        limit: float | None = None,
     ) -> None:
         self._ledger = ledger
         self._objective = objective
         self._clock = clock
         self._console = console
         self._more = more
-        self._limit = math.inf if limit is None else limit
         self._began = time.monotonic()
         self._done_before = ledger.tally.done
         self._drawn = 0.0
@@ -82,8 +79,9 @@ class ProgressLine:
         if done < ENOUGH:
             return None
         pace = (time.monotonic() - self._began) / done
-        left = pace * max(0, self._ledger.trials - self._ledger.tally.done)
-        return min(left, max(0.0, self._limit - self._clock()))
+        left = pace * max(0, self._ledger.plan.trials - self._ledger.tally.done)
+        limit = self._ledger.plan.limits.seconds or math.inf
+        return min(left, max(0.0, limit - self._clock()))
 
     def redraw(self) -> None:
         """Show how things stand, if it is time to."""
@@ -100,7 +98,7 @@ class ProgressLine:
 
     def line(self) -> str:
         tally = self._ledger.tally
-        parts = [f"{tally.done}/{self._ledger.trials} trials"]
+        parts = [f"{tally.done}/{self._ledger.plan.trials} trials"]
         pruned = tally.counts["PRUNED"] - tally.infeasible
         for count, word in (
             (pruned, "pruned"),
@@ -124,7 +122,7 @@ class ProgressLine:
         tally, best = self._ledger.tally, self._ledger.tally.best
         table = Table.grid(padding=(0, 1))
         table.add_row(
-            ProgressBar(total=self._ledger.trials, completed=tally.done, width=40),
+            ProgressBar(total=self._ledger.plan.trials, completed=tally.done, width=40),
             self.line(),
             f"{self._ledger.running} running",
         )

@@ -23,7 +23,7 @@ def run_fact(run: RunDirectory, plan: Plan, fingerprint: str, gpus: float | None
         fingerprint: of the images, as they are now.
         gpus: that Ray offers; None where nothing says it.
     """
-    plain = plan.model_dump(mode="json", exclude={"tracking", "storage"})
+    plain = plan.model_dump(mode="json", exclude={"tracking", "storage", "changes"})
     data = run.data()
     params = {name: value for name, value in plain.items() if value not in ({}, [], "", None)}
     if data.spec != NO_DATASET:

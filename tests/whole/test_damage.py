@@ -156,7 +156,7 @@ def opened(runs: Path) -> Done:
         ledger = Ledger(folder, plan)
         ledger.take_requests()
         provenance.note(folder, provenance.facts(plan, folder.data().fingerprint))
-        left = ledger.trials - ledger.tally.done
+        left = ledger.plan.trials - ledger.tally.done
         return Done(
             [],
             0,

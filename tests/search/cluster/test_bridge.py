@@ -57,7 +57,7 @@ def given(trial: Proposal) -> Assignment:
 
 
 def bridge_of(ledger: Any, **settings: Any) -> Bridge:
-    facts: dict[str, Any] = {"stop_asked": lambda: False, "trial_seconds": None, **settings}
+    facts: dict[str, Any] = {"stop_asked": lambda: False, **settings}
     return Bridge(ledger, given, **facts)
 
 
@@ -198,7 +198,7 @@ def test_a_trial_that_takes_too_long_is_killed_and_says_so(
 ) -> None:
     """Its own time counts from when it runs: a worker that still starts has not begun."""
     folder, ledger = ledger_of(tmp_path)
-    bridge = bridge_of(ledger, trial_seconds=limit)
+    bridge = bridge_of(ledger, trial_seconds=lambda: limit)
     trial = tune_trial("a", bridge.suggest("a"), tmp_path, Trial.PENDING)
     now, dead = 1000.0, list[Any]()
     monkeypatch.setattr(time, "monotonic", lambda: now)

@@ -195,9 +195,9 @@ def test_what_was_asked_while_no_driver_was_there_comes_first(tmp_path: Path) ->
     longer = plan_of(folder).model_copy(update={"trials": 5})
     time.sleep(0.01)
     write_whole(folder.plan_file, longer.to_yaml())
-    assert found._ledger.trials == 3
+    assert found._ledger.plan.trials == 3
     found._take_news()
-    assert found._ledger.trials == 5
+    assert found._ledger.plan.trials == 5
     requests.ask(folder, "retry", "toy", {}, 0)
     found._take_news()
     assert found._ledger.states() == {

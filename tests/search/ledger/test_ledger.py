@@ -355,7 +355,7 @@ def test_a_failure_while_the_search_stops_is_left_for_resume(
 
     folder = run_directory(tmp_path)
     ledger = Ledger(folder, plan())
-    bridge = Bridge(ledger, lambda trial: assigned(trial.space, trial.config), lambda: False, None)
+    bridge = Bridge(ledger, lambda trial: assigned(trial.space, trial.config), lambda: False)
     bridge.suggest("a")
     bridge._stop_asked = lambda: stopping
     bridge.end("a", {"failure": "its worker died"})
@@ -381,7 +381,6 @@ def test_a_trial_that_fails_while_it_waits_to_go_on_goes_on(tmp_path: Path) -> N
         Ledger(folder, plan(trials=1)),
         given,
         lambda: False,
-        None,
         checkpoints=lambda *trial: ("there",),
     )
     seen = []

@@ -67,7 +67,7 @@ def test_a_trial_run_again_stands_by_the_mean_of_its_seeds(tmp_path: Path) -> No
     said: list[str] = []
     jobs = again(folder, ledger, said, top=2)
     for name, accuracy in (("a", 0.5), ("b", 0.75), ("c", 0.875), ("d", 0.625)):
-        bridge = Bridge(jobs, lambda trial: {"number": trial.number}, lambda: False, None)
+        bridge = Bridge(jobs, lambda trial: {"number": trial.number}, lambda: False)
         suggestion = bridge.suggest(name)
         assert isinstance(suggestion, dict)
         assert not bridge.report(name, {**TOY, "val_accuracy": 0.1})

@@ -151,7 +151,9 @@ def test_the_time_left_is_never_more_than_the_time_limit_leaves(
     found, now = ledger(tmp_path), 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     console = Console(file=io.StringIO())
-    progress = ProgressLine(found, "val_accuracy", lambda: now - 1000, console, limit=400)
+    limited = make_plan({"spaces": "tiny-image", "trials": 4, "limits": {"seconds": 400}})
+    found.go_by(limited)
+    progress = ProgressLine(found, "val_accuracy", lambda: now - 1000, console)
     for _ in range(3):
         end(found, 0.5)
     now += 300.0

@@ -1,0 +1,85 @@
+"""The commands that change how far a search goes, also while it runs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.cli.life import elsewhere, go_on
+from search.cli.options import RUNS, Address, Json, RunName, RunsDir
+
+if TYPE_CHECKING:
+    from analysis.plan.plan import Plan
+    from analysis.run.changing import Change
+    from analysis.run.directory import RunDirectory
+
+
+def extend(
+    run: RunName,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many more trials to finish.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="How much longer to search.")
+    ] = None,
+    address: Address = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> int:
+    """Give a search more trials or more time: one that runs takes them up, one that does not goes
+    on at once. Of a search that a limit ended only what is asked now counts.
+    """
+    from analysis.run.changing import change_plan
+    from analysis.run.finding import find_run
+    from search.driver.beginning import BusyError
+
+    if trials is None and minutes is None:
+        raise typer.BadParameter("give --trials N, --minutes N, or both")
+    folder = find_run(run, runs_dir)
+    elsewhere(folder, "extended")
+    seconds = 60 * minutes if minutes else None
+    if not folder.alive():
+        try:
+            return go_on(folder, address or "", json_, _longer(folder, trials, seconds))
+        except BusyError:
+            pass  # another terminal was quicker: its driver takes the change up
+    plan = change_plan(folder, _longer(folder, trials, seconds, running=True))
+    if not folder.alive():  # it ended just now
+        return go_on(folder, address or "", json_)
+    limit = plan.limits.seconds
+    if json_:
+        print(json.dumps({"name": folder.name, "budget": plan.trials, "seconds": limit}))
+    else:
+        within = f", or until {limit:,.0f} s have passed in all" if limit else ""
+        print(f"run {folder.name} goes on to {plan.trials:,} trials{within}")
+    return 0
+
+
+def _longer(
+    folder: RunDirectory, trials: int | None, seconds: float | None, running: bool = False
+) -> Change:
+    """The change that goes on by so many trials, so many seconds, or whichever ends first.
+
+    Args:
+        running: a driver searches, so that no limit has ended it.
+    """
+    from search.cli.search import ANY_TRIALS
+    from search.ledger.status import totals
+
+    def longer(plan: Plan) -> dict[str, object]:
+        now, met = totals(folder, plan)
+        ended = () if running else met
+        limits = {**plan.limits.model_dump(mode="json"), **dict.fromkeys(ended)}
+        if seconds:
+            limits["seconds"] = (limits["seconds"] or now.seconds) + seconds
+        more = (now.done if ended else plan.trials) + trials if trials else plan.trials
+        if not trials and now.done >= more:
+            more = now.done + ANY_TRIALS
+        return {"trials": more, "limits": limits}
+
+    return longer
+
+
+COMMANDS = (extend,)
