@@ -26,6 +26,8 @@ from trainables.data.validation import Validation
 from trainables.images.rule import Rule
 from trainables.learners import LEARNERS, Learner
 
+MOST_SUFFIXES = 32
+"""Suffixes of a prefix that the sampler ``reuse`` tries, on average, however little they cost."""
 MAX_SIDE = 512
 """Pixels that the longer side of a photograph keeps."""
 SIDES = 4
@@ -130,6 +132,26 @@ class Plan(Settings):
         """Constraint to how far a trial is out of bounds, at most 0 within them."""
         bounds = self.bounds().items()
         return {name: bound.excess(metrics[name]) for name, bound in bounds if name in metrics}
+
+    def violations(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
+        """Constraints that a trial breaks, in words."""
+        return tuple(
+            f"{name} {metrics[name]:.4g} is not {bound}"
+            for name, bound in self.bounds().items()
+            if name in metrics and bound.excess(metrics[name]) > 0
+        )
+
+    def prefixes(self) -> dict[str, tuple[str, ...]]:
+        """Space to the parameters that decide what is dear about a trial, where there are some."""
+        found = {name: space.prefix for name, space in self.search_spaces().items()}
+        return {name: names for name, names in found.items() if names}
+
+    def suffixes(self) -> float | None:
+        """How many trials of a prefix its sampler tries on average, at most; None where it does not
+        go by what they cost.
+        """
+        most = self.sampler_options.get("most", MOST_SUFFIXES)
+        return float(most) if self.sampler == "reuse" else None
 
     def search_spaces(self) -> dict[str, Space]:
         """The spaces, narrowed by ``set``; a setting applies wherever its parameter exists.

@@ -131,6 +131,8 @@ class DriverState(BaseModel):
         trials: by state, as last counted.
         best: the best trial so far, as ``visiontune status`` shows it.
         infeasible: how many of the PRUNED were not run since they break a constraint.
+        left: ``seconds`` and ``trials`` that were expected until the end; empty while nothing could
+            be told.
         shares: space to its ``trials``, their ``seconds`` and its ``best`` so far, where there are
             several.
     """
@@ -149,4 +151,5 @@ class DriverState(BaseModel):
     trials: dict[str, int] = {}
     best: dict[str, Any] | None = None
     infeasible: int = 0
+    left: dict[str, float] = {}
     shares: dict[str, dict[str, float]] = {}

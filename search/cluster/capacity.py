@@ -51,6 +51,11 @@ class Capacity:
     def network_cores(self) -> int:
         return self.cores - 1 if self._others(self.plan) else self.cores
 
+    @property
+    def stage_cores(self) -> int:
+        """Cores that no trial holds."""
+        return self.cores - self.network_cores if self._holding(self.plan) else self.cores
+
     def asks(self, space: str) -> dict[str, float]:
         """Ray resources of a trial of ``space``."""
         plan = self.plan
@@ -75,7 +80,7 @@ class Capacity:
         """
         plan = self.plan
         networks = self._networks() if self._holding(plan) else 0
-        left = self.cores - self.network_cores if self._holding(plan) else self.cores
+        left = self.stage_cores
         if not left:
             return min(plan.concurrency or networks, networks)
         waiting = self._on_gpus(MOST_TRIALS_A_CORE * left, self._others(plan))

@@ -164,7 +164,13 @@ class Images:
             there: references to results that exist already.
         """
         from trainables.stages.cache import stage_cache
-        from trainables.stages.registry import LARGE_SHARE, NAMESPACE, PARTS_A_CORE, StageRegistry
+        from trainables.stages.registry import (
+            LARGE_SHARE,
+            NAMESPACE,
+            PARTS_A_CORE,
+            QUICK_STAGES,
+            StageRegistry,
+        )
 
         # a working copy is of this machine, and stages are made on all of them
         alone = shared.joined and copy_of(folder.path.parent)
@@ -177,9 +183,10 @@ class Images:
             here, soft=True
         )
         options = {"name": name, "namespace": NAMESPACE, "scheduling_strategy": strategy}
-        large_bytes = LARGE_SHARE * self._ray.cluster_resources()["object_store_memory"]
+        offered = self._ray.cluster_resources()
+        large_bytes, apart = LARGE_SHARE * offered["object_store_memory"], QUICK_STAGES in offered
         registry = StageRegistry.options(**options).remote(  # type: ignore[attr-defined]
-            PARTS_A_CORE * room.cores, cache, large_bytes, max(1, int(room.gpus))
+            PARTS_A_CORE * room.cores, cache, large_bytes, max(1, int(room.gpus)), apart
         )
         self._source = replace(self._source, device=device)
         self.counts = StageCounts(self._ray, registry)

@@ -59,6 +59,7 @@ from search.study.kept import check_files, check_kept
 from spaces.errors import UserError
 from trainables.data.spec import check_place
 from trainables.learners import Shared
+from trainables.stages.registry import QUICK_STAGES
 
 
 def run(
@@ -160,7 +161,7 @@ def _searched(
         reading = f", reading {plan.dataset}" if plan.needs_images else ""
         ray = f"joining Ray at {address}" if address else f"starting Ray on {room.cores} cores"
         say = partial(_say_stopping, console, folder)
-        own = {NETWORK_CORES: room.network_cores}
+        own = {NETWORK_CORES: room.network_cores, QUICK_STAGES: room.stage_cores}
         with ExitStack() as ending:
             stop = ending.enter_context(stop_signals(say))
             begun = ending.enter_context(ended_in_time())

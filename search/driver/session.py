@@ -314,6 +314,8 @@ class Session:
         state, tally = self._state, self._ledger.tally
         state.seconds, state.trials = self.seconds(), self._ledger.states()
         state.infeasible = tally.infeasible
+        left = self._ledger.left()
+        state.left = {"seconds": left.seconds, "trials": left.trials} if left else {}
         state.best = best_of(tally.best)
         state.shares = tally.shares.so_far() if len(self._plan.spaces) > 1 else {}
         state.tracking_error = self._tracker.error if self._tracker else ""

@@ -17,6 +17,7 @@ import numpy as np
 
 from analysis.plan.limits import Ending, ending
 from analysis.plan.plan import Plan
+from analysis.ranking.pace import Left
 from analysis.run.directory import RunDirectory
 from analysis.run.records import State, TrialRecord
 from search.ledger import requests
@@ -76,7 +77,6 @@ class Ledger:
             name: SpaceStudy(storage, study_name(run, plan.storage, name), space, plan, run)
             for name, space in spaces.items()
         }
-        self._bounds = plan.bounds()
         sized = any(one.known and one.space.needs_images for one in plan.learners)
         self._classes = len(run.data().classes) if sized else 0
         self._exhausted: set[str] = set()
@@ -102,6 +102,10 @@ class Ledger:
         """Take up what a plan that was changed says of how far the search goes."""
         self.plan = self.plan.model_copy(update={"trials": plan.trials, "limits": plan.limits})
         self.tally.go_by(plan)
+
+    def left(self) -> Left | None:
+        """What is to be expected of the rest; None before enough trials have ended to tell."""
+        return self.tally.left(self.plan, self._clock(), self._running.values())
 
     @property
     def running(self) -> int:
@@ -152,7 +156,7 @@ class Ledger:
             known = LEARNERS[proposal.space].known_before(
                 proposal.config, self._classes, self.plan.training.side
             )
-            violations = self._violations(known)
+            violations = self.plan.violations(known)
             if not violations:
                 return proposal
             self._close(
@@ -309,7 +313,7 @@ class Ledger:
             else dict(result.get("metrics", metrics_of(result)))
         )
         violations = facts.pop("violations", None) or (
-            self._violations(metrics) if state == "COMPLETE" else ()
+            self.plan.violations(metrics) if state == "COMPLETE" else ()
         )
         gpus = self.plan.gpus_of(key[0])
         record = running.record(
@@ -341,10 +345,3 @@ class Ledger:
     def tell(self, record: TrialRecord) -> None:
         """Tell the study how a trial ended."""
         self._studies[record.space].tell(record, self.plan.excesses(record.metrics))
-
-    def _violations(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
-        return tuple(
-            f"{name} {metrics[name]:.4g} is not {bound}"
-            for name, bound in self._bounds.items()
-            if name in metrics and bound.excess(metrics[name]) > 0
-        )

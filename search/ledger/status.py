@@ -40,6 +40,7 @@ def read_status(run: RunDirectory) -> dict[str, Any]:
         counts, best, infeasible = _since(run, state, plan) or _count(
             run, plan.storage, plan.objective
         )
+    left = state.left if alive else _left(run, plan) if state.state != "finished" else {}
     waiting = counts.get("WAITING", 0) + sum(1 for _ in requests.pending(run))
     return {
         "name": run.name,
@@ -50,6 +51,7 @@ def read_status(run: RunDirectory) -> dict[str, Any]:
         "budget": plan.trials,
         "best": best,
         "seconds": state.seconds,
+        "left": left,
         "spaces": state.shares,
         "changes": [change.model_dump(mode="json") for change in plan.changes],
         "tracking": {
@@ -62,12 +64,24 @@ def read_status(run: RunDirectory) -> dict[str, Any]:
 
 def totals(run: RunDirectory, plan: Plan) -> tuple[SearchTotals, tuple[str, ...]]:
     """How far a search has come, and which of its limits are reached that end one well."""
+    tally, seconds = _tally(run, plan)
+    now = tally.standing(plan.trials, seconds, 0.0)
+    return now, reached(plan.limits, now)
+
+
+def _tally(run: RunDirectory, plan: Plan) -> tuple[Tally, float]:
+    """The count of what has ended, and the seconds that it took."""
     tally, records = Tally(plan), run.records()
     for record in sorted(records, key=lambda record: record.started + record.seconds):
         tally.count(record)
-    seconds = run.state().seconds or running_seconds(records)
-    now = tally.standing(plan.trials, seconds, 0.0)
-    return now, reached(plan.limits, now)
+    return tally, run.state().seconds or running_seconds(records)
+
+
+def _left(run: RunDirectory, plan: Plan) -> dict[str, float]:
+    """What is to be expected of a search that does not run, once it goes on."""
+    tally, seconds = _tally(run, plan)
+    left = tally.left(plan, seconds, ())
+    return {"seconds": left.seconds, "trials": left.trials} if left else {}
 
 
 def _ended(run: RunDirectory, objective: str) -> TrialCounts:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Iterable
 
 from analysis.plan.limits import SearchTotals
 from analysis.plan.plan import Plan
 from analysis.ranking.leaderboard import ranked
+from analysis.ranking.pace import Left, Pace, Running
 from analysis.run.records import TrialRecord
+from search.ledger.running import Running as RunningTrial
 from search.ledger.shares import Shares
 from spaces.objectives import METRICS
 
@@ -32,6 +36,7 @@ class Tally:
 
     def __init__(self, plan: Plan, say: Callable[[str], None] = lambda line: None) -> None:
         self.shares = Shares(plan, say)
+        self._pace = Pace(plan.prefixes(), plan.suffixes())
         self._objective = plan.objective
         self._metric = METRICS[plan.objective]
         self._limits = plan.limits
@@ -62,6 +67,7 @@ class Tally:
 
     def count(self, record: TrialRecord) -> None:
         self.shares.count(record)
+        self._pace.count(record)
         self.counts[record.state] += 1
         self.gpu_seconds += record.gpu_seconds
         if record.infeasible:
@@ -97,6 +103,18 @@ class Tally:
     def room_for(self, size: int) -> bool:
         """Whether as many predictions as there are trials, of ``size`` bytes each, may be kept."""
         return (self.counts["COMPLETE"] + 1) * size <= KEPT_BYTES
+
+    def left(self, plan: Plan, seconds: float, running: Iterable[RunningTrial]) -> Left | None:
+        """What is to be expected of the rest; None before enough trials have ended to tell.
+
+        Args:
+            plan: how far the search goes.
+            seconds: since the run began, all sessions together.
+            running: trials.
+        """
+        begun = [Running(one.proposal.space, one.proposal.config, one.started) for one in running]
+        until = (plan.limits.seconds or math.inf) - seconds
+        return self._pace.left(plan.trials - self.done, until, begun, time.time())
 
     def standing(self, trials: int, seconds: float, gpu_seconds: float) -> SearchTotals:
         """How the search stands.

@@ -18,8 +18,6 @@ from spaces.objectives import METRICS
 
 LINE_EVERY = 10.0
 """Seconds between plain lines, at least."""
-ENOUGH = 3
-"""Trials of a session from which its pace is told: the first also wait for workers to start."""
 
 
 class ProgressLine:
@@ -45,8 +43,6 @@ class ProgressLine:
         self._clock = clock
         self._console = console
         self._more = more
-        self._began = time.monotonic()
-        self._done_before = ledger.tally.done
         self._drawn = 0.0
         self._last_line = ""
         self._live = (
@@ -71,17 +67,15 @@ class ProgressLine:
             self._live.stop()
         self._console.print(self.line(), highlight=False, soft_wrap=True)
 
-    def time_left(self) -> float | None:
-        """Seconds, from the pace of this session and at most what its time limit leaves; None
-        before enough trials are done to tell.
-        """
-        done = self._ledger.tally.done - self._done_before
-        if done < ENOUGH:
-            return None
-        pace = (time.monotonic() - self._began) / done
-        left = pace * max(0, self._ledger.plan.trials - self._ledger.tally.done)
-        limit = self._ledger.plan.limits.seconds or math.inf
-        return min(left, max(0.0, limit - self._clock()))
+    def left(self) -> str:
+        """What is to be expected of the rest, in words; empty before that can be told."""
+        limit, found = self._ledger.plan.limits.seconds or math.inf, self._ledger.left()
+        until = max(0.0, limit - self._clock())
+        if found is None or not found.seconds:
+            return f", at most {clock(until)} left" if 0 < until < math.inf else ""
+        if found.seconds < until:
+            return f", about {clock(found.seconds)} left"
+        return f", {clock(until)} left, enough for about {found.trials:,} trials more"
 
     def redraw(self) -> None:
         """Show how things stand, if it is time to."""
@@ -112,10 +106,7 @@ class ProgressLine:
             parts.append(f"best {self._objective} {value} ({tally.best.key})")
         if more := self._more():
             parts.append(more)
-        left = self.time_left()
-        parts.append(
-            f"{clock(self._clock())} elapsed" + (f", about {clock(left)} left" if left else "")
-        )
+        parts.append(f"{clock(self._clock())} elapsed{self.left()}")
         return " · ".join(parts)
 
     def _table(self) -> Table:

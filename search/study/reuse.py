@@ -23,6 +23,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from analysis.plan.plan import MOST_SUFFIXES
 from search.study.samplers import make_sampler
 from spaces.space import Space
 
@@ -85,7 +86,7 @@ class Reuse(BaseSampler):
         space: Space | None = None,
         n_startup_trials: int = 10,
         starters: int = 4,
-        most: int = 32,
+        most: int = MOST_SUFFIXES,
     ) -> None:
         self._rng = np.random.default_rng(seed)
         self._startup, self._starters, self._most = n_startup_trials, starters, most

@@ -45,7 +45,7 @@ def seen_stage(config: EmbeddingConfig, weights: Weights, data: DataSource, spli
     if config.views == "one":
         return plain
     mirror = features_stage(config, weights, data, split, mirrored=True)
-    return Stage(mean_of_views, {}, (plain, mirror))
+    return Stage(mean_of_views, {}, (plain, mirror), quick=True)
 
 
 def out_of_fold(

@@ -105,6 +105,7 @@ def weights_stage(config: BagOfSiftConfig, data: DataSource, seed: int) -> Stage
                 config, data.images("train"), words, *_amount(data, "train"), device=data.device
             ),
         ),
+        quick=True,
     )
 
 
@@ -119,18 +120,20 @@ def bag_stage(config: BagOfSiftConfig, counts: Stage, weights: Stage | None, row
         rows,
         BAGS,
         large=size,
+        quick=True,
     )
 
 
 def tiny_stage(config: TinyImageConfig, images: Stage, rows: int, mirrored: bool = False) -> Stage:
     """Tiny images as (rows, size²) feature vectors."""
     parameters = {"size": config.size, "resampling": config.resampling, "mirrored": mirrored}
-    tiny = Stage(tiny_images, parameters, (images,), rows)
+    tiny = Stage(tiny_images, parameters, (images,), rows, quick=True)
     return Stage(
         normalised,
         {"norm": config.norm, "centring": config.centring},
         (tiny,),
         large=8 * rows * config.size**2,
+        quick=True,
     )
 
 
@@ -156,7 +159,7 @@ def gallery_stage(config: KnnConfig, data: DataSource, seed: int) -> Stage:
     if not config.mirrored:
         return features
     other = features_stage(config, data, "train", seed, mirrored=True)
-    return Stage(stacked, {}, (features, other), large=features.large + other.large)
+    return Stage(stacked, {}, (features, other), large=features.large + other.large, quick=True)
 
 
 def stacked(*parts: Floats) -> Floats:
@@ -179,6 +182,7 @@ def _neighbours(
         inputs,
         data.sizes[split],
         grain,
+        quick=True,
     )
 
 
@@ -189,7 +193,7 @@ def validation_stage(
     if validation.scheme == "val":
         return neighbours_stage(config, data, "val", seed)
     parameters = asdict(validation) | {"copies": 2 if config.mirrored else 1}
-    groups = Stage(validation_groups, parameters, data.folded_by())
+    groups = Stage(validation_groups, parameters, data.folded_by(), quick=True)
     inputs = (
         features_stage(config, data, "train", seed),
         gallery_stage(config, data, seed),

@@ -24,6 +24,11 @@ STAGE_CPUS = 0.96
 """CPUs a stage task asks for: whole cores, less what four waiting trials a core take."""
 TRIAL_CPUS = 0.01
 """CPUs a kNN trial asks for: it only waits for stages (Tune refuses 0)."""
+QUICK_STAGES = "quick_stages"
+"""Ray resource: quick stages that run beside dear ones, which may hold every core for minutes.
+Where both are asked for, each gets about half of the cores; where no node offers it, they wait in
+turn.
+"""
 ATTEMPTS = 3
 """Times a trial asks for a stage whose task or data was lost before it gives up."""
 PARTS_A_CORE = 4
@@ -118,6 +123,7 @@ class StageRegistry:
         cache: results on disk, looked for before anything is computed.
         large_bytes: large results that are remembered at a time, about; no limit if None.
         gpus: that no trial takes, for the stages that say so.
+        apart: the nodes offer ``QUICK_STAGES``.
     """
 
     def __init__(
@@ -126,7 +132,9 @@ class StageRegistry:
         cache: Cache = NO_CACHE,
         large_bytes: float | None = None,
         gpus: int = 1,
+        apart: bool = False,
     ) -> None:
+        self._apart = apart
         self._refs: dict[str, Any] = {}
         self._made: dict[str, list[Part]] = {}
         self._large: dict[str, int] = {}  # the least recently used first
@@ -197,6 +205,8 @@ class StageRegistry:
     def _task(self, stage: Stage) -> Any:
         """What runs a stage: a process on a GPU, each in turn, or whatever core is free."""
         if stage.device == CORES:
+            if stage.quick and self._apart:
+                return _run.options(num_cpus=0, resources={QUICK_STAGES: 1})
             return _run.options(num_cpus=0) if stage.light else _run
         if self._devices is None:
             self._devices = itertools.cycle([OnDevice.remote() for _ in range(self._gpus)])  # type: ignore[attr-defined]

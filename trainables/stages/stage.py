@@ -48,6 +48,8 @@ class Stage:
             result is kept on no disk, and only for a while in memory. 0 for all others.
         light: whether trials that hold the cores themselves wait for it: it is run without asking
             for a core.
+        quick: it is cheap beside what it is made of, and runs beside the dear stages, not after
+            them.
         known: its digest, where its inputs are left out of it.
     """
 
@@ -59,6 +61,7 @@ class Stage:
     content: str | None = None
     large: int = 0
     light: bool = False
+    quick: bool = False
     known: str | None = None
 
     @property

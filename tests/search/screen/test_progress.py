@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import time
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 
 from analysis.plan.plan import make_plan
@@ -30,7 +28,7 @@ def test_plain_lines_say_trials_done_best_and_time_left(tmp_path: Path) -> None:
     with ProgressLine(
         found, "val_accuracy", lambda: 60.0, Console(file=out, width=200)
     ) as progress:
-        assert progress.time_left() is None
+        assert progress.left() == ""
         end(found, 0.75)
     last = out.getvalue().splitlines()[-1]
     assert last == "1/4 trials · best val_accuracy 0.7500 (tiny-image/0) · 1:00 elapsed"
@@ -73,36 +71,24 @@ def test_seconds_are_shown_as_a_clock() -> None:
     assert [clock(s) for s in (0, 75, 4521)] == ["0:00", "1:15", "1:15:21"]
 
 
-def test_the_time_left_is_what_is_left_at_the_pace_of_this_session(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Three trials in fifteen seconds, two to go: ten seconds more; what an earlier session did
-    says nothing of the pace, and neither do one or two trials.
-    """
+def test_the_time_left_is_told_after_five_trials_and_again_after_a_resume(tmp_path: Path) -> None:
+    """Two trials say nothing of a pace; after a resume what was seen before it still does."""
     folder = RunDirectory(tmp_path / "run")
     folder.write_state(DriverState(id="0"))
-    found = Ledger(folder, make_plan({"spaces": "tiny-image", "trials": 6, "sampler": "random"}))
-    now = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    end(found, 0.25)
-    out = io.StringIO()
-    with ProgressLine(
-        found, "val_accuracy", lambda: 75.0, Console(file=out, width=200)
-    ) as progress:
-        assert progress.time_left() is None
-        end(found, 0.75)
-        end(found, 0.5)
-        now += 15.0
-        assert progress.time_left() is None
-        end(found, 0.5)
-        assert progress.time_left() == 10.0
-        failed = found.propose()
-        assert failed is not None
-        found.end(failed.key, {"failure": "boom"})
-        assert progress.time_left() == 10.0, "what failed has brought it no nearer"
-    assert out.getvalue().splitlines()[-1] == (
-        "4/6 trials · 1 failed · best val_accuracy 0.7500 (tiny-image/1) · 1:15 elapsed, about "
-        "0:10 left"
+    plan = make_plan({"spaces": "tiny-image", "trials": 10, "sampler": "random"})
+    found, console = Ledger(folder, plan), Console(file=io.StringIO(), width=200)
+    progress = ProgressLine(found, "val_accuracy", lambda: 75.0, console)
+    for nth in range(5):
+        assert progress.left() == ""
+        end(found, 0.5, nth)
+    failed = found.propose()
+    assert failed is not None
+    found.end(failed.key, {"failure": "boom"})
+    assert progress.left() == ", about 0:50 left", "what failed has brought it no nearer"
+    again = ProgressLine(Ledger(folder, plan), "val_accuracy", lambda: 80.0, console)
+    assert again.line() == (
+        "5/10 trials · 1 failed · best val_accuracy 0.5000 (tiny-image/0) · 1:20 elapsed, about "
+        "0:50 left"
     )
 
 
@@ -138,27 +124,31 @@ def test_what_was_pruned_and_what_was_never_run_are_counted_apart(tmp_path: Path
     )
 
 
-def end(found: Ledger, accuracy: float) -> None:
+def end(found: Ledger, accuracy: float, nth: int = 0) -> None:
+    """End one more trial, the ``nth`` of some that took ten seconds one after the other."""
     proposal = found.propose()
     assert proposal is not None
-    found.end(proposal.key, {"val_accuracy": accuracy, "seconds": 1.0})
+    facts = {"started": 1e9 + 10 * nth, "seconds": 10.0}
+    found.end(proposal.key, {"val_accuracy": accuracy, **facts})
 
 
-def test_the_time_left_is_never_more_than_the_time_limit_leaves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_of_a_search_that_its_time_ends_the_trials_that_it_is_enough_for_are_told(
+    tmp_path: Path,
 ) -> None:
-    """A search that may take ten minutes in all does not have fifty left."""
-    found, now = ledger(tmp_path), 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    console = Console(file=io.StringIO())
-    limited = make_plan({"spaces": "tiny-image", "trials": 4, "limits": {"seconds": 400}})
-    found.go_by(limited)
-    progress = ProgressLine(found, "val_accuracy", lambda: now - 1000, console)
-    for _ in range(3):
-        end(found, 0.5)
-    now += 300.0
-    assert progress.time_left() == 100.0
-    now += 90.0
-    assert progress.time_left() == 10.0
-    now += 90.0
+    """A search that may take ten minutes in all does not have fifty left, and nobody wants to read
+    that 12 of 10,000 trials are done.
+    """
+    folder, now = RunDirectory(tmp_path / "run"), 0.0
+    folder.write_state(DriverState(id="0"))
+    plan = {"spaces": "tiny-image", "trials": 10_000, "limits": {"seconds": 400}}
+    found = Ledger(folder, make_plan({**plan, "sampler": "random"}), lambda: now)
+    progress = ProgressLine(found, "val_accuracy", lambda: now, Console(file=io.StringIO()))
+    assert progress.left() == ", at most 6:40 left"
+    for nth in range(5):
+        now += 10.0
+        end(found, 0.5, nth)
+    assert progress.left() == ", 5:50 left, enough for about 35 trials more"
+    now = 390.0
+    assert progress.left() == ", 0:10 left, enough for about 1 trials more"
+    now = 480.0
     assert progress.line().endswith(" · 8:00 elapsed")

@@ -15,7 +15,7 @@ from program import ROOT, environment_kept
 
 from search.cluster.start import local_cluster
 from trainables.stages.cache import DiskCache
-from trainables.stages.registry import ATTEMPTS, StageError, StageRegistry, fetch
+from trainables.stages.registry import ATTEMPTS, QUICK_STAGES, StageError, StageRegistry, fetch
 from trainables.stages.stage import Stage, compute
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own
@@ -28,7 +28,7 @@ def ray() -> Iterator[Any]:
         os.environ["PYTHONPATH"] = os.pathsep.join(
             [str(ROOT / "tests"), str(Path(__file__).parent)]
         )
-        with local_cluster(2, print) as ray:
+        with local_cluster(2, print, {QUICK_STAGES: 2}) as ray:
             yield ray
 
 
@@ -64,6 +64,26 @@ def test_a_stage_that_many_ask_for_at_once_runs_once(
     assert [answer.tolist() for answer in answers[:3]] == [[2, 1], [2, 1], [3, 1]]
     assert [runs(tmp_path / "n", value) for value in (1, 2, 3)] == [1, 1, 1]
     assert ray.get(registry.stats.remote())["computed"] == 3
+
+
+@pytest.mark.parametrize("first", ["dear", "quick"])
+def test_neither_dear_nor_quick_stages_wait_for_each_other(
+    ray: Any, tmp_path: Path, first: str
+) -> None:
+    """A head on features that are ready takes a second; behind the features of another backbone,
+    whose tasks wait for every core, it would take minutes. Nor may many heads keep features from
+    being computed.
+    """
+    registry = StageRegistry.remote(parts=8, apart=True)  # type: ignore[attr-defined]
+    numbers = Stage(stage_functions.numbers, {"count": 512})
+    mark = {"place": str(tmp_path / "ran")}
+    quick = first == "quick"
+    many = Stage(stage_functions.waiting, mark, (numbers,), rows=512, quick=quick)
+    one = Stage(stage_functions.marked, mark, (numbers,), rows=64, quick=not quick)
+    fetch(registry, numbers)
+    ray.get(registry.request.remote(many))
+    fetch(registry, one)
+    fetch(registry, many)
 
 
 def test_rows_are_joined_in_order_whatever_the_parts(ray: Any, tmp_path: Path) -> None:
