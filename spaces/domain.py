@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spaces.errors import UserError, echo
@@ -186,6 +186,35 @@ def read_setting(space: str, parameter: Parameter, setting: Any) -> Domain:
     if not values or any(value not in parameter.limits for value in values):
         raise refusal
     return Choice(values)
+
+
+def narrower(space: str, parameter: Parameter, setting: Any) -> Domain:
+    """The part of a parameter's domain that ``setting`` asks for; of the same kind as it.
+
+    Raises:
+        SpaceError: if it is wider, or of another kind.
+    """
+    now, asked = parameter.domain, read_setting(space, parameter, setting)
+    if not isinstance(now, Choice) and isinstance(asked, Choice) and len(asked.options) == 1:
+        (only,) = asked.options
+        asked = replace(now, low=only, high=only)  # type: ignore[arg-type]
+    if isinstance(now, Choice) and isinstance(asked, Choice):
+        wider = [option for option in asked.options if option not in now]
+        kept: Domain = Choice(tuple(option for option in now.options if option in asked))
+    elif isinstance(asked, Choice) or type(asked) is not type(now):
+        raise SpaceError(
+            f"{space}.{parameter.name} is {now} in this search and may become narrower, but not "
+            f"another kind of domain; got {_shown(setting)}"
+        )
+    else:
+        wider = [end for end in (asked.low, asked.high) if end not in now]
+        kept = replace(now, low=asked.low, high=asked.high)  # type: ignore[arg-type]
+    if wider:
+        raise SpaceError(
+            f"{space}.{parameter.name} is {now} in this search and may only become narrower, but "
+            f"got {_shown(setting)}"
+        )
+    return kept
 
 
 def read_value(text: Any, parameter: Parameter) -> Value:

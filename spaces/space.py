@@ -13,6 +13,7 @@ from spaces.domain import (
     SpaceError,
     Suggest,
     Value,
+    narrower,
     read_setting,
     read_value,
 )
@@ -188,6 +189,25 @@ class Space:
             for name in better.keys() - settings.keys():
                 parameters[name] = replace(parameters[name], domain=better[name])
         return replace(self, parameters=tuple(parameters.values()))
+
+    def within(self, settings: Mapping[str, Any]) -> Space:
+        """This space with parts of some domains in their place, each of the kind that it was.
+
+        Args:
+            settings: as ``narrow`` takes them.
+
+        Raises:
+            SpaceError: for one that is wider, or of another kind.
+        """
+        parts = {
+            name: replace(
+                self[name],
+                domain=narrower(self.name, self[name], setting),
+                allowed=self[name].limits,
+            )
+            for name, setting in settings.items()
+        }
+        return replace(self, parameters=tuple(parts.get(p.name, p) for p in self.parameters))
 
     def point(self, settings: Mapping[str, Any]) -> dict[str, Value]:
         """Values of some parameters, as a user typed or wrote them.

@@ -46,9 +46,10 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], time: float
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Limits one by one, so that a change of one is seen."""
-    flat = {name: value for name, value in settings.items() if name not in ("limits", "changes")}
-    return flat | {f"limits.{name}": value for name, value in settings["limits"].items()}
+    """Limits and domains one by one, so that a change of one is seen."""
+    parts = ("limits", "narrowed")
+    flat = {name: value for name, value in settings.items() if name not in (*parts, "changes")}
+    return flat | {f"{part}.{name}": v for part in parts for name, v in settings[part].items()}
 
 
 def _shown(value: Any) -> str:

@@ -45,7 +45,7 @@ class Plan(Settings):
 
     @model_validator(mode="after")
     def _settings_fit(self) -> Plan:
-        self.search_spaces()
+        self.narrowed_spaces()
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"an objective stands twice: {', '.join(self.objectives)}")
         if isinstance(self.shares, dict) and set(self.shares) != set(self.spaces):
@@ -152,6 +152,27 @@ class Plan(Settings):
         """
         most = self.sampler_options.get("most", MOST_SUFFIXES)
         return float(most) if self.sampler == "reuse" else None
+
+    def narrowed_spaces(self, more: Mapping[str, Any] | None = None) -> dict[str, Space]:
+        """The spaces within which samplers draw now.
+
+        Args:
+            more: what is to be narrowed further.
+
+        Raises:
+            SpaceError: for what is wider than what is searched, or of another kind.
+        """
+        spaces = self.search_spaces()
+        for settings in (self.narrowed, more or {}):
+            for name, setting in settings.items():
+                having = [
+                    one for one in spaces.values() if name in {p.name for p in one.parameters}
+                ]
+                for space in having:
+                    spaces[space.name] = space.within({name: setting})
+                if not having:
+                    next(iter(spaces.values()))[name]  # raises, naming what there is
+        return spaces
 
     def search_spaces(self) -> dict[str, Space]:
         """The spaces, narrowed by ``set``; a setting applies wherever its parameter exists.

@@ -67,6 +67,8 @@ class Settings(BaseModel):
         replicate: the best trials are run again with other seeds when the search has ended, and
             stand by their means.
         set: parameter to value, list, or "low..high"; replaces the space's own domain.
+        narrowed: the same of what was narrowed while the search went on; studies keep the domains
+            that they began with, and samplers draw within these.
         concurrency: trials at a time, at most four a core, or as many networks as there is room
             for; if None, one more than the cores, or as many.
         max_side: pictures of a folder are shrunk to this many pixels at most; if None, to 512, or
@@ -121,6 +123,7 @@ class Settings(BaseModel):
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
     replicate: Replicate | None = None
     set: dict[str, Setting] = {}
+    narrowed: dict[str, Setting] = {}
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     max_side: Annotated[int, Field(ge=8, le=10_000)] | None = None
     orientation: Orientation = "exif"

@@ -37,7 +37,7 @@ PACKAGES = (
 )
 FILE = "provenance.json"
 _WANTED = {"python", "packages", "code", "plan", "data", "node", "system"}
-MAY_CHANGE = ("trials", "name", "limits", "concurrency", "changes")
+MAY_CHANGE = ("trials", "name", "limits", "concurrency", "narrowed", "changes")
 """Settings of a plan that change nothing about a trial."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search.cli.life import elsewhere, go_on
-from search.cli.options import RUNS, Address, Json, RunName, RunsDir
+from search.cli.options import RUNS, Address, Json, RunName, RunsDir, key_values
 
 if TYPE_CHECKING:
     from analysis.plan.plan import Plan
@@ -82,4 +82,58 @@ def _longer(
     return longer
 
 
-COMMANDS = (extend,)
+def change(
+    run: RunName,
+    concurrency: Annotated[int | None, typer.Option(help="Trials at a time.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many trials to finish in all.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="What else ends the search; none for no such limit."
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Narrow a parameter further: k=1..5."),
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json_: Json = False,
+) -> None:
+    """Change how a search goes on, also while it runs: trials at a time, how far it goes, and what
+    of its space is left.
+    """
+    from analysis.plan.yaml_text import read_yaml
+    from analysis.run.changing import change_plan
+    from analysis.run.finding import find_run
+
+    limits = {
+        name: None if text == "none" else read_yaml(text, f"--limit {name}", "value")
+        for name, text in key_values(limit or [], "--limit").items()
+    }
+    domains = key_values(set_ or [], "--set")
+    given = {"concurrency": concurrency, "trials": trials}
+    plain = {name: value for name, value in given.items() if value is not None}
+    if not (plain or limits or domains):
+        raise typer.BadParameter("give --concurrency, --trials, --limit or --set")
+    folder = find_run(run, runs_dir)
+    elsewhere(folder, "changed")
+
+    def otherwise(plan: Plan) -> dict[str, object]:
+        plan.narrowed_spaces(domains)  # refuses what is wider than what is searched now
+        narrowed = {**plan.narrowed, **domains}
+        merged = {**plan.limits.model_dump(mode="json"), **limits}
+        return {**plain, "limits": merged, "narrowed": narrowed}
+
+    had = len(folder.plan().changes)
+    made = change_plan(folder, otherwise).changes[had:]
+    if json_:
+        now = {name: value for change in made for name, value in change.now.items()}
+        print(json.dumps({"name": folder.name, "changed": now}))
+        return
+    when = "takes it up" if folder.alive() else f"goes on so with visiontune resume {folder.name}"
+    print(f"run {folder.name} {when}: {made[-1]}" if made else f"run {folder.name} is so already")
+
+
+COMMANDS = (extend, change)

@@ -43,7 +43,7 @@ NOTE_EVERY = 0.5
 """Seconds between two looks at what other terminals ask, and two notes in state.json for
 ``status``.
 """
-WHILE_IT_RUNS = ("trials", "limits", "concurrency", "changes")
+WHILE_IT_RUNS = ("trials", "limits", "concurrency", "narrowed", "changes")
 """Settings that a driver takes up while it runs."""
 Ahead = Callable[[str, Iterator[dict[str, Any]], int], Lookahead | None]
 """Makes what prepares the coming configurations of a space, if its trials share their work: space,
@@ -118,7 +118,7 @@ class Session:
         self._ledger = Ledger(folder, plan, self.seconds, self._say, mend)
         if change:
             self._go_by(change_plan(folder, change), "goes on as it is asked to now")
-        self._plan_time = folder.plan_file.stat().st_mtime_ns
+        self._plan_time = 0  # it may have been changed since it was read
         self._state = before.model_copy(update={**news, "study": folder.identity()})
         for path in (folder.state_file, folder.log_file):
             if path.is_symlink() or (path.exists() and not path.is_file()):

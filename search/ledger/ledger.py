@@ -100,7 +100,11 @@ class Ledger:
 
     def go_by(self, plan: Plan) -> None:
         """Take up what a plan that was changed says of how far the search goes."""
-        self.plan = self.plan.model_copy(update={"trials": plan.trials, "limits": plan.limits})
+        changed = {name: getattr(plan, name) for name in ("trials", "limits", "narrowed")}
+        if plan.narrowed != self.plan.narrowed:
+            for name, space in plan.narrowed_spaces().items():
+                self._studies[name].narrow(space)
+        self.plan = self.plan.model_copy(update=changed)
         self.tally.go_by(plan)
 
     def left(self) -> Left | None:

@@ -1,9 +1,11 @@
 """A sampler that is told more than its study holds: the trials of earlier searches, which the run
-keeps. They are none of its own, so that nothing counts, ranks or numbers them.
+keeps, and domains that were narrowed while the search went on. Earlier trials are none of its own,
+so that nothing counts, ranks or numbers them; and a study keeps the domains that it began with.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import BaseModel, ConfigDict
 
@@ -41,6 +43,7 @@ class Guided(BaseSampler):
         name: one of ``spaces.samplers.SAMPLERS``, with its ``options`` and ``seed``.
         space: as the study has it.
         before: complete trials of earlier searches, in whose place the study has none.
+        within: the space as it was narrowed since: nothing is drawn outside of it.
     """
 
     def __init__(
@@ -50,31 +53,41 @@ class Guided(BaseSampler):
         seed: int,
         space: Space,
         before: Sequence[FrozenTrial] = (),
+        within: Space | None = None,
     ) -> None:
+        within = within or space
+        self._wide = {p.name: distribution_of(p.domain) for p in space.parameters}
+        self._domains = {p.name: p.domain for p in within.parameters if p != space[p.name]}
+        self._narrow = {name: distribution_of(domain) for name, domain in self._domains.items()}
+        self._random = RandomSampler(seed)
         before = before if SAMPLERS[name].warm == "values" else ()
         source: Sequence[FrozenTrial] = ()
         if name == "cmaes":
             source = before = _numbers_alone(space, before)
             if {"sigma0", "use_separable_cma"} & set(options):  # Optuna has either
                 source = ()
-        self._sampler = make_sampler(name, options, seed, space, source)
+        self._sampler = make_sampler(name, options, seed, within, source)
         self._before = before
 
     def reseed_rng(self) -> None:
         """Draw other numbers from now on."""
         self._sampler.reseed_rng()
+        self._random.reseed_rng()
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """The sampler's own."""
-        return self._sampler.infer_relative_search_space(self._seen(study), trial)
+        """The sampler's own, by the domains of the study."""
+        found = self._sampler.infer_relative_search_space(self._seen(study), trial)
+        return {name: self._wide[name] if name in self._narrow else d for name, d in found.items()}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The sampler's own."""
-        return self._sampler.sample_relative(self._seen(study), trial, search_space)
+        """The sampler's own, within what was narrowed."""
+        narrow = {name: self._narrow.get(name, domain) for name, domain in search_space.items()}
+        found = self._sampler.sample_relative(self._seen(study), trial, narrow)
+        return {name: self._inside(study, trial, name, value) for name, value in found.items()}
 
     def sample_independent(
         self,
@@ -83,9 +96,13 @@ class Guided(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """The sampler's own."""
-        seen = self._seen(study)
-        return self._sampler.sample_independent(seen, trial, param_name, param_distribution)
+        """The sampler's own, within what was narrowed."""
+        within = self._narrow.get(param_name, param_distribution)
+        own = self._fit(trial) if self._narrow else trial
+        if own is None:  # somebody asked for it outside
+            return self._random.sample_independent(study, trial, param_name, within)
+        value = self._sampler.sample_independent(self._seen(study), own, param_name, within)
+        return self._inside(study, trial, param_name, value)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """The sampler's own."""
@@ -103,7 +120,24 @@ class Guided(BaseSampler):
 
     def _seen(self, study: optuna.Study) -> Any:
         """The study as the sampler is to see it."""
-        return StudySeen(study, self._before) if self._before else study
+        if not self._before and not self._narrow:
+            return study
+        return StudySeen(study, self._before, self._fit if self._narrow else None)
+
+    def _fit(self, trial: FrozenTrial) -> FrozenTrial | None:
+        """A trial of the study with domains as they are now; None if it lies outside of them."""
+        if any(name in trial.params and trial.params[name] not in domain
+               for name, domain in self._domains.items()):  # fmt: skip
+            return None
+        found = copy.copy(trial)
+        found.distributions = {n: self._narrow.get(n, d) for n, d in trial.distributions.items()}
+        return found
+
+    def _inside(self, study: optuna.Study, trial: FrozenTrial, name: str, value: Any) -> Any:
+        """A value that was drawn; another where it lies outside, as one of a parent's may."""
+        if name not in self._domains or value in self._domains[name]:
+            return value
+        return self._random.sample_independent(study, trial, name, self._narrow[name])
 
 
 def _numbers_alone(space: Space, before: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -6,10 +6,11 @@ its storages write, and what its samplers leave in a trial.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -60,20 +61,47 @@ def of_sampler(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
+class _StorageSeen:
+    """A storage as ``BruteForceSampler`` is to see it, which asks no study for trials."""
+
+    def __init__(
+        self, storage: BaseStorage, fit: Callable[[FrozenTrial], FrozenTrial | None]
+    ) -> None:
+        self._storage, self._fit = storage, fit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_all_trials(self, *args: Any, **options: Any) -> list[FrozenTrial]:
+        """As Optuna's."""
+        found = map(self._fit, self._storage.get_all_trials(*args, **options))
+        return [trial for trial in found if trial is not None]
+
+
 class StudySeen:
-    """A study as a sampler is to see it, with other trials before its own; all else is the
-    study's.
+    """A study as a sampler is to see it: with other trials before its own, and of its own those
+    that fit; all else is the study's.
 
     Args:
+        fit: a trial of its own as the sampler is to see it; None if it is not to.
         before: complete trials of number -1, by which Optuna's caches of what a study has in common
             take them for neither new nor known.
     """
 
-    def __init__(self, study: optuna.Study, before: Sequence[FrozenTrial]) -> None:
-        self._study, self._before = study, before
+    def __init__(
+        self,
+        study: optuna.Study,
+        before: Sequence[FrozenTrial],
+        fit: Callable[[FrozenTrial], FrozenTrial | None] | None = None,
+    ) -> None:
+        self._study, self._before, self._fit = study, before, fit
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
+
+    @property
+    def _storage(self) -> Any:
+        return _StorageSeen(self._study._storage, self._fit) if self._fit else self._study._storage
 
     def get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -88,5 +116,7 @@ class StudySeen:
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
         own = self._study._get_trials(deepcopy, states, use_cache)
+        if self._fit:
+            own = [trial for trial in map(self._fit, own) if trial is not None]
         before = self._before if states is None or TrialState.COMPLETE in states else ()
         return [*before, *own]

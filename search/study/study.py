@@ -78,27 +78,39 @@ class SpaceStudy:
         self._study = open_study(storage, name, plan)
         trials = self.trials()
         check_choices(space, trials)
-        before = earlier_trials(run, plan, space) if run else []
-        seed = plan.seed + len(trials)
-        self._study.sampler = Guided(plan.sampler, plan.sampler_options, seed, space, before)
+        self._plan, self._run = plan, run
         self._study.pruner = make_pruner(plan.pruner, plan.pruner_options)
         self._prunes = plan.pruner != "none"
         self._live: dict[int, Trial] = {}
         self.waiting = sum(trial.state == TrialState.WAITING for trial in trials)
         self._grid = enumerate(space.grid()) if plan.sampler == "grid" else None
+        self._within, self._left = space, math.inf
         self._tried = {
             trial.user_attrs[GRID_INDEX] for trial in trials if GRID_INDEX in trial.user_attrs
         }
-        self._left = math.inf
-        if plan.sampler in EXHAUSTIVE and self._grid is None:
-            self._left = sum(1 for _ in space.grid()) - sum(
-                RETRY_OF not in trial.user_attrs for trial in trials
-            )
+        self.narrow(plan.narrowed_spaces().get(space.name, space))
 
     def trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
     # --- what to try
+
+    def narrow(self, within: Space) -> None:
+        """Draw within a part of the space from now on."""
+        plan, trials = self._plan, self.trials()
+        self._within = within
+        before = earlier_trials(self._run, plan, within) if self._run else []
+        self._study.sampler = Guided(
+            plan.sampler, plan.sampler_options, plan.seed + len(trials), self.space, before, within
+        )
+        if plan.sampler in EXHAUSTIVE and self._grid is None:
+            own = [trial.params for trial in trials if RETRY_OF not in trial.user_attrs]
+            self._left = sum(1 for _ in within.grid()) - sum(map(self._is_within, own))
+
+    def _is_within(self, params: Mapping[str, Value]) -> bool:
+        """Whether values lie in the part of the space in which is searched now."""
+        domains = {parameter.name: parameter.domain for parameter in self._within.parameters}
+        return all(value in domains[name] for name, value in params.items() if name in domains)
 
     def ask(self) -> tuple[int, dict[str, Value]] | None:
         """The next trial's number and complete config; None if every combination has been tried."""
@@ -106,7 +118,11 @@ class SpaceStudy:
             self.waiting -= 1  # Optuna hands out waiting trials first
         elif self._grid is not None:
             index, point = next(
-                ((index, point) for index, point in self._grid if index not in self._tried),
+                (
+                    (index, point)
+                    for index, point in self._grid
+                    if index not in self._tried and self._is_within(point)
+                ),
                 (-1, None),
             )
             if point is None:
@@ -126,7 +142,7 @@ class SpaceStudy:
             yield from (
                 self.space.check(point)
                 for index, point in enumerate(self.space.grid())
-                if index not in tried
+                if index not in tried and self._is_within(point)
             )
 
     def enqueue(self, params: Mapping[str, Value], attributes: Mapping[str, Any]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from program import output, typed, visiontune
+from program import PATIENCE, Driver, output, refused, typed, visiontune
 
 from analysis.plan.plan import Plan, PlanError, make_plan
 from analysis.run.changing import change_plan
@@ -16,8 +17,12 @@ from analysis.run.directory import RunDirectory
 from analysis.run.records import DataFacts
 from search.cli.changing import _longer
 from search.driver.beginning import create
+from search.ledger import requests
 from search.ledger.ledger import Ledger
 from search.ledger.status import read_status
+from search.study.samplers import distribution_of
+from search.study.storage import read_trials
+from spaces.samplers import SAMPLERS
 
 TOLD = {"step": 7, "val_loss": 0.5, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 10.0}
 
@@ -37,6 +42,7 @@ def searched(folder: RunDirectory, trials: int, plan: Plan | None = None) -> str
     """A driver that tries at most so many more, ten seconds each; why no more are begun."""
     seconds = folder.state().seconds
     ledger = Ledger(folder, plan or folder.plan(), lambda: seconds)
+    ledger.take_requests()
     for _ in range(trials):
         proposal = ledger.propose()
         if proposal is None:
@@ -133,3 +139,115 @@ def test_a_search_that_ran_out_of_time_is_extended_as_a_user_types_it(tmp_path: 
     ]
     assert f"finished: all {done + 2} trials are done" in more.stdout
     assert "since this run's last session" not in more.stderr
+
+
+LISTS = {"quality": [0.1, 0.5, 0.9], "rate": [0.5, 1.0], "momentum": [0.0], "width": [8, 16, 32]}
+"""For samplers that want lists; the others have the toy's ranges."""
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_draws_within_what_was_narrowed_and_so_after_a_kill(
+    tmp_path: Path, sampler: str
+) -> None:
+    """Half a night shows that large widths are of no use. What was found outside stays, the study
+    keeps its domains, which could not be changed, and no draw lies outside any more.
+    """
+    lists = sampler in ("grid", "brute-force")
+    narrower = {"quality": "0.5,0.9", "width": "16"} if lists else {
+        "quality": "0.5..0.75", "optimiser": "adam", "width": "8..16"}  # fmt: skip
+    settings = {"set": {**LISTS, "optimiser": "adam,sgd"}} if lists else {}
+    folder = begun(tmp_path, trials=40, sampler=sampler, **settings)
+    searched(folder, 12)
+    words = [word for pair in narrower.items() for word in ("--set", "=".join(pair))]
+    told = typed("change", "run", *words, "--runs-dir", tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "goes on so with visiontune resume run: narrowed.quality" in told.stdout
+    requests.ask(folder, "enqueue", "toy", {"width": 32})
+    searched(folder, 1)
+    before = len(folder.records())
+    assert folder.records()[-1].config["width"] == 32, "what is asked for expressly is tried"
+    searched(folder, 6)
+    folder.journal.unlink()  # a study built anew knows no more than the folders
+    searched(folder, 6)
+    plan = folder.plan()
+    (within,) = plan.narrowed_spaces().values()
+    configs = [record.config for record in folder.records()]
+    drawn = configs[before:]
+    inside = [all(c[name] in within[name].domain for name in narrower) for c in configs[:before]]
+    assert len(drawn) == (8 - sum(inside) if lists else 12), "each combination once"
+    for config in drawn:
+        for name in narrower:
+            assert config[name] in within[name].domain, (name, config)
+    (space,) = plan.search_spaces().values()
+    (trials,) = read_trials(folder).values()
+    assert {str(t.distributions["quality"]) for t in trials} == {
+        str(distribution_of(space["quality"].domain))
+    }
+
+
+def test_a_driver_that_runs_takes_up_what_another_terminal_changes(tmp_path: Path) -> None:
+    """Number, time and domains change under a driver that has proposed trials already."""
+    folder = begun(tmp_path, trials=30)
+    ledger = Ledger(folder, folder.plan())
+    assert ledger.propose()
+    words = ("--trials", 4, "--limit", "target=0.99", "--set", "quality=0.25..0.5")
+    typed("change", "run", *words, "--runs-dir", tmp_path)
+    ledger.go_by(folder.plan())
+    assert (ledger.plan.trials, ledger.plan.limits.target) == (4, 0.99)
+    found = [proposal.config["quality"] for _ in range(3) if (proposal := ledger.propose())]
+    assert len(found) == 3
+    assert all(0.25 <= value <= 0.5 for value in found)
+    assert ledger.propose() is None, "four run, and no more are wanted"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--set", "width=1..64"), "may only become narrower, but got '1..64'"),
+        (("--set", "width=6..12"), "may only become narrower"),
+        (("--set", "width=8,10"), "may become narrower, but not another kind of domain"),
+        (("--set", "optimiser=1..2"), "toy.optimiser must be one of "),
+        (("--set", "width=0..9"), "toy.width must be a whole number in 1..64, but got '0..9'"),
+        (("--set", "colour=1"), "space toy has no parameter 'colour'"),
+        (("--limit", "seconds=-3"), "limits.seconds: input should be greater than 0, but got -3"),
+        (("--limit", "hours=3"), "limits.hours: no such setting; there are seconds, "),
+        (("--concurrency", 0), "concurrency: input should be greater than or equal to 1"),
+        ((), "give --concurrency, --trials, --limit or --set"),
+    ],
+)
+def test_what_is_wider_or_of_another_kind_is_refused_in_one_line(
+    tmp_path: Path, words: tuple[object, ...], said: str
+) -> None:
+    """A study cannot take up other choices, and what was narrowed stays so: a change that is
+    refused leaves the plan as it was, to the byte.
+    """
+    folder = begun(tmp_path, trials=30)
+    assert typed("change", "run", "--set", "width=8..16", "--runs-dir", tmp_path).returncode == 0
+    was = folder.plan_file.read_bytes()
+    assert said in refused("change", "run", *words, "--runs-dir", tmp_path)
+    assert folder.plan_file.read_bytes() == was
+
+
+def test_concurrency_changes_while_trials_run(tmp_path: Path) -> None:
+    """With Ray, from another terminal: whoever needs the cores for an hour takes them back, and
+    gives them back later.
+    """
+    fixed = ("--set", "pause=0.5", "--set", "steps=2", "--set", "fault=none", "--no-tracking")
+    runs = ("--runs-dir", tmp_path)
+    driver = Driver(
+        "run", "--space", "toy", "--trials", 500, "--concurrency", 1, *fixed, "--name", "wide",
+        *runs, log=tmp_path / "log",
+    )  # fmt: skip
+    folder = RunDirectory(tmp_path / "wide")
+    driver.wait_for_trials(folder.path, 2)
+    assert typed("change", "wide", "--concurrency", 2, *runs).returncode == 0
+    end = time.monotonic() + PATIENCE
+    while folder.state().trials.get("RUNNING", 0) < 2:
+        assert time.monotonic() < end, driver.log
+        time.sleep(0.1)
+    done = sum(folder.state().trials[name] for name in ("COMPLETE", "PRUNED"))
+    assert typed("change", "wide", "--trials", done + 2, *runs).returncode == 0
+    assert driver.end() == 0, driver.log
+    assert "asked from another terminal: concurrency 2 (was 1)" in driver.log
+    assert [sorted(change.now) for change in folder.plan().changes] == [["concurrency"], ["trials"]]
+    assert driver.log.count("finished: all ") == 1
