@@ -15,14 +15,18 @@ import optuna
 import pytest
 from golden_runs import golden_runs
 from one_ray import OneRay
-from program import refused
+from program import Driver, output, refused
 
 from analysis.plan.plan import Plan, PlanError, make_plan
+from analysis.plan.replicate import Replicate
+from analysis.run.changing import change_plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DataFacts
+from search.cli.changing import _longer
 from search.driver.beginning import create
 from search.driver.warm_start import find_sources, take
 from search.ledger.ledger import Ledger
+from search.ledger.replicas import Replicas
 from search.ledger.requests import pending
 from search.ledger.status import read_status
 from search.study.combinations import check_combination
@@ -326,3 +330,51 @@ def test_the_program_starts_from_a_released_version_s_run(tmp_path: Path, one_ra
     assert found["best"]["metrics"]["val_accuracy"] >= best - 1e-9
     said = refused("run", *common, "--warm-start", "nobody")
     assert "no run 'nobody'" in said
+
+
+def test_a_warm_started_run_is_killed_extended_and_run_again_as_any_other(
+    tmp_path: Path, before: Path
+) -> None:
+    """What was taken of an earlier search must not be lost by a kill, be counted by an extension,
+    or be run again with other seeds as if this search had found it.
+    """
+    runs = with_old(tmp_path, before)
+    folder, _ = begin(runs, plan_of("new", warm_start=["old"], trials=4))
+    shutil.rmtree(runs / "old")
+    go_on(folder, 2)
+    ledger = Ledger(folder, folder.plan())
+    left = ledger.propose()  # and is killed
+    assert left is not None
+    again = Ledger(folder, folder.plan())
+    assert (again.propose() or left).number == left.number == 2
+    space = folder.plan().search_spaces()["toy"]
+    assert len(earlier_trials(folder, folder.plan(), space)) == 20
+    go_on(folder, 9)
+    assert read_status(folder)["trials"]["COMPLETE"] == 4
+    change_plan(folder, _longer(folder, 3, None))
+    go_on(folder, 9)
+    assert [record.number for record in folder.records()] == list(range(7))
+    ended = Ledger(folder, folder.plan())
+    jobs = Replicas(
+        folder, Replicate(top=20, seeds=1), "val_accuracy", 0, ended.outbox, lambda line: None
+    )
+    assert jobs.left == 7, "its own trials alone"
+
+
+@pytest.mark.slow
+def test_the_program_kills_extends_and_replicates_a_warm_started_run(tmp_path: Path) -> None:
+    """The same as a user types it, with Ray and SIGKILL."""
+    runs = golden_runs(tmp_path / "runs", "toy")
+    common = ("--runs-dir", runs)
+    fixed = ("--set", "pause=0.3", "--set", "fault=none", "--no-tracking", "--trials", 8)
+    driver = Driver(
+        "run", "--space", "toy", *fixed, "--name", "new", "--warm-start", "toy", *common,
+        log=tmp_path / "log",
+    )  # fmt: skip
+    driver.wait_for_trials(runs / "new", 2)
+    driver.kill_all()
+    assert output("resume", "new", *common)["trials"]["COMPLETE"] == 8
+    assert output("extend", "new", "--trials", 2, *common)["trials"]["COMPLETE"] == 10
+    assert output("replicate", "new", "--top", 1, "--seeds", 2, *common)["state"] == "finished"
+    (best, *_) = output("best", "new", "--top", 1, *common)
+    assert len(best["replicas"]["seeds"]) == 2
