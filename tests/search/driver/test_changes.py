@@ -11,18 +11,22 @@ from typing import Any
 import pytest
 from program import PATIENCE, Driver, output, refused, typed, visiontune
 
+from analysis.plan.limits import Limits
 from analysis.plan.plan import Plan, PlanError, make_plan
 from analysis.run.changing import change_plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DataFacts
 from search.cli.changing import _longer
+from search.cluster.capacity import Capacity
 from search.driver.beginning import create
+from search.driver.trial_loop import TrialLoop
 from search.ledger import requests
 from search.ledger.ledger import Ledger
 from search.ledger.status import read_status
 from search.study.samplers import distribution_of
 from search.study.storage import read_trials
 from spaces.samplers import SAMPLERS
+from trainables.learners import Shared
 
 TOLD = {"step": 7, "val_loss": 0.5, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 10.0}
 
@@ -117,8 +121,8 @@ def test_what_was_changed_is_kept_with_its_time(tmp_path: Path) -> None:
 
 
 def test_a_search_that_ran_out_of_time_is_extended_as_a_user_types_it(tmp_path: Path) -> None:
-    """With Ray, from the command line: resume says how it ended and how it goes on; extend does
-    what it is asked, and says what it changed in one line.
+    """With Ray, from the command line: extend does what it is asked, and says what it changed in
+    one line.
     """
     runs = ("--runs-dir", tmp_path)
     fixed = ("--set", "pause=0.1", "--set", "fault=none", "--no-tracking")
@@ -127,10 +131,6 @@ def test_a_search_that_ran_out_of_time_is_extended_as_a_user_types_it(tmp_path: 
     done = len(RunDirectory(tmp_path / "timed").records())
     first = typed("enqueue", "timed", "--set", "quality=0.5", *runs)
     assert "with: visiontune extend timed --trials N" in first.stdout
-    again = visiontune("resume", "timed", *runs)
-    assert again.returncode == 0, again.stderr
-    assert "finished: time limit of 3 s reached" in again.stdout
-    assert "visiontune extend timed --trials N, or --minutes N" in again.stdout
     more = visiontune("extend", "timed", "--trials", 2, *runs)
     assert more.returncode == 0, more.stderr
     lines = [line for line in more.stderr.splitlines() if "as it is asked to now" in line]
@@ -229,6 +229,21 @@ def test_what_is_wider_or_of_another_kind_is_refused_in_one_line(
     assert folder.plan_file.read_bytes() == was
 
 
+def test_room_for_trials_is_what_the_plan_says_now() -> None:
+    """Tune is told the most that there may be once, when it begins; how many there are is asked
+    each time.
+    """
+    plan = make_plan({"spaces": "tiny-image", "concurrency": 1})
+    loop = TrialLoop(RunDirectory(Path("none")), plan, Shared(seed=0), Capacity(plan, 2), [], 1)
+    assert (loop.capacity.now(), loop.capacity.most) == (1, 8)
+    more = plan.model_copy(update={"concurrency": 5, "limits": Limits(trial_seconds=9)})
+    loop.go_by(more)
+    assert (loop.capacity.now(), loop.plan.limits.trial_seconds) == (5, 9)
+    loop.go_by(plan.model_copy(update={"concurrency": None}))
+    assert loop.capacity.now() == 3
+
+
+@pytest.mark.slow
 def test_concurrency_changes_while_trials_run(tmp_path: Path) -> None:
     """With Ray, from another terminal: whoever needs the cores for an hour takes them back, and
     gives them back later.
