@@ -117,9 +117,7 @@ class Ledger:
 
     @property
     def finished_reason(self) -> str:
-        """Why the search has come to its end; empty while trials run or are still to be
-        proposed.
-        """
+        """Why the search has come to its end; empty while it goes on."""
         return "" if self.ending is None or self._running else self.ending.reason
 
     def states(self) -> dict[str, int]:

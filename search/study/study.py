@@ -100,9 +100,8 @@ class SpaceStudy:
         plan, trials = self._plan, self.trials()
         self._within = within
         before = earlier_trials(self._run, plan, within) if self._run else []
-        self._study.sampler = Guided(
-            plan.sampler, plan.sampler_options, plan.seed + len(trials), self.space, before, within
-        )
+        seed, options = plan.seed + len(trials), plan.sampler_options
+        self._study.sampler = Guided(plan.sampler, options, seed, self.space, before, within)
         if plan.sampler in EXHAUSTIVE and self._grid is None:
             own = [trial.params for trial in trials if RETRY_OF not in trial.user_attrs]
             self._left = sum(1 for _ in within.grid()) - sum(map(self._is_within, own))
@@ -117,14 +116,8 @@ class SpaceStudy:
         if self.waiting:
             self.waiting -= 1  # Optuna hands out waiting trials first
         elif self._grid is not None:
-            index, point = next(
-                (
-                    (index, point)
-                    for index, point in self._grid
-                    if index not in self._tried and self._is_within(point)
-                ),
-                (-1, None),
-            )
+            left = (one for one in self._grid if one[0] not in self._tried)
+            index, point = next((one for one in left if self._is_within(one[1])), (-1, None))
             if point is None:
                 return None
             self._study.enqueue_trial(point, user_attrs={GRID_INDEX: index})
