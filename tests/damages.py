@@ -45,10 +45,11 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a link to itself": lambda path: replaced(path, lambda place: place.symlink_to(place.name)),
     "another type": other_type,
     "a newer version": newer,
+    "brackets without an end": lambda path: path.write_text("[" * 100_000),
     "unreadable": lambda path: path.chmod(0),
 }
 UNCHANGED_IF_EMPTY = {"empty", "cut in half", "one bit turned", "zeros"}
-JSON_ONLY = {"another type", "a newer version"}
+JSON_ONLY = {"another type", "a newer version", "brackets without an end"}
 
 
 def damages_of(path: Path) -> Iterable[str]:

@@ -22,7 +22,7 @@ from analysis.run.records import TrialRecord
 from analysis.run.sealed import DamagedError, read_as
 from analysis.run.working_copy import REPLICAS
 from spaces.errors import UserError, on_one_line
-from trainables.io.files import read_npy, sha256
+from trainables.io.files import read_json, read_npy, sha256
 
 if TYPE_CHECKING:  # numpy is loaded where an array is read: many commands need none
     import numpy as np
@@ -229,7 +229,7 @@ class TrialFiles:
         agree = contradict = 0
         for path in sorted((self._run / "trials").glob(f"*/*/{PREDICTIONS}"))[:20]:
             try:
-                said = json.loads((path.parent / RECORD).read_bytes())["metrics"]["val_accuracy"]
+                said = read_json(path.parent / RECORD)["metrics"]["val_accuracy"]
                 given = read_npy(path)
                 same = (
                     given.shape == labels.shape

@@ -24,7 +24,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.io.files import write_whole
+from analysis.run.sealed import RunError
+from spaces.errors import on_one_line
+from trainables.io.files import read_json, write_whole
 from trainables.io.remote import AT_A_TIME, Remote
 
 NOTE = ".remote"
@@ -88,7 +90,7 @@ class WorkingCopy:
         content = self.remote.read(f"{name}/{LEASE}")
         try:
             return Lease(**json.loads(content)) if content else None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return None
 
     def write_lease(self, name: str, ended: bool) -> None:
@@ -177,10 +179,16 @@ def working_copy(uri: str) -> Path:
 def copy_of(runs_dir: Path) -> WorkingCopy | None:
     """What ``runs_dir`` stands for; None if it is a folder like any other."""
     try:
-        facts = json.loads((runs_dir / NOTE).read_bytes())
+        facts = read_json(runs_dir / NOTE)
+        uri, copy = str(facts["uri"]), str(facts["copy"])
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return WorkingCopy(runs_dir.absolute(), Remote(facts["uri"]), facts["copy"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RunError(
+            f"{runs_dir / NOTE}: does not say which URI this folder stands for "
+            f"({on_one_line(error)}); remove it, and name the URI as --runs-dir again"
+        ) from None
+    return WorkingCopy(runs_dir.absolute(), Remote(uri), copy)
 
 
 def shown(runs_dir: Path) -> str:
@@ -234,10 +242,10 @@ def sendable(run: Path) -> dict[str, tuple[int, int]]:
 
 def read_index(run: Path) -> dict[str, list[int]]:
     try:
-        index: dict[str, list[int]] = json.loads((run / INDEX).read_bytes())
-    except (FileNotFoundError, ValueError):
+        index = read_json(run / INDEX)
+    except (OSError, ValueError):
         return {}
-    return index
+    return index if isinstance(index, dict) else {}
 
 
 def write_index(run: Path, index: dict[str, Any]) -> None:

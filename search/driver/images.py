@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -21,6 +20,7 @@ from analysis.run.directory import RunDirectory, RunError
 from analysis.run.identity import read_identity
 from analysis.run.notes import note
 from analysis.run.records import DataFacts
+from analysis.run.sealed import sealed, unsealed
 from analysis.run.trial_files import LABELS
 from analysis.run.working_copy import copy_of
 from search.cluster.capacity import Capacity
@@ -28,7 +28,7 @@ from search.cluster.lookahead import Lookahead
 from search.cluster.stage_counts import StageCounts
 from search.driver.networks import prepare
 from search.ledger.identity import renew_digests
-from spaces.errors import DatasetError, shown
+from spaces.errors import DatasetError, UserError, shown
 from trainables.audit.look import Glance, glance_at
 from trainables.data.fetched import own_place
 from trainables.data.source import DataSource, data_source, split_labels
@@ -46,9 +46,10 @@ MINDS_CLASSES = ("balanced_accuracy", "macro_f1")
 def kept_glance(path: Path) -> Glance | None:
     """What an earlier search saw of the same images; None where none did, or it cannot be read."""
     try:
-        said, unseen = json.loads(path.read_bytes())
-        return Glance(tuple((str(kind), str(line)) for kind, line in said), tuple(map(str, unseen)))
-    except (OSError, ValueError, TypeError):
+        seen = unsealed(path.read_bytes(), path)
+        said = tuple((str(kind), str(line)) for kind, line in seen["said"])
+        return Glance(said, tuple(map(str, seen["unseen"])))
+    except (OSError, ValueError, TypeError, KeyError, UserError):
         return None
 
 
@@ -129,7 +130,7 @@ class Images:
             look = self._ray.remote(glance_at).remote(self._ref, self._options, self._validation)
             glance = self._ray.get(look)
             with contextlib.suppress(OSError):
-                write_whole(kept, json.dumps([glance.said, glance.unseen], ensure_ascii=False))
+                write_whole(kept, sealed({"said": glance.said, "unseen": glance.unseen}))
         lines = [line for kind, line in glance.said if kind not in self._told_otherwise]
         if lines and self._audit == "refuse":
             more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from search.screen.progress import clock
-from trainables.io.files import write_whole
+from trainables.io.files import read_json, write_whole
 
 Printer = Callable[[str], None]
 """Told one line at a time how far the work is."""
@@ -88,7 +88,7 @@ class KeptParts:
     @staticmethod
     def _read(path: Path, key: str) -> dict[str, Any] | None:
         try:
-            kept = json.loads(path.read_bytes())
+            kept = read_json(path)
             return dict(kept["result"]) if kept["key"] == key else None
         except (OSError, ValueError, KeyError, TypeError):
             return None  # not there, or damaged: made again

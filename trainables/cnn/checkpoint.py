@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from spaces.errors import UserError
-from trainables.io.files import write_whole
+from trainables.io.files import read_json, write_whole
 
 FORMAT = 1
 STATE = "state.json"
@@ -70,7 +70,7 @@ def read(folder: Path) -> Checkpoint:
         CheckpointError: if there is none, or it cannot be read.
     """
     try:
-        facts = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        facts = read_json(folder / STATE)
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
             raise CheckpointError(
                 f"{folder}: not a checkpoint of format {FORMAT}; start the trial anew"

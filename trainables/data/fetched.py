@@ -12,10 +12,11 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from spaces.errors import DatasetError
 from trainables.data.names import passed_over
-from trainables.io.files import alone, write_whole
+from trainables.io.files import alone, read_json, remove, write_whole
 from trainables.io.remote import AT_A_TIME, ListedFile, Remote, read_file
 
 INDEX = "index.json"
@@ -41,7 +42,7 @@ def fetched_folder(uri: str) -> Path:
     home = _home(uri)
     copy, index = home / "files", home / INDEX
     with alone(home):
-        known = json.loads(index.read_bytes()) if index.is_file() else {}
+        known = _known(index)
         for name in known.keys() - there.keys():
             (copy / name).unlink(missing_ok=True)
         missing = [name for name, entry in there.items() if known.get(name) != _mark(entry)]
@@ -60,6 +61,19 @@ def fetched_folder(uri: str) -> Path:
                 index, json.dumps({name: mark for name, mark in known.items() if name in there})
             )
     return copy
+
+
+def _known(index: Path) -> dict[str, Any]:
+    """What the index says; nothing where it is not there or damaged: all is fetched again."""
+    try:
+        found = read_json(index)
+    except (OSError, ValueError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    for path in (index, index.parent / "files"):  # files of a copy that nobody knows any more
+        remove(path)
+    return {}
 
 
 def fetched_file(uri: str) -> Path:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainables.io.files import read_json
+
 MANIFEST = "manifest.json"
 STATE = "state.json"
 
@@ -57,13 +59,13 @@ def read_state(folder: Path) -> tuple[int, dict[str, Any]]:
     step = steps_done(folder)
     if step is None:
         raise ValueError(f"{folder}: not a whole checkpoint")
-    return step, json.loads((folder / STATE).read_bytes())
+    return step, read_json(folder / STATE)
 
 
 def steps_done(folder: Path) -> int | None:
     """Steps done at a checkpoint; None if it is not whole."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = read_json(folder / MANIFEST)
         whole = all(
             _digest(folder / Path(name).name) == digest
             for name, digest in manifest["files"].items()

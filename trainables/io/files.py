@@ -272,7 +272,15 @@ def sha256(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_bytes())
+    """What a file of JSON says.
+
+    Raises:
+        ValueError: if it is none, or one without an end.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("nested deeper than anything that was written") from None
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from trainables.io.files import write_whole
+from trainables.io.files import read_json, remove, write_whole
 from trainables.stages.stage import NO_CACHE, Cache, Stage
 
 logger = logging.getLogger("visiontune.cache")
@@ -36,6 +36,8 @@ ARRAY = ""
 TYPES = {"U8": np.uint8, "I64": np.int64}
 """Of arrays that can be left on the disk."""
 GIB = 2**30
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading a file raises that does not hold what was written."""
 LEFTOVER_SECONDS = 3600.0
 """Age at which a temporary file was left by a process that was killed."""
 
@@ -99,12 +101,12 @@ class DiskCache:
             return None
         note, data = self._note(stage.digest), self._data(stage.digest)
         try:
-            arrays = read(data, json.loads(note.read_bytes()))
+            arrays = read(data, read_json(note))
         except FileNotFoundError:
             # another process made room meanwhile, or a file was removed by hand
             self._drop(stage.digest)
             return None
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (*DAMAGED, SafetensorError) as error:
             logger.warning(
                 "cache: %s of %s is damaged (%s); thrown away, computed again", data, stage, error
             )
@@ -130,6 +132,9 @@ class DiskCache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            for place in (self._note(stage.digest), self._data(stage.digest)):
+                if place.is_dir():  # nothing of ours, and in the way
+                    remove(place)
             write_whole(self._data(stage.digest), content, forced=False)
             write_whole(self._note(stage.digest), json.dumps(facts), forced=False)
             self._make_room()
@@ -161,8 +166,8 @@ class DiskCache:
                 continue
             try:
                 about, size = note.stat(), self._data(note.stem).stat().st_size
-                name = str(json.loads(note.read_bytes())["stage"])
-            except (OSError, ValueError, KeyError, TypeError):
+                name = str(read_json(note)["stage"])
+            except DAMAGED:
                 name, size = "damaged", 0
                 with contextlib.suppress(OSError):
                     about = note.stat()
@@ -193,8 +198,7 @@ class DiskCache:
 
     def _drop(self, digest: str) -> None:
         for path in (self._note(digest), self._data(digest)):
-            with contextlib.suppress(OSError):
-                path.unlink()
+            remove(path)
 
     def _note(self, digest: str) -> Path:
         return self.folder / f"{digest}.json"

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damages import DAMAGES, damages_of
 from one_ray import OneRay
 from PIL import Image
 from planted import clean_folder, photograph
 
 from analysis.plan.plan import make_plan
-from trainables.audit.look import MOST_GLANCED, glance_at
+from analysis.run.sealed import sealed
+from search.driver.images import kept_glance
+from trainables.audit.look import MOST_GLANCED, Glance, glance_at
 from trainables.data import ReadOptions, read_dataset
 from trainables.data.validation import Validation
 
@@ -55,6 +58,20 @@ def test_a_search_says_what_it_found_and_goes_on(
     line = one_ray.refusal(*words, *where, "--name", "second", "--audit", "refuse")
     assert "(and 3 more)" in line
     assert not (tmp_path / "runs/second").exists()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_look_that_was_kept_and_is_damaged_is_taken_again(tmp_path: Path, damage: str) -> None:
+    """One bit of it would refuse a search, or not warn it; it is a note, and nothing depends on
+    it.
+    """
+    path = tmp_path / "look.json"
+    path.write_text(sealed({"said": [["copies", "two are the same"]], "unseen": ["sizes"]}))
+    assert kept_glance(path) == Glance((("copies", "two are the same"),), ("sizes",))
+    if damage not in damages_of(path):
+        pytest.skip("nobody is refused a file here")
+    DAMAGES[damage](path)
+    assert kept_glance(path) is None
 
 
 def test_a_plan_may_say_off_as_yaml_reads_it() -> None:

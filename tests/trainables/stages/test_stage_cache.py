@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damages import DAMAGES, damages_of
 from program import output, typed
 
 from trainables.stages.cache import DiskCache, stage_cache
+from trainables.stages.shards import kept
 from trainables.stages.stage import NO_CACHE, Stage, compute
 
 LIMIT = 2**20
@@ -95,6 +97,31 @@ def test_a_damaged_file_is_thrown_away_and_computed_again(
     np.testing.assert_array_equal(compute(stage, cache=cache), expected)
     assert runs(tmp_path) == 2
     np.testing.assert_array_equal(cache.read(stage), expected)
+
+
+def pixels(*, count: int) -> dict[str, np.ndarray]:
+    return {"pixels": np.arange(count, dtype=np.uint8)}
+
+
+@pytest.mark.parametrize("ending", [".json", ".safetensors"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_whatever_lies_in_a_result_s_place_gives_way_to_it(
+    cache: DiskCache, damage: str, ending: str
+) -> None:
+    """What is kept for the next search must not be what keeps it from working: a folder there, or
+    brackets without an end, are damage like any other.
+    """
+    stage = Stage(pixels, {"count": 99})
+    expected = compute(stage, cache=cache)
+    path = next(cache.folder.glob(f"*{ending}"))
+    if damage not in damages_of(path):
+        pytest.skip("this damage is none to this file")
+    DAMAGES[damage](path)
+    cache.entries()
+    cache.mapped(stage, checked=True)  # as a search does that begins
+    for found in (kept(cache, stage, lambda: expected), cache.read(stage)):
+        np.testing.assert_array_equal(found["pixels"], expected["pixels"])
+    assert cache.has(stage)
 
 
 def test_the_least_recently_used_result_makes_room(tmp_path: Path) -> None:
