@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,15 @@ from search.ledger import requests
 from search.ledger.ledger import Ledger
 from search.ledger.replicas import Replicas
 from search.ledger.trial_source import Proposal
+from search.study.guided import Earlier, keep_earlier
+from search.study.kept import check_files, check_kept
 from search.tracking.tracked_facts import run_fact
 from spaces.errors import UserError
 from trainables.data import Dataset, read_dataset
 from trainables.data.scores import answers
 from trainables.data.source import DataSource, data_source
 
-DEAR = ("sync", "export")
+DEAR = ("sync", "export", "ensemble")
 """Commands that take seconds; they are tried by the slow tests."""
 SAMPLE = 40
 """Combinations that are tried by default; all of them as slow."""
@@ -112,6 +115,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             split="test", n=100, scheme="s", accuracy=0.9, balanced_accuracy=0.9, macro_f1=0.9
         ),
     )
+    earlier = Earlier(source="run e", taken="values", trials=(folder.records()[0],))
+    keep_earlier(folder, (earlier,))
     requests.ask(folder, "enqueue", "tiny-image", {"k": 3})
     next(folder.requests.iterdir()).rename(folder.requests / "enqueue-1.json")
     state = folder.state().model_copy(
@@ -152,6 +157,8 @@ def opened(runs: Path) -> Done:
     taken()
     try:
         plan = folder.plan()
+        check_files(folder, plan)
+        check_kept(folder, plan)
         folder.data()
         ledger = Ledger(folder, plan)
         ledger.take_requests()
@@ -201,6 +208,7 @@ FAST: dict[str, Callable[[Path], Done]] = {
     "leaderboard": command("leaderboard", "--json"),
     "report": command("report"),
     "confusion": command("confusion", "--json"),
+    "check": lambda runs: typed("check", "--run", "k", "--runs-dir", runs, "--json"),
     "importance": command("importance", "--json"),
     "retry": command("retry"),
     "enqueue": command("enqueue", "--set", "k=5"),
@@ -209,9 +217,9 @@ FAST: dict[str, Callable[[Path], Done]] = {
 }
 
 
-def exported(runs: Path) -> Done:
+def exported(runs: Path, *more: object) -> Done:
     """With what the bundle says of itself, but for when and with what it was made."""
-    done = typed("export", "k", "--out", runs / "out", "--runs-dir", runs)
+    done = typed("export", "k", "--out", runs / "out", "--runs-dir", runs, *more)
     if done.returncode:
         assert list(runs.glob("out")) + list(runs.glob(".out.*")) == [], "half a bundle was left"
         return done
@@ -221,6 +229,7 @@ def exported(runs: Path) -> Done:
 
 
 FAST["export"] = exported
+FAST["ensemble"] = lambda runs: exported(runs, "--ensemble", 2, "--no-test")
 
 
 def started(*words: str) -> Callable[[Path], Done]:
@@ -267,8 +276,8 @@ def tried(
     act: Callable[[Path], Done],
     usual: str,
     what: str,
-) -> None:
-    """One combination of file, damage and command."""
+) -> str:
+    """One combination of file, damage and command; returns how it went."""
     shutil.rmtree(runs, ignore_errors=True)
     shutil.copytree(whole, runs)
     path = runs / "k" / name
@@ -289,6 +298,7 @@ def tried(
         if record.endswith("result.json") and record != name:
             assert after.get(record) == bytes_, case
     shutil.rmtree(runs)
+    return "refused in a line" if done.returncode else "right"
 
 
 def usual_of(whole: Path, runs: Path, acts: dict[str, Callable[[Path], Done]]) -> dict[str, str]:
@@ -323,12 +333,13 @@ def check(
         runs,
         {what: act for what, act in acts.items() if what in {what for _, _, what in chosen}},
     )
-    failures = []
+    failures, outcomes = [], Counter[str]()
     for name, damage, what in chosen:
         try:
-            tried(whole, runs, name, damage, acts[what], usual[what], what)
+            outcomes[tried(whole, runs, name, damage, acts[what], usual[what], what)] += 1
         except AssertionError as error:
             failures.append(str(error).partition("\nassert")[0])
+    print(f"{len(chosen)} tried: {dict(outcomes)}, {len(failures)} wrong")
     assert not failures, f"{len(failures)} of {len(chosen)}:\n" + "\n".join(failures)
 
 
