@@ -121,6 +121,8 @@ class Parameter:
         added: it belongs to something that may be there or not, such as a plug-in's network.
         prefix: stages that cost most of a trial are known by it, and trials with the same share
             them.
+        anew: a training reads it anew in each step, and keeps nothing that depends on it, so that
+            it may change on the way.
     """
 
     name: str
@@ -132,6 +134,7 @@ class Parameter:
     before: Value | None = None
     added: bool = False
     prefix: bool = False
+    anew: bool = False
 
     @property
     def limits(self) -> Domain | Name:

@@ -10,9 +10,11 @@ import contextlib
 import io
 import logging
 import platform
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,9 @@ from ray import tune
 from spaces.errors import echo
 from trainables.contract.assignment import Assignment
 from trainables.contract.learner import Trial
-from trainables.io.checkpoint import latest
+from trainables.io.checkpoint import latest, steps_done
 from trainables.io.keeper import Keeper
-from trainables.io.remote import local_copies
+from trainables.io.remote import join_place, local_copies, remove_place, write_file
 
 logger = logging.getLogger("visiontune.trial")
 
@@ -99,6 +101,7 @@ class SearchTrial(tune.Trainable):
         self._trial = trial
         self._run: Trial | None = None
         self._keeper: Keeper | None = None
+        self._done = 0  # steps
         self._took = 0.0  # seconds, of the step before; 0 where there was none
         self._failure: dict[str, Any] | None = None
         self._log = io.StringIO()
@@ -107,23 +110,69 @@ class SearchTrial(tune.Trainable):
     def _make(self) -> dict[str, Any]:
         trial = self._trial
         logger.info("trial %s/%s: %s", trial.space, trial.number, dict(trial.config))
-        self._run = trial.make(trial)
         places = [*trial.restore]
         if trial.checkpoints:
             self._keeper = Keeper(trial.checkpoints)
             places += self._keeper.places()  # of a worker that died
-        if places:
-            with local_copies(places) as folders:
-                found = latest(folders)
-                if found:
-                    self._run.load(found)
-                    logger.info("goes on from %s", found)
+        with local_copies(places) as folders:
+            found = latest(folders)
+            if found is not None or not trial.goes_from:
+                self._run = self._made(found)
+                return {}
+        with local_copies([trial.goes_from]) as folders:
+            if (found := latest(folders)) is not None:
+                self._run = self._made(found)
+                return {}
+        logger.warning("%s is not there: its steps are done again", trial.goes_from)
+        self._run = self._made(None)
+        for done in range(1, trial.begins + 1):
+            self._run.step()
+            self._change(done)
         return {}
+
+    def _made(self, state: Path | None) -> Trial:
+        """What runs the trial, from a state on; from its beginning without one."""
+        self._done = (state and steps_done(state)) or 0
+        trial = self._trial
+        config, own = trial.config_at(self._done), self._done >= trial.begins
+        run = trial.make(replace(trial, config=config, goes_from=trial.goes_from if own else ""))
+        if state:
+            run.load(state)
+            logger.info("goes on from %s", state)
+        return run
+
+    def _change(self, done: int) -> None:
+        """Go on with other values from here, where the trial is to."""
+        self._done = done
+        if self._run is not None and done in {until for until, _ in self._trial.before}:
+            with tempfile.TemporaryDirectory(prefix="visiontune-") as folder:
+                self._run.save(Path(folder))
+                self._run.close()
+                self._run = self._made(Path(folder))
+
+    def _leave(self, run: Trial) -> None:
+        """Write the state after the last step, from which others go on."""
+        files = run.snapshot()()
+        remove_place(self._trial.leaves)
+        for name, content in files.items():
+            write_file(join_place(self._trial.leaves, name), content)
+
+    def _stepped(self, run: Trial) -> dict[str, Any]:
+        """The next step, the last one if the trial is to end there."""
+        result, until = _checked(run.step()), self._trial.until
+        if until:
+            self._done += 1
+            result["done"] = result["done"] or self._done >= until
+        if result["done"] and self._trial.leaves:
+            self._leave(run)
+        return result
 
     def _keep(self) -> dict[str, Any]:
         """See to a checkpoint: that the next step is asked for says that the one before is on
         record.
         """
+        if self._run is not None and self._took:
+            self._change(self._done)
         if self._keeper and self._run is not None and self._took:
             self._keeper.offer(self._run.snapshot, self._took)
             if self._keeper.trouble:
@@ -141,10 +190,10 @@ class SearchTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         started, began = time.time(), time.monotonic()  # a clock may be set back meanwhile
-        run = self._run
         result = self._guarded(self._keep)
+        run = self._run
         if run is not None and self._failure is None:
-            result = self._guarded(lambda: _checked(run.step()))
+            result = self._guarded(lambda: self._stepped(run))
         result = self._failure or result
         self._took = time.monotonic() - began
         common = {

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from analysis.bundle.cnn import CnnModel, read_cnn
 from analysis.bundle.facts import Preprocessing
 from analysis.bundle.source import EpochCallback, Source, bundle_facts
+from analysis.ranking.schedule import schedule, steps_of
 from analysis.run.directory import RunError
 from analysis.run.records import TrialRecord
 from analysis.run.trial_files import STEPS
@@ -57,6 +59,7 @@ def make_cnn(source: Source, record: TrialRecord, dataset: Dataset, epoch: str) 
         )
     _, use = weights.parse(file, str(path))
     steps = source.run.steps(record.space, record.number, record)
+    whole = steps_of(source.run, record)
     found = next((row for row in steps if row["step"] == use.epoch - 1), None)
     if found is None:
         kept = source.run.trial(record.space, record.number) / STEPS
@@ -69,7 +72,7 @@ def make_cnn(source: Source, record: TrialRecord, dataset: Dataset, epoch: str) 
         update={"metrics": {name: found.get(name, value) for name, value in record.metrics.items()}}
     )
     return _model(
-        source, record, dataset, file, use, history=tuple(map(_plain, steps)), refit=False
+        source, record, dataset, file, use, history=tuple(map(_plain, whole)), refit=False
     )
 
 
@@ -94,18 +97,26 @@ def refit_cnn(
     labels = np.concatenate([part.labels for part in parts])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = len(os.sched_getaffinity(0))
-    run = make_run(
-        config,
-        CnnData(images, labels),
-        settings,
-        dataset.classes,
-        seed=source.seed,
-        device=device,
-        threads=threads,
-        known=None if settings.start else known_here(config, _weights(source, record)),
-    )
-    while not run.done:
-        say(run.epoch + 1, run.epochs, run.step())
+    known = None if settings.start else known_here(config, _weights(source, record))
+    share, run = settings.epochs / source.settings.epochs, None
+    way = [(settings.epochs, config)]
+    if source.population:  # with the values of each epoch, and as far as it came
+        trials = schedule(source.run, record.space, record.number)
+        way = [
+            (max(1, round(one.until * share)), CnnConfig.of(one.record.config)) for one in trials
+        ]
+    for until, values in way:
+        before, run = run, make_run(
+            values, CnnData(images, labels), settings, dataset.classes, seed=source.seed,
+            device=device, threads=threads, known=known,
+        )  # fmt: skip
+        if before is not None:
+            with tempfile.TemporaryDirectory(prefix="visiontune-") as folder:
+                before.save(Path(folder))
+                run.load(Path(folder), changing=True)
+        while run.epoch < until:
+            say(run.epoch + 1, way[-1][0], run.step())
+    assert run is not None
     file = weights.pack(run.judged.state_dict(), run.use)
     history = tuple({"step": epoch["epoch"] - 1, **_plain(epoch)} for epoch in run.history)
     return _model(source, record, dataset, file, run.use, history=history, refit=True)

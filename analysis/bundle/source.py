@@ -38,7 +38,7 @@ EpochCallback = Callable[[int, int, Mapping[str, float]], None]
 @dataclass(frozen=True)
 class Source:
     """Where an exported trial comes from: its run, how it read its images, how it was validated
-    and, for networks, trained.
+    and, for networks, trained; and whether it may have gone on from others.
     """
 
     run: RunDirectory
@@ -48,6 +48,7 @@ class Source:
     settings: TrainingSettings | None = None
     class_order: Sequence[str] = ()
     cache: Cache = NO_CACHE
+    population: bool = False
 
 
 @dataclass(frozen=True)

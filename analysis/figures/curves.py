@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.drawing import plain, reference_lines
+from analysis.ranking.schedule import Stretch, changing
 from analysis.run.csv_text import csv_text
 
 COLUMNS = ("train_accuracy", "train_loss", "val_accuracy", "val_loss")
@@ -58,3 +59,24 @@ def to_csv(series: Mapping[str, Rows]) -> str:
         for row in rows
     )
     return csv_text(["trial", "epoch", *COLUMNS], rows)
+
+
+def schedule_figure(way: Sequence[Stretch]) -> Figure:
+    """The values of what changed on the way to a trial, epoch by epoch, each on an axis of its
+    own.
+    """
+    names = changing(way)
+    figure = Figure(figsize=(10, 1.1 + 1.1 * len(names)), layout="constrained")
+    ends = [way[0].first - 1, *(one.until for one in way)]
+    for axes, name in zip(
+        figure.subplots(max(len(names), 1), 1, sharex=True, squeeze=False)[:, 0],
+        names,
+        strict=False,
+    ):
+        values = [float(one.record.config[name]) for one in way]
+        axes.stairs(values, ends, baseline=None, linewidth=1.8)
+        axes.set_ylabel(plain(name), fontsize=8)
+        axes.margins(y=0.2)
+        axes.grid(alpha=0.25)
+    figure.axes[-1].set_xlabel("epoch")
+    return figure

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from analysis.plan.addresses import MOST_ADDRESS, Tracking
 from analysis.plan.limits import Limits
+from analysis.plan.population import Population
 from analysis.plan.replicate import Replicate
 from analysis.plan.training import Training
 from spaces.errors import echo
@@ -39,6 +40,7 @@ def _complaint(item: Any, plan: type[BaseModel]) -> str:
             "limits": Limits,
             "training": Training,
             "replicate": Replicate,
+            "population": Population,
         }
         there = models.get(item["loc"][0], plan).model_fields
         message = f"no such setting; there are {', '.join(there)}"

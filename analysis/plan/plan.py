@@ -64,6 +64,16 @@ class Plan(Settings):
             )
         if not self.needs_images:
             object.__setattr__(self, "dataset", NO_DATASET)
+        if self.population:
+            members, generations = self.population.members, self.population.generations(self.steps)
+            if "trials" not in self.model_fields_set:
+                object.__setattr__(self, "trials", members * generations)
+            if self.trials != members * generations:
+                raise ValueError(
+                    f"{members} members and {generations} generations are {members * generations} "
+                    f"trials, but trials is {self.trials}: leave it out; training.epochs and "
+                    "population say how long a population goes on"
+                )
         return self
 
     @property
@@ -75,6 +85,15 @@ class Plan(Settings):
     def needs_images(self) -> bool:
         """Whether any of the spaces reads a dataset."""
         return any(get_space(name).needs_images for name in self.spaces)
+
+    @property
+    def steps(self) -> int:
+        """Steps of a whole training in its first space: what all its configurations say, or else
+        ``training.epochs``.
+        """
+        space = self.search_spaces()[self.spaces[0]]
+        said = [p.domain.values() for p in space.parameters if p.name == "steps"]
+        return int(max(said[0])) if said else self.training.epochs
 
     @property
     def learners(self) -> tuple[Learner, ...]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from analysis.plan.addresses import MOST_ADDRESS, STORAGES, Tracking, study_storage
 from analysis.plan.changed import Changed
 from analysis.plan.limits import Bound, Limits
+from analysis.plan.population import Population
 from analysis.plan.replicate import Replicate
 from analysis.plan.training import Training
 from spaces import get_space
@@ -45,6 +46,8 @@ class Settings(BaseModel):
         sampler_options: its options.
         pruner: who stops weak trials, one of ``spaces.samplers.PRUNERS``.
         pruner_options: its options.
+        population: trainings that take over from one another on the way, with values that change;
+            ``trials`` follows from it.
         storage: where the Optuna studies live: a database URL; by default a journal in the run
             directory.
         seed: of samplers, folds and vocabularies.
@@ -108,6 +111,7 @@ class Settings(BaseModel):
     sampler_options: dict[str, Option] = {}
     pruner: str = "none"
     pruner_options: dict[str, Option] = {}
+    population: Population | None = None
     storage: Annotated[str, Field(max_length=MOST_ADDRESS)] = ""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     objective: str = "val_accuracy"
@@ -183,6 +187,11 @@ class Settings(BaseModel):
         if name not in table:
             raise ValueError(f"must be one of {', '.join(table)}")
         return name
+
+    @field_validator("population", mode="before")
+    @classmethod
+    def _method_alone(cls, given: Any) -> Any:
+        return {"method": given} if isinstance(given, str) else given
 
     @field_validator("warm_start")
     @classmethod

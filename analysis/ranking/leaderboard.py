@@ -140,6 +140,7 @@ def rows(
             **{name: record.metrics[name] for name in METRICS if name in record.metrics},
             "passes": passed(reference, record.metrics.get("val_accuracy", 0.0)),
             "seconds": record.seconds,
+            **({} if record.parent is None else {"parent": f"{record.space}/{record.parent}"}),
             **({"replicas": found} if (found := replicas(record, objective)) else {}),
             "config": record.config,
             **({"front": record.key in front} if tradeoff else {}),
@@ -158,6 +159,7 @@ def to_csv(table: list[dict[str, Any]]) -> str:
         "space",
         "number",
         *dict.fromkeys((*metrics, "seconds")),
+        *(["parent"] if any("parent" in row for row in table) else []),
         *parameters,
     ]
     return csv_of_dicts(columns, ({**row, **row["config"]} for row in table))

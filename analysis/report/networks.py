@@ -10,6 +10,7 @@ from typing import Any
 from analysis.figures import drawing as figures
 from analysis.figures.curves import COLUMNS, Rows, learning_curves, to_csv
 from analysis.ranking.leaderboard import find_record, ranked
+from analysis.ranking.schedule import steps_of
 from analysis.run.csv_text import csv_of_dicts
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.records import TrialRecord
@@ -37,11 +38,14 @@ def curves_of(
         for trial in trials:
             space, _, number = trial.rpartition("/")
             rows = run.steps(space or CNN.name, int(number)) if number.isdigit() else []
-            record = None if rows else find_record(run.records(), trial)
-            found[record.key if record else f"{space or CNN.name}/{int(number)}"] = rows
+            if not rows or any(row["step"] for row in rows[:1]):  # or it went on from another
+                record = find_record(run.records(), trial)
+                found[record.key] = steps_of(run, record)
+            else:
+                found[f"{space or CNN.name}/{int(number)}"] = rows
     else:
         found = {
-            record.key: run.steps(record.space, record.number)
+            record.key: steps_of(run, record)
             for record in best_networks(run.records(), objective)[:top]
         }
     if not any(found.values()):

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from analysis.figures import drawing as figures
+from analysis.figures.curves import schedule_figure
 from analysis.ranking.calibration import before_and_after, calibrate
 from analysis.ranking.confusion import Confusion, classes_csv, confusion_of, to_csv
 from analysis.ranking.corrected import corrected
 from analysis.ranking.importance import Importance
-from analysis.ranking.leaderboard import passed, ranked, rows, short_config
+from analysis.ranking.leaderboard import passed, ranked, readable, rows, short_config
 from analysis.ranking.leaderboard import to_csv as leaderboard_csv
 from analysis.ranking.looks import looks
+from analysis.ranking.schedule import Stretch, changing, shown_schedule
 from analysis.ranking.shares import shares_of
 from analysis.ranking.significance import first_against_next, intervals
 from analysis.report.networks import best_networks, model_table, network_files
@@ -81,6 +83,9 @@ def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
     if best:
         files |= _best_by_space(records, objective, reference)
         files |= network_files(run, records, objective, reference, settings.image_size)
+    way = shown_schedule(run, best[0]) if best else ()
+    if way:
+        files["schedule.png"] = figures.to_png(schedule_figure(way))
     found = (
         confusion_of(run, best[0], settings.class_order, settings.abbreviations) if best else None
     )
@@ -90,7 +95,7 @@ def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
     files |= search.files
     shown = _examples(run, best[0], found, settings.pictures) if found else []
     files["report.html"] = _html(
-        run, (objective, *tradeoff), reference, records, table, files, found, shown, search
+        run, (objective, *tradeoff), reference, records, table, files, found, shown, search, way
     )
     for name, content in files.items():
         write_whole(run.report / name, content)
@@ -182,6 +187,7 @@ def _html(
     found: Confusion | None,
     examples: list[list[str]],
     search: SearchPart,
+    way: Sequence[Stretch],
 ) -> str:
     pictures = {
         name: data_uri(content, "png")
@@ -224,6 +230,8 @@ def _html(
         examples=examples,
         mistakes=MISTAKES_PAGE if (run.report / MISTAKES_PAGE).is_file() else "",
         search=search,
+        way=way,
+        changing=changing(way),
         interval=intervals(run, order[table[0]["rank"] - 1 :][:1])[0] if table else None,
         against=first_against_next(run, order) if first else None,
         worth=corrected(run, order, objectives[0]) if first else "",
@@ -231,4 +239,5 @@ def _html(
         architecture=files.get("architecture.txt", ""),
         plan=run.plan_file.read_text(encoding="utf-8"),
         short_config=short_config,
+        readable=readable,
     )

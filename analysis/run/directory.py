@@ -9,7 +9,8 @@ RUNS/NAME/run.json         who the run is, and digests of what was written with 
           study.journal    the Optuna studies, one per space
           trials/SPACE/N/  trial.json, what is tried, from its beginning; steps.jsonl, its reports;
                            result.json, how it ended, log.txt, and traceback.txt of a failure;
-                           predictions.npy, shares.npy; weights/ of a network: best and last epoch
+                           predictions.npy, shares.npy; weights/ of a network: best and last epoch;
+                           end/ while others may go on from it, in a population
           replicas/        the best trials run again with other seeds: jobs.json, and trials/
           start/           the bundle that networks start from, if they do
           warm-start.json  the trials of earlier searches that its samplers know, if there are any
@@ -19,8 +20,8 @@ RUNS/NAME/run.json         who the run is, and digests of what was written with 
           report/          tables, plots and the HTML report
           tune/            Ray Tune's own directory: disposable
 
-Where RUNS is a URI, this is its working copy (``analysis.run.working_copy``), and weights/ and
-tune/ lie at the URI alone.
+Where RUNS is a URI, this is its working copy (``analysis.run.working_copy``), and weights/,
+end/ and tune/ lie at the URI alone.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ class TrialRecord(BaseModel):
         device: on which what it shares with others was computed, if not on the cores.
         digests: SHA-256 of what lies beside the record, by its name in the trial's folder; empty
             where a version wrote none.
+        parent: number of the trial that it went on from, in a population.
         replicas: seed to the metrics that it had when it was run again with that; not part of its
             own file.
     """
@@ -68,6 +69,7 @@ class TrialRecord(BaseModel):
     gpu_seconds: float = 0.0
     device: str = ""
     digests: dict[str, str] = {}
+    parent: int | None = None
     replicas: dict[int, dict[str, float]] = Field(default={}, exclude=True)
 
     @property

@@ -43,6 +43,8 @@ FOLDERS = ("outbox", "replicas", "report", "start", "trials")
 REPLICAS = "replicas"
 """A folder of a run that is one itself."""
 WEIGHTS = re.compile(r"trials/[^/]+/\d+/weights/[^/]+")
+END = re.compile(r"trials/[^/]+/\d+/end/[^/]+")
+"""Of a population: workers alone need it."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,12 @@ class WorkingCopy:
             (run / "plan.yaml").is_file() and (lease is None or lease.copy == self.identity)
         )
         source, known = self.remote.child(name), read_index(run)
-        there = {file: entry for folder in FOLDERS for file, entry in source.files(folder).items()}
+        there = {
+            file: entry
+            for folder in FOLDERS
+            for file, entry in source.files(folder).items()
+            if not END.fullmatch(file)
+        }
         if ours:
             there = {file: entry for file, entry in there.items() if WEIGHTS.fullmatch(file)}
         else:

@@ -69,6 +69,7 @@ def status(
 ) -> None:
     """How a run stands: trials by state, the best so far, seconds."""
     from analysis.ranking.leaderboard import find_record
+    from analysis.ranking.schedule import shown_schedule
     from analysis.run.finding import find_run
     from search.ledger.status import read_status
 
@@ -86,11 +87,13 @@ def status(
     log, traceback = (
         folder.text(record.space, record.number, name) for name in ("log.txt", "traceback.txt")
     )
+    way = shown_schedule(folder, record)
     if json_:
-        print(json.dumps({**record.model_dump(mode="json"), "log": log, "traceback": traceback}))
+        facts = {**record.model_dump(mode="json"), "schedule": [one.row() for one in way]}
+        print(json.dumps({**facts, "log": log, "traceback": traceback}))
         return
     _print(record.model_dump(exclude={"accuracy_by_k"}))
-    print(f"\n{log}{traceback}")
+    print(*way, f"\n{log}{traceback}", sep="\n")
 
 
 def stop(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -74,6 +74,14 @@ def key_values(pairs: list[str], option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{option} wants KEY=VALUE, but got {echo(pair)}")
         settings[key.strip()] = value.strip()
     return settings
+
+
+def read_values(pairs: list[str], option: str) -> dict[str, Any]:
+    """The same with the values as YAML has them."""
+    from analysis.plan.yaml_text import read_yaml
+
+    texts = key_values(pairs, option)
+    return {key: read_yaml(text, f"{option} {key}", "value") for key, text in texts.items()}
 
 
 def submit_job(

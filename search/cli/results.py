@@ -39,6 +39,7 @@ def best(
     """
     from analysis.ranking.corrected import corrected
     from analysis.ranking.leaderboard import ranked, rows, short_config
+    from analysis.ranking.schedule import shown_schedule
     from analysis.ranking.significance import first_against_next, intervals
     from analysis.run.finding import find_run
     from spaces.objectives import METRICS
@@ -90,6 +91,9 @@ def best(
             f"{row['rank']:>3}  {row['trial']:<18} {scores}{sure}{passes}\n     "
             f"{short_config(row['config'], row['space'])}"
         )
+        if "parent" in row:
+            way = shown_schedule(folder, order[row["rank"] - 1])
+            print(*(f"     {one}" for one in way), sep="\n")
         if against and row["rank"] == 1:
             print(f"     {against}")
 

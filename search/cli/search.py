@@ -19,6 +19,7 @@ from search.cli.options import (
     RunsDir,
     Submit,
     key_values,
+    read_values,
     submit_job,
 )
 from search.screen.terminal import outlive_terminal
@@ -77,6 +78,14 @@ def run(
     ] = None,
     pruner: Annotated[
         str | None, typer.Option(help="Who stops weak trials; see visiontune samplers.")
+    ] = None,
+    population: Annotated[
+        str | None,
+        typer.Option(
+            metavar="pbt|pb2[,KEY=VALUE…]",
+            help="Train networks that take over from one another every few epochs, with values "
+            "that change: members=8,interval=2,quantile=0.25.",
+        ),
     ] = None,
     pruner_option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the pruner.")
@@ -185,7 +194,6 @@ def run(
     """Run a search, from a plan or from options."""
     from analysis.plan.addresses import check_tracking
     from analysis.plan.plan import make_plan, read_plan
-    from analysis.plan.yaml_text import read_yaml
 
     settings: dict[str, Any] = read_plan(plan).model_dump(exclude_unset=True) if plan else {}
     given = {
@@ -210,15 +218,15 @@ def run(
         "limits": ("--limit", limit),
     }
     for setting, (option, texts) in pairs.items():
-        values: dict[str, Any] = key_values(texts or [], option)
-        if setting != "set":
-            values = {
-                name: read_yaml(text, f"{option} {name}", "value") for name, text in values.items()
-            }
-        if values:
+        read: Any = key_values if setting == "set" else read_values
+        if values := read(texts or [], option):
             settings[setting] = {**settings.get(setting, {}), **values}
     if shares:
-        settings["shares"] = _shares(shares)
+        settings["shares"] = read_values(shares.split(","), "--shares") if "=" in shares else shares
+    if population:
+        method, *rest = population.split(",")
+        options = {"method": method, **read_values(rest, "--population")}
+        settings["population"] = {**(settings.get("population") or {}), **options}
     if minutes:
         settings["limits"] = {**settings.get("limits", {}), "seconds": 60 * minutes}
     trained = {
@@ -235,6 +243,8 @@ def run(
         settings["tracking"] = {**settings.get("tracking", {}), "enabled": not no_tracking} | (
             {"uri": tracking_uri} if tracking_uri else {}
         )
+    if "spaces" not in settings and settings.get("population"):
+        raise typer.BadParameter("--population wants --space: a population is of one space")
     if "spaces" not in settings:
         from search.driver.fitting import fill_in
 
@@ -242,7 +252,7 @@ def run(
             raise typer.BadParameter("--submit wants --space: which fit is decided on this machine")
         fill_in(settings, partial(print, file=sys.stderr))
         settings.setdefault("trials", ANY_TRIALS)
-    if minutes:
+    if minutes and not settings.get("population"):
         settings.setdefault("trials", ANY_TRIALS)
     made = make_plan(settings, str(plan) if plan else "run")
     if not submit:
@@ -260,16 +270,6 @@ def run(
     from search.driver.runner import run as run_search
 
     return say_ended(run_search(made, runs_dir, address=address or ""), json_)
-
-
-def _shares(text: str) -> Any:
-    """``--shares`` as a plan has it."""
-    if "=" not in text:
-        return text
-    from analysis.plan.yaml_text import read_yaml
-
-    pairs = key_values(text.split(","), "--shares")
-    return {name: read_yaml(value, f"--shares {name}", "value") for name, value in pairs.items()}
 
 
 def say_ended(summary: Summary, json_: bool) -> int:

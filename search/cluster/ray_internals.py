@@ -1,5 +1,6 @@
 """What we ask of Ray beyond what it promises, all in one place: how its own node is started, what
-its workers import, what it knows of a cluster, and which workers Tune keeps.
+its workers import, what it knows of a cluster, which workers Tune keeps, and how its populations
+change values.
 
 ``tests/search/cluster/test_ray_internals.py`` says which of it a version of Ray has no more.
 
@@ -10,13 +11,18 @@ reads then.
 from __future__ import annotations
 
 import contextlib
+import math
+import random
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ray._private import node, ray_constants, services, state
 from ray._private.authentication import authentication_token_setup
 from ray._raylet import (  # type: ignore[attr-defined]  # compiled
@@ -26,6 +32,8 @@ from ray._raylet import (  # type: ignore[attr-defined]  # compiled
     persist_port,
 )
 from ray.job_config import JobConfig
+
+from spaces.domain import Choice, Domain, Integer, Value
 
 BYSTANDERS = ("start_monitor", "start_log_monitor", "start_api_server")
 """By which a node of Ray starts its autoscaler, what forwards workers' output, and the dashboard's
@@ -38,6 +46,8 @@ which it ends.
 """
 PORTS = (METRICS_AGENT_PORT_NAME, METRICS_EXPORT_PORT_NAME, DASHBOARD_AGENT_LISTEN_PORT_NAME)
 """What that agent would listen at: the raylet waits until it is told."""
+RESAMPLE, FACTORS = 0.25, (1.2, 0.8)
+"""How often PBT draws a value anew, and by what it multiplies one otherwise: Tune's own choice."""
 NO_PORT = -1
 """Ray's word for a service that is not there."""
 PATIENCE = 300.0
@@ -239,3 +249,99 @@ def _replaced(owner: Any, values: dict[str, Any]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             setattr(owner, name, value)
+
+
+def explored(
+    method: str,
+    values: Mapping[str, Value],
+    domains: Mapping[str, Domain],
+    told: Sequence[tuple[str, int, Mapping[str, Value], float]],
+    base: str,
+    taken: Sequence[Mapping[str, Value]],
+    seed: int,
+) -> dict[str, Value]:
+    """What Tune's PBT or PB2 changes ``values`` to, within ``domains``; the same for the same seed.
+
+    Args:
+        told: of each trial so far, step by step: its name, steps done, its values, and how good it
+            was, more being better.
+        base: name of the trial that is gone on from.
+        taken: what others of the same generation were given.
+    """
+    from ray.tune.schedulers import pbt
+
+    before = random.getstate(), np.random.get_state()  # Tune draws from what is everybody's
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        found = _by_process(values, domains, told, base, taken) if method == "pb2" else None
+        if found is None:
+            mutations = {
+                name: list(domain.options)
+                if isinstance(domain, Choice)
+                else partial(_drawn, domain)
+                for name, domain in domains.items()
+            }
+            found, _ = pbt._explore(dict(values), mutations, RESAMPLE, FACTORS, None)
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+    return {name: _within(domain, found[name]) for name, domain in domains.items()}
+
+
+def _by_process(
+    values: Mapping[str, Value],
+    domains: Mapping[str, Domain],
+    told: Sequence[tuple[str, int, Mapping[str, Value], float]],
+    base: str,
+    taken: Sequence[Mapping[str, Value]],
+) -> dict[str, Any] | None:
+    """What PB2's Gaussian process proposes; None where it has seen too little. Ranges that are
+    drawn as logarithms are shown to it as such.
+    """
+    import pandas as pd
+    from ray.tune.schedulers import pb2
+
+    names = list(domains)
+
+    def shown(some: Mapping[str, Value]) -> list[float]:
+        return [_scaled(domains[name], float(some[name])) for name in names]
+
+    rows = [[name, float(done), *shown(own), value] for name, done, own, value in told]
+    data = pd.DataFrame(rows, columns=["Trial", "Time", *names, "Reward"])
+    ends = [(_scaled(d, d.low), _scaled(d, d.high)) for d in domains.values()]  # type: ignore[union-attr]
+    current = np.array([shown(some) for some in taken]) if taken else None
+    config = dict(zip(names, shown(values), strict=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of fits that have not converged
+        bounds = dict(zip(names, ends, strict=True))
+        found, after = pb2._explore(data, bounds, current, base, base, config)
+    if len(after) == len(data):
+        return None
+    logs = {name for name, domain in domains.items() if _is_log(domain)}
+    return {name: math.exp(v) if name in logs else v for name, v in found.items()}
+
+
+def _is_log(domain: Domain) -> bool:
+    return not isinstance(domain, Choice) and domain.log and domain.low > 0
+
+
+def _scaled(domain: Domain, value: float) -> float:
+    return math.log(value) if _is_log(domain) else value
+
+
+def _drawn(domain: Domain) -> Value:
+    """A value of a range, from Python's own generator."""
+    assert not isinstance(domain, Choice)
+    if isinstance(domain, Integer):
+        return random.randint(domain.low, domain.high)
+    low, high = _scaled(domain, domain.low), _scaled(domain, domain.high)
+    drawn = random.uniform(low, high)
+    return math.exp(drawn) if _is_log(domain) else drawn
+
+
+def _within(domain: Domain, value: Any) -> Value:
+    if isinstance(domain, Choice):
+        return value
+    near = min(max(value, domain.low), domain.high)
+    return round(near) if isinstance(domain, Integer) else float(near)

@@ -47,10 +47,11 @@ def dry_run(plan: Plan, as_json: bool) -> None:
         facts |= known
     spaces = list(plan.search_spaces().values())
     generator = random.Random(plan.seed)
+    drawn = plan.population.members if plan.population else plan.trials
     configs = [
         {"space": space.name, **space.sample(lambda _, domain: _draw(generator, domain))}
         for space in (
-            spaces[i % len(spaces)] for i in range(min(plan.trials, DRAWN if as_json else SHOWN))
+            spaces[i % len(spaces)] for i in range(min(drawn, DRAWN if as_json else SHOWN))
         )
     ]
     cores = len(os.sched_getaffinity(0))
@@ -61,6 +62,8 @@ def dry_run(plan: Plan, as_json: bool) -> None:
         "cpus_per_stage_task": STAGE_CPUS,
     }
     seen = (facts.get("classes", 0), plan.training.side)
+    if plan.population:
+        facts["population"] = plan.population.said(plan.steps)
     for number, config in enumerate(configs):
         own = {name: value for name, value in config.items() if name != "space"}
         learner = LEARNERS[str(config["space"])]

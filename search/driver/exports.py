@@ -27,6 +27,7 @@ def source_of(folder: RunDirectory, cache: Cache = NO_CACHE) -> Source:
         training_settings(plan, folder),
         plan.class_order,
         cache,
+        plan.population is not None,
     )
 
 

@@ -24,7 +24,7 @@ from search.cluster.capacity import Capacity
 from search.cluster.lookahead import Lookahead
 from search.driver.beginning import is_gone
 from search.driver.driver_log import log_to
-from search.driver.trial_loop import TrialLoop
+from search.driver.trial_loop import TrialLoop, explored
 from search.ledger.kept_checkpoints import clear_checkpoints
 from search.ledger.ledger import Ledger
 from search.ledger.replicas import Replicas
@@ -115,7 +115,7 @@ class Session:
         self._noted = 0.0
         self._loop: TrialLoop | None = None
         self._changes = len(folder.plan().changes)
-        self._ledger = Ledger(folder, plan, self.seconds, self._say, mend)
+        self._ledger = Ledger(folder, plan, self.seconds, self._say, mend, explored)
         if change:
             self._go_by(change_plan(folder, change), "goes on as it is asked to now")
         self._plan_time = 0  # it may have been changed since it was read
@@ -224,7 +224,8 @@ class Session:
                 # which looks after the nodes of a cluster, also while no more trials are proposed
                 loop.capacity.now()
 
-        first = min(concurrency, ledger.plan.trials - ledger.tally.done)
+        one, left = self._plan.population, ledger.plan.trials - ledger.tally.done
+        first = min(concurrency, left, one.members if one else left)  # a generation at a time
         return loop(ledger, self._folder, redraw, first, lookaheads)
 
     def _replicate(self, loop: TrialLoop) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
 from analysis.run.working_copy import place_of
 from search.cluster.capacity import Capacity
 from search.cluster.lookahead import Lookahead
-from search.ledger.kept_checkpoints import checkpoints
+from search.ledger.kept_checkpoints import checkpoints, end_parts
 from search.ledger.trial_source import Proposal, TrialSource
+from spaces.domain import Value
+from trainables.io.remote import join_place
 from trainables.learners import LEARNERS, Assignment, Shared
 
 
@@ -73,6 +76,9 @@ class TrialLoop:
             stepwise = LEARNERS[space].space.stepwise
             return tuple(checkpoints(folder, space, number)) if stepwise else ()
 
+        def end_of(space: str, number: int | None) -> str:
+            return "" if number is None else join_place(place, *end_parts(space, number))
+
         def assign(trial: Proposal) -> Assignment:
             if lookaheads and trial.space in lookaheads:
                 lookaheads[trial.space].reached(trial.config)
@@ -88,6 +94,10 @@ class TrialLoop:
                 self.session,
                 seed=trial.seed,
                 restore=left_of(*trial.key) if trial.goes_on else (),
+                before=trial.before,
+                goes_from=end_of(trial.space, trial.parent),
+                until=trial.until,
+                leaves=end_of(trial.space, trial.number if trial.leaves else None),
                 gate=gate,
             )
 
@@ -121,3 +131,10 @@ class TrialLoop:
         if self.asked:
             return f"asked by {self.asked[0]}"
         return "asked by visiontune stop" if self.run.stop_file.exists() else ""
+
+
+def explored(*args: Any) -> dict[str, Value]:
+    """Tune's own, by which Ray is loaded only once a population asks."""
+    from search.cluster.ray_internals import explored
+
+    return explored(*args)

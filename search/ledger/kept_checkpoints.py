@@ -11,14 +11,24 @@ from pathlib import Path
 
 from analysis.ranking.leaderboard import pareto_front, ranked
 from analysis.run.directory import RunDirectory
-from analysis.run.working_copy import remote_of
+from analysis.run.working_copy import place_of, remote_of
 from trainables.io.checkpoint import latest
-from trainables.io.remote import Remote, remove_place
+from trainables.io.remote import Remote, join_place, remove_place
 
 KEPT_CHECKPOINTS = 3
 """Trials whose weights and last checkpoint are kept when the search ends: the best ones."""
 OF_A_TRIAL = re.compile(r"(.+)-(\d+)\.session-(\d+)(?:\.(\d+))?")
 """Tune's folder of a trial: space, number, session, and how often it began anew in that."""
+
+
+def end_parts(space: str, number: int) -> tuple[str, ...]:
+    """Path, below that of its run, of the state that a trial leaves to those that go on from it."""
+    return "trials", space, f"{number:05d}", "end"
+
+
+def drop_end(folder: RunDirectory, space: str, number: int) -> None:
+    """Delete that state."""
+    remove_place(join_place(place_of(folder.path), *end_parts(space, number)))
 
 
 def checkpoints(folder: RunDirectory, space: str, number: int) -> list[str]:
@@ -52,13 +62,14 @@ def clear_checkpoints(folder: RunDirectory, objectives: Sequence[str]) -> None:
         best |= {record.key for record in pareto_front(records, objectives)}
     remote = remote_of(folder.path)
     there = _by_trial(folder, remote)
-    weighty = (
-        {name.split("/")[2] for name in remote.files("trials") if "/weights/" in name}
-        if remote
-        else set()
+    files = list(remote.files("trials")) if remote else []
+    weighty, left = (
+        {name.split("/")[2] for name in files if f"/{kind}/" in name} for kind in ("weights", "end")
     )
     for record in records:  # a trial that has not finished has none, and goes on from what it has
         kept, steps = record.key in best, there.get(record.key, [])
+        if not remote or f"{record.number:05d}" in left:
+            drop_end(folder, record.space, record.number)
         weights = folder.weights(record.space, record.number)
         if not kept:
             shutil.rmtree(weights, ignore_errors=True)

@@ -22,13 +22,15 @@ from analysis.run.directory import RunDirectory
 from analysis.run.records import State, TrialRecord
 from search.ledger import requests
 from search.ledger.identity import settle_identity
+from search.ledger.kept_checkpoints import drop_end
 from search.ledger.outbox import Outbox, trial_fact
 from search.ledger.running import Running
 from search.ledger.tally import Tally
 from search.ledger.trial_source import Key, Proposal
 from search.study.folders import read_shelves
+from search.study.population import Explore
 from search.study.storage import study_name
-from search.study.study import REQUEST, SpaceStudy
+from search.study.study import REQUEST, Answer, SpaceStudy
 from spaces.domain import Value
 from spaces.objectives import metrics_of
 from trainables.learners import LEARNERS
@@ -44,6 +46,7 @@ class Ledger:
         clock: seconds since the run began, all its sessions together.
         mend: writes again what was found damaged; called once everything has been read.
         say: told when a database of studies makes it wait.
+        explore: changes values in a population.
 
     Attributes:
         plan: how far it goes, as it was last asked to.
@@ -58,6 +61,7 @@ class Ledger:
         clock: Callable[[], float] = lambda: 0.0,
         say: Callable[[str], None] = lambda line: None,
         mend: Callable[[], None] = lambda: None,
+        explore: Explore | None = None,
     ) -> None:
         from search.ledger.rebuilt_studies import whole_studies
         from search.ledger.recovery import recover
@@ -74,7 +78,9 @@ class Ledger:
         self.outbox = Outbox(run.outbox)
         self.outbox.repair()
         self._studies = {
-            name: SpaceStudy(storage, study_name(run, plan.storage, name), space, plan, run)
+            name: SpaceStudy(
+                storage, study_name(run, plan.storage, name), space, plan, run, explore
+            )
             for name, space in spaces.items()
         }
         sized = any(one.known and one.space.needs_images for one in plan.learners)
@@ -140,7 +146,9 @@ class Ledger:
         )
         exhausted = len(self._exhausted) == len(self._studies)
         if exhausted and self.ending is None and not self._unfinished:
-            self.ending = Ending(f"there are no more than {self.tally.done} combinations")
+            ends = [study.population.end for study in self._studies.values() if study.population]
+            none = [f"there are no more than {self.tally.done} combinations"]
+            self.ending = Ending((ends or none)[0])
         return self.ending
 
     # --- what to try
@@ -153,7 +161,9 @@ class Ledger:
             if self.look() or self.tally.done + self.running >= self.plan.trials:
                 return None
             proposal = self._next()
-            if proposal is None:
+            if proposal is Answer.LATER:
+                return None
+            if proposal is Answer.NO_MORE:
                 continue  # a space has run out of combinations
             known = LEARNERS[proposal.space].known_before(
                 proposal.config, self._classes, self.plan.training.side
@@ -171,7 +181,7 @@ class Ledger:
             )
         return None
 
-    def _next(self) -> Proposal | None:
+    def _next(self) -> Proposal | Answer:
         if self._unfinished:
             space, number = self._unfinished.popleft()
             return self._begin(space, *self._studies[space].continue_trial(number))
@@ -181,16 +191,23 @@ class Ledger:
         turns = self.tally.shares.order(there, self._started, self._clock(), left)
         for space in waiting or turns:
             asked = self._studies[space].ask()
-            if asked is not None:
+            if asked is Answer.LATER:
+                return asked
+            population = self._studies[space].population
+            while population and population.spent:
+                drop_end(self._run, space, population.spent.pop())
+            if asked is not Answer.NO_MORE:
                 self._started[space] += 1
                 return self._begin(space, *asked)
             self._exhausted.add(space)
-        return None
+        return Answer.NO_MORE
 
     def _begin(self, space: str, number: int, config: dict[str, Value]) -> Proposal:
         goes_on = number < self._before[space]
-        proposal = Proposal(space, number, config, self.plan.seed, goes_on)
         study = self._studies[space]
+        proposal = Proposal(
+            space, number, config, self.plan.seed, goes_on, **study.going_on(number)
+        )
         running = Running(proposal, study.space.stepwise)
         facts = {
             "config": config,
@@ -210,24 +227,7 @@ class Ledger:
 
     def take_requests(self) -> None:
         """Enqueue what another terminal asked to be tried."""
-        for request in requests.take(self._run):
-            study = self._studies.get(request.space)
-            if request.name not in self._requested:
-                if study is None or (
-                    why := study.objection(request.kind, request.number, request.params)
-                ):
-                    requests.refuse(
-                        self._run,
-                        request.name,
-                        why if study else f"this run does not search {request.space!r}",
-                    )
-                    continue
-                if request.kind == "enqueue":
-                    study.enqueue(request.params, {REQUEST: request.name})
-                else:
-                    study.retry(request.number, {REQUEST: request.name})
-                self._requested.add(request.name)
-            requests.done(self._run, request)
+        requests.take_up(self._run, self._studies, self._requested)
 
     # --- what came out
 

@@ -60,6 +60,7 @@ class _Ended(_Fact):
     failure: str | None
     pruned_by: str | None
     violations: list[str]
+    parent: NotRequired[int | None]
     history: NotRequired[list[dict[str, Any]]]
 
 

@@ -10,6 +10,7 @@ import math
 import shutil
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from analysis.plan.limits import Ending
 from analysis.plan.replicate import Replicate
 from analysis.ranking.leaderboard import ranked
+from analysis.ranking.schedule import schedule
 from analysis.run.directory import RunDirectory
 from analysis.run.jobs import Job, read_jobs, write_jobs
 from analysis.run.notes import note
@@ -67,9 +69,9 @@ class Replicas:
         self._jobs += [job for job in wanted if job not in self._jobs]
         if self._jobs:
             write_jobs(self._run.path, self._jobs)
-        self._configs = {
-            (record.space, record.number): dict(record.config) for record in run.records()
-        }
+        self._search = run
+        self._trials = {(record.space, record.number): record for record in run.records()}
+        self._population = any(record.parent is not None for record in self._trials.values())
         self._left = deque(
             number for number, job in enumerate(self._jobs) if not self._done(number, job)
         )
@@ -114,8 +116,12 @@ class Replicas:
         if path.is_symlink() or path.exists():  # it failed, or what it says cannot be believed
             self._run.set_trial_aside(*key)
         cut_half_line(self._run.trial(*key) / "steps.jsonl")
-        config = self._configs[job.space, job.trial]
-        proposal = Proposal(job.space, number, config, job.seed, goes_on=True)
+        trial = self._trials[job.space, job.trial]
+        proposal = Proposal(job.space, number, dict(trial.config), job.seed, goes_on=True)
+        if self._population:
+            *way, _ = schedule(self._search, job.space, job.trial)
+            before = tuple((one.until, dict(one.record.config)) for one in way)
+            proposal = replace(proposal, before=before, until=trial.steps)
         self._running[key] = Running(proposal, LEARNERS[job.space].space.stepwise)
         self._running[key].go_on(self._run.steps(*key))
         return proposal

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.run.directory import RunDirectory
 from analysis.run.notes import note
@@ -21,6 +21,9 @@ from analysis.run.sealed import DamagedError, NewerError, unsealed
 from analysis.run.trial_files import UnreadableError, read_bytes
 from analysis.run.working_copy import copy_of
 from trainables.io.files import set_aside, write_whole
+
+if TYPE_CHECKING:  # who asks for something loads no Optuna
+    from search.study.study import SpaceStudy
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,31 @@ def take(run: RunDirectory) -> Iterator[Request]:
             yield _read(path)
         except (DamagedError, NewerError, UnreadableError) as error:
             refuse(run, path.stem, str(error))
+
+
+def take_up(run: RunDirectory, studies: Mapping[str, SpaceStudy], known: set[str]) -> None:
+    """Enqueue what was asked for; requests that cannot be done are moved aside.
+
+    Args:
+        known: names of those that a study has; those that it gets are added.
+    """
+    from search.study.study import REQUEST
+
+    for request in take(run):
+        study = studies.get(request.space)
+        if request.name not in known:
+            if study is None or (
+                why := study.objection(request.kind, request.number, request.params)
+            ):
+                none = f"this run does not search {request.space!r}"
+                refuse(run, request.name, why if study else none)
+                continue
+            if request.kind == "enqueue":
+                study.enqueue(request.params, {REQUEST: request.name})
+            else:
+                study.retry(request.number, {REQUEST: request.name})
+            known.add(request.name)
+        done(run, request)
 
 
 def refuse(run: RunDirectory, name: str, why: str) -> None:

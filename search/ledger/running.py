@@ -73,5 +73,6 @@ class Running:
             node=str(result.get("node", "")),
             steps=self.last_step + 1,
             device=str(result.get("device", "")),
+            parent=self.proposal.parent,
             **facts,
         )

@@ -25,6 +25,11 @@ class Proposal:
         config: complete.
         seed: that it runs with.
         goes_on: an earlier driver may have begun it, and left checkpoints.
+        parent: number of the trial that it goes on from; None if it begins anew.
+        before: the configurations that its network was trained with before, each with the step up
+            to which.
+        until: steps after which it ends; 0 where it says itself when.
+        leaves: others may go on from its end.
     """
 
     space: str
@@ -32,6 +37,10 @@ class Proposal:
     config: dict[str, Value]
     seed: int
     goes_on: bool = field(compare=False)
+    parent: int | None = None
+    before: tuple[tuple[int, dict[str, Value]], ...] = ()
+    until: int = 0
+    leaves: bool = False
 
     @property
     def key(self) -> Key:

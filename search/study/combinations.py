@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from analysis.plan.plan import Plan, PlanError
+from analysis.plan.population import Population
+from search.study.population import may_change
 from search.study.pruners import make_pruner
 from search.study.samplers import make_sampler
 from spaces import SPACES, Space, SpaceError
 from spaces.domain import Choice
+from spaces.errors import echo
 from spaces.objectives import computed_objectives
 from spaces.samplers import PRUNERS, SAMPLERS, Pruner, Sampler
 
@@ -61,6 +64,8 @@ def _problems(plan: Plan) -> Iterator[str]:
             )
     for space in plan.search_spaces().values():
         yield from _space_problems(plan, space, sampler, pruner)
+    if plan.population:
+        yield from _population_problems(plan, plan.population, sampler)
     scheme = "val" if plan.validation == "hold-out" else plan.validation
     for learner in plan.learners:
         if scheme not in ("auto", *learner.validations) and learner.space.needs_images:
@@ -113,6 +118,54 @@ def _space_problems(plan: Plan, space: Space, sampler: Sampler, pruner: Pruner) 
         measured = (*space.metrics, *(computed_objectives() if space.needs_images else ()))
         if name not in measured:
             yield f"{name} is no metric of space {space.name}; it has {', '.join(measured)}"
+
+
+def _population_problems(plan: Plan, said: Population, sampler: Sampler) -> Iterator[str]:
+    space, steps = plan.search_spaces()[plan.spaces[0]], plan.steps
+    if len(plan.spaces) > 1:
+        yield f"a population is of one space, but the plan has {', '.join(plan.spaces)}; name one"
+    if space.reports != "epoch":
+        yield (
+            f"a population goes on for a few epochs at a time, but a trial of {space.name} has "
+            "none; use space cnn or toy, or leave population out"
+        )
+        return
+    for setting, given, why in (
+        ("pruner", plan.pruner != "none", "whoever is worst takes over from the best"),
+        ("objective", len(plan.objectives) > 1, "who is best goes by one"),
+        ("retries", plan.retries > 0, "a member that fails is replaced by one of the best"),
+        ("training.patience", plan.training.patience > 0, "members train for the same epochs"),
+    ):
+        if given:
+            told = f"{len(plan.objectives)} objectives" if setting == "objective" else setting
+            yield f"{told} and a population exclude each other: {why}; leave one of them out"
+    if sampler.needs == "finite":
+        yield (
+            f"sampler {plan.sampler} tries every combination, but in a population a sampler draws "
+            "the first members alone; use another"
+        )
+    varying = [p for p in space.parameters if p.name == "steps" and p.varies]
+    if varying:
+        yield f"a population needs one number of steps, but steps is {plan.set['steps']}"
+    if steps % said.every(steps):
+        yield (
+            f"population.interval must divide the {steps} epochs of a training, but is "
+            f"{said.interval}; use "
+            f"{', '.join(str(n) for n in range(1, steps + 1) if steps % n == 0)}"[:300]
+        )
+    free = {p.name for p in space.parameters if p.anew}
+    if unknown := [name for name in said.change if name not in free]:
+        yield (
+            f"population.change: {echo(unknown[0])} cannot change while {space.name} is trained; "
+            f"of it may {', '.join(sorted(free)) or 'nothing'}"
+        )
+    elif not may_change(space, said.method, said.change):
+        ranges = "ranges of numbers" if said.method == "pb2" else "ranges or lists"
+        yield (
+            f"population {said.method} has nothing to change: of {space.name}, "
+            f"{', '.join(sorted(free)) or 'no parameter'} may change while it is trained, and none "
+            f"of those that are searched has several values (as {ranges})"
+        )
 
 
 def _results(kind: str) -> str:

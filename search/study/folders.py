@@ -19,6 +19,7 @@ from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
 from analysis.run.sealed import DamagedError
 from search.study.optuna_internals import FIXED, fixed, of_sampler
+from search.study.population import MEMBER, PARENT
 from search.study.samplers import distribution_of
 from search.study.study import (
     ATTEMPT,
@@ -31,7 +32,7 @@ from search.study.study import (
 from spaces import Space
 from spaces.domain import Choice, Name
 
-ASKED = (ATTEMPT, GRID_INDEX, REQUEST, RETRY_OF)
+ASKED = (ATTEMPT, GRID_INDEX, MEMBER, PARENT, REQUEST, RETRY_OF)
 """Attributes that say why a trial is tried; the others say how it ended."""
 
 

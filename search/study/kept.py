@@ -4,7 +4,7 @@ search began.
 
 from __future__ import annotations
 
-from analysis.plan.plan import Plan
+from analysis.plan.plan import Plan, PlanError
 from analysis.ranking.looks import looks
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.jobs import replicated
@@ -46,6 +46,16 @@ def check_kept(run: RunDirectory, plan: Plan) -> None:
     Raises:
         PlanError: naming the parameter, and what it was.
     """
+    try:
+        was = sessions(run)[0]["plan"].get("population")
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+        was = None
+    said = plan.population.model_dump(mode="json") if plan.population else None
+    if was and was != said:
+        raise PlanError(
+            f"population was {was} when the search began, and its generations follow from that: "
+            "put it back in the run's plan.yaml, or start a new run"
+        )
     try:
         before = sessions(run)[-1]["plan"]
         now = plan.model_dump(mode="json")

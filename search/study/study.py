@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from typing import Any
 
 import optuna
@@ -27,6 +28,7 @@ from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
 from search.study.guided import Guided, earlier_trials
 from search.study.optuna_internals import live
+from search.study.population import Explore, Population
 from search.study.pruners import make_pruner
 from search.study.samplers import EXHAUSTIVE, distribution_of
 from spaces.domain import Choice, Domain, Integer, Value
@@ -39,6 +41,13 @@ CONFIG = "visiontune:config"
 RETRY_OF = "visiontune:retry_of"
 ATTEMPT = "visiontune:attempt"
 REQUEST = "visiontune:request"
+
+
+class Answer(Enum):
+    """What a study says where it proposes no trial."""
+
+    LATER = "nothing until trials that run have ended"
+    NO_MORE = "nothing any more"
 
 
 def open_study(storage: BaseStorage, name: str, plan: Plan) -> optuna.Study:
@@ -63,6 +72,10 @@ class SpaceStudy:
         plan: names sampler, pruner, objectives and seed. A continued study draws other numbers than
             it drew before.
         run: which keeps what its sampler is to know of earlier searches.
+        explore: changes values in a population.
+
+    Attributes:
+        population: who goes on from whom; None where every trial is trained from its beginning.
     """
 
     def __init__(
@@ -72,8 +85,10 @@ class SpaceStudy:
         space: Space,
         plan: Plan,
         run: RunDirectory | None = None,
+        explore: Explore | None = None,
     ) -> None:
         self.space = space
+        self.population = Population(plan, space, explore) if plan.population else None
         self._objectives = plan.objectives
         self._study = open_study(storage, name, plan)
         trials = self.trials()
@@ -99,6 +114,8 @@ class SpaceStudy:
         """Draw within a part of the space from now on."""
         plan, trials = self._plan, self.trials()
         self._within = within
+        if self.population:
+            self.population.space = within
         before = earlier_trials(self._run, plan, within) if self._run else []
         seed, options = plan.seed + len(trials), plan.sampler_options
         self._study.sampler = Guided(plan.sampler, options, seed, self.space, before, within)
@@ -111,22 +128,36 @@ class SpaceStudy:
         domains = {parameter.name: parameter.domain for parameter in self._within.parameters}
         return all(value in domains[name] for name, value in params.items() if name in domains)
 
-    def ask(self) -> tuple[int, dict[str, Value]] | None:
-        """The next trial's number and complete config; None if every combination has been tried."""
+    def ask(self) -> tuple[int, dict[str, Value]] | Answer:
+        """The next trial's number and complete config."""
+        if self.population and not self.waiting and not self._enqueue_members():
+            return Answer.NO_MORE if self.population.end else Answer.LATER
         if self.waiting:
             self.waiting -= 1  # Optuna hands out waiting trials first
         elif self._grid is not None:
             left = (one for one in self._grid if one[0] not in self._tried)
             index, point = next((one for one in left if self._is_within(one[1])), (-1, None))
             if point is None:
-                return None
+                return Answer.NO_MORE
             self._study.enqueue_trial(point, user_attrs={GRID_INDEX: index})
             self._tried.add(index)
         elif self._left <= 0:
-            return None
+            return Answer.NO_MORE
         else:
             self._left -= 1
         return self._begin(self._study.ask())
+
+    def _enqueue_members(self) -> bool:
+        """Whether a population has a trial to propose now: of its first generation, or of a later
+        one, which is enqueued once the one before has ended.
+        """
+        assert self.population is not None
+        trials = self.trials()
+        if self.population.wants_first(trials):
+            return True
+        for member in self.population.next(trials) or ():
+            self.enqueue(member.params, member.attributes)
+        return self.waiting > 0
 
     def coming(self) -> Iterator[dict[str, Value]]:
         """The complete configs that will be proposed, as far as that is known: those of a grid."""
@@ -151,6 +182,12 @@ class SpaceStudy:
 
     def objection(self, kind: str, number: int, params: Mapping[str, Any]) -> str:
         """Why what another terminal asked for cannot be tried; empty if it can."""
+        if self.population and (kind == "retry" or not self.population.wants_first(self.trials())):
+            return (
+                "in a population a trial goes on from another, and one that failed is replaced by "
+                "one of the best; only members of the first generation can be asked for, before "
+                "they have begun"
+            )
         if kind == "retry":
             ended = [trial.number for trial in self.trials() if trial.state.is_finished()]
             return (
@@ -195,6 +232,18 @@ class SpaceStudy:
     def continue_trial(self, number: int) -> tuple[int, dict[str, Value]]:
         """The same trial again: its number, and its config with what was not yet drawn."""
         return self._begin(live(self._study, self.trials()[number]))
+
+    def going_on(self, number: int) -> dict[str, Any]:
+        """Of a trial of a population, as a proposal has it: ``parent``, the values ``before``,
+        ``until`` when it is trained, and whether it ``leaves`` a state to others.
+        """
+        if self.population is None:
+            return {}
+        known = self._live[number].user_attrs
+        return self.population.going_on(known, self.trials(), self._config)
+
+    def _config(self, trial: FrozenTrial) -> dict[str, Value]:
+        return trial.user_attrs.get(CONFIG) or self.space.check(trial.params)
 
     def begun(self, number: int) -> dict[str, Any]:
         """What the study knows of a trial that has begun, as its folder keeps it: parameters with

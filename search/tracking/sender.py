@@ -291,7 +291,9 @@ class Sender:
         self._send_ended(runs, run, fact)
 
     def _send_ended(self, runs: MlflowRuns, run: Sent, fact: TrialFact | ReplicaFact) -> None:
+        parent = fact.get("parent")
         optional = {
+            "parent": None if parent is None else f"{fact['space']}/{parent}",
             "failure": fact["failure"],
             "pruned_by": fact["pruned_by"],
             "violations": "; ".join(fact["violations"]),

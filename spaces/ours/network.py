@@ -110,42 +110,49 @@ AUGMENTATION = (
         Choice((0.5,)),
         "share of the epochs in which an image is mirrored",
         allowed=Float(0.0, 1.0),
+        anew=True,
     ),
     Parameter(
         "rotation",
         Float(0.0, 20.0),
         "turned by up to this many degrees either way",
         allowed=Float(0.0, 180.0),
+        anew=True,
     ),
     Parameter(
         "crop",
         Integer(0, 4),
         "shifted by up to this many pixels on each axis",
         allowed=Integer(0, 32),
+        anew=True,
     ),
     Parameter(
         "cutout",
         Choice((0, 8, 12, 16)),
         "side of a square set to the mean, pixels",
         allowed=Integer(0, 64),
+        anew=True,
     ),
     Parameter(
         "jitter",
         Float(0.0, 0.4),
         "brightness, contrast and saturation, each changed by up to this fraction",
         allowed=Float(0.0, 1.0),
+        anew=True,
     ),
     Parameter(
         "mixup",
         Choice((0.0, 0.2)),
         "alpha of the Beta distribution that mixes two images",
         allowed=Float(0.0, 4.0),
+        anew=True,
     ),
     Parameter(
         "cutmix",
         Choice((0.0, 0.5)),
         "chance that a batch's images get a box of another image",
         allowed=Float(0.0, 1.0),
+        anew=True,
     ),
     Parameter(
         "first_side",
@@ -166,6 +173,7 @@ OPTIMISATION = (
         allowed=Float(1e-6, 100.0, log=True),
         when={"optimizer": ("sgd",)},
         otherwise=0.3,
+        anew=True,
     ),
     Parameter(
         "momentum",
@@ -174,6 +182,7 @@ OPTIMISATION = (
         allowed=Float(0.0, 0.999),
         when={"optimizer": ("sgd",)},
         otherwise=0.9,
+        anew=True,
     ),
     Parameter(
         "weight_decay",
@@ -182,6 +191,7 @@ OPTIMISATION = (
         allowed=Float(0.0, 1.0),
         when={"optimizer": ("sgd",)},
         otherwise=5e-4,
+        anew=True,
     ),
     Parameter(
         "adamw_learning_rate",
@@ -190,6 +200,7 @@ OPTIMISATION = (
         allowed=Float(1e-7, 1.0, log=True),
         when={"optimizer": ("adamw",)},
         otherwise=2e-3,
+        anew=True,
     ),
     Parameter(
         "adamw_weight_decay",
@@ -198,6 +209,7 @@ OPTIMISATION = (
         allowed=Float(0.0, 10.0),
         when={"optimizer": ("adamw",)},
         otherwise=0.05,
+        anew=True,
     ),
     Parameter("batch_size", Choice((64, 128, 256)), "images a step", allowed=Integer(2, 65536)),
     Parameter(
@@ -211,6 +223,7 @@ OPTIMISATION = (
         "probability spread over all classes",
         allowed=Float(0.0, 0.9),
         otherwise=0.0,
+        anew=True,
     ),
     Parameter(
         WEIGHTS,

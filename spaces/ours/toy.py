@@ -41,6 +41,7 @@ TOY = Space(
             Float(0.1, 2.0, log=True),
             "how fast it learns, per step",
             allowed=Float(0.01, 10.0, log=True),
+            anew=True,
         ),
         Parameter(
             "momentum",
@@ -48,6 +49,7 @@ TOY = Space(
             "makes sgd learn faster, by the factor 1 + momentum",
             when={"optimiser": ("sgd",)},
             otherwise=0.0,
+            anew=True,
         ),
         Parameter(
             "width",

@@ -60,6 +60,7 @@ TUNING = (
         "learning rate of all other layers, as a share of the head's",
         allowed=Float(1e-6, 1.0, log=True),
         otherwise=1.0,
+        anew=True,
     ),
     Parameter(
         "layer_decay",
@@ -67,6 +68,7 @@ TUNING = (
         "learning rate of a layer, as a share of the next one's (Clark et al., 2020)",
         allowed=Float(0.01, 1.0),
         otherwise=1.0,
+        anew=True,
     ),
 )
 """How they are trained where they begin with weights of their own."""
@@ -92,6 +94,7 @@ AUGMENTATIONS = (
                 "least share of an image's area that is shown",
                 allowed=Float(0.05, 1.0),
                 otherwise=0.3,
+                anew=True,
             ),
         ),
     ),

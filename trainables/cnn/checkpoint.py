@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,28 @@ def read(folder: Path) -> Checkpoint:
         part, _, name = key.partition("/")
         tensors.setdefault(part, {})[name] = tensor
     return Checkpoint(tensors, facts)
+
+
+def check_same(
+    found: Checkpoint, identity: Mapping[str, Any], folder: Path, anew: Sequence[str]
+) -> None:
+    """Refuse a checkpoint of another run.
+
+    Args:
+        identity: of this run.
+        folder: of the checkpoint, as it is named in an error.
+        anew: parameters that may have had other values.
+
+    Raises:
+        CheckpointError: saying what differs.
+    """
+    for name, value in identity.items():
+        said = found.facts.get(name)
+        if name == "config" and isinstance(said, dict):
+            said = value | said  # an earlier version had fewer parameters
+            said |= {parameter: value[parameter] for parameter in anew if parameter in value}
+        if said != value:
+            raise CheckpointError(
+                f"{folder}: checkpoint of another run: {name} is {found.facts.get(name)}, "
+                f"but must be {value}"
+            )

@@ -92,6 +92,8 @@ class CnnTrial(Trial):
                 threads=settings.cpus_per_trial, parts=parts, known=known,
             )  # fmt: skip
 
+        self._begins, self._changes = trial.begins, bool(trial.before)
+        self._until = trial.until or settings.epochs
         self._best: _Judged | None = None
         self._written: _Judged | None = None
         self._writing = threading.Lock()
@@ -157,7 +159,7 @@ class CnnTrial(Trial):
             **metrics,
             "step": run.epoch - 1,
             "model_mb": self._model_mb,
-            "done": run.done and not settings.patience,
+            "done": run.epoch >= self._until and not settings.patience,
         }
         if result["done"]:  # before anybody is told: a trial that is COMPLETE has its weights
             self._write_best()
@@ -166,9 +168,9 @@ class CnnTrial(Trial):
         return result
 
     def _values(self) -> list[float]:
-        """The objective after each epoch."""
-        name = self._settings.objective
-        return [epoch.get(name, epoch["val_accuracy"]) for epoch in self._run.history]
+        """The objective after each epoch of its own."""
+        name, own = self._settings.objective, self._run.history[self._begins :]
+        return [epoch.get(name, epoch["val_accuracy"]) for epoch in own]
 
     def _over(self) -> bool:
         """Whether no epoch is to follow: there are no more, or too many were no better."""
@@ -227,7 +229,7 @@ class CnnTrial(Trial):
 
     def load(self, folder: Path) -> None:
         """Go on from what ``save`` wrote."""
-        self._run.load(folder)
+        self._run.load(folder, changing=self._changes)
 
     def close(self) -> None:
         """Give back the device's memory."""

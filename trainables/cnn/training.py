@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from spaces.errors import on_one_line
-from spaces.ours.cnn import CnnConfig
+from spaces.ours.cnn import CnnConfig, parameters
 from trainables.cnn import checkpoint as files
 from trainables.cnn.data import CnnData, Int64, Resident
 from trainables.cnn.memory import TrainingError, shortage_named
@@ -297,22 +297,19 @@ class CnnRun:
         }
         return files.Checkpoint({part: copied(named) for part, named in tensors.items()}, facts)
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, changing: bool = False) -> None:
         """Go on from what ``save`` wrote, also on another device.
+
+        Args:
+            changing: it may have been trained with other values of parameters that are read anew
+                in each epoch (``Parameter.anew``).
 
         Raises:
             CheckpointError: if there is nothing, or it is damaged, or of another configuration.
         """
         found = files.read(folder)
-        for name, value in self._identity().items():
-            said = found.facts.get(name)
-            if name == "config" and isinstance(said, dict):
-                said = asdict(self.config) | said  # an earlier version had fewer parameters
-            if said != value:
-                raise files.CheckpointError(
-                    f"{folder}: checkpoint of another run: {name} is {found.facts.get(name)}, "
-                    f"but must be {value}"
-                )
+        anew = [p.name for p in parameters() if p.anew] if changing else []
+        files.check_same(found, self._identity(), folder, anew)
         try:
             self.net.load_state_dict(found.tensors["model"])
             if self.ema is not None:

@@ -92,6 +92,13 @@ class Assignment(Shared):
         folder: path or URI of the trial, where it may keep what its end is to be exported from.
         restore: paths or URIs of the checkpoints that earlier drivers left.
         checkpoints: path or URI of the folder that it writes its own into; empty if it writes none.
+        before: the configurations that it was trained with before ``config``, each with the step up
+            to which.
+        goes_from: path or URI of the state that another trial left after those; if empty, it does
+            their steps itself.
+        until: steps after which it ends; 0 where it says itself when.
+        leaves: path or URI of the folder that its last state goes to, from which others go on;
+            empty if nobody does.
         gate: of the first workers, which begin together: a folder, and how many they are.
     """
 
@@ -102,7 +109,20 @@ class Assignment(Shared):
     folder: str = ""
     restore: tuple[str, ...] = ()
     checkpoints: str = ""
+    before: tuple[tuple[int, Config], ...] = ()
+    goes_from: str = ""
+    until: int = 0
+    leaves: str = ""
     gate: tuple[str, int] | None = None
+
+    @property
+    def begins(self) -> int:
+        """Steps that others have done for it."""
+        return self.before[-1][0] if self.before and self.goes_from else 0
+
+    def config_at(self, done: int) -> Config:
+        """The configuration of the step after ``done``."""
+        return next((config for until, config in self.before if done < until), self.config)
 
     def fetch(self, *stages: Stage) -> tuple[list[Any], bool]:
         """(the results of ``stages``, computed once for the whole search; whether another trial had

@@ -20,7 +20,8 @@ NOISE = 0.02
 class ToyRun(Trial):
     """One configuration, a step at a time; deterministic.
 
-    Accuracy after step s is quality × (1 − exp(−rate × (1 + momentum) × (s + 1))); in folds,
+    Accuracy after step s is quality × (1 − exp(−rate × (1 + momentum) × (s + 1))), where rate and
+    momentum may change on the way, and each step counts with those that it was done with; in folds,
     the accuracy on fold s is quality plus noise that is the same for every configuration.
 
     Args:
@@ -42,6 +43,8 @@ class ToyRun(Trial):
         self._noise = np.random.default_rng(seed).normal(0.0, NOISE, config.steps)
         self._step = 0
         self._reports: list[float] = []
+        self._pace = config.rate * (1.0 + config.momentum)
+        self._learnt, self._since = 0.0, 0
 
     def step(self) -> dict[str, Any]:
         """The next step's report: ``val_accuracy`` of the trial so far, and ``report`` for the
@@ -73,7 +76,7 @@ class ToyRun(Trial):
         if self._folds:
             return float((config.quality + self._noise[step]).clip(0.0, 1.0))
         return config.quality * (
-            1.0 - math.exp(-config.rate * (1.0 + config.momentum) * (step + 1))
+            1.0 - math.exp(-self._learnt - self._pace * (step + 1 - self._since))
         )
 
     def _go_wrong(self, result: dict[str, Any]) -> None:
@@ -93,12 +96,18 @@ class ToyRun(Trial):
 
     def save(self, folder: Path) -> None:
         """Write all that the next step depends on."""
-        write_state(folder, self._step, {"reports": self._reports})
+        own = {"pace": self._pace, "learnt": self._learnt, "since": self._since}
+        write_state(folder, self._step, {"reports": self._reports, **own})
 
     def load(self, folder: Path) -> None:
         """Go on from what ``save`` wrote."""
         self._step, state = read_state(folder)
         self._reports = list(state["reports"])
+        before = state.get("pace", self._pace)
+        self._learnt, self._since = state.get("learnt", 0.0), state.get("since", 0)
+        if before != self._pace:  # it goes on with other values
+            self._learnt += before * (self._step - self._since)
+            self._since = self._step
 
 
 def model_mb(config: ToyConfig) -> float:

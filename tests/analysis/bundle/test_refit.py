@@ -78,6 +78,50 @@ def trained(data: CnnData, epochs: int) -> CnnRun:
     return run
 
 
+@pytest.mark.parametrize("wanted", [None, 8])
+def test_a_refit_of_a_population_s_winner_has_the_values_of_each_epoch(
+    dataset: Dataset, source: Source, wanted: int | None, tmp_path: Path
+) -> None:
+    """Its last values alone never trained a network like it; and a winner that others went on from
+    is trained as far as it was.
+    """
+    told = TrainingSettings(4, 32, 1, False, False, 0.0, "val_accuracy", True)
+    source = replace(source, population=True, settings=told)
+    other = replace(CONFIG, learning_rate=0.01, momentum=0.5)
+    records = [
+        RECORD.model_copy(update={"number": 0, "steps": 1}),
+        RECORD.model_copy(
+            update={"number": 1, "steps": 3, "parent": 0, "config": asdict(other)},
+        ),
+    ]
+    source.run.path.mkdir()
+    for record in records:
+        source.run.write_record(record, "", None, None)
+    epochs: list[int] = []
+    made = refit_cnn(source, records[1], dataset, wanted, lambda epoch, *_: epochs.append(epoch))
+    scale = (wanted or 4) // 4
+    assert epochs == list(range(1, 3 * scale + 1))
+    assert dataset.val is not None
+    data = CnnData(
+        np.concatenate([stack(dataset.train.images, 32), stack(dataset.val.images, 32)]),
+        np.concatenate([dataset.train.labels, dataset.val.labels]),
+    )
+    runs = [
+        CnnRun(one, data, classes=3, epochs=4 * scale, seed=3, device="cpu", threads=1)
+        for one in (CONFIG, other)
+    ]
+    for _ in range(scale):
+        runs[0].step()
+    runs[0].save(tmp_path / "between")
+    runs[1].load(tmp_path / "between", changing=True)
+    for _ in range(2 * scale):
+        runs[1].step()
+    tensors, use = weights.parse(made.file, "the refit")
+    assert use.epoch == 3 * scale
+    for name, tensor in runs[1].judged.state_dict().items():
+        assert torch.equal(tensors[name], tensor.cpu()), name
+
+
 @pytest.mark.parametrize("wanted", [None, 3])
 def test_a_refit_is_the_training_on_the_training_and_validation_images_and_no_others(
     dataset: Dataset, source: Source, wanted: int | None

@@ -60,6 +60,12 @@ def _controller() -> Any:
     return TuneController
 
 
+def _schedulers() -> Any:
+    from ray.tune import schedulers
+
+    return schedulers
+
+
 def _usage() -> Any:
     from ray.air._internal import usage
 
@@ -131,6 +137,18 @@ NEEDED: dict[str, Callable[[], bool]] = {
     "state.get_draining_nodes": lambda: takes(_state().get_draining_nodes),
     "TuneController._actor_cache": lambda: says(_controller(), "self._actor_cache = _ObjectCache("),
     "_ObjectCache.increase_max(key)": lambda: takes(_cache().increase_max, "self", "key"),
+    "pbt._explore(config, mutations, …)": lambda: takes(
+        _schedulers().pbt._explore,
+        "config",
+        "mutations",
+        "resample_probability",
+        "perturbation_factors",
+        "custom_explore_fn",
+    ),
+    "pb2._explore(data, bounds, …)": lambda: takes(
+        _schedulers().pb2._explore, "data", "bounds", "current", "base", "old", "config"
+    ),
+    "pb2's Gaussian process, of scikit-learn": lambda: bool(_schedulers().pb2.has_sklearn),
     "autoscaler's prepare_config(config)": lambda: takes(_launcher().prepare_config, "config"),
     "autoscaler's validate_config(config)": lambda: takes(_launcher().validate_config, "config"),
 }

@@ -15,7 +15,7 @@ import fading
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from assigned import assigned
+from assigned import assigned, given
 from program import environment_kept, output, refusal, visiontune
 
 from analysis.run.directory import RunDirectory
@@ -31,6 +31,7 @@ from trainables.contract.assignment import Shared, TrainingSettings
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.source import data_source
 from trainables.stages.registry import NAMESPACE, StageRegistry
+from trainables.worker import SearchTrial
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own
 EPOCHS = 4
@@ -324,3 +325,43 @@ def test_a_bundle_of_a_network_that_does_not_give_the_recorded_value_is_not_made
     )
     assert "has no record; use --epoch last" in said
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_a_network_that_goes_on_from_another_keeps_the_best_of_its_own_epochs(
+    shared: Shared, dataset: Dataset, tmp_path: Path
+) -> None:
+    """On a task that gets worse the best epoch was its parent's: there would be no weights of its
+    own to keep. And the schedule trained from scratch gives the same bits.
+    """
+    changed = {**fading.SETTINGS, "learning_rate": 0.02, "momentum": 0.7}
+    training = TrainingSettings(EPOCHS, 32, 1, False, False, 0.0, "val_accuracy", True)
+    end, rows = str(tmp_path / "0" / "end"), list[dict[str, Any]]()
+    then: dict[str, Any] = {"before": ((2, fading.SETTINGS),), "until": EPOCHS}
+    for number, config, more in (
+        (0, fading.SETTINGS, {"until": 2, "leaves": end}),
+        (1, changed, {**then, "goes_from": end}),
+        (2, changed, then),
+    ):
+        trial = SearchTrial(
+            given(
+                "cnn",
+                config,
+                number,
+                seed=5,
+                shared=shared,
+                training=training,
+                folder=str(tmp_path / str(number)),
+                **more,
+            )
+        )
+        rows.append(trial.step())
+        while not rows[-1]["done"]:
+            rows.append(trial.step())
+        assert "failure" not in rows[-1], rows[-1]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 0, 1, 2, 3]
+    for once, again in zip(rows[:4], rows[4:], strict=True):
+        assert once["val_loss"] == again["val_loss"]
+    assert rows[0]["val_accuracy"] > max(row["val_accuracy"] for row in rows[2:4])
+    epoch, loss, _ = judged(tmp_path / "1" / "weights" / "best.safetensors", dataset)
+    assert epoch > 2
+    assert loss == pytest.approx(rows[epoch - 1]["val_loss"], rel=1e-5)
