@@ -65,15 +65,8 @@ class Plan(Settings):
         if not self.needs_images:
             object.__setattr__(self, "dataset", NO_DATASET)
         if self.population:
-            members, generations = self.population.members, self.population.generations(self.steps)
-            if "trials" not in self.model_fields_set:
-                object.__setattr__(self, "trials", members * generations)
-            if self.trials != members * generations:
-                raise ValueError(
-                    f"{members} members and {generations} generations are {members * generations} "
-                    f"trials, but trials is {self.trials}: leave it out; training.epochs and "
-                    "population say how long a population goes on"
-                )
+            said = self.trials if "trials" in self.model_fields_set else None
+            object.__setattr__(self, "trials", self.population.trials(self.steps, said))
         return self
 
     @property
@@ -88,9 +81,7 @@ class Plan(Settings):
 
     @property
     def steps(self) -> int:
-        """Steps of a whole training in its first space: what all its configurations say, or else
-        ``training.epochs``.
-        """
+        """Steps of a training in its first space: its own ``steps``, or ``training.epochs``."""
         space = self.search_spaces()[self.spaces[0]]
         said = [p.domain.values() for p in space.parameters if p.name == "steps"]
         return int(max(said[0])) if said else self.training.epochs

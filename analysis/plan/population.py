@@ -46,6 +46,25 @@ class Population(BaseModel):
         divisors = (n for n in range(1, steps + 1) if steps % n == 0)
         return min(divisors, key=lambda n: abs(math.log(n * GENERATIONS / steps)))
 
+    def trials(self, steps: int, said: int | None) -> int:
+        """How many trials it is.
+
+        Args:
+            said: how many the plan says, if it does.
+
+        Raises:
+            ValueError: if that is another number.
+        """
+        generations = self.generations(steps)
+        trials = self.members * generations
+        if said not in (None, trials):
+            raise ValueError(
+                f"{self.members} members and {generations} generations are {trials} trials, but "
+                f"trials is {said}: leave it out; training.epochs and population say how long a "
+                "population goes on"
+            )
+        return trials
+
     def said(self, steps: int) -> str:
         """What comes of it, in words."""
         return (
