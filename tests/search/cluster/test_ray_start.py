@@ -68,6 +68,17 @@ def test_a_search_waits_for_whatever_ray_starts_slowly(script: str, tmp_path: Pa
     assert said(begun(tmp_path / "runs", slow)) == (0, [])
 
 
+def test_a_search_begins_though_one_of_ray_s_first_workers_dies(tmp_path: Path) -> None:
+    """A worker whose start takes too long on a busy machine gives up, and Ray told the driver of
+    the cluster only once as many workers as cores had come: it waited for ever, deaf to Ctrl-C.
+    """
+    died = str(tmp_path / "died")
+    once = f"os.path.exists({died!r}) or (open({died!r}, 'w').close(), os._exit(1))"
+    dies = at_start_of("workers/default_worker.py", once, tmp_path / "dies")
+    assert said(begun(tmp_path / "runs", dies)) == (0, [])
+    assert Path(died).exists()
+
+
 @pytest.mark.slow
 def test_ray_that_fails_once_is_started_again(tmp_path: Path) -> None:
     """What killed a process of Ray's (too little memory, say) may be over a moment later."""
