@@ -176,9 +176,8 @@ def keep_to_loopback() -> None:
 
 
 def own_options(folder: Path) -> dict[str, Any]:
-    """For ``ray.init``: Ray's files lie in ``folder``, no hook of the user's changes a job, and the
-    driver does not wait for a worker a core: of one that dies before it is known, as on a busy
-    machine it may, it would wait for ever.
+    """For ``ray.init``: Ray's files lie in ``folder``, no hook of the user's changes a job, and
+    nobody waits for a worker a core: if one died before it was known, that would be for ever.
     """
     config = {"prestart_worker_first_driver": False}
     return {"_temp_dir": str(folder), "_skip_env_hook": True, "_system_config": config}
