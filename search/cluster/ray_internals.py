@@ -51,9 +51,9 @@ RESAMPLE, FACTORS = 0.25, (1.2, 0.8)
 NO_PORT = -1
 """Ray's word for a service that is not there."""
 PATIENCE = 300.0
-"""Seconds that each of Ray's processes has to start, where Ray has 30: a busy machine may need a
-minute.
-"""
+"""Seconds that each of Ray's processes has to start, where Ray has 30, on a busy machine."""
+WORKERS = {"RAY_raylet_start_wait_time_s": f"{PATIENCE:.0f}"}
+"""What is told Ray's processes, and by them workers, in place of what the driver is told."""
 IDLE = Path(__file__).with_name("idle.py")
 
 
@@ -81,10 +81,8 @@ class OwnPathJob(JobConfig):
 @contextlib.contextmanager
 def bare_node() -> Iterator[list[Any]]:
     """While a node is started in this block, it starts nothing that a search does not need, and is
-    waited for with patience.
-
-    Gives the nodes that were begun: when one fails to start, what it had started by then goes on
-    running.
+    waited for with patience. Gives the nodes that were begun: when one fails to start, what it had
+    started by then goes on running.
     """
     begun: list[Any] = []
     make, start_raylet = node.Node.__init__, node.Node.start_raylet
@@ -106,7 +104,8 @@ def bare_node() -> Iterator[list[Any]]:
         start_raylet(self, *args, **options)
 
     def start_process_without_agent(command: list[str], *args: Any, **options: Any) -> Any:
-        return start_process([_idle(word) for word in command], *args, **options)
+        told = {**(options.pop("env_updates", None) or {}), **WORKERS}
+        return start_process([_idle(x) for x in command], *args, env_updates=told, **options)
 
     def await_port(*where: Any, timeout_ms: int) -> Any:
         """Within Ray's own wait nothing else of Python's runs, an interruption neither."""

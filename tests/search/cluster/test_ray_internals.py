@@ -62,6 +62,7 @@ def _controller() -> Any:
 
 def _schedulers() -> Any:
     from ray.tune import schedulers
+    from ray.tune.schedulers import pb2, pbt  # noqa: F401  # so that they are there
 
     return schedulers
 
@@ -130,8 +131,8 @@ NEEDED: dict[str, Callable[[], bool]] = {
     "ray_constants.ENABLE_RAY_CLUSTER": lambda: isinstance(
         ray_internals.ray_constants.ENABLE_RAY_CLUSTER, bool
     ),
-    "ray.init(_temp_dir, _skip_env_hook)": lambda: says(
-        _init(), 'pop("_temp_dir"', 'pop("_skip_env_hook"'
+    "ray.init(_temp_dir, _skip_env_hook, _system_config)": lambda: says(
+        _init(), 'pop("_temp_dir"', 'pop("_skip_env_hook"', 'pop("_system_config"'
     ),
     "state.get_cluster_config": lambda: takes(_state().get_cluster_config),
     "state.get_draining_nodes": lambda: takes(_state().get_draining_nodes),

@@ -79,6 +79,17 @@ def test_a_search_begins_though_one_of_ray_s_first_workers_dies(tmp_path: Path) 
     assert Path(died).exists()
 
 
+def test_workers_wait_for_ray_though_the_driver_looks_again_and_again(tmp_path: Path) -> None:
+    """The driver asks Ray in short turns, to hear of Ctrl-C; a worker that did so would give up at
+    the first turn in which a busy machine is slow.
+    """
+    told = tmp_path / "told"
+    note = f"open({str(told)!r}, 'a').write(os.environ['RAY_raylet_start_wait_time_s'] + ' ')"
+    looks = at_start_of("workers/default_worker.py", note, tmp_path / "looks")
+    assert said(begun(tmp_path / "runs", looks)) == (0, [])
+    assert set(told.read_text().split()) == {"300"}
+
+
 @pytest.mark.slow
 def test_ray_that_fails_once_is_started_again(tmp_path: Path) -> None:
     """What killed a process of Ray's (too little memory, say) may be over a moment later."""
