@@ -103,7 +103,7 @@ def test_the_weights_of_losers_are_gone(runs: Path, tmp_path: Path) -> None:
         "last.safetensors",
     }
     with pytest.raises(
-        RunError, match=r"weights of trial cnn/\d were not kept.*--refit trains them again"
+        RunError, match=r"they are kept of the best trials alone.*--refit trains them again"
     ):
         export(
             source_of(folder),
