@@ -16,8 +16,9 @@ from program import PATIENCE, ROOT
 from search.screen.signals import AGAIN_AFTER, StopSignals, stop_signals
 
 STUCK = """
-import ctypes, subprocess
+import ctypes, signal, subprocess
 from search.screen.signals import ended_in_time
+signal.signal(signal.SIGINT, lambda *rest: None)  # where it comes before the lock, too
 quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 with ended_in_time(0.5) as begun:
     child = subprocess.Popen(["sleep", "600"], start_new_session=True, **quiet)
