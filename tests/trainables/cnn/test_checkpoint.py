@@ -346,7 +346,7 @@ def test_the_best_weights_are_written_with_a_checkpoint_that_counts_on_them(
     trial._run, trial._folder = small_run(3), str(tmp_path / "weights")
     trial._settings = TrainingSettings(3, 32, 1, False, False, 0.0, "train_loss", False)
     trial._best = trial._written = None
-    trial._begins = 0
+    trial._begins, trial._until, trial._changes = 0, 3, False
     trial._writing, trial._model_mb = threading.Lock(), 1.0
     best = tmp_path / "weights" / "best.safetensors"
     trial.step()
