@@ -66,13 +66,12 @@ class LastSeen(threading.local):
 
     def of(self, images: Images, key: tuple[object, ...], see: Callable[[], Features]) -> Features:
         if self.images is None or self.images() is not images:
-            self.images, self.found = weakref.ref(images), {}
+            found = self.found = dict[tuple[object, ...], Features]()
+            self.images = weakref.ref(images, lambda gone: found.clear())
         if key not in self.found:
-            found = see()
-            self.found[key] = found
+            self.found[key] = see()
             while len(self.found) > 1 and self.size > KEPT:
                 del self.found[next(iter(self.found))]
-            return found
         return self.found[key]
 
     @property

@@ -17,7 +17,7 @@ from sklearn.datasets import load_sample_image
 
 from analysis.bundle import embedding
 from analysis.bundle.bundle import read_bundle, write_bundle
-from analysis.bundle.embedding import EmbeddingModel, left_out
+from analysis.bundle.embedding import KEPT, EmbeddingModel, LastSeen, left_out
 from analysis.bundle.facts import FORMAT, BundleError, BundleFacts, Preprocessing, write_facts
 from analysis.bundle.model_card import model_card
 from analysis.ensemble.model import EnsembleModel
@@ -124,6 +124,22 @@ def test_heads_on_one_network_look_at_an_image_once(monkeypatch: pytest.MonkeyPa
         np.testing.assert_allclose(scores, wanted, atol=1e-9)
         counts = [sum(n for side, n in runs if side == wanted) for wanted in (64, 96)]
         assert counts == [2 * len(rows), 2 * len(rows)]
+
+
+def test_features_go_with_their_images() -> None:
+    """They take gigabytes, and a server that has answered would hold them until it is asked again;
+    those of many networks together are no more than are kept.
+    """
+    kept, images = LastSeen(), pieces()[0][:2]
+    features = {"last": np.zeros((2, KEPT // 80))}
+    first = kept.of(images, ("a",), lambda: features)
+    assert kept.of(images, ("a",), dict) is first
+    kept.of(images, ("b",), lambda: features)
+    kept.of(images, ("c",), lambda: features)
+    kept.of(images, ("d",), lambda: {"last": np.broadcast_to(0.0, (2, KEPT // 16))})
+    assert list(kept.found) == [("d",)]
+    del images
+    assert kept.found == {}
 
 
 def test_what_another_saw_is_believed_where_the_written_network_sees_the_same() -> None:
