@@ -45,8 +45,8 @@ GOES_ON = """
 import time
 from search.screen.signals import ended_in_time
 with ended_in_time(0.5) as begun:
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(600)
     except KeyboardInterrupt:
         pass
