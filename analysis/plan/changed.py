@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,11 @@ class Changed(BaseModel):
     was: dict[str, Any]
     now: dict[str, Any]
 
+    @property
+    def when(self) -> str:
+        """Its time, as clocks show it here."""
+        return time.strftime("%F %T", time.localtime(self.time))
+
     def __str__(self) -> str:
         return ", ".join(
             f"{name} {_shown(value)} (was {_shown(self.was.get(name))})"
@@ -32,14 +38,14 @@ class Changed(BaseModel):
         )
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any], time: float) -> Changed | None:
-    """What differs between the settings of two plans; None if nothing does."""
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changed | None:
+    """What differs now between the settings of two plans; None if nothing does."""
     was, now = _flat(before), _flat(after)
     names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
     if not names:
         return None
     return Changed(
-        time=time,
+        time=time.time(),
         was={name: was.get(name) for name in names},
         now={name: now.get(name) for name in names},
     )

@@ -140,6 +140,8 @@ def ending(limits: Limits, now: SearchTotals) -> Ending | None:
             gave_up=True,
         )
     if now.done >= now.trials:
+        if now.done > now.trials:  # fewer were asked for since
+            return Ending(f"{now.done} trials are done, and {now.trials} were asked for")
         return Ending(f"all {now.trials} trials are done")
     met = reached(limits, now)
     if "seconds" in met:

@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis.figures import drawing as figures
 from analysis.figures.curves import schedule_figure
+from analysis.plan.changed import Changed
 from analysis.ranking.calibration import before_and_after, calibrate
 from analysis.ranking.confusion import Confusion, classes_csv, confusion_of, to_csv
 from analysis.ranking.corrected import corrected
@@ -56,6 +57,7 @@ class ReportSettings:
         image_size: side of what networks see, pixels.
         importances: which parameters mattered, where a study could be read.
         pictures: gives small pictures of validation images.
+        changes: what was asked to be otherwise since the search began.
     """
 
     objective: str = "val_accuracy"
@@ -66,6 +68,7 @@ class ReportSettings:
     image_size: int = 32
     importances: Sequence[Importance] = ()
     pictures: Pictures = lambda rows: {}
+    changes: Sequence[Changed] = ()
 
 
 def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
@@ -94,9 +97,7 @@ def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
     search = search_part(run.name, records, objective, reference, settings.importances)
     files |= search.files
     shown = _examples(run, best[0], found, settings.pictures) if found else []
-    files["report.html"] = _html(
-        run, (objective, *tradeoff), reference, records, table, files, found, shown, search, way
-    )
+    files["report.html"] = _html(run, settings, records, table, files, found, shown, search, way)
     for name, content in files.items():
         write_whole(run.report / name, content)
     return [run.report / name for name in files]
@@ -179,8 +180,7 @@ def _examples(
 
 def _html(
     run: RunDirectory,
-    objectives: Sequence[str],
-    reference: Mapping[str, float],
+    settings: ReportSettings,
     records: list[TrialRecord],
     table: list[dict[str, Any]],
     files: Mapping[str, str | bytes],
@@ -189,6 +189,7 @@ def _html(
     search: SearchPart,
     way: Sequence[Stretch],
 ) -> str:
+    objectives, reference = (settings.objective, *settings.tradeoff), settings.reference
     pictures = {
         name: data_uri(content, "png")
         for name, content in files.items()
@@ -218,6 +219,7 @@ def _html(
             for name, value in reference.items()
         ],
         counts=counts,
+        changes=settings.changes,
         infeasible=sum(record.infeasible for record in records),
         best=table[0] if table else None,
         table=table[:SHOWN],

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,7 +26,7 @@ def changed(plan: Plan, change: Change) -> Plan:
     """
     before = plan.model_dump(mode="json")
     after = make_plan({**before, **change(plan)})
-    told = differences(before, after.model_dump(mode="json"), time.time())
+    told = differences(before, after.model_dump(mode="json"))
     return after.model_copy(update={"changes": (*plan.changes, told)}) if told else after
 
 

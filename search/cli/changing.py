@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.life import elsewhere, go_on
+from search.cli.life import elsewhere, go_on, goes_on_with
 from search.cli.options import RUNS, Address, Json, RunName, RunsDir, key_values
 
 if TYPE_CHECKING:
     from analysis.plan.plan import Plan
     from analysis.run.changing import Change
     from analysis.run.directory import RunDirectory
+
+NOTED = 0.2
+"""Seconds within which a driver that looks no more for changes has noted so."""
 
 
 def extend(
@@ -40,12 +45,15 @@ def extend(
     folder = find_run(run, runs_dir)
     elsewhere(folder, "extended")
     seconds = 60 * minutes if minutes else None
+    _wait_while_ending(folder)
     if not folder.alive():
         try:
             return go_on(folder, address or "", json_, _longer(folder, trials, seconds))
         except BusyError:
             pass  # another terminal was quicker: its driver takes the change up
-    plan = change_plan(folder, _longer(folder, trials, seconds, running=True))
+    plan = change_plan(folder, _longer(folder, trials, seconds))
+    time.sleep(NOTED)
+    _wait_while_ending(folder)
     if not folder.alive():  # it ended just now
         return go_on(folder, address or "", json_)
     limit = plan.limits.seconds
@@ -57,25 +65,30 @@ def extend(
     return 0
 
 
-def _longer(
-    folder: RunDirectory, trials: int | None, seconds: float | None, running: bool = False
-) -> Change:
-    """The change that goes on by so many trials, so many seconds, or whichever ends first.
+def _wait_while_ending(folder: RunDirectory) -> None:
+    """Until the driver that writes its report, if one does, has ended: it takes up nothing."""
+    from search.ledger.status import is_ending
 
-    Args:
-        running: a driver searches, so that no limit has ended it.
+    if is_ending(folder):
+        print(f"run {folder.name} writes its report; it goes on after that", file=sys.stderr)
+    while is_ending(folder):
+        time.sleep(0.2)
+
+
+def _longer(folder: RunDirectory, trials: int | None, seconds: float | None) -> Change:
+    """The change that goes on by so many trials, so many seconds, or whichever ends first, whatever
+    limit has ended the search.
     """
     from search.cli.search import ANY_TRIALS
     from search.ledger.status import totals
 
     def longer(plan: Plan) -> dict[str, object]:
-        now, met = totals(folder, plan)
-        ended = () if running else met
+        now, ended = totals(folder, plan)
         limits = {**plan.limits.model_dump(mode="json"), **dict.fromkeys(ended)}
         if seconds:
             limits["seconds"] = (limits["seconds"] or now.seconds) + seconds
         more = (now.done if ended else plan.trials) + trials if trials else plan.trials
-        if not trials and now.done >= more:
+        if not trials and now.done >= more and not plan.population:
             more = now.done + ANY_TRIALS
         return {"trials": more, "limits": limits}
 
@@ -107,6 +120,7 @@ def change(
     from analysis.plan.yaml_text import read_yaml
     from analysis.run.changing import change_plan
     from analysis.run.finding import find_run
+    from search.ledger.status import is_ending
 
     limits = {
         name: None if text == "none" else read_yaml(text, f"--limit {name}", "value")
@@ -132,7 +146,8 @@ def change(
         now = {name: value for change in made for name, value in change.now.items()}
         print(json.dumps({"name": folder.name, "changed": now}))
         return
-    when = "takes it up" if folder.alive() else f"goes on so with visiontune resume {folder.name}"
+    taken = folder.alive() and not is_ending(folder)
+    when = "takes it up" if taken else f"goes on so with {goes_on_with(folder)}"
     print(f"run {folder.name} {when}: {made[-1]}" if made else f"run {folder.name} is so already")
 
 

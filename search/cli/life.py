@@ -81,7 +81,7 @@ def status(
             return
         _print({**found, "changes": ""})
         for change in folder.plan().changes:
-            print(f"changed    {time.strftime('%F %T', time.localtime(change.time))}  {change}")
+            print(f"changed    {change.when}  {change}")
         return
     record = find_record(folder.records(), trial)
     log, traceback = (
@@ -272,19 +272,22 @@ def ui(
 
 def _say_asked(folder: Any, what: str) -> None:
     """Say who will try what was asked for, and when."""
-    from search.ledger.status import read_status
+    from search.ledger.status import is_ending
 
-    if folder.alive():
+    if folder.alive() and not is_ending(folder):
         print(f"run {folder.name} tries {what}, next")
-        return
-    stands = read_status(folder)
-    done = stands["trials"]["COMPLETE"] + stands["trials"]["PRUNED"] - stands["infeasible"]
-    command = (
-        f"visiontune extend {folder.name} --trials N"
-        if done >= stands["budget"] or stands["state"] == "finished"
-        else f"visiontune resume {folder.name}"
-    )
-    print(f"run {folder.name} will try {what} first, with: {command}")
+    else:
+        print(f"run {folder.name} will try {what} first, with: {goes_on_with(folder)}")
+
+
+def goes_on_with(folder: Any) -> str:
+    """The command that has a run try more, which does not run."""
+    from search.ledger.status import totals
+
+    now, limits = totals(folder, folder.plan())
+    if limits or now.done >= now.trials:
+        return f"visiontune extend {folder.name} --trials N"
+    return f"visiontune resume {folder.name}"
 
 
 def _print(found: dict[str, Any]) -> None:

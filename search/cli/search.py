@@ -25,7 +25,7 @@ from search.cli.options import (
 from search.screen.terminal import outlive_terminal
 
 if TYPE_CHECKING:
-    from search.driver.session import Summary
+    from search.ledger.status import Summary
 
 ANY_TRIALS = 10_000
 """Trials of a search that its time ends."""
@@ -221,9 +221,9 @@ def run(
         read: Any = key_values if setting == "set" else read_values
         if values := read(texts or [], option):
             settings[setting] = {**settings.get(setting, {}), **values}
-    if shares:
+    if shares is not None:
         settings["shares"] = read_values(shares.split(","), "--shares") if "=" in shares else shares
-    if population:
+    if population is not None:
         method, *rest = population.split(",")
         options = {"method": method, **read_values(rest, "--population")}
         settings["population"] = {**(settings.get("population") or {}), **options}

@@ -49,6 +49,7 @@ def write_report(run: RunDirectory, plan: Plan) -> list[Path]:
             image_size=plan.training.side,
             importances=_importances(run, plan),
             pictures=partial(_pictures, run, plan),
+            changes=plan.changes,
         ),
     )
 

@@ -49,9 +49,10 @@ from search.driver.networks import (
     with_precision,
     with_start,
 )
-from search.driver.session import Session, Summary
+from search.driver.session import Session
 from search.driver.warm_start import find_sources, take
 from search.driver.weights import Backbones, with_weights
+from search.ledger.status import Summary
 from search.screen.console import SearchConsole
 from search.screen.signals import ended_in_time, stop_signals
 from search.study.combinations import check_combination

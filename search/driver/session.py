@@ -8,7 +8,6 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -19,17 +18,17 @@ from analysis.ranking.leaderboard import ranked
 from analysis.run.changing import Change, change_plan
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.notes import note, taken
-from analysis.run.records import TrialRecord
 from search.cluster.capacity import Capacity
 from search.cluster.lookahead import Lookahead
 from search.driver.beginning import is_gone
 from search.driver.driver_log import log_to
-from search.driver.trial_loop import TrialLoop, explored
+from search.driver.trial_loop import TrialLoop
 from search.ledger.kept_checkpoints import clear_checkpoints
 from search.ledger.ledger import Ledger
 from search.ledger.replicas import Replicas
-from search.ledger.status import best_of
+from search.ledger.status import Summary, best_of
 from search.screen.progress import ProgressLine
+from search.study.population import Explore
 from search.tracking.sender import Sender
 from search.tracking.tracked_facts import best_metrics, run_fact
 from search.tracking.tracker import Tracker
@@ -49,27 +48,6 @@ Ahead = Callable[[str, Iterator[dict[str, Any]], int], Lookahead | None]
 """Makes what prepares the coming configurations of a space, if its trials share their work: space,
 configurations, depth.
 """
-
-
-@dataclass(frozen=True)
-class Summary:
-    """How a session of a search ended.
-
-    Attributes:
-        state: ``finished``, ``stopped`` (resume goes on) or ``failed`` (no trial completed, or too
-            many failed).
-        counts: trials of all sessions by state.
-        seconds: of all sessions together.
-        tracking_error: why MLflow was not told everything; empty if it was.
-    """
-
-    run: RunDirectory
-    state: str
-    reason: str
-    counts: dict[str, int]
-    best: TrialRecord | None
-    seconds: float
-    tracking_error: str
 
 
 class Session:
@@ -114,8 +92,12 @@ class Session:
         self._began = time.monotonic()
         self._noted = 0.0
         self._loop: TrialLoop | None = None
+        self._tell: Callable[[], None] = lambda: None
         self._changes = len(folder.plan().changes)
-        self._ledger = Ledger(folder, plan, self.seconds, self._say, mend, explored)
+        explore: Explore | None = None
+        if plan.population:
+            from search.cluster.ray_internals import explored as explore  # Ray is there by now
+        self._ledger = Ledger(folder, plan, self.seconds, self._say, mend, explore)
         if change:
             self._go_by(change_plan(folder, change), "goes on as it is asked to now")
         self._plan_time = 0  # it may have been changed since it was read
@@ -181,21 +163,34 @@ class Session:
         Raises:
             Exception: whatever kept the search from writing down what came out (a full disk, say).
         """
-        self._ledger.outbox.append(run_fact(self._folder, self._plan, fingerprint, capacity.gpus))
+        gpus = capacity.gpus
+        self._tell = lambda: self._ledger.outbox.append(
+            run_fact(self._folder, self._plan, fingerprint, gpus)
+        )
+        self._tell()
         self._take_news()  # what was asked while no driver was there comes first
         if self._tracker:
             self._tracker.start()
         plan, session = self._plan, self._state.session
         loop = self._loop = TrialLoop(self._folder, plan, shared, capacity, asked, session)
-        with ProgressLine(
-            self._ledger, plan.objective, self.seconds, self._console, more
-        ) as progress:
-            reason = self._run_trials(loop, progress, ahead)
-        done = self._ledger.ending is not None and not self._ledger.ending.gave_up and not reason
-        cut_short = self._replicate(loop) if done else ""
+        while True:
+            with ProgressLine(
+                self._ledger, plan.objective, self.seconds, self._console, more
+            ) as progress:
+                reason = self._run_trials(loop, progress, ahead)
+            ending, cut_short = self._ledger.ending, ""
+            if ending is None or ending.gave_up or reason:
+                break
+            if ending.at_once:
+                self._ledger.settle(ending.reason)
+            before = self._changes
+            cut_short = self._replicate(loop)
+            self._take_news()
+            if self._changes == before:
+                self._ledger.ending = ending  # limits were looked at meanwhile
+            if cut_short or self._ledger.ending is not None:
+                break  # else more was asked for
         ending = self._ledger.ending
-        if ending is not None and ending.at_once and not reason:
-            self._ledger.settle(ending.reason)
         finished = self._ledger.finished_reason
         self._state.state = "stopped"
         if finished and ending is not None and not cut_short:
@@ -203,6 +198,7 @@ class Session:
                 "failed" if ending.gave_up or not self._ledger.tally.done else "finished"
             )
         self._state.reason = cut_short or finished or reason
+        self._note()  # from now on nothing is taken up
 
     def _run_trials(self, loop: TrialLoop, progress: ProgressLine, ahead: Ahead | None) -> str:
         """Run the search's own trials; returns why it stopped early, if it did."""
@@ -218,9 +214,7 @@ class Session:
 
         def redraw() -> None:
             progress.redraw()
-            if self._is_time():
-                self._take_news()
-                self._note()
+            if self._look_in_time():
                 # which looks after the nodes of a cluster, also while no more trials are proposed
                 loop.capacity.now()
 
@@ -243,7 +237,7 @@ class Session:
                 f"running the best {plan.replicate.top} again with {plan.replicate.seeds} other "
                 "seeds"
             )
-            if reason := loop(jobs, folder.replicas, self._note_in_time):
+            if reason := loop(jobs, folder.replicas, self._look_in_time):
                 return f"{reason}, before all of the best had run again"
             jobs.clear()
         self._ledger.tally.best = next(iter(ranked(folder.records(), plan.objective)), None)
@@ -256,12 +250,13 @@ class Session:
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def _is_time(self) -> bool:
-        return time.monotonic() - self._noted > NOTE_EVERY
-
-    def _note_in_time(self) -> None:
-        if self._is_time():
-            self._note()
+    def _look_in_time(self) -> bool:
+        """Now and then, take up what is asked and say how things stand; whether it did."""
+        if time.monotonic() - self._noted <= NOTE_EVERY:
+            return False
+        self._take_news()
+        self._note()
+        return True
 
     def _gone(self) -> bool:
         """Whether somebody has deleted or moved the run's directory."""
@@ -287,7 +282,10 @@ class Session:
         changed = self._folder.plan_file.stat().st_mtime_ns
         if changed != self._plan_time:
             self._plan_time = changed
-            self._go_by(self._folder.plan(), "asked from another terminal")
+            try:
+                self._go_by(self._folder.plan(), "asked from another terminal")
+            except UserError as error:  # somebody writes in it by hand
+                self._say(f"warning: {error}; the search goes on as it was asked to before")
         self._ledger.take_requests()
         self._ledger.look()
         self._say_notes()
@@ -298,14 +296,17 @@ class Session:
         Args:
             said: before what was changed.
         """
+        plan = self._plan.model_copy(update={name: getattr(plan, name) for name in WHILE_IT_RUNS})
+        plan.narrowed_spaces()  # refuses what is none of what is searched
         for change in plan.changes[self._changes :]:
             self._say(f"{said}: {change}")
-        self._changes = len(plan.changes)
-        kept = {name: getattr(plan, name) for name in WHILE_IT_RUNS}
-        self._plan = self._plan.model_copy(update=kept)
+        self._plan = plan
         self._ledger.go_by(plan)
         if self._loop:
             self._loop.go_by(plan)
+        if len(plan.changes) > self._changes:
+            self._changes = len(plan.changes)
+            self._tell()
 
     def _note(self) -> None:
         """Say how things stand, in one file that ``status`` reads."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
@@ -13,7 +12,6 @@ from search.cluster.capacity import Capacity
 from search.cluster.lookahead import Lookahead
 from search.ledger.kept_checkpoints import checkpoints, end_parts
 from search.ledger.trial_source import Proposal, TrialSource
-from spaces.domain import Value
 from trainables.io.remote import join_place
 from trainables.learners import LEARNERS, Assignment, Shared
 
@@ -131,10 +129,3 @@ class TrialLoop:
         if self.asked:
             return f"asked by {self.asked[0]}"
         return "asked by visiontune stop" if self.run.stop_file.exists() else ""
-
-
-def explored(*args: Any) -> dict[str, Value]:
-    """Tune's own, by which Ray is loaded only once a population asks."""
-    from search.cluster.ray_internals import explored
-
-    return explored(*args)

@@ -93,12 +93,8 @@ class Ledger:
         )
         self._before = {name: len(study.trials()) for name, study in self._studies.items()}
         self._started = dict(self._before)
-        self._requested = {
-            t.user_attrs[REQUEST]
-            for s in self._studies.values()
-            for t in s.trials()
-            if REQUEST in t.user_attrs
-        }
+        known = [t.user_attrs for study in self._studies.values() for t in study.trials()]
+        self._requested = {facts[REQUEST] for facts in known if REQUEST in facts}
         self.tally.begin_session()
         self.ending: Ending | None = None
 
@@ -135,15 +131,20 @@ class Ledger:
             "WAITING": waiting,
         }
 
+    @property
+    def _wanted(self) -> int:
+        """Trials that end the search; of a population more, where a limit stopped first members."""
+        told = [(one.population, one) for one in self._studies.values()]
+        return self.plan.trials + sum(p.drawn_again(one.trials()) for p, one in told if p)
+
     def look(self) -> Ending | None:
         """Why no more trials are to be proposed as things stand now, or None."""
         gpu_seconds = sum(
             (time.time() - running.started) * self.plan.gpus_of(space)
             for (space, _), running in self._running.items()
         )
-        self.ending = ending(
-            self.plan.limits, self.tally.standing(self.plan.trials, self._clock(), gpu_seconds)
-        )
+        now = self.tally.standing(self._wanted, self._clock(), gpu_seconds)
+        self.ending = ending(self.plan.limits, now)
         exhausted = len(self._exhausted) == len(self._studies)
         if exhausted and self.ending is None and not self._unfinished:
             ends = [study.population.end for study in self._studies.values() if study.population]
@@ -158,7 +159,7 @@ class Ledger:
         more.
         """
         for _ in range(REFUSED_IN_A_ROW):
-            if self.look() or self.tally.done + self.running >= self.plan.trials:
+            if self.look() or self.tally.done + self.running >= self._wanted:
                 return None
             proposal = self._next()
             if proposal is Answer.LATER:

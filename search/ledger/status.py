@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from analysis.plan.limits import SearchTotals, reached
@@ -18,6 +21,36 @@ from search.ledger.tally import Tally
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 TrialCounts = tuple[dict[str, int], dict[str, Any] | None, int]
 """Trials by state, the best as ``status`` shows it, and how many are infeasible."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a session of a search ended.
+
+    Attributes:
+        state: ``finished``, ``stopped`` (resume goes on) or ``failed`` (no trial completed, or too
+            many failed).
+        counts: trials of all sessions by state.
+        seconds: of all sessions together.
+        tracking_error: why MLflow was not told everything; empty if it was.
+    """
+
+    run: RunDirectory
+    state: str
+    reason: str
+    counts: dict[str, int]
+    best: TrialRecord | None
+    seconds: float
+    tracking_error: str
+
+
+def is_ending(run: RunDirectory) -> bool:
+    """Whether a driver on this machine has searched, and writes its report now: what is asked of
+    the run from here on is for the next one.
+    """
+    state = run.state()
+    here = state.node == platform.node() and Path(f"/proc/{state.pid}").exists()
+    return state.state != "running" and here and run.alive()
 
 
 def best_of(record: TrialRecord | None) -> dict[str, Any] | None:

@@ -91,6 +91,15 @@ class Population:
         """
         return len(self._of(trials, 0)) < self.members
 
+    def drawn_again(self, trials: Sequence[FrozenTrial]) -> int:
+        """How many of the first generation a limit stopped: others are drawn in their place."""
+        return sum(
+            _generation(trial.user_attrs) == 0
+            and trial.state == TrialState.PRUNED
+            and not _broken(trial)
+            for trial in trials
+        )
+
     def next(self, trials: Sequence[FrozenTrial]) -> list[Member] | None:
         """The members to enqueue once all of the first generation have been drawn; none while those
         of the last generation run, and None when there are no more, which ``end`` explains.
@@ -147,8 +156,7 @@ class Population:
         """Sorts the best first; what failed, or breaks a constraint, last."""
         if trial.state != TrialState.COMPLETE or trial.value is None:
             return True, True, math.inf, trial.number
-        broken = any(excess > 0 for excess in (trial.constraints or {}).values())
-        return False, broken, -self._sign * trial.value, trial.number
+        return False, _broken(trial), -self._sign * trial.value, trial.number
 
     def _born(
         self, generation: int, order: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]
@@ -179,21 +187,27 @@ class Population:
         taken: list[Mapping[str, Value]],
         seed: int,
     ) -> dict[str, Value]:
+        asked = self._said.change
         domains = {
             p.name: p.domain
-            for p in may_change(self.space, self._said.method, self._said.change)
+            for p in may_change(self.space, self._said.method, asked)
             if p.name in parent.params
+        }
+        settled = {  # narrowed to one value since it began
+            p.name: p.domain.options[0] if isinstance(p.domain, Choice) else p.domain.low
+            for p in self.space.parameters
+            if p.anew and not p.varies and p.name in parent.params and p.name in (asked or [p.name])
         }
         values = {name: parent.params[name] for name in domains}
         if not values:
-            return {}
+            return settled
         told = [row for trial in trials for row in self._told(trial, trials, domains)]
         assert self._explore is not None  # who runs a search has one
         found = self._explore(
             self._said.method, values, domains, told, str(parent.number), taken, seed
         )
         taken.append(found)
-        return found
+        return settled | found
 
     def _told(
         self, trial: FrozenTrial, trials: Sequence[FrozenTrial], names: Mapping[str, Domain]
@@ -214,6 +228,11 @@ class Population:
 
 def _generation(attributes: Mapping[str, Any]) -> int:
     return int(attributes.get(MEMBER, (0,))[0])
+
+
+def _broken(trial: FrozenTrial) -> bool:
+    """Whether it breaks a constraint."""
+    return any(excess > 0 for excess in (trial.constraints or {}).values())
 
 
 def may_change(space: Space, method: str, change: Sequence[str] = ()) -> list[Any]:

@@ -180,7 +180,7 @@ def test_the_ui_is_named_only_where_it_has_something_to_show(
 ) -> None:
     """A search that told MLflow nothing has no page there."""
     from search.cli.search import say_ended
-    from search.driver.session import Summary
+    from search.ledger.status import Summary
 
     run = run_with(
         tmp_path, {1: [0] * 5 + [1] * 5}, plan="tracking: {enabled: false}\n" if words else ""

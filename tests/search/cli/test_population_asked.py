@@ -37,6 +37,8 @@ def test_one_word_is_enough() -> None:
         ((*CNN, "--population", "pbt", "--patience", "3"), "training.patience and a population"),
         ((*CNN, "--population", "pbt,change=width"), "'width' cannot change while cnn is trained"),
         ((*CNN, "--population", "evolution"), "population.method: input should be 'pbt' or 'pb2'"),
+        ((*CNN, "--population", ""), "population.method: input should be 'pbt' or 'pb2'"),
+        ((*CNN, "--shares", ""), "shares: must be equal, moving, or a number above 0"),
         ((*CNN, "--population", "pbt,members=1"), "population.members: input should be greater"),
         ((*CNN, "--population", "pbt,size=4"), "there are method, members, interval"),
         (("run", "--dataset", "digits", "--population", "pbt", "--minutes", "1"), "wants --space"),

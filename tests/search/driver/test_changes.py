@@ -186,6 +186,20 @@ def test_every_sampler_draws_within_what_was_narrowed_and_so_after_a_kill(
     }
 
 
+def test_fewer_trials_than_are_done_end_a_search_in_true_words(tmp_path: Path) -> None:
+    """A change of one that has ended is of use once more is asked for; the command that does so is
+    named, and "all 3 trials are done" would be wrong of five.
+    """
+    folder = begun(tmp_path, trials=30)
+    searched(folder, 5)
+    assert (
+        "with visiontune extend run --trials N: trials 3 (was 30)"
+        in typed("change", "run", "--trials", 3, "--runs-dir", tmp_path).stdout
+    )
+    assert searched(folder, 9) == "5 trials are done, and 3 were asked for"
+    assert len(folder.records()) == 5
+
+
 def test_a_driver_that_runs_takes_up_what_another_terminal_changes(tmp_path: Path) -> None:
     """Number, time and domains change under a driver that has proposed trials already."""
     folder = begun(tmp_path, trials=30)

@@ -7,21 +7,27 @@ from __future__ import annotations
 import io
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from program import typed
 from rich.console import Console
 
 from analysis.plan.plan import Plan, make_plan
+from analysis.run.changing import change_plan
 from analysis.run.directory import RunDirectory
+from search.cli.changing import _wait_while_ending
 from search.cluster.capacity import Capacity
 from search.driver.beginning import create
+from search.driver.reporting import write_report
 from search.driver.runner import run
-from search.driver.session import Session, Summary
+from search.driver.session import Session
 from search.ledger import requests
 from search.ledger.outbox import Outbox
+from search.ledger.status import Summary
 from search.study.storage import read_trials
 from trainables.io.files import write_whole
 
@@ -207,6 +213,96 @@ def test_what_was_asked_while_no_driver_was_there_comes_first(tmp_path: Path) ->
         "RUNNING": 1,
         "WAITING": 1,
     }
+
+
+class Replicating(Here):
+    """Meanwhile another terminal asks for two more trials, once."""
+
+    def _replicate(self, loop: Any) -> str:
+        if self._folder.plan().trials == 3:
+            change_plan(self._folder, lambda plan: {"trials": plan.trials + 2})
+            self._noted = 0.0
+            assert self._look_in_time(), "as is done while trials run"
+        return ""
+
+
+@pytest.mark.parametrize("limits", [{}, {"seconds": 60}])
+def test_what_is_asked_while_the_best_are_run_again_is_done(
+    tmp_path: Path, limits: dict[str, Any]
+) -> None:
+    """Whoever asks for more is told that the run goes on, and running the best again may take
+    hours; MLflow is told what the plan says now, whatever began with another.
+    """
+    folder = begun(tmp_path, limits=limits)
+    made = Replicating(folder, plan_of(folder), Console(file=io.StringIO(), width=200))
+    made.outcomes = [0.5, 0.6, 0.7]
+    with made.noted():
+        made.run({}, "fingerprint", Capacity.of(plan_of(folder), 2), [])
+    assert [record.state for record in folder.records()] == ["COMPLETE"] * 5
+    assert (folder.state().state, folder.state().reason) == ("finished", "all 5 trials are done")
+    facts = [fact for fact, _ in Outbox(folder.outbox).read() if fact["kind"] == "run"]
+    assert [fact["params"]["trials"] for fact in facts] == [3, 5]
+    assert write_report(folder, made._plan)
+    (change,) = folder.plan().changes
+    page = (folder.report / "report.html").read_text()
+    assert f"Changed on {change.when}: trials 5 (was 3)." in page
+
+
+def test_who_is_asked_while_a_driver_writes_its_report_promises_nothing_for_it(
+    tmp_path: Path,
+) -> None:
+    """A driver that has searched looks at no request any more: what it will not do is for the next
+    one, and who wants more waits for it to end.
+    """
+    folder = begun(tmp_path)
+    session(folder, 0.5, 0.6, 0.7)
+    lock = folder.lock()
+    assert lock is not None
+    runs = ("--runs-dir", tmp_path)
+    try:
+        asked = typed("change", "run", "--trials", 4, *runs)
+        assert "goes on so with visiontune resume run: trials 4 (was 3)" in asked.stdout
+        asked = typed("enqueue", "run", "--set", "quality=0.5", *runs)
+        assert "will try toy with quality=0.5 first, with: visiontune " in asked.stdout
+        timer = threading.Timer(0.5, os.close, (lock,))
+        timer.start()
+        _wait_while_ending(folder)
+        assert not folder.alive()
+    finally:
+        timer.join()
+    lock = folder.lock()
+    assert lock is not None
+    state = folder.state()
+    for trials, other in ((5, {"state": "running"}), (6, {"pid": 0})):  # it searches; it begins
+        folder.write_state(state.model_copy(update=other))
+        assert "takes it up" in typed("change", "run", "--trials", trials, *runs).stdout
+    os.close(lock)
+
+
+def test_a_plan_that_cannot_be_read_any_more_ends_no_search(tmp_path: Path) -> None:
+    """Somebody writes in plan.yaml while trials run: half a line, or spaces that this search has
+    not; what is right in it by the next look is taken up then.
+    """
+    folder = begun(tmp_path)
+    out = io.StringIO()
+    made = Here(folder, plan_of(folder), Console(file=out, width=500))
+    good = folder.plan_file.read_text()
+    for wrong, said in (
+        ("trials: [", "plan.yaml"),
+        (good.replace("trials: 3", "trials: 0"), "greater than or equal to 1"),
+        (good.replace("- toy", "- toy-folds").replace("narrowed: {}", "narrowed: {width: 70}"),
+         "width must be"),
+    ):  # fmt: skip
+        time.sleep(0.01)
+        folder.plan_file.write_text(wrong)
+        made._take_news()
+        assert said in out.getvalue(), wrong
+        assert out.getvalue().count("the search goes on as it was asked to before") == 1
+        out.truncate(out.seek(0))
+    time.sleep(0.01)
+    folder.plan_file.write_text(good.replace("trials: 3", "trials: 4"))
+    made._take_news()
+    assert made._ledger.plan.trials == 4
 
 
 def test_a_finished_session_leaves_report_state_and_facts(tmp_path: Path) -> None:

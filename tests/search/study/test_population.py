@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,39 @@ def test_the_worst_goes_on_from_the_best_with_changed_values(tmp_path: Path) -> 
             assert bool(changed) <= (was is order[-1])
             changes += bool(changed)
     assert changes
+
+
+def test_a_limit_that_stops_first_members_costs_no_member_of_a_later_generation(
+    tmp_path: Path,
+) -> None:
+    """Others are drawn in their place, and these are no trials that a later generation lacks."""
+    ledger = opened(tmp_path)
+    finish(ledger, most=1)
+    assert ledger.propose()
+    assert ledger.propose()
+    ledger.settle("time limit of 5 s reached (limits.seconds)")
+    finish(opened(tmp_path))
+    folder = RunDirectory(tmp_path / "run")
+    whole = [r for r in folder.records() if r.state == "COMPLETE"]
+    assert Counter(r.steps for r in whole) == {2 * (n + 1): MEMBERS for n in range(GENERATIONS)}
+    assert len(folder.records()) == MEMBERS * GENERATIONS + 2
+
+
+def test_who_takes_over_has_what_was_narrowed_to_one_value(tmp_path: Path) -> None:
+    """A rate that is asked for while networks train is that of all who change from then on."""
+    finish(opened(tmp_path), most=MEMBERS)
+    narrowed = plan(narrowed={"rate": 1.25})
+    finish(opened(tmp_path, narrowed))
+    records = RunDirectory(tmp_path / "run").records()
+    by_number = {record.number: record for record in records}
+    taken_over = [
+        r for r in records
+        if r.parent is not None and [one.parent for one in records].count(r.parent) > 1
+        and r.number == max(one.number for one in records if one.parent == r.parent)
+    ]  # fmt: skip
+    assert taken_over
+    assert {record.config["rate"] for record in taken_over} == {1.25}
+    assert {by_number[record.parent or 0].config["rate"] for record in taken_over} != {1.25}
 
 
 def test_a_driver_that_dies_anywhere_loses_and_doubles_nobody(tmp_path: Path) -> None:
