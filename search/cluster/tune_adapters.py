@@ -250,7 +250,7 @@ class StudyScheduler(FIFOScheduler):
 class StudyCallback(tune.Callback):
     """Tells the ledger how trials ended, and redraws the display."""
 
-    def __init__(self, bridge: Bridge, redraw: Callable[[], None]) -> None:
+    def __init__(self, bridge: Bridge, redraw: Callable[[], object]) -> None:
         self._bridge = bridge
         self._redraw = redraw
 
@@ -304,7 +304,7 @@ class StopRequest(tune.Stopper):
 def run_tune(
     trainable: type[tune.Trainable],
     bridge: Bridge,
-    redraw: Callable[[], None],
+    redraw: Callable[[], object],
     *,
     resources: Callable[[Assignment], dict[str, float]],
     concurrency: int,

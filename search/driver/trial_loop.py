@@ -47,7 +47,7 @@ class TrialLoop:
         self,
         source: TrialSource,
         folder: RunDirectory,
-        redraw: Callable[[], None],
+        redraw: Callable[[], object],
         first: int = 0,
         lookaheads: Mapping[str, Lookahead] | None = None,
     ) -> str:
