@@ -7,17 +7,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from analysis.plan.plan import MAX_SIDE, PlanError
+from analysis.plan.plan import MAX_SIDE, PlanError, make_plan
 from analysis.plan.settings import NO_DATASET
 from analysis.plan.training import Training
+from search.study.combinations import check_combination
 from spaces import BAG_OF_SIFT, CNN, EMBEDDING, TINY_IMAGE, CnnConfig
 from spaces.kinds import function_of
 from trainables.data import ReadOptions, absolute_spec, read_dataset
@@ -29,6 +31,10 @@ from trainables.learners import LEARNERS
 from trainables.pretrained.facts import BackboneError
 from trainables.pretrained.packaged import BACKBONES
 
+FITTING = (TINY_IMAGE.name, EMBEDDING.name, BAG_OF_SIFT.name, CNN.name)
+"""In the order in which they are tried first."""
+MOST = 500
+"""Characters of a refusal."""
 OPENED = 64
 """Image files whose size is looked at."""
 PHOTOGRAPH = 96
@@ -85,6 +91,9 @@ def fill_in(settings: dict[str, Any], say: Callable[[str], None]) -> None:
             "give a PLAN.yaml or --space NAME (visiontune spaces lists the names), or a --dataset "
             "and --minutes N: then the spaces that fit are searched"
         )
+    against = {name: why for name in FITTING if (why := _against(settings, name))}
+    if len(against) == len(FITTING):
+        raise PlanError(next(iter(against.values())))
     images = look(dataset, bool(settings.get("skip_unreadable")))
     side = (settings.get("training") or {}).get("image_size") or fitting_size(images.shorter)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
@@ -96,7 +105,9 @@ def fill_in(settings: dict[str, Any], say: Callable[[str], None]) -> None:
                 "the process that measures this machine died; name the spaces with --space"
             ) from None
     epochs = (settings.get("training") or {}).get("epochs")
-    spaces, why, fewer = fitting(images, found, float(seconds), epochs)
+    spaces, why, fewer = fitting(images, found, float(seconds), epochs, against)
+    if not spaces:
+        raise PlanError(f"no space is left to search: {why.partition('; not ')[2]}"[:MOST])
     settings["spaces"] = tuple(spaces)
     if len(spaces) > 1 and not settings.get("tradeoff") and isinstance(
         settings.get("objective", ""), str
@@ -105,6 +116,17 @@ def fill_in(settings: dict[str, Any], say: Callable[[str], None]) -> None:
     if fewer:
         settings["training"] = {**(settings.get("training") or {}), "epochs": fewer}
     say(why)
+
+
+def _against(settings: dict[str, Any], name: str) -> str:
+    """Why a space does not go with what else was asked for; empty if it does."""
+    # a parameter may be set that another of the spaces has
+    asked = {key: value for key, value in settings.items() if key not in ("set", "try_first")}
+    try:
+        check_combination(make_plan({**asked, "spaces": (name,)}, "run"))
+    except PlanError as error:
+        return str(error)
+    return ""
 
 
 def look(spec: str, skip_unreadable: bool) -> Look:
@@ -175,10 +197,17 @@ def _macs_a_second(torch: Any) -> float:
 
 
 def fitting(
-    images: Look, machine: Machine, seconds: float, epochs: int | None = None
+    images: Look,
+    machine: Machine,
+    seconds: float,
+    epochs: int | None = None,
+    against: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[list[str], str, int]:
     """The spaces that fit, in the order in which they are tried first; in one line, which and why;
     and to how many epochs networks are trained if to fewer than usual, else 0.
+
+    Args:
+        against: why some do not go with what else was asked for.
     """
     usual = epochs or Training().epochs
     kept, left = [TINY_IMAGE.name], dict[str, str]()
@@ -201,7 +230,8 @@ def fitting(
         left[CNN.name] = f"an epoch takes about {epoch:,.0f} s of a core"
     else:
         kept.append(CNN.name)
-    kept = [name for name in kept if name in LEARNERS]
+    left |= against
+    kept = [name for name in kept if name in LEARNERS and name not in against]
     fewer = most if CNN.name in kept and most < usual else 0
     why = (
         f"searching {', '.join(kept)}, which fit {images.images:,} images to search with, of about "

@@ -49,6 +49,30 @@ def test_an_epoch_number_of_the_users_own_is_kept() -> None:
     assert (spaces, fewer) == (["tiny-image", "cnn"], 0)
 
 
+@pytest.mark.parametrize(
+    ("words", "searched"),
+    [
+        (("--validation", "leave-one-out"), "tiny-image,"),
+        (("--pruner", "hyperband"), "cnn,"),
+        (("--objective", "val_loss"), "cnn,"),
+    ],
+)
+def test_a_space_that_does_not_go_with_what_else_is_asked_is_left_out(
+    words: tuple[str, ...], searched: str
+) -> None:
+    """Whoever names no space cannot know which of them refuses a pruner or a validation."""
+    asked = ("run", "--dataset", "digits", "--minutes", 600, "--epochs", 4, *words, "--dry-run")
+    done = typed(*asked)
+    assert done.returncode == 0, done.stderr
+    assert f"searching {searched}" in done.stderr.replace(" which", "")
+
+
+def test_where_none_is_left_why_is_one_line() -> None:
+    """Nothing is read or measured for a search that cannot be."""
+    words = ("run", "--dataset", "digits", "--minutes", 1, "--pruner", "wilcoxon", "--dry-run")
+    assert "pruner wilcoxon judges" in refused(*words)
+
+
 def pictures(root: Path, make_folder: MakeFolder, train: int) -> str:
     """SPEC of ``train`` large pictures of each of two classes, three to select with and two to test
     with.
