@@ -24,6 +24,7 @@ class Sampler:
         constraints: whether it looks for trials within the plan's constraints.
         learns_from: the trials that guide it.
         settings: options that it has unless told otherwise, in place of its own.
+        informed: the same, of one that knows the trials of an earlier search.
         warm: what it takes of an earlier search: the ``values`` of its trials, or only its best
             configurations, as ``points`` to try first.
     """
@@ -36,6 +37,7 @@ class Sampler:
     constraints: bool = False
     learns_from: str = "nothing"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    informed: Mapping[str, Any] = field(default_factory=dict)
     warm: Literal["values", "points"] = "points"
 
 
@@ -56,6 +58,10 @@ class Pruner:
     needs: tuple[str, ...] = ()
 
 
+GREEDY = {"n_ei_candidates": 256}
+"""Of TPE: of so many draws from what was good the most promising is tried, where Optuna has 24:
+where much is known, that is worth more than what chance finds.
+"""
 SAMPLERS = Registry(Sampler, "sampler")
 for _sampler in (
     Sampler(
@@ -65,6 +71,7 @@ for _sampler in (
         "search.study.reuse:Reuse",
         constraints=True,
         learns_from="COMPLETE, and PRUNED where a space has no prefix",
+        informed=GREEDY,
         warm="values",
     ),
     Sampler(
@@ -75,6 +82,7 @@ for _sampler in (
         learns_from="COMPLETE and PRUNED, broken constraints included",
         # group: parameters that apply under different conditions are modelled apart
         settings={"multivariate": True, "group": True, "constant_liar": True},
+        informed=GREEDY,
         warm="values",
     ),
     Sampler(

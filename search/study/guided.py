@@ -61,6 +61,8 @@ class Guided(BaseSampler):
         self._narrow = {name: distribution_of(domain) for name, domain in self._domains.items()}
         self._random = RandomSampler(seed)
         before = before if SAMPLERS[name].warm == "values" else ()
+        if before:
+            options = {**SAMPLERS[name].informed, **options}
         source: Sequence[FrozenTrial] = ()
         if name == "cmaes":
             source = before = _numbers_alone(space, before)

@@ -78,6 +78,7 @@ class Reuse(BaseSampler):
         starters: number of suffixes that a new prefix is given if its first one is no worse than
             most.
         most: largest mean number of suffixes of a prefix, however little they cost.
+        n_ei_candidates: number of draws of TPE, of which the most promising is tried.
     """
 
     def __init__(
@@ -87,16 +88,19 @@ class Reuse(BaseSampler):
         n_startup_trials: int = 10,
         starters: int = 4,
         most: int = MOST_SUFFIXES,
+        n_ei_candidates: int = 24,
     ) -> None:
         self._rng = np.random.default_rng(seed)
         self._startup, self._starters, self._most = n_startup_trials, starters, most
+        self._candidates = n_ei_candidates
         self._tpe, self._random = self._estimator(seed), RandomSampler(seed)
         self._names = tuple(space.prefix) if space else ()
         self._given: dict[int, dict[str, Any]] = {}
 
     def _estimator(self, seed: int) -> BaseSampler:
         """What ``--sampler tpe`` is."""
-        return make_sampler("tpe", {"n_startup_trials": self._startup}, seed)
+        options = {"n_startup_trials": self._startup, "n_ei_candidates": self._candidates}
+        return make_sampler("tpe", options, seed)
 
     # --- what Optuna asks
 
