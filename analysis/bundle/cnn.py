@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from trainables.cnn.models import build
 from trainables.cnn.precision import DTYPES, device_name
 from trainables.cnn.use import NetworkUse
 from trainables.data import Images
+from trainables.pretrained.network import loaded
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,7 @@ def read_cnn(folder: Path, facts: BundleFacts, content: bytes) -> CnnModel:
         tweaks = config.tweaks()
         if facts.weights is not None and config.model == PRETRAINED:
             tweaks["backbone"] = facts.weights.architecture  # its name may be a file elsewhere
-        with torch.device("meta"):
-            net = build(config.model, use.classes, use.size, tweaks)
-        net.load_state_dict(tensors, assign=True)
+        net = loaded(partial(build, config.model, use.classes, use.size, tweaks), tensors)
     except (weights.WeightsError, RuntimeError) as error:
         raise BundleError(
             f"{folder}: model.safetensors does not fit bundle.json ({on_one_line(error)})"

@@ -185,7 +185,7 @@ def pack(
     results = {
         number: found
         for number, found in enumerate(there)
-        if found is not None and not _mended(make.files(number), found, how)
+        if found is not None and not _mended(make, number, found)
     }
     missing = [number for number in range(len(runs)) if number not in results]
     for at in range(0, len(missing), AT_ONCE):
@@ -226,8 +226,9 @@ def _said(reason: Any) -> Needs | DatasetError:
     return DatasetError(reason) if isinstance(reason, str) else Needs(**reason)
 
 
-def _mended(files: list[Path], found: dict[str, Any], how: Reading) -> bool:
+def _mended(make: FileRuns, number: int, found: dict[str, Any]) -> bool:
     """Whether a file can be read now that could not be: the disk or the network was at fault."""
     said = json.loads(found["said"].tobytes())
-    bad = [files[int(row)] for row, reason in said.items() if isinstance(reason, str)]
-    return any(isinstance(read_alone(path, how), np.ndarray) for path in bad)
+    bad = [int(row) for row, reason in said.items() if isinstance(reason, str)]
+    files = make.files(number) if bad else []
+    return any(isinstance(read_alone(files[row], make.how), np.ndarray) for row in bad)

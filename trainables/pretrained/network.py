@@ -5,6 +5,8 @@ that they belong to.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,15 +123,45 @@ def shape_of(architecture: str, classes: int | None = None, side: int | None = N
     Raises:
         BackboneError: if timm has no such network, or it sees no such images.
     """
-    import timm
     import torch
+
+    with torch.device("meta"):
+        return _made(architecture, classes, side)
+
+
+def _made(architecture: str, classes: int | None, side: int | None) -> nn.Module:
+    """As ``shape_of`` says, with weights as they are drawn."""
+    import timm
 
     if not ARCHITECTURE.fullmatch(architecture) or not timm.is_model(architecture):
         raise BackboneError(f"timm {timm.__version__} has no network {shown(architecture)!r}")
     counted: dict[str, Any] = {} if classes is None else {"num_classes": classes}
-    with torch.device("meta"):
-        net: nn.Module = timm.create_model(architecture, pretrained=False, **counted)
+    net: nn.Module = timm.create_model(architecture, pretrained=False, **counted)
     return net if side is None else at_side(net, side)
+
+
+def loaded(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -> nn.Module:
+    """What ``make`` makes, with weights of which no copy is made.
+
+    What a network computes for itself and no file of weights holds (indices of relative positions,
+    masks of shifted windows, frequencies of rotary positions) is as ``make`` computes it.
+
+    Raises:
+        RuntimeError: if they do not fit.
+    """
+    import torch
+
+    with torch.device("meta"):
+        net = make()
+    net.load_state_dict(tensors, assign=True)
+    unknown = [name for name, buffer in net.named_buffers() if buffer.is_meta]
+    if unknown:
+        with torch.random.fork_rng(devices=[]):
+            computed = dict(make().named_buffers())
+        for name in unknown:
+            place, _, own = name.rpartition(".")
+            setattr(net.get_submodule(place), own, computed[name])
+    return net
 
 
 def own_side(net: nn.Module) -> int:
@@ -186,14 +218,14 @@ def with_tensors(
     """
     import torch
 
-    net = shape_of(weights.architecture, 0, side if resampled else None)
+    make = partial(_made, weights.architecture, 0, side if resampled else None)
     head = f"{_classifier(weights.architecture)}."
-    own = net.state_dict()
+    own = shape_of(weights.architecture, 0).state_dict()
     kept = {
         name: tensor for name, tensor in tensors.items() if name in own or not name.startswith(head)
     }
     try:
-        net.load_state_dict(kept, assign=True)
+        net = loaded(make, kept)
     except RuntimeError as error:
         raise BackboneError(
             f"the weights are not those of {shown(weights.name)} ({on_one_line(error)[:200]})"

@@ -26,7 +26,13 @@ from spaces.ours.embedding import BACKBONES as NAMES
 from trainables.io.files import sha256
 from trainables.pretrained import packaged
 from trainables.pretrained.facts import BackboneError, Weights
-from trainables.pretrained.network import read_arrays, read_tensors, with_arrays, with_tensors
+from trainables.pretrained.network import (
+    own_side,
+    read_arrays,
+    read_tensors,
+    with_arrays,
+    with_tensors,
+)
 from trainables.pretrained.packaged import BACKBONES, Packaged
 from trainables.pretrained.weights import absolute, architecture_of, cached, find, find_again
 
@@ -363,3 +369,20 @@ def test_facts_that_no_weights_can_have_are_refused() -> None:
         with_tensors(right, dict(small()), 64)
     with pytest.raises(BackboneError, match="has no network 'toString'"):
         with_tensors(Weights("x", "toString", "0" * 64, right.mean, right.std), {}, 64)
+
+
+@pytest.mark.parametrize("name", ["test_maxvit", "test_vit_relpos"])
+@pytest.mark.parametrize("resampled", [False, True])
+def test_what_a_network_computes_for_itself_is_there_beside_its_weights(
+    name: str, resampled: bool
+) -> None:
+    """Indices of relative positions stand in no file of weights; without them there is no image
+    that such a network can see.
+    """
+    whole: torch.nn.Module = timm.create_model(name, num_classes=0).eval()
+    facts = Weights(name, name, "0" * 64, (0.5,) * 3, (0.5,) * 3)
+    side = own_side(whole)
+    net = with_tensors(facts, whole.state_dict(), side, resampled)
+    pixels = torch.rand(2, 3, side, side)
+    with torch.inference_mode():
+        assert torch.allclose(net(pixels), whole(pixels), atol=1e-5)
