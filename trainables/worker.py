@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import platform
 import tempfile
 import time
@@ -68,10 +69,13 @@ def _checked(result: dict[str, Any]) -> dict[str, Any]:
     """What a step gave, which may be a guest's.
 
     Raises:
-        TypeError: if it does not say whether it was the last.
+        TypeError: if it does not say whether it was the last, or says seconds that are none.
     """
     if not isinstance(result, dict) or "done" not in result:
         raise TypeError(f"a step must give a dictionary that has 'done', but gave {echo(result)}")
+    said = result.get("seconds", 0.0)
+    if type(said) not in (int, float) or not 0.0 <= said < math.inf:
+        raise TypeError(f"seconds of a step must be a number of at least 0, but are {echo(said)}")
     return result
 
 
@@ -198,7 +202,7 @@ class SearchTrial(tune.Trainable):
         self._took = time.monotonic() - began
         common = {
             "started": started,
-            "seconds": self._took,
+            "seconds": float(result.get("seconds", self._took)),
             "node": _node(self._trial),
             "log": self._log.getvalue(),
         }

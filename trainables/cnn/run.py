@@ -140,7 +140,7 @@ class CnnTrial(Trial):
         settings = self._settings
         if settings.patience and self._over():
             return self._stood_by()
-        metrics = self._run.step() if self._run.epoch else self._first_step()
+        metrics = _without_seconds(self._run.step() if self._run.epoch else self._first_step())
         run = self._run
         if not math.isfinite(metrics["val_loss"]):
             raise TrainingError(
@@ -188,7 +188,7 @@ class CnnTrial(Trial):
         weights.write(join_place(self._folder, LAST), tensors, use)
         logger.info("ends after epoch %d and stands by epoch %d", run.epoch, use.epoch)
         told = {"step": run.epoch - 1, "model_mb": self._model_mb, "done": True}
-        return {**run.history[use.epoch - 1], **judged, **told, **self._kept()}
+        return {**_without_seconds(run.history[use.epoch - 1]), **judged, **told, **self._kept()}
 
     def _kept(self) -> dict[str, Any]:
         """Digests of the weights that are there, and what the network says of the validation
@@ -236,3 +236,8 @@ class CnnTrial(Trial):
         del self._run, self._made
         self._best = self._written = None
         give_back()
+
+
+def _without_seconds(epoch: dict[str, float]) -> dict[str, float]:
+    """The metrics of an epoch; a step takes longer, as weights are written in it."""
+    return {name: value for name, value in epoch.items() if name != "seconds"}

@@ -27,8 +27,10 @@ class Trial(ABC):
     @abstractmethod
     def step(self) -> dict[str, Any]:
         """Do one step; the metrics by name, ``done`` after the last, and ``report`` where the
-        pruner is to see another value. The last one of a classifier has the (n,) ``predictions`` of
-        the validation images and, where it knows them, the (n, classes) ``shares`` of each class.
+        pruner is to see another value, and ``seconds`` where the step cost others than it took
+        here (work that a service or a simulation did, say). The last one of a classifier has the
+        (n,) ``predictions`` of the validation images and, where it knows them, the (n, classes)
+        ``shares`` of each class.
         """
 
     def save(self, folder: Path) -> None:

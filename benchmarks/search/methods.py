@@ -1,0 +1,207 @@
+"""Searches of others on a recorded table, in virtual time.
+
+Each is told a seed and tries configurations until it is told that it is over. What it tries is
+played on a tape, which adds up the recorded seconds in their order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import optuna
+
+from benchmarks.search.grids import EPOCHS
+from benchmarks.search.tables import Row, Table
+
+DRAWN = 64
+"""Fully trained random configurations, the best of which is to be found."""
+GENEROUS = 4.0
+"""What all of those cost, so many times over, is all that a search is given."""
+
+
+class EndedError(Exception):
+    """The search has found what it was to find, or has had all it is given."""
+
+
+class Tape:
+    """The virtual time of a search.
+
+    Args:
+        target: accuracy that is to be found.
+        most: seconds that a search is given.
+        shares: whether a stage that was paid for once is there from then on.
+
+    Attributes:
+        seconds: so far.
+        reached: when the target was found; None if it was not.
+    """
+
+    def __init__(self, table: Table, target: float, most: float, shares: bool = True) -> None:
+        self.table, self.target, self.most, self.shares = table, target, most, shares
+        self.seconds, self.paid = 0.0, set[str]()
+        self.reached: float | None = None
+
+    def spend(self, seconds: float, accuracy: float) -> None:
+        """Play seconds that led to an accuracy.
+
+        Raises:
+            EndedError: if that was the end.
+        """
+        self.seconds += seconds
+        if accuracy >= self.target and self.seconds <= self.most:
+            self.reached = self.seconds
+            raise EndedError
+        if self.seconds > self.most:
+            raise EndedError
+
+    def whole(self, config: Any) -> float:
+        """Play a trial to its end; its accuracy."""
+        row = self.table.row(config)
+        if row.stages:
+            self.spend(self.cost(row), row.accuracy[-1])
+        else:
+            for seconds, accuracy in zip(row.seconds, row.accuracy, strict=True):
+                self.spend(seconds, accuracy)
+        return row.accuracy[-1]
+
+    def cost(self, row: Row) -> float:
+        """The seconds of a row with stages, which are there afterwards if they are shared."""
+        return sum(self.table.cost(row, self.paid if self.shares else set()))
+
+    @property
+    def found(self) -> float:
+        """Seconds to the target; all that it was given where it was not found."""
+        return self.most if self.reached is None else self.reached
+
+
+Search = Callable[[Tape, int], None]
+
+
+def drawn(table: Table, draw: np.random.Generator) -> dict[str, Any]:
+    """A complete configuration, uniformly."""
+    return table.grid.space.sample(lambda name, domain: draw.choice(domain.values()).item())
+
+
+def goal(table: Table, seed: int) -> tuple[float, float, float]:
+    """Of ``DRAWN`` random configurations: the best accuracy at their ends, what they cost together
+    without shared stages, and what until the best has ended.
+    """
+    draw = np.random.default_rng(seed)
+    rows = [table.row(drawn(table, draw)) for _ in range(DRAWN)]
+    ends = [row.accuracy[-1] for row in rows]
+    costs = [sum(table.cost(row, set())) for row in rows]
+    return max(ends), sum(costs), sum(costs[: ends.index(max(ends)) + 1])
+
+
+def random(tape: Tape, seed: int) -> None:
+    """Each configuration drawn uniformly, and run to its end."""
+    draw = np.random.default_rng(10_000 + seed)
+    while True:
+        tape.whole(drawn(tape.table, draw))
+
+
+def tpe(tape: Tape, seed: int) -> None:
+    """Optuna's TPE as it comes, which knows nothing of stages."""
+    _optimized(tape, optuna.samplers.TPESampler(seed=seed), optuna.pruners.NopPruner())
+
+
+def hyperband(tape: Tape, seed: int) -> None:
+    """Optuna alone: TPE with Hyperband, as they come."""
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=EPOCHS)
+    _optimized(tape, optuna.samplers.TPESampler(seed=seed), pruner)
+
+
+def _optimized(
+    tape: Tape, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner
+) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = tape.table.grid.space
+
+    def objective(trial: optuna.Trial) -> float:
+        config = space.sample(lambda name, domain: trial.suggest_categorical(name, domain.values()))
+        row = tape.table.row(config)
+        if row.stages:
+            return tape.whole(config)
+        for epoch, (seconds, accuracy) in enumerate(zip(row.seconds, row.accuracy, strict=True)):
+            tape.spend(seconds, accuracy)
+            trial.report(accuracy, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return row.accuracy[-1]
+
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+    study.optimize(objective)
+
+
+def ray_tune(tape: Tape, seed: int) -> None:
+    """Ray Tune without us: its OptunaSearch and ASHA as they come, one trial at a time."""
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
+    space = tape.table.grid.space
+    rows = tape.table.rows
+
+    def define(trial: optuna.Trial) -> None:
+        space.sample(lambda name, domain: trial.suggest_categorical(name, domain.values()))
+
+    def key(config: dict[str, Any]) -> tuple[Any, ...]:
+        return tape.table.grid.key(space.check(config))
+
+    class Recorded(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.row, self.epoch = rows[key(config)], 0
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            at, self.epoch = self.epoch, self.epoch + 1
+            return {
+                "accuracy": self.row.accuracy[at],
+                "cost": self.row.seconds[at],
+                "done": self.epoch == EPOCHS,
+            }
+
+    class Played(tune.Callback):
+        def on_trial_result(
+            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+        ) -> None:
+            with contextlib.suppress(EndedError):
+                if not over():
+                    tape.spend(result["cost"], result["accuracy"])
+
+    def over() -> bool:
+        return tape.reached is not None or tape.seconds > tape.most
+
+    class Ends(tune.Stopper):
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            return over()
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tune.run(
+            Recorded,
+            search_alg=OptunaSearch(define, metric="accuracy", mode="max", seed=seed),
+            scheduler=ASHAScheduler(
+                time_attr="training_iteration", metric="accuracy", mode="max", max_t=EPOCHS
+            ),
+            callbacks=[Played()],
+            stop=Ends(),
+            num_samples=-1,
+            max_concurrent_trials=1,
+            reuse_actors=True,
+            verbose=0,
+            storage_path=os.environ["RECORDED_RUNS"],
+        )
