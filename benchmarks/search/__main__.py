@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks.search import methods, ours, pipelines, tables
 from benchmarks.search.grids import GRIDS, Grid
-from benchmarks.search.methods import EndedError, Search, Tape, goal
+from benchmarks.search.tape import DRAWN, GENEROUS, EndedError, Search, Tape, goal
 
 
 def methods_of(grid: Grid) -> dict[str, tuple[Search, bool]]:
@@ -55,7 +55,7 @@ def found(search: Search, shares: bool, name: str, seed: int) -> tuple[float, bo
     """Virtual seconds of a method to the goal of a seed, and whether it came to it."""
     table = tables.table(name)
     target, cost, _ = goal(table, seed)
-    tape = Tape(table, target, methods.GENEROUS * cost, shares)
+    tape = Tape(table, target, GENEROUS * cost, shares)
     with contextlib.suppress(EndedError):
         search(tape, seed)
     return tape.found, tape.reached is not None
@@ -84,7 +84,7 @@ def ratio(others: Sequence[float], own: Sequence[float]) -> tuple[float, float, 
 
 def told(space: str, came: Mapping[str, Sequence[tuple[float, bool]]]) -> str:
     """A table of what each method came to."""
-    lines = [f"{space}: seconds to the best of {methods.DRAWN} random configurations"]
+    lines = [f"{space}: seconds to the best of {DRAWN} random configurations"]
     own = [seconds for seconds, _ in came.get("ours", ())]
     for name, results in came.items():
         seconds = [one for one, _ in results]

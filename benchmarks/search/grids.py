@@ -74,7 +74,7 @@ NETWORKS = Grid(
 BAGS = Grid(
     "bag-of-sift",
     varied={
-        "step": [6, 8],
+        "step": [6],
         "bin_size": [4, 8],
         "transform": ["raw", "root"],
         "vocabulary_size": [100, 200],

@@ -19,6 +19,7 @@ import torch
 from analysis.plan.plan import Plan, make_plan
 from benchmarks.search.grids import EPOCHS, NETWORKS
 from benchmarks.warm_start import Here
+from trainables.cnn.memory import TrainingError
 from trainables.contract.assignment import Shared, TrainingSettings
 from trainables.data import read_dataset
 from trainables.data.source import data_source
@@ -81,14 +82,23 @@ def trained(there: list[dict[str, Any]], cifar: Path) -> Iterator[dict[str, Any]
 
 
 def _training(shared: Shared, config: dict[str, Any], folder: Path) -> dict[str, list[float]]:
-    """One of them; ``accuracy`` and ``seconds`` after each epoch, of that epoch."""
+    """One of them; ``accuracy`` and ``seconds`` after each epoch, of that epoch. One that fails is
+    as good as chance from then on, at no cost.
+    """
     given = LEARNERS["cnn"].assign(shared, str(folder), 0, config)
+    assert given.data is not None
     trial = Here(**{one.name: getattr(given, one.name) for one in fields(given)})
     began, done = time.process_time(), False
     run = trial.make(trial)
     accuracies, seconds = list[float](), list[float]()
     while not done:
-        result = run.step()
+        try:
+            result = run.step()
+        except TrainingError:  # whose loss is no number any more
+            left = EPOCHS - len(accuracies)
+            accuracies += [1 / len(given.data.classes)] * left
+            seconds += [round(time.process_time() - began, 3)] + [0.0] * (left - 1)
+            break
         accuracies.append(round(float(result["val_accuracy"]), 4))
         seconds.append(round(time.process_time() - began, 3))
         began, done = time.process_time(), result["done"]

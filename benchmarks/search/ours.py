@@ -18,9 +18,9 @@ from unittest import mock
 from analysis.plan.plan import Plan, make_plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DataFacts
-from benchmarks.search.methods import Search, Tape
 from benchmarks.search.replayed import replayed
 from benchmarks.search.tables import Table
+from benchmarks.search.tape import Search, Tape
 from search.cluster.capacity import NETWORK_CORES
 from search.cluster.start import local_cluster
 from search.driver import runner

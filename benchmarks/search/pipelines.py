@@ -19,10 +19,12 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.spatial.distance import cdist
 from scipy.stats import norm
 
-from benchmarks.search.methods import DRAWN, Tape, drawn
 from benchmarks.search.tables import Table
+from benchmarks.search.tape import DRAWN, Tape, drawn
 
 Floats = npt.NDArray[np.float64]
+MOST_SEEN = 200
+"""The newest trials, or stages, that a process is made of."""
 
 
 def gridded_random(tape: Tape, seed: int) -> None:
@@ -67,7 +69,7 @@ class Process:
         self._x, self._mean, self._scale = x, float(y.mean()), float(y.std()) or 1.0
         targets, best = (y - self._mean) / self._scale, math.inf
         far = cdist(x, x)
-        for length, noise in itertools.product((0.5, 1.0, 2.0, 4.0), (1e-3, 1e-2, 1e-1)):
+        for length, noise in itertools.product((0.5, 1.0, 2.0, 4.0), (1e-3, 3e-2)):
             root = cholesky(_matern(far / length) + noise * np.eye(len(x)), lower=True)
             weights = cho_solve((root, True), targets)
             unlikely = 0.5 * targets @ weights + np.log(np.diag(root)).sum()
@@ -88,81 +90,81 @@ def _matern(r: Floats) -> Floats:
     return result
 
 
-def eeipu(tape: Tape, seed: int, first: int = 10, candidates: int = 256, kept: int = 8) -> None:
+class Encoded:
+    """A grid as numbers, one row a configuration.
+
+    Attributes:
+        configs: all there are.
+        until: for each stage, what tells the stages up to it from others, as a number.
+        numbers: for each stage, the parameters of the stages up to it, (n, d).
+    """
+
+    def __init__(self, table: Table) -> None:
+        grid = table.grid
+        self.configs = [dict(zip(grid.varied, key, strict=True)) for key in table.rows]
+        self.until, self.numbers = [], []
+        for at in range(len(grid.chain)):
+            names = [name for part in grid.chain[: at + 1] for name in part]
+            keys = [tuple(config[name] for name in names) for config in self.configs]
+            places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+            self.until.append(np.array([places[key] for key in keys]))
+            columns = [_column(grid.varied[n], [one[n] for one in self.configs]) for n in names]
+            self.numbers.append(np.concatenate(columns, axis=1))
+
+
+def _column(options: list[Any], values: list[Any]) -> Floats:
+    """One parameter's values as (n, d) numbers: numbers by their rank, others one by one."""
+    if all(type(option) in (int, float) for option in options):
+        ranks = [options.index(value) if value in options else 0 for value in values]
+        return np.array(ranks, float)[:, None] / max(1, len(options) - 1)
+    return np.array([[float(value == option) for option in options] for value in values])
+
+
+def eeipu(tape: Tape, seed: int, first: int = 10, candidates: int = 512, kept: int = 8) -> None:
     """Expected improvement per expected unit of what a configuration still costs.
 
     Each stage's seconds have a Gaussian process of their logarithms; a stage that is there costs
-    next to nothing. Among the candidates are completions of the stages of the best so far. As the
-    budget is used up, costs count less.
+    next to nothing. Half of the candidates complete the stages of the best so far. As the budget is
+    used up, costs count less.
     """
     table, draw = tape.table, np.random.default_rng(30_000 + seed)
-    chain = table.grid.chain
-    tried: list[dict[str, Any]] = []
-    values: list[float] = []
-    costs: list[list[tuple[Floats, float]]] = [[] for _ in chain]
-    there: list[set[tuple[Any, ...]]] = [set() for _ in chain]
+    grid = Encoded(table)
+    n, stages = len(grid.configs), range(len(grid.numbers))
+    tried, values = list[int](), list[float]()
+    there: list[dict[int, tuple[int, float]]] = [{} for _ in stages]
 
-    def run(config: dict[str, Any]) -> None:
-        row = table.row(config)
+    def run(one: int) -> None:
+        row = table.row(grid.configs[one])
         for at, seconds in enumerate(table.cost(row, set(tape.paid))):
-            key = _until(config, chain, at)
-            if key not in there[at]:
-                costs[at].append((_numbers(table, config, at), math.log(max(seconds, 1e-4))))
-                there[at].add(key)
-        tried.append(config)
+            there[at].setdefault(int(grid.until[at][one]), (one, math.log(max(seconds, 1e-4))))
+        tried.append(one)
         values.append(row.accuracy[-1])
-        tape.whole(config)
+        tape.whole(grid.configs[one])
 
-    for _ in range(first):
-        run(drawn(table, draw))
+    for one in draw.integers(n, size=first):
+        run(int(one))
     begun = tape.seconds
     while True:
-        told = np.stack([_numbers(table, config) for config in tried[-300:]])
-        gains = Process(told, np.array(values[-300:]))
-        spent = [
-            Process(np.stack([x for x, _ in some[-200:]]), np.array([y for _, y in some[-200:]]))
-            for some in costs
-        ]
-        pool = [drawn(table, draw) for _ in range(candidates)]
-        best_first = sorted(range(len(tried)), key=lambda at: values[at], reverse=True)
-        for at in range(1, len(chain)):
-            for start in best_first[:kept]:
-                for _ in range(candidates // (kept * len(chain))):
-                    head = [_part(tried[start], names) for names in chain[:at]]
-                    tail = [_part(drawn(table, draw), names) for names in chain[at:]]
-                    pool.append(_complete(table, [*head, *tail]))
-        had = {table.grid.key(config) for config in tried}
-        pool = [config for config in pool if table.grid.key(config) not in had] or pool
-        mean, deviation = gains.at(np.stack([_numbers(table, config) for config in pool]))
+        seen = tried[-MOST_SEEN:]
+        gains = Process(grid.numbers[-1][seen], np.array(values[-MOST_SEEN:]))
+        pool = [draw.integers(n, size=candidates // 2)]
+        best_first = sorted(range(len(tried)), key=lambda at: values[at], reverse=True)[:kept]
+        for at in range(len(stages) - 1):
+            for start in best_first:
+                same = np.flatnonzero(grid.until[at] == grid.until[at][tried[start]])
+                pool.append(draw.choice(same, candidates // (2 * kept * (len(stages) - 1))))
+        asked = np.setdiff1d(np.concatenate(pool), tried)
+        mean, deviation = gains.at(grid.numbers[-1][asked])
         z = (mean - max(values)) / deviation
         improvement = deviation * (z * norm.cdf(z) + norm.pdf(z))
-        seconds = np.zeros((64, len(pool)))
-        for at, one in enumerate(spent):
-            middle, wide = one.at(np.stack([_numbers(table, config, at) for config in pool]))
-            paid = np.array([_until(config, chain, at) in there[at] for config in pool])
+        seconds = np.zeros((64, len(asked)))
+        for at in stages:
+            known = list(there[at].values())[-MOST_SEEN:]
+            costs = Process(grid.numbers[at][[one for one, _ in known]],
+                            np.array([logarithm for _, logarithm in known]))  # fmt: skip
+            middle, wide = costs.at(grid.numbers[at][asked])
             sampled = np.exp(middle + wide * draw.standard_normal((64, 1)))
+            paid = np.isin(grid.until[at][asked], list(there[at]))
             seconds += np.where(paid, 1e-3, sampled)
         cooling = max(0.0, (tape.most - tape.seconds) / (tape.most - begun))
-        run(pool[int(np.argmax(improvement * (1.0 / seconds).mean(0) ** cooling))])
-
-
-def _until(config: dict[str, Any], chain: tuple[tuple[str, ...], ...], at: int) -> tuple[Any, ...]:
-    """What tells the stages up to one from others."""
-    return tuple(config[name] for names in chain[: at + 1] for name in names)
-
-
-def _numbers(table: Table, config: dict[str, Any], at: int | None = None) -> Floats:
-    """A configuration, up to a stage or whole, as numbers: numbers by their rank, others one by
-    one.
-    """
-    grid = table.grid
-    names = [n for part in grid.chain[: None if at is None else at + 1] for n in part]
-    found: list[float] = []
-    for name in names:
-        options = grid.varied[name]
-        if all(type(option) in (int, float) for option in options):
-            rank = options.index(config[name]) if config[name] in options else 0
-            found.append(rank / max(1, len(options) - 1))
-        else:
-            found += [float(config[name] == option) for option in options]
-    return np.array(found)
+        run(int(asked[np.argmax(improvement * (1.0 / seconds).mean(0) ** cooling)]))

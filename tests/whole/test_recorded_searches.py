@@ -11,8 +11,8 @@ import pytest
 from benchmarks.search import methods, ours, pipelines, tables
 from benchmarks.search.__main__ import interval, ratio
 from benchmarks.search.grids import BAGS, EPOCHS, NETWORKS, Grid
-from benchmarks.search.methods import EndedError, Tape, drawn
 from benchmarks.search.tables import Table, record, table_of, there
+from benchmarks.search.tape import DRAWN, EndedError, Search, Tape, drawn, goal
 from spaces import plugins
 
 
@@ -84,16 +84,16 @@ def test_time_ends_with_the_epoch_that_comes_to_the_target(networks: Table) -> N
 
 def test_the_goal_is_the_best_end_of_sixty_four_draws(networks: Table) -> None:
     """Other draws than those of any method that looks for it."""
-    target, seconds, until = methods.goal(networks, 3)
-    assert seconds == methods.DRAWN * EPOCHS
+    target, seconds, until = goal(networks, 3)
+    assert seconds == DRAWN * EPOCHS
     assert until <= seconds
     assert target <= max(row.accuracy[-1] for row in networks.rows.values())
-    assert methods.goal(networks, 3) == (target, seconds, until)
-    assert methods.goal(networks, 4) != (target, seconds, until)
+    assert goal(networks, 3) == (target, seconds, until)
+    assert goal(networks, 4) != (target, seconds, until)
 
 
 @pytest.mark.parametrize("search", [pipelines.gridded_random, pipelines.eeipu, methods.tpe])
-def test_searches_of_pipelines_find_it(bags: Table, search: methods.Search) -> None:
+def test_searches_of_pipelines_find_it(bags: Table, search: Search) -> None:
     """One that tried what no table holds, or paid for nothing, would be no rival."""
     tape = Tape(bags, 0.3, 5000.0)
     with pytest.raises(EndedError):
