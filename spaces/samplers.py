@@ -54,7 +54,7 @@ class Pruner:
     name: str
     doc: str
     make: Function
-    judges: tuple[str, ...] = ("epoch",)
+    judges: tuple[str, ...] = ("epoch", "part")
     needs: tuple[str, ...] = ()
 
 
@@ -70,7 +70,7 @@ for _sampler in (
         "default",
         "search.study.reuse:Reuse",
         constraints=True,
-        learns_from="COMPLETE, and PRUNED where a space has no prefix",
+        learns_from="COMPLETE and PRUNED",
         informed=GREEDY,
         warm="values",
     ),
@@ -143,7 +143,7 @@ for _pruner in (
         "none",
         "every trial runs to its end; the default",
         "optuna.pruners:NopPruner",
-        ("nothing", "epoch", "fold"),
+        ("nothing", "epoch", "fold", "part"),
     ),
     Pruner(
         "median",
@@ -177,7 +177,7 @@ for _pruner in (
         "threshold",
         "stops what is below lower or above upper",
         "optuna.pruners:ThresholdPruner",
-        ("epoch", "fold"),
+        ("epoch", "fold", "part"),
     ),
     Pruner(
         "patient",

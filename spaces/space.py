@@ -30,7 +30,8 @@ class Space:
     Attributes:
         reports: what a trial reports along the way, which is what a pruner can judge:
             an ``epoch`` at a time (each better informed than the last), a ``fold`` at a
-            time (each a sample of the same accuracy), or ``nothing`` before its end.
+            time (each a sample of the same accuracy), or ``nothing`` before its end; where a plan
+            says so, a ``part`` of the training images at a time in place of nothing.
         metrics: what a finished trial says of itself beside accuracy, by name.
         needs_images: whether a dataset is read for it.
         config: what a complete configuration is as its learner takes it: a dataclass, say, whose
@@ -42,7 +43,7 @@ class Space:
     name: str
     doc: str
     parameters: tuple[Parameter, ...]
-    reports: Literal["nothing", "epoch", "fold"] = "nothing"
+    reports: Literal["nothing", "epoch", "fold", "part"] = "nothing"
     metrics: tuple[str, ...] = ("val_accuracy", "balanced_accuracy", "macro_f1", "seconds")
     needs_images: bool = True
     config: Callable[[Mapping[str, Any]], Any] = dict

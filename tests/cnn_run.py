@@ -74,7 +74,7 @@ def small_run(
     """A run of ``EVERYTHING`` with ``changes``, on ``few`` images unless there are others."""
     options = {
         name: changes.pop(name)
-        for name in ("max_model_mb", "compile", "dtype", "threads")
+        for name in ("max_model_mb", "compile", "dtype", "threads", "shares")
         if name in changes
     }
     config = replace(EVERYTHING, **changes)

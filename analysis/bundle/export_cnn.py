@@ -31,6 +31,7 @@ from trainables.cnn.start import known_here
 from trainables.cnn.use import NetworkUse
 from trainables.data import Dataset, Images
 from trainables.data.dataset import joined
+from trainables.data.validation import comes_in
 from trainables.pretrained.facts import Weights
 
 PACKAGES = ("torch", "torchvision")
@@ -95,6 +96,10 @@ def refit_cnn(
     whole = [images for images in seen if not isinstance(images, Images)]
     images = joined(packed) if packed else np.concatenate(whole)
     labels = np.concatenate([part.labels for part in parts])
+    order = None
+    if settings.parts:
+        together = [part.groups for part in parts if part.groups is not None]
+        order = comes_in(labels, np.concatenate(together) if together else None, seed=source.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = len(os.sched_getaffinity(0))
     known = None if settings.start else known_here(config, _weights(source, record))
@@ -107,8 +112,8 @@ def refit_cnn(
         ]
     for until, values in way:
         before, run = run, make_run(
-            values, CnnData(images, labels), settings, dataset.classes, seed=source.seed,
-            device=device, threads=threads, known=known,
+            values, CnnData(images, labels, order=order), settings, dataset.classes,
+            seed=source.seed, device=device, threads=threads, known=known,
         )  # fmt: skip
         if before is not None:
             with tempfile.TemporaryDirectory(prefix="visiontune-") as folder:

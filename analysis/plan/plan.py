@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import (
-    ValidationError,
-    model_validator,
-)
+from pydantic import ValidationError, model_validator
 
 from analysis.plan.addresses import as_begun
 from analysis.plan.complaints import complaints
@@ -200,6 +198,8 @@ class Plan(Settings):
             narrowed[name] = space.narrow(
                 {key: value for key, value in self.set.items() if key in own}
             ).asked()
+            if self.parts and not space.stepwise:
+                narrowed[name] = replace(narrowed[name], reports="part")
         return narrowed
 
     def first_points(self) -> list[tuple[str, dict[str, Value]]]:

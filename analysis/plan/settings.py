@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -25,6 +26,9 @@ from trainables.pretrained.facts import Weights
 
 NO_DATASET = "none"
 """Dataset of a plan whose spaces need no images."""
+RUNGS = (0.25, 0.5, 1.0)
+"""Parts of the training images that trials are judged on, unless the plan says others."""
+MOST_RUNGS = 10
 Option = bool | int | float | str
 Setting = bool | int | float | str | list[bool | int | float | str]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -46,6 +50,9 @@ class Settings(BaseModel):
         sampler_options: its options.
         pruner: who stops weak trials, one of ``spaces.samplers.PRUNERS``.
         pruner_options: its options.
+        fidelity: what trials are judged on along the way: ``epochs`` as they are, or ``images``,
+            parts of the training images, smaller ones first. Only what comes of all is a result.
+        rungs: the parts, as shares of all images, rising to 1; ``RUNGS`` if empty.
         population: trainings that take over from one another on the way, with values that change;
             ``trials`` follows from it.
         storage: where the Optuna studies live: a database URL; by default a journal in the run
@@ -111,6 +118,8 @@ class Settings(BaseModel):
     sampler_options: dict[str, Option] = {}
     pruner: str = "none"
     pruner_options: dict[str, Option] = {}
+    fidelity: Literal["epochs", "images"] = "epochs"
+    rungs: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
     population: Population | None = None
     storage: Annotated[str, Field(max_length=MOST_ADDRESS)] = ""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -188,6 +197,16 @@ class Settings(BaseModel):
             raise ValueError(f"must be one of {', '.join(table)}")
         return name
 
+    @field_validator("rungs")
+    @classmethod
+    def _rising(cls, rungs: tuple[float, ...]) -> tuple[float, ...]:
+        rises = all(low < high for low, high in itertools.pairwise(rungs))
+        if rungs and not (rises and rungs[-1] == 1 and 2 <= len(rungs) <= MOST_RUNGS):
+            raise ValueError(
+                f"must be 2 to {MOST_RUNGS} shares that rise and end with 1, as in [0.25, 0.5, 1]"
+            )
+        return rungs
+
     @field_validator("population", mode="before")
     @classmethod
     def _method_alone(cls, given: Any) -> Any:
@@ -232,3 +251,16 @@ class Settings(BaseModel):
                 "a name is letters, digits, '.', '_' and '-', and begins with a letter or digit"
             )
         return name
+
+    @property
+    def parts(self) -> tuple[float, ...]:
+        """Shares of the training images that trials see one after the other, the last of which is
+        1; none where they see all of them from the beginning.
+        """
+        return (self.rungs or RUNGS) if self.fidelity == "images" else ()
+
+    @property
+    def said_of_parts(self) -> str:
+        """The same in words; empty if there are none."""
+        *shares, last = [f"{share:.3g}" for share in self.parts] or [""]
+        return f"{', '.join(shares)} and {last} of the training images" if last else ""

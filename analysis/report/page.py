@@ -58,6 +58,7 @@ class ReportSettings:
         importances: which parameters mattered, where a study could be read.
         pictures: gives small pictures of validation images.
         changes: what was asked to be otherwise since the search began.
+        fidelity: the parts of the images that trials saw, where they did not begin with all.
     """
 
     objective: str = "val_accuracy"
@@ -69,6 +70,7 @@ class ReportSettings:
     importances: Sequence[Importance] = ()
     pictures: Pictures = lambda rows: {}
     changes: Sequence[Changed] = ()
+    fidelity: str = ""
 
 
 def write_report(run: RunDirectory, settings: ReportSettings) -> list[Path]:
@@ -233,6 +235,7 @@ def _html(
         mistakes=MISTAKES_PAGE if (run.report / MISTAKES_PAGE).is_file() else "",
         search=search,
         way=way,
+        fidelity=settings.fidelity,
         changing=changing(way),
         interval=intervals(run, order[table[0]["rank"] - 1 :][:1])[0] if table else None,
         against=first_against_next(run, order) if first else None,

@@ -79,6 +79,14 @@ def run(
     pruner: Annotated[
         str | None, typer.Option(help="Who stops weak trials; see visiontune samplers.")
     ] = None,
+    fidelity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="images[,SHARE…]",
+            help="Have the pruner judge trials on parts of the training images first: "
+            "images,0.25,0.5,1.",
+        ),
+    ] = None,
     population: Annotated[
         str | None,
         typer.Option(
@@ -223,6 +231,8 @@ def run(
             settings[setting] = {**settings.get(setting, {}), **values}
     if shares is not None:
         settings["shares"] = read_values(shares.split(","), "--shares") if "=" in shares else shares
+    if fidelity is not None:
+        settings["fidelity"], *settings["rungs"] = fidelity.split(",")
     if population is not None:
         method, *rest = population.split(",")
         options = {"method": method, **read_values(rest, "--population")}

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import psutil
 
 from analysis.plan.plan import Plan
@@ -21,7 +20,7 @@ from search.study.combinations import check_combination
 from spaces.domain import Choice, Domain, Integer, Value
 from trainables.cnn.images import RESIDENT_SHARE, fits
 from trainables.data import Dataset, read_dataset
-from trainables.data.source import shorter_side
+from trainables.data.source import shorter_side, smallest_part
 from trainables.data.validation import check_folds
 from trainables.io.refused import amount
 from trainables.learners import LEARNERS
@@ -108,9 +107,8 @@ def _images(plan: Plan) -> tuple[Plan, dict[str, Any]]:
     display_names(dataset.classes, plan.abbreviations)
     pixels = sum(int(part.images.shapes.prod(axis=1).sum()) for part in dataset.splits().values())
     validation = plan.validation_for(sizes)
-    most, groups = int(np.bincount(dataset.train.labels).max()), dataset.train.groups
-    parted = 0 if groups is None else len(np.unique(groups))
-    check_folds(validation, most, plan.dataset, parted)
+    most, groups, parts = smallest_part(dataset, plan.parts, plan.seed)
+    check_folds(validation, most, plan.dataset, groups)
     plan, told = plan.with_size(shorter_side(dataset.train.images))
     networks = any(learner.squares for learner in plan.learners)
     return plan, {
@@ -119,9 +117,16 @@ def _images(plan: Plan) -> tuple[Plan, dict[str, Any]]:
         "megabytes": round(pixels / 2**20, 1),
         "skipped": len(dataset.skipped),
         "validation": validation.scheme,
+        **_fidelity(plan, parts),
         **({"image_size": plan.training.side} if networks else {}),
         "notes": [*dataset.notes, *told, *_kept(dataset)],
     }
+
+
+def _fidelity(plan: Plan, parts: tuple[int, ...]) -> dict[str, str]:
+    """The parts that trials see, where the plan says some, of so many images each."""
+    counts = f" ({', '.join(f'{count:,}' for count in parts)})"
+    return {"fidelity": f"{plan.said_of_parts}{counts}"} if parts else {}
 
 
 def _kept(dataset: Dataset) -> Iterator[str]:

@@ -74,7 +74,7 @@ class Images:
         options = replace(plan.read_options(), shards=str(shards))
         options = began.as_read(options) if began else options
         self._ref = ray.remote(read_dataset).options(max_retries=2).remote(plan.dataset, options)
-        source = ray.remote(data_source).remote(self._ref, options)
+        source = ray.remote(data_source).remote(self._ref, options, plan.parts)
         try:
             self._source: DataSource = ray.get(source)
         except ray.exceptions.RayTaskError as error:

@@ -163,6 +163,7 @@ def training_settings(plan: Plan, folder: RunDirectory) -> TrainingSettings:
         precision=training.precision,
         accumulate=training.accumulate,
         patience=training.patience,
+        parts=plan.parts,
         gpus=plan.trial_gpus,
         objective=objective,
         maximize=METRICS[objective].direction == "maximize",

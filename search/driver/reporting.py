@@ -50,6 +50,7 @@ def write_report(run: RunDirectory, plan: Plan) -> list[Path]:
             importances=_importances(run, plan),
             pictures=partial(_pictures, run, plan),
             changes=plan.changes,
+            fidelity=plan.said_of_parts,
         ),
     )
 

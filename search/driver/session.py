@@ -237,6 +237,7 @@ class Session:
                 f"running the best {plan.replicate.top} again with {plan.replicate.seeds} other "
                 "seeds"
             )
+            loop.shared = loop.shared.at_once()
             if reason := loop(jobs, folder.replicas, self._look_in_time):
                 return f"{reason}, before all of the best had run again"
             jobs.clear()

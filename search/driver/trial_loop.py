@@ -70,9 +70,10 @@ class TrialLoop:
         if joined or not self.capacity.alike:
             first = 0  # no worker goes from a trial of one kind to one of another
 
+        spaces = self.plan.search_spaces()
+
         def left_of(space: str, number: int) -> tuple[str, ...]:
-            stepwise = LEARNERS[space].space.stepwise
-            return tuple(checkpoints(folder, space, number)) if stepwise else ()
+            return tuple(checkpoints(folder, space, number)) if spaces[space].stepwise else ()
 
         def end_of(space: str, number: int | None) -> str:
             return "" if number is None else join_place(place, *end_parts(space, number))

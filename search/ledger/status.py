@@ -86,6 +86,7 @@ def read_status(run: RunDirectory) -> dict[str, Any]:
         "seconds": state.seconds,
         "left": left,
         "spaces": state.shares,
+        **({"fidelity": plan.said_of_parts} if plan.said_of_parts else {}),
         "changes": [change.model_dump(mode="json") for change in plan.changes],
         "tracking": {
             "waiting": Outbox(run.outbox).waiting() if plan.tracking.enabled else 0,

@@ -17,6 +17,7 @@ from spaces.domain import Choice
 from spaces.errors import echo
 from spaces.objectives import computed_objectives
 from spaces.samplers import PRUNERS, SAMPLERS, Pruner, Sampler
+from trainables.learners import LEARNERS
 
 
 def check_combination(plan: Plan) -> None:
@@ -64,6 +65,7 @@ def _problems(plan: Plan) -> Iterator[str]:
             )
     for space in plan.search_spaces().values():
         yield from _space_problems(plan, space, sampler, pruner)
+    yield from _fidelity_problems(plan)
     if plan.population:
         yield from _population_problems(plan, plan.population, sampler)
     scheme = "val" if plan.validation == "hold-out" else plan.validation
@@ -88,11 +90,10 @@ def _problems(plan: Plan) -> Iterator[str]:
 
 def _space_problems(plan: Plan, space: Space, sampler: Sampler, pruner: Pruner) -> Iterator[str]:
     if space.reports not in pruner.judges:
-        has = (
-            "one result at its end"
-            if not space.stepwise
-            else f"a result {space.reports} by {space.reports}"
-        )
+        has = f"a result {space.reports} by {space.reports}"
+        if not space.stepwise:
+            may = LEARNERS[space.name].in_parts
+            has = f"one result at its end{'; fidelity: images gives it one a part' if may else ''}"
         yield (
             f"pruner {plan.pruner} judges {' or '.join(map(_results, pruner.judges))}, but a "
             f"trial of {space.name} gives {has}"
@@ -118,6 +119,27 @@ def _space_problems(plan: Plan, space: Space, sampler: Sampler, pruner: Pruner) 
         measured = (*space.metrics, *(computed_objectives() if space.needs_images else ()))
         if name not in measured:
             yield f"{name} is no metric of space {space.name}; it has {', '.join(measured)}"
+
+
+def _fidelity_problems(plan: Plan) -> Iterator[str]:
+    if plan.fidelity == "epochs":
+        if plan.rungs:
+            yield "rungs are of fidelity images, but fidelity is epochs; leave rungs out"
+        return
+    able = [one.name for one in LEARNERS.values() if one.in_parts]
+    for learner in plan.learners:
+        if not learner.in_parts:
+            yield (
+                f"fidelity images is for {', '.join(able)}, but the plan has {learner.name}; leave "
+                "fidelity out"
+            )
+    if plan.population:
+        yield "fidelity and a population exclude each other; leave one of them out"
+    elif plan.pruner == "none":
+        yield (
+            "fidelity images makes steps for a pruner to judge, but pruner is none; name one, as "
+            "in pruner: asha"
+        )
 
 
 def _population_problems(plan: Plan, said: Population, sampler: Sampler) -> Iterator[str]:

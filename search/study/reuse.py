@@ -170,22 +170,32 @@ class Reuse(BaseSampler):
         return self._new_prefix(prefixes) | self._best_suffix(paid)
 
     def _prefixes(self, study: optuna.Study, number: int) -> dict[tuple[Any, ...], Prefix]:
-        """All there are, by their values, but for those whose trials all failed."""
+        """All there are, by their values, but for those whose trials all failed. A trial that a
+        pruner stopped is no better than the worst that came to its end.
+        """
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
         prefixes: dict[tuple[Any, ...], Prefix] = {}
-        states = (TrialState.COMPLETE, TrialState.RUNNING)
-        for trial in study.get_trials(deepcopy=False, states=states):
-            if trial.number == number:
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        trials = study.get_trials(deepcopy=False, states=states)
+        ended = [sign * one.value for one in trials if one.state == TrialState.COMPLETE]
+        worst = min(ended, default=math.inf)
+        for trial in trials:
+            reports = trial.intermediate_values
+            if trial.number == number or (trial.state == TrialState.PRUNED and not reports):
                 continue
             key = tuple(trial.params.get(name) for name in self._names)
             prefix = prefixes.setdefault(key, Prefix())
             if trial.state == TrialState.RUNNING:
                 prefix.running += 1
                 continue
-            assert trial.value is not None
+            if trial.state == TrialState.PRUNED:
+                value = min(sign * reports[max(reports)], worst)
+            else:
+                assert trial.value is not None
+                value = sign * trial.value
             within = all(excess <= 0 for excess in trial.constraints.values())
             prefix.trials.append(trial)
-            prefix.values.append(sign * trial.value if within else -math.inf)
+            prefix.values.append(value if within else -math.inf)
         return prefixes
 
     def _target(self, paid: Iterable[Prefix]) -> float:

@@ -29,6 +29,8 @@ class CnnData:
         val_images: (m, 3, size, size) uint8; None to train without judging, as for a refit.
         val_labels: (m,) int64, or None.
         statistics: ``channel_statistics`` of the training images, where they are known already.
+        order: (n,) the share of the training images from which on each of them is seen
+            (``trainables.data.validation.comes_in``); None where all are.
     """
 
     train_images: UInt8 | Images
@@ -36,6 +38,7 @@ class CnnData:
     val_images: UInt8 | Images | None = None
     val_labels: Int64 | None = None
     statistics: Float64 | None = None
+    order: Float64 | None = None
 
     def __post_init__(self) -> None:
         for images, labels in (

@@ -62,6 +62,7 @@ def make_run(
         config, data, classes=len(classes), epochs=settings.epochs, seed=seed, device=device,
         threads=threads,
         compile=settings.compile, start=start, dtype=settings.precision, parts=parts,
+        shares=settings.parts,
     )  # fmt: skip
 
 
@@ -76,7 +77,9 @@ class CnnTrial(Trial):
         self._folder = join_place(trial.folder, "weights")
         config = CnnConfig.of(trial.config)
         size = config.side_of(settings.image_size)
-        arrays, _ = trial.fetch(*data_stages(data, size), statistics_stage(data, size))
+        order = (data.order(),) if settings.parts else ()
+        stages = (*data_stages(data, size), statistics_stage(data, size), *order)
+        arrays, _ = trial.fetch(*stages)
         known: Known | None = None
         if config.model == PRETRAINED and not settings.start:
             facts = trial.weights[backbone_of(config)]

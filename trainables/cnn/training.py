@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,9 +25,9 @@ from trainables.cnn.models import build
 from trainables.cnn.precision import DTYPES, NAMES, chosen_dtype, device_name
 from trainables.cnn.size import check_size
 from trainables.cnn.steps.augment import added_by_plugins, augment, mirrored_in, mixed
+from trainables.cnn.steps.course import Course
 from trainables.cnn.steps.optimizer import (
     Average,
-    drawn_order,
     loss_of,
     make_optimizer,
     optimizer_tensors,
@@ -36,7 +36,7 @@ from trainables.cnn.steps.optimizer import (
 )
 from trainables.cnn.steps.randomness import RandomState
 from trainables.cnn.steps.resolution import side_at
-from trainables.cnn.steps.tuning import first_side, of_epoch, stretch
+from trainables.cnn.steps.tuning import first_side, of_epoch
 from trainables.cnn.use import NetworkUse
 from trainables.cnn.weights import begin_from, class_scores, copied
 from trainables.data.scores import judged, score
@@ -66,6 +66,7 @@ class CnnRun:
         parts: that each batch is cut into, whose gradients are added up: less memory, and batch
             statistics of fewer images.
         start: weights to begin from, of the same architecture, and whether its head is kept too.
+        shares: of the images that epochs see one after the other (``Course.parts``).
 
     Raises:
         ModelTooLarge: if the network is over ``max_model_mb``.
@@ -87,6 +88,7 @@ class CnnRun:
         dtype: str = "auto",
         parts: int = 1,
         start: tuple[Mapping[str, Tensor], bool] | None = None,
+        shares: Sequence[float] = (),
     ) -> None:
         check_size(config, classes, data.size, max_model_mb)
         torch.set_num_threads(threads)
@@ -117,7 +119,8 @@ class CnnRun:
             self.optimizer = make_optimizer(self.net, config)
             self.ema = Average(self.net, config.ema) if config.ema else None
         self._forward = torch.compile(self.net) if compile else self.net
-        self.steps = max(1, round(len(data.train_labels) / config.batch_size))
+        order = None if data.order is None else torch.tensor(data.order, device=self.device)
+        self.course = Course(config, self.data.train_labels, classes, epochs, shares, order)
         self._equal = compile  # each size of a batch would be compiled anew
 
     @property
@@ -159,19 +162,18 @@ class CnnRun:
     def _train(self) -> dict[str, float]:
         config, data, generator = self.config, self.data, self.random.generator
         of_epoch(self.net, config, self.epoch)
-        begun, length = stretch(config, self.epoch, self.epochs)
-        count = len(data.train_labels)
+        steps = self.course.steps[self.epoch]
         first, whole = first_side(self.net, config), int(data.train_images.shape[2])
         side = side_at(first, self.epoch, self.epochs, whole)
         total, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        order = drawn_order(config, data.train_labels, self.classes, generator)
-        mirrored = mirrored_in(self.epoch, count, config.flip, self.seed).to(self.device)
+        order = self.course.drawn(self.epoch, generator)
+        mirrored = mirrored_in(self.epoch, len(data.train_labels), config.flip, self.seed)
+        mirrored, count = mirrored.to(self.device), len(order)
         if self._equal:  # a few images, others in each epoch, are left out
-            count -= count % self.steps
+            count -= count % steps
             order = order[:count]
-        for number, rows in enumerate(order.tensor_split(self.steps)):
-            past = (self.epoch - begun) * self.steps + number + 1
-            rate = rate_at(config, past / (length * self.steps + 1))
+        for number, rows in enumerate(order.tensor_split(steps)):
+            rate = rate_at(config, self.course.passed(self.epoch, number))
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group.get("lr_scale", 1.0)
             images, labels = data.train_images[rows], data.train_labels[rows]
@@ -190,12 +192,12 @@ class CnnRun:
                 self.scaler.update()
             if self.ema is not None:
                 self.ema.update_parameters(self.net)
-            if (number % CHECK_EVERY == 0 or number == self.steps - 1) and not math.isfinite(
+            if (number % CHECK_EVERY == 0 or number == steps - 1) and not math.isfinite(
                 total.item()
             ):
                 raise TrainingError(
                     f"loss became {total.item():g} in epoch {self.epoch + 1}, step {number + 1} "
-                    f"of {self.steps}; lower the learning rate"
+                    f"of {steps}; lower the learning rate"
                 )
         return {"train_accuracy": hits.item() / count, "train_loss": total.item() / count}
 
@@ -328,12 +330,13 @@ class CnnRun:
         self._scores = None
 
     def _identity(self) -> dict[str, Any]:
-        run = {
+        run: dict[str, Any] = {
             "classes": self.classes,
             "epochs": self.epochs,
             "seed": self.seed,
             "size": int(self.data.train_images.shape[2]),
         }
+        run |= {"parts_seen": list(self.course.parts)} if self.course.parts else {}
         return {"config": asdict(self.config), **run, "train_images": len(self.data.train_labels)}
 
     def _autocast(self) -> torch.autocast:

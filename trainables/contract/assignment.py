@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from spaces.domain import Value
@@ -34,6 +34,8 @@ class TrainingSettings:
         maximize: whether more of it is better.
         patience: epochs in a row without a better one after which a training ends, and stands by
             its best epoch; 0 for never.
+        parts: shares of the training images that epochs see one after the other, rising to 1, each
+            until the same share of the epochs is over; all see all if empty.
         start: weights to start from, a path or URI; empty for random ones.
         start_classes: what they tell apart.
     """
@@ -49,6 +51,7 @@ class TrainingSettings:
     precision: str = "auto"
     accumulate: int = 1
     patience: int = 0
+    parts: tuple[float, ...] = ()
     start: str = ""
     start_classes: tuple[str, ...] = ()
 
@@ -74,6 +77,10 @@ class Shared:
     validation: Validation | None = None
     training: TrainingSettings | None = None
     weights: Mapping[str, Weights] = field(default_factory=dict)
+
+    def at_once(self) -> Shared:
+        """The same for trials that are judged on all images in one step."""
+        return replace(self, data=self.data and replace(self.data, rungs=()))
 
     def assign(self, **own: Any) -> Assignment:
         """The assignment of one trial, with what is its own."""

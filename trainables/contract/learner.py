@@ -7,16 +7,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from spaces import SPACES, Space
 from spaces.errors import UserError
 from spaces.registry import Registry
 from trainables.contract.assignment import Assignment, Config, Shared
-from trainables.io.checkpoint import MANIFEST, files_of
+from trainables.io.checkpoint import MANIFEST, files_of, read_state, write_state
 from trainables.io.remote import join_place
 from trainables.pretrained.facts import Weights
 from trainables.stages.stage import Stage
+
+if TYPE_CHECKING:
+    from trainables.data.source import DataSource
 
 
 class Trial(ABC):
@@ -57,6 +60,39 @@ class Trial(ABC):
         """Give back what it holds; nothing is asked of it after that."""
 
 
+class InParts(Trial):
+    """One that is judged on one part of the training images after another, where the search is told
+    parts (``DataSource.rungs``), a step each, and on all of them last; and else in one step. All
+    that lies between two steps is how many were done: what was made of images is shared.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment, self._done = assignment, 0
+
+    @abstractmethod
+    def judged_on(self, data: DataSource) -> dict[str, Any]:
+        """What ``step`` gives, but for ``done``, where these images are all there are."""
+
+    def step(self) -> dict[str, Any]:
+        """The next part, or all images at once."""
+        data = self._assignment.data
+        assert data is not None
+        if not data.rungs:
+            return {**self.judged_on(data), "done": True}
+        found = self.judged_on(data.at(self._done))
+        self._done += 1
+        done = self._done >= data.steps
+        if not done:  # what it says of single images is of few of them
+            found = {key: value for key, value in found.items() if isinstance(value, str | float)}
+        return {**found, "step": self._done - 1, "done": done}
+
+    def save(self, folder: Path) -> None:
+        write_state(folder, self._done, {})
+
+    def load(self, folder: Path) -> None:
+        self._done, _ = read_state(folder)
+
+
 @dataclass(frozen=True)
 class Learner:
     """A kind of learner. ``trainables.learners`` has ours.
@@ -86,6 +122,8 @@ class Learner:
         backbones: the parameter whose values name pretrained networks
             (``trainables.pretrained.weights.find``): their weights are found before a search
             begins, and every trial is given them (``Shared.weights``). Empty if there is none.
+        in_parts: whether its trials can see parts of the training images first
+            (``DataSource.rungs``, ``TrainingSettings.parts``).
         fits: raises ``BackboneError`` if such a network cannot do what the space, as it is
             searched, asks of it; in a worker, before the search begins.
     """
@@ -105,6 +143,7 @@ class Learner:
     imports: tuple[str, ...] = ()
     classifier: str = ""
     backbones: str = ""
+    in_parts: bool = False
     fits: Callable[[Space, Weights], None] | None = None
 
     @property
@@ -136,13 +175,14 @@ class Learner:
             session: of the run.
         """
         kept = join_place(run, "tune", f"{self.name}-{number:05d}.session-{session}")
+        parted = bool(shared.data and shared.data.rungs)
         return shared.assign(
             space=self.name,
             number=number,
             config=config,
             make=self.trial,
             folder=join_place(run, "trials", self.name, f"{number:05d}"),
-            checkpoints=kept if self.space.stepwise else "",
+            checkpoints=kept if self.space.stepwise or parted else "",
             **more,
         )
 

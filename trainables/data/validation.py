@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from spaces.errors import DatasetError
 
 if TYPE_CHECKING:  # plans name a validation, and many commands read a plan alone
+    import numpy as np
+    import numpy.typing as npt
+
     from trainables.data.dataset import Int64
+
+    Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -82,22 +89,53 @@ def validation_groups(
         from sklearn.model_selection import StratifiedKFold
 
         splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-        groups = _numbered(splitter.split(labels, labels), len(labels))
+        with _few_of_a_class():
+            groups = _numbered(splitter.split(labels, labels), len(labels))
     return np.tile(groups, copies)
+
+
+def comes_in(labels: Int64, together: Int64 | None = None, *, seed: int) -> Float64:
+    """(n,) float64 in 0..1: each training image is in every part that is a larger share of them.
+
+    So a smaller part lies within a larger one, has of each class about that share, at least an
+    image of each, and parts no group; which images come first is drawn by ``seed``.
+
+    Args:
+        together: (n,) the same for images that must not be parted; None where each stands for
+            itself.
+    """
+    import numpy as np
+
+    groups = np.arange(len(labels)) if together is None else together
+    _, first, of = np.unique(groups, return_index=True, return_inverse=True)
+    kinds = labels[first]  # a group of several classes counts for that of its first image
+    order = np.random.default_rng(seed).permutation(len(first))
+    order = order[np.argsort(kinds[order], kind="stable")]
+    sizes = np.bincount(of)[order]
+    before = np.cumsum(sizes) - sizes
+    _, starts, kind = np.unique(kinds[order], return_index=True, return_inverse=True)
+    shares = np.empty(len(first))
+    shares[order] = (before - before[starts][kind]) / np.bincount(kind, sizes)[kind]
+    return np.asarray(shares[of])
 
 
 def grouped_folds(labels: Int64, groups: Int64, folds: int, seed: int) -> Int64:
     """(n,) the fold of each image: whole groups, with the shares of the classes as equal as they
     allow (scikit-learn's ``StratifiedGroupKFold``).
     """
-    import warnings
-
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # of classes with fewer images than folds
-        warnings.simplefilter("ignore", UserWarning)
+    with _few_of_a_class():
         return _numbered(splitter.split(labels, labels, groups), len(labels))
+
+
+@contextlib.contextmanager
+def _few_of_a_class() -> Iterator[None]:
+    """scikit-learn warns of classes with fewer images than folds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def held_out_rows(cannot: str, labels: Int64, groups: Int64, fraction: float, seed: int) -> Int64:

@@ -21,6 +21,9 @@ from trainables.pretrained.network import weights_stage
 from trainables.stages.device import on
 from trainables.stages.stage import Stage
 
+MOST_BYTES = 4 * 4096
+"""Of an image's features, about: of two layers, each pooled in two ways."""
+
 
 def features_stage(
     config: EmbeddingConfig, weights: Weights, data: DataSource, split: str, mirrored: bool = False
@@ -33,8 +36,12 @@ def features_stage(
         "mirrored": mirrored,
         "own": config.pooling == "own",
     } | on(data.device)
-    inputs = (data.pictures(split), weights_stage(weights))
-    return Stage(network_features, parameters, inputs, data.sizes[split], grain=BATCH)
+
+    def made(pictures: Stage, rows: int, pixels: int) -> Stage:
+        inputs = (pictures, weights_stage(weights))
+        return Stage(network_features, parameters, inputs, rows, grain=BATCH)
+
+    return data.by_pieces(split, data.pictures(split), made, MOST_BYTES)
 
 
 def seen_stage(config: EmbeddingConfig, weights: Weights, data: DataSource, split: str) -> Stage:

@@ -1,6 +1,4 @@
-"""One configuration of the space ``embedding`` as a trial: asks for features, fits its head, and is
-done in one step.
-"""
+"""One configuration of the space ``embedding`` as a trial: asks for features, and fits its head."""
 
 from __future__ import annotations
 
@@ -11,30 +9,26 @@ from typing import Any
 
 from spaces import EMBEDDING
 from spaces.ours.embedding import EmbeddingConfig
-from trainables.contract.assignment import Assignment
-from trainables.contract.learner import Trial
+from trainables.contract.learner import InParts
 from trainables.data.scores import answers, score
+from trainables.data.source import DataSource
 from trainables.embedding.pipeline import held_out, out_of_fold, seen_stage
 from trainables.stages.device import on
 
 logger = logging.getLogger("visiontune.trial")
 
 
-class EmbeddingTrial(Trial):
+class EmbeddingTrial(InParts):
     """One trial: fits a configuration's head to the features of a pretrained network, and judges
     it.
     """
 
-    def __init__(self, assignment: Assignment) -> None:
-        self._assignment = assignment
-
-    def step(self) -> dict[str, Any]:
-        """All of it: scores, and (n,) uint16 predictions of the validation images."""
+    def judged_on(self, data: DataSource) -> dict[str, Any]:
+        """Scores, and (n,) uint16 predictions of the validation images."""
         trial = self._assignment
-        assert trial.data is not None
         assert trial.validation is not None
         config: EmbeddingConfig = EMBEDDING.typed(trial.config)
-        data, judged_by, classes = trial.data, trial.validation, len(trial.data.classes)
+        judged_by, classes = trial.validation, len(data.classes)
         weights = trial.weights[config.backbone]
         splits = ("train", "val") if judged_by.scheme == "val" else ("train",)
         began = time.monotonic()
@@ -68,5 +62,4 @@ class EmbeddingTrial(Trial):
             "balanced_accuracy": found["balanced_accuracy"],
             "macro_f1": found["macro_f1"],
             **answers(predictions, scores),
-            "done": True,
         }

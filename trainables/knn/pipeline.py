@@ -46,7 +46,9 @@ Int64 = npt.NDArray[np.int64]
 
 
 def words_stage(config: BagOfSiftConfig, data: DataSource, seed: int) -> Stage:
-    """The vocabulary of a bag of SIFT, made from the training images alone."""
+    """The vocabulary of a bag of SIFT, made from the training images alone; also of a part of them
+    from all, of which it looks at a few hundred: so it is made once.
+    """
     grid = {
         "step": config.vocabulary_step,
         "bin_size": config.bin_size,
@@ -65,6 +67,18 @@ def words_stage(config: BagOfSiftConfig, data: DataSource, seed: int) -> Stage:
         {"size": config.vocabulary_size, "transform": config.transform, "seed": seed},
         (sample,),
     )
+
+
+def counts_of(
+    config: BagOfSiftConfig, data: DataSource, split: str, words: Stage, mirrored: bool = False
+) -> Stage:
+    """The word counts of the images that are seen of one split, or of their mirror images."""
+
+    def made(images: Stage, rows: int, pixels: int) -> Stage:
+        return counts_stage(config, images, words, rows, pixels, mirrored, data.device)
+
+    size = 4 * GRID * GRID * config.vocabulary_size
+    return data.by_pieces(split, data.images(split), made, size)
 
 
 def counts_stage(
@@ -96,17 +110,8 @@ def counts_stage(
 
 def weights_stage(config: BagOfSiftConfig, data: DataSource, seed: int) -> Stage:
     """The weight of each word, from the training images alone."""
-    words = words_stage(config, data, seed)
-    return Stage(
-        inverse_document_frequency,
-        {},
-        (
-            counts_stage(
-                config, data.images("train"), words, *_amount(data, "train"), device=data.device
-            ),
-        ),
-        quick=True,
-    )
+    counts = counts_of(config, data, "train", words_stage(config, data, seed))
+    return Stage(inverse_document_frequency, {}, (counts,), quick=True)
 
 
 def bag_stage(config: BagOfSiftConfig, counts: Stage, weights: Stage | None, rows: int) -> Stage:
@@ -141,14 +146,16 @@ def features_stage(
     config: KnnConfig, data: DataSource, split: str, seed: int, mirrored: bool = False
 ) -> Stage:
     """The (n, d) feature vectors of one split, or of its mirror images."""
-    images, (rows, pixels) = data.images(split), _amount(data, split)
     if isinstance(config, TinyImageConfig):
-        return tiny_stage(config, images, rows, mirrored)
-    words = words_stage(config, data, seed)
-    counts = counts_stage(config, images, words, rows, pixels, mirrored, data.device)
-    return bag_stage(
-        config, counts, weights_stage(config, data, seed) if config.idf else None, rows
-    )
+        small = config  # what is left of it knows that it is one
+
+        def made(images: Stage, rows: int, pixels: int) -> Stage:
+            return tiny_stage(small, images, rows, mirrored)
+
+        return data.by_pieces(split, data.images(split), made, 8 * config.size**2)
+    counts = counts_of(config, data, split, words_stage(config, data, seed), mirrored)
+    weights = weights_stage(config, data, seed) if config.idf else None
+    return bag_stage(config, counts, weights, data.rows(split))
 
 
 def gallery_stage(config: KnnConfig, data: DataSource, seed: int) -> Stage:
@@ -175,12 +182,12 @@ def neighbours_stage(config: KnnConfig, data: DataSource, split: str, seed: int)
 def _neighbours(
     config: KnnConfig, data: DataSource, inputs: tuple[Stage, ...], split: str
 ) -> Stage:
-    grain = max(1, DISTANCES // data.sizes["train"])
+    grain = max(1, DISTANCES // data.rows("train"))
     return Stage(
         nearest_neighbours,
         {"metric": config.metric, "most": MAX_K} | on(data.device),
         inputs,
-        data.sizes[split],
+        data.rows(split),
         grain,
         quick=True,
     )
@@ -200,10 +207,6 @@ def validation_stage(
         groups,
     )
     return _neighbours(config, data, inputs, "train")
-
-
-def _amount(data: DataSource, split: str) -> tuple[int, int]:
-    return data.sizes[split], data.pixels[split]
 
 
 @dataclass(frozen=True)

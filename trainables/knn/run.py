@@ -1,4 +1,4 @@
-"""One kNN configuration as a trial: asks for its stages, votes, and is done in one step."""
+"""One kNN configuration as a trial: asks for its stages, and votes."""
 
 from __future__ import annotations
 
@@ -7,26 +7,21 @@ import time
 from typing import Any
 
 from spaces import get_space
-from trainables.contract.assignment import Assignment
-from trainables.contract.learner import Trial
+from trainables.contract.learner import InParts
 from trainables.data.scores import answers, judged
+from trainables.data.source import DataSource
 from trainables.knn.pipeline import KnnConfig, evaluate, validation_stage
 from trainables.stages.device import on
 
 logger = logging.getLogger("visiontune.trial")
 
 
-class KnnRun(Trial):
+class KnnRun(InParts):
     """The run of one kNN trial."""
 
-    def __init__(self, assignment: Assignment) -> None:
-        self._assignment = assignment
-
-    def step(self) -> dict[str, Any]:
-        """All of it: scores, accuracy for every k, and what it says of each image."""
-        trial = self._assignment
-        data, validation = trial.data, trial.validation
-        assert data is not None
+    def judged_on(self, data: DataSource) -> dict[str, Any]:
+        """Scores, accuracy for every k, and what it says of each image."""
+        trial, validation = self._assignment, self._assignment.validation
         assert validation is not None
         config: KnnConfig = get_space(trial.space).typed(trial.config)
         started = time.time()
@@ -46,5 +41,4 @@ class KnnRun(Trial):
             **judged(outcome.scores, labels, outcome.predictions, len(data.classes)),
             "accuracy_by_k": list(outcome.accuracy_by_k),
             **answers(outcome.predictions, outcome.shares),
-            "done": True,
         }

@@ -81,5 +81,6 @@ NETWORKS = Learner(
     imports=("torch", "trainables.cnn.run"),
     classifier="cnn",
     backbones="backbone",
+    in_parts=True,
     fits=_fits,
 )

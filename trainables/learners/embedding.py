@@ -25,7 +25,7 @@ def _work(shared: Shared, config: Config) -> Stage:
 
     assert shared.data is not None
     typed = EMBEDDING.typed(config)
-    return seen_stage(typed, shared.weights[typed.backbone], shared.data, "train")
+    return seen_stage(typed, shared.weights[typed.backbone], shared.data.at(0), "train")
 
 
 def _costs(config: Config, classes: int, size: int) -> dict[str, float]:
@@ -63,5 +63,6 @@ FEATURES = Learner(
     imports=("timm", "torch"),
     classifier="embedding",
     backbones="backbone",
+    in_parts=True,
     fits=_fits,
 )

@@ -21,7 +21,8 @@ def _work(space: Space, shared: Shared, config: Config) -> Stage:
 
     assert shared.data is not None
     assert shared.validation is not None
-    return validation_stage(space.typed(config), shared.data, shared.validation, shared.seed)
+    data = shared.data.at(0)
+    return validation_stage(space.typed(config), data, shared.validation, shared.seed)
 
 
 TINY_IMAGES, BAGS = (
@@ -32,6 +33,7 @@ TINY_IMAGES, BAGS = (
         holds_cores=False,
         validations=("leave-one-out", "k-fold", "val"),
         classifier="knn",
+        in_parts=True,
     )
     for space in (TINY_IMAGE, BAG_OF_SIFT)
 )

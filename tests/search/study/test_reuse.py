@@ -149,3 +149,25 @@ def test_failures_enqueued_trials_and_constraints_are_borne() -> None:
         trial.set_user_attr("seconds", 30.0 if number < 5 else 1.0)
         study.tell(trial, float(config["b"] + ("pqrs".index(config["y"]))))
     assert study.best_value == 0.0
+
+
+def test_a_prefix_whose_trials_were_stopped_is_paid_for_and_no_better_than_the_worst() -> None:
+    """Its stages exist, so buying it anew each time would pay for nothing; and what a part of the
+    images promised is no result that others could be measured by.
+    """
+    sampler = make_sampler("reuse", {}, 0, SPACE)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    prefixes: list[tuple[Any, ...]] = []
+    for number in range(12):
+        trial = study.ask()
+        config = SPACE.sample(partial(_suggest, trial))
+        prefixes.append(tuple(config[name] for name in NAMES))
+        trial.set_user_attr("seconds", 1.0 if prefixes[-1] in prefixes[:-1] else 50.0)
+        trial.report(0.9, 0)
+        if number == 11:
+            study.tell(trial, 0.4)
+        else:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    assert len(set(prefixes)) == 1
+    [found] = sampler._prefixes(study, -1).values()
+    assert found.values == [0.4] * 12
