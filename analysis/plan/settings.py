@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -118,8 +119,8 @@ class Settings(BaseModel):
     sampler_options: dict[str, Option] = {}
     pruner: str = "none"
     pruner_options: dict[str, Option] = {}
-    fidelity: Literal["epochs", "images"] = "epochs"
-    rungs: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    fidelity: Literal["epochs", "images"] = Field("epochs", exclude_if=lambda of: of == "epochs")
+    rungs: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((), exclude_if=operator.not_)
     population: Population | None = None
     storage: Annotated[str, Field(max_length=MOST_ADDRESS)] = ""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

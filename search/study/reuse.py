@@ -177,8 +177,8 @@ class Reuse(BaseSampler):
         prefixes: dict[tuple[Any, ...], Prefix] = {}
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
         trials = study.get_trials(deepcopy=False, states=states)
-        ended = [sign * one.value for one in trials if one.state == TrialState.COMPLETE]
-        worst = min(ended, default=math.inf)
+        complete = [one for one in trials if one.state == TrialState.COMPLETE]
+        worst = min((sign * one.values[0] for one in complete), default=math.inf)
         for trial in trials:
             reports = trial.intermediate_values
             if trial.number == number or (trial.state == TrialState.PRUNED and not reports):
