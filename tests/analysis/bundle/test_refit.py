@@ -34,7 +34,7 @@ from trainables.cnn.training import CnnRun
 from trainables.cnn.weights import mean_over_views
 from trainables.contract.assignment import TrainingSettings
 from trainables.data import Dataset, ReadOptions, read_dataset
-from trainables.data.validation import Validation
+from trainables.data.validation import Validation, comes_in
 
 CONFIG = CnnConfig(**fading.SETTINGS)
 FIGURES = {"val_accuracy": 0.7, "balanced_accuracy": 0.6, "macro_f1": 0.5, "val_loss": 1.0}
@@ -70,9 +70,10 @@ def source(tmp_path: Path) -> Source:
     )
 
 
-def trained(data: CnnData, epochs: int) -> CnnRun:
+def trained(data: CnnData, epochs: int, **more: Any) -> CnnRun:
     threads, device = len(os.sched_getaffinity(0)), "cuda" if torch.cuda.is_available() else "cpu"
-    run = CnnRun(CONFIG, data, classes=3, epochs=epochs, seed=3, device=device, threads=threads)
+    how = {"epochs": epochs, "seed": 3, "device": device, "threads": threads, **more}
+    run = CnnRun(CONFIG, data, classes=3, **how)
     while not run.done:
         run.step()
     return run
@@ -157,6 +158,24 @@ def test_a_refit_is_the_training_on_the_training_and_validation_images_and_no_ot
     assert [row["train_loss"] for row in made.facts.history] == [
         row["train_loss"] for row in expected.history
     ]
+
+
+def test_a_refit_sees_parts_of_the_images_first_as_the_search_did(
+    dataset: Dataset, source: Source
+) -> None:
+    """Trained otherwise than what was chosen, it would be another network."""
+    assert source.settings is not None
+    told = replace(source.settings, parts=(0.5, 1.0))
+    made = refit_cnn(replace(source, settings=told), RECORD, dataset, None, lambda *_: None)
+    assert dataset.val is not None
+    images = np.concatenate([stack(dataset.train.images, 32), stack(dataset.val.images, 32)])
+    labels = np.concatenate([dataset.train.labels, dataset.val.labels])
+    data = CnnData(images, labels, order=comes_in(labels, seed=3))
+    run = trained(data, 2, shares=(0.5, 1.0))
+    assert run.course.steps == (4, 7)
+    tensors, _ = weights.parse(made.file, "the refit")
+    for name, tensor in run.judged.state_dict().items():
+        assert torch.equal(tensors[name], tensor.cpu()), name
 
 
 def test_no_test_image_changes_a_refit(dataset: Dataset, source: Source) -> None:
