@@ -233,10 +233,8 @@ class Session:
             folder, plan.replicate, plan.objective, plan.seed, self._ledger.outbox, self._say
         )
         if jobs.left:
-            self._say(
-                f"running the best {plan.replicate.top} again with {plan.replicate.seeds} other "
-                "seeds"
-            )
+            top, seeds = plan.replicate.top, plan.replicate.seeds
+            self._say(f"running the best {top} again with {seeds} other seeds")
             loop.shared = loop.shared.at_once()
             if reason := loop(jobs, folder.replicas, self._look_in_time):
                 return f"{reason}, before all of the best had run again"
