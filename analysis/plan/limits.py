@@ -108,6 +108,11 @@ class Ending:
     gave_up: bool = False
     at_once: bool = False
 
+    @property
+    def gently(self) -> bool:
+        """Whether trials that run come to their own end."""
+        return not (self.gave_up or self.at_once)
+
 
 def reached(limits: Limits, now: SearchTotals) -> tuple[str, ...]:
     """Which limits are reached that end a search well."""

@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 GENERATIONS = 10
 """About so many, unless the plan says how long each is."""
+ONLY_FIRST = (
+    "in a population a trial goes on from another, and one that failed is replaced by one of the "
+    "best; only members of the first generation can be asked for, before they have begun"
+)
 
 
 class Population(BaseModel):

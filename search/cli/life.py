@@ -180,6 +180,7 @@ def enqueue(
             f"run {folder.name} does not search {name!r}; it searches {', '.join(spaces)}"
         )
     params = spaces[name].point(key_values(set_, "--set"))
+    _refuse_members(folder)
     read_status(folder)  # whatever of the run cannot be read refuses before anything is asked
     ask(folder, "enqueue", name, params)
     _say_asked(
@@ -203,6 +204,7 @@ def retry(
     from search.ledger.status import read_status
 
     folder = find_run(run, runs_dir)
+    _refuse_members(folder, 0)
     read_status(folder)  # whatever of the run cannot be read refuses before anything is asked
     records = folder.records()
     chosen = (
@@ -268,6 +270,21 @@ def ui(
     from search.tracking.ui import serve
 
     serve(run, port, runs_dir)
+
+
+def _refuse_members(folder: Any, begun: int | None = None) -> None:
+    """Refuse what no population takes up.
+
+    Args:
+        begun: trials from which on; as many as it has members if None.
+    """
+    from analysis.plan.population import ONLY_FIRST
+    from analysis.run.directory import RunError
+
+    said = folder.plan().population
+    most = said.members if said and begun is None else begun
+    if said and len(folder.trial_files.all()) >= most:
+        raise RunError(f"run {folder.name} is a population: {ONLY_FIRST}")
 
 
 def _say_asked(folder: Any, what: str) -> None:

@@ -77,10 +77,9 @@ class Ledger:
         storage, shelves = whole_studies(run, plan, shelves, say)
         self.outbox = Outbox(run.outbox)
         self.outbox.repair()
+        names = {name: study_name(run, plan.storage, name) for name in spaces}
         self._studies = {
-            name: SpaceStudy(
-                storage, study_name(run, plan.storage, name), space, plan, run, explore
-            )
+            name: SpaceStudy(storage, names[name], space, plan, run, explore)
             for name, space in spaces.items()
         }
         sized = any(one.known and one.space.needs_images for one in plan.learners)
@@ -120,16 +119,15 @@ class Ledger:
     @property
     def finished_reason(self) -> str:
         """Why the search has come to its end; empty while it goes on."""
-        return "" if self.ending is None or self._running else self.ending.reason
+        if self.ending is None or self._running or (self._unfinished and self.ending.gently):
+            return ""
+        return self.ending.reason
 
     def states(self) -> dict[str, int]:
         """Trials by state, as the studies have them."""
         waiting = sum(study.waiting for study in self._studies.values())
-        return {
-            **self.tally.counts,
-            "RUNNING": len(self._running) + len(self._unfinished),
-            "WAITING": waiting,
-        }
+        running = len(self._running) + len(self._unfinished)
+        return {**self.tally.counts, "RUNNING": running, "WAITING": waiting}
 
     @property
     def _wanted(self) -> int:
@@ -155,11 +153,9 @@ class Ledger:
     # --- what to try
 
     def propose(self) -> Proposal | None:
-        """The next trial to run, or None: wait, or ``finished_reason`` says why there is no
-        more.
-        """
+        """The next trial to run, or None: wait, or ``finished_reason`` says why there is none."""
         for _ in range(REFUSED_IN_A_ROW):
-            if self.look() or self.tally.done + self.running >= self._wanted:
+            if self._is_over():
                 return None
             proposal = self._next()
             if proposal is Answer.LATER:
@@ -181,6 +177,13 @@ class Ledger:
                 infeasible=True,
             )
         return None
+
+    def _is_over(self) -> bool:
+        """Whether nothing is begun; what a killed driver left goes on as if it had not been."""
+        ended = self.look()
+        if self._unfinished and (ended is None or ended.gently):
+            return False
+        return ended is not None or self.tally.done + self.running >= self._wanted
 
     def _next(self) -> Proposal | Answer:
         if self._unfinished:
@@ -310,14 +313,11 @@ class Ledger:
     ) -> TrialRecord:
         """Write a trial's end: record, study, outbox; then count it."""
         running, failed = self._running[key], state == "FAIL"
-        metrics = (
-            running.measured(result)
-            if state == "COMPLETE"
-            else dict(result.get("metrics", metrics_of(result)))
-        )
-        violations = facts.pop("violations", None) or (
-            self.plan.violations(metrics) if state == "COMPLETE" else ()
-        )
+        metrics = dict(result.get("metrics", metrics_of(result)))
+        violations = facts.pop("violations", ())
+        if state == "COMPLETE":
+            metrics = running.measured(result)
+            violations = violations or self.plan.violations(metrics)
         gpus = self.plan.gpus_of(key[0])
         record = running.record(
             state,

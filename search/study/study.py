@@ -24,6 +24,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from analysis.plan.plan import Plan, PlanError
+from analysis.plan.population import ONLY_FIRST
 from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
 from search.study.guided import Guided, earlier_trials
@@ -183,11 +184,7 @@ class SpaceStudy:
     def objection(self, kind: str, number: int, params: Mapping[str, Any]) -> str:
         """Why what another terminal asked for cannot be tried; empty if it can."""
         if self.population and (kind == "retry" or not self.population.wants_first(self.trials())):
-            return (
-                "in a population a trial goes on from another, and one that failed is replaced by "
-                "one of the best; only members of the first generation can be asked for, before "
-                "they have begun"
-            )
+            return ONLY_FIRST
         if kind == "retry":
             ended = [trial.number for trial in self.trials() if trial.state.is_finished()]
             return (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from program import visiontune
 
-from benchmarks.chaos import KINDS, run
+from benchmarks.chaos import CASES, KINDS, run
 
 SEED = int(os.environ.get("VISIONTUNE_CHAOS_SEED", "0"))
 """The same kills each time, so that what fails can be looked at; another number brings other
@@ -35,6 +35,17 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
     kinds = list(KINDS) * 5
     random.Random(SEED).shuffle(kinds)
     assert run(kinds, 200, tmp_path, seed=SEED)["sessions"] >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case != "toy"])
+def test_one_kill_of_each_kind_loses_nothing_of_other_searches(tmp_path: Path, case: str) -> None:
+    """Populations, shared stages, several spaces in one budget, changes, warm starts and Tune's
+    schedulers stand on the same records.
+    """
+    kinds = list(KINDS)
+    random.Random(SEED).shuffle(kinds)
+    assert run(kinds, 40, tmp_path, SEED, case)["case"] == case
 
 
 @pytest.fixture

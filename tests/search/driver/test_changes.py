@@ -200,6 +200,36 @@ def test_fewer_trials_than_are_done_end_a_search_in_true_words(tmp_path: Path) -
     assert len(folder.records()) == 5
 
 
+@pytest.mark.parametrize(
+    "now", [{"trials": 3}, {"limits": {"target": 0.001}}, {"trials": 4}], ids=str
+)
+def test_what_a_killed_driver_left_ends_though_less_is_asked_for_now(
+    tmp_path: Path, now: dict[str, Any]
+) -> None:
+    """Trials that run when fewer are asked for end by themselves; so do those whose driver died
+    before, or study and MLflow would show them running for ever in a search that is over.
+    """
+    folder = begun(tmp_path, trials=30)
+    searched(folder, 3)
+    ledger = Ledger(folder, folder.plan())
+    left = [proposal.key for _ in range(2) if (proposal := ledger.propose())]
+    assert len(left) == 2
+    change_plan(folder, lambda plan: now)  # and the driver dies
+    again = Ledger(folder, folder.plan())
+    again.look()
+    assert again.finished_reason == ""
+    for _ in left:
+        proposal = again.propose()
+        assert proposal is not None
+        assert proposal.goes_on
+        again.end(proposal.key, {**TOLD, "val_accuracy": 0.5, "done": True})
+    assert again.propose() is None
+    assert again.finished_reason
+    assert [record.state for record in folder.records()] == ["COMPLETE"] * 5
+    (trials,) = read_trials(folder).values()
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+
+
 def test_a_driver_that_runs_takes_up_what_another_terminal_changes(tmp_path: Path) -> None:
     """Number, time and domains change under a driver that has proposed trials already."""
     folder = begun(tmp_path, trials=30)

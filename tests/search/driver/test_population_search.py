@@ -84,6 +84,18 @@ def test_a_population_is_not_made_longer(runs: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("words", [("retry", "p"), ("enqueue", "p", "--set", "quality=0.5")])
+def test_what_no_driver_would_take_up_is_refused_when_it_is_asked(
+    runs: Path, words: tuple[str, ...]
+) -> None:
+    """A request that is put aside hours later, by a driver whose log nobody reads, is a promise
+    that was not kept.
+    """
+    said = refused(*words, "--runs-dir", runs)
+    assert "run p is a population: in a population a trial goes on from another" in said
+    assert not list((runs / "p" / "requests").glob("*"))
+
+
 @pytest.mark.slow
 def test_a_winner_of_networks_is_run_again_exported_and_refitted(tmp_path: Path) -> None:
     """Trained from scratch with the values of each epoch it comes to what it came to; its weights
