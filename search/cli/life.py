@@ -282,8 +282,7 @@ def _refuse_members(folder: Any, begun: int | None = None) -> None:
     from analysis.run.directory import RunError
 
     said = folder.plan().population
-    most = said.members if said and begun is None else begun
-    if said and len(folder.trial_files.all()) >= most:
+    if said and len(folder.trial_files.all()) >= (said.members if begun is None else begun):
         raise RunError(f"run {folder.name} is a population: {ONLY_FIRST}")
 
 

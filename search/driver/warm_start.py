@@ -124,7 +124,7 @@ def _prior(
     plan: Plan, source: Source, facts: DataFacts, labels: npt.NDArray[np.int64] | None
 ) -> str:
     """Why figures of an earlier search say nothing of those of this one; empty if they do."""
-    if not plan.needs_images:
+    if not any(LEARNERS[record.space].space.needs_images for record in source.records):
         return ""
     if source.run is None:
         return "a study does not say of which images it is"

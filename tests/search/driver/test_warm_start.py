@@ -199,6 +199,20 @@ def test_a_search_that_could_take_nothing_is_refused_before_it_begins(
     assert not (runs / "new").exists()
 
 
+def test_what_needs_no_images_is_known_whatever_is_searched_beside_it(
+    tmp_path: Path, before: Path
+) -> None:
+    """A trial of a space without images was measured on none, so that those of this search make
+    no difference to it.
+    """
+    runs = with_old(tmp_path, before)
+    plan = plan_of("new", spaces=["toy", "tiny-image"], dataset="digits", warm_start=["old"])
+    images = NO_IMAGES.model_copy(update={"spec": "digits", "sizes": {"train": 9}})
+    folder, said = begin(runs, plan, images, np.zeros(9, np.int64))
+    assert "20 trials are known to the sampler" in said[0]
+    assert len(earlier_trials(folder, plan, plan.search_spaces()["toy"])) == 20
+
+
 def test_of_other_images_only_the_best_configurations_are_taken(tmp_path: Path) -> None:
     """An accuracy on other images is none on these: a sampler that took it for one would believe
     the earlier data set's best for ever.
