@@ -23,6 +23,9 @@ for _objective in (
 ):
     METRICS.add(_objective)
 
+JUDGED_BY = ("val_accuracy", "balanced_accuracy", "macro_f1", "val_loss")
+"""Those of ours that tell a better epoch from a worse one."""
+
 
 def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
     """The metrics in a trial's result."""

@@ -4,11 +4,12 @@ Tune's by name, and what each can do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from spaces.kinds import Function
+from spaces.objectives import JUDGED_BY
 from spaces.registry import Registry
 
 
@@ -141,7 +142,7 @@ PRUNERS = Registry(Pruner, "pruner")
 for _pruner in (
     Pruner(
         "none",
-        "every trial runs to its end; the default",
+        "every trial runs to its end; the default, but for many trials of cnn alone",
         "optuna.pruners:NopPruner",
         ("nothing", "epoch", "fold", "part"),
     ),
@@ -162,7 +163,8 @@ for _pruner in (
     ),
     Pruner(
         "asha",
-        "Ray Tune's asynchronous successive halving (max_t, grace_period, reduction_factor)",
+        "Ray Tune's asynchronous successive halving (max_t, grace_period, reduction_factor); the "
+        "default for 20 or more trials of cnn",
         "search.study.tune_pruners:asha",
     ),
     Pruner(
@@ -193,3 +195,28 @@ for _pruner in (
     ),
 ):
     PRUNERS.add(_pruner)
+
+MANY_TRIALS = 20
+"""From which on weak ones are stopped by default: of fewer, too few would come to their end."""
+
+
+def usual_pruner(
+    usual: Collection[str], objectives: Collection[str], trials: int, epochs: int
+) -> tuple[str, dict[str, Any]]:
+    """The pruner, with its options, of a search that names none: that of its spaces, where these
+    have one in common, there are trials to compare, and an objective tells a better epoch from a
+    worse one.
+
+    ASHA first looks after a quarter of the epochs: while the learning rate still rises, how good a
+    network is says little of how good it ends.
+
+    Args:
+        usual: what its spaces have (``spaces.space.Space.pruner``).
+        epochs: of a training.
+    """
+    judged = len(objectives) == 1 and set(objectives) <= set(JUDGED_BY)
+    if not judged or trials < MANY_TRIALS or len(set(usual)) != 1:
+        return "none", {}
+    name = min(usual)
+    first = {"grace_period": max(1, epochs // 4), "reduction_factor": 3.0}
+    return name, first if name == "asha" else {}

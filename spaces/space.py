@@ -38,6 +38,7 @@ class Space:
             fields are the parameters.
         recipe: domains in place of parameters' own, by name, for those that nobody set; of the
             domains that there are once it is narrowed.
+        pruner: that a search of many of its trials has unless it is told otherwise.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Space:
     needs_images: bool = True
     config: Callable[[Mapping[str, Any]], Any] = dict
     recipe: Callable[[Mapping[str, Domain]], Mapping[str, Domain]] | None = None
+    pruner: str = "none"
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

@@ -20,7 +20,7 @@ from analysis.plan.training import Training
 from spaces import get_space
 from spaces.errors import echo
 from spaces.objectives import METRICS
-from spaces.samplers import PRUNERS, SAMPLERS
+from spaces.samplers import PRUNERS, SAMPLERS, usual_pruner
 from trainables.data import absolute_spec
 from trainables.images.rule import Fit, Orientation
 from trainables.pretrained.facts import Weights
@@ -49,7 +49,8 @@ class Settings(BaseModel):
         name: of the run directory; made from space and dataset if empty.
         sampler: who proposes, one of ``spaces.samplers.SAMPLERS``.
         sampler_options: its options.
-        pruner: who stops weak trials, one of ``spaces.samplers.PRUNERS``.
+        pruner: who stops weak trials, one of ``spaces.samplers.PRUNERS``; if neither it nor its
+            options are said, that of the spaces, in a search of many trials.
         pruner_options: its options.
         fidelity: what trials are judged on along the way: ``epochs`` as they are, or ``images``,
             parts of the training images, smaller ones first. Only what comes of all is a result.
@@ -166,6 +167,16 @@ class Settings(BaseModel):
         if isinstance(goals, list | tuple) and goals and not settings.get("tradeoff"):
             settings["objective"], settings["tradeoff"] = goals[0], tuple(goals[1:])
         return settings
+
+    @model_validator(mode="after")
+    def _pruner_that_fits(self) -> Settings:
+        if self.population is None and not {"pruner", "pruner_options"} & self.model_fields_set:
+            usual = [get_space(name).pruner for name in self.spaces]
+            goals = (self.objective, *self.tradeoff)
+            name, options = usual_pruner(usual, goals, self.trials, self.training.epochs)
+            object.__setattr__(self, "pruner", name)
+            object.__setattr__(self, "pruner_options", options)
+        return self
 
     @field_validator("objective", "tradeoff", "constraints")
     @classmethod

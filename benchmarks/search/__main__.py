@@ -7,8 +7,8 @@
 of a grid of kNN or embedding configurations (of a folder of scenes), by one thread; killed, it goes
 on where it was, and once all is there it keeps the table in ``benchmarks/search/tables``.
 
-``replay`` has each method look for the best accuracy (at its end) of 64 random configurations that
-a seed draws, and prints the seconds until some epoch of a trial comes to it: the recorded seconds
+``replay`` has each method look for the best accuracy of 64 random configurations that a seed draws,
+each run to its end, and prints the seconds until an epoch of a trial comes to it: the recorded ones
 of all that was run until then, one after the other. What has not found it in four times what those
 64 cost counts as that. The first method, ``ours``, is a search by the command's own driver at its
 defaults, on Ray. Medians over the seeds, with an interval of 95 % by the bootstrap, and how many
@@ -31,15 +31,18 @@ from benchmarks.search.grids import GRIDS, Grid
 from benchmarks.search.tape import DRAWN, GENEROUS, EndedError, Search, Tape, goal
 
 
-def methods_of(grid: Grid) -> dict[str, tuple[Search, bool]]:
+def methods_of(grid: Grid, with_ray: bool = True) -> dict[str, tuple[Search, bool]]:
     """Search by name, and whether its stages are kept."""
-    own = {"ours": (ours.ours(), True)}
+    search = ours.ours if with_ray else ours.without_ray
+    own = {"ours": (search(), True)}
     if not grid.chain:
+        bare = {"Ray Tune: OptunaSearch, ASHA": (methods.ray_tune, True)}
         return {
             **own,
-            "random": (methods.random, True),
-            "Ray Tune: OptunaSearch, ASHA": (methods.ray_tune, True),
+            "ours, --pruner none": (search(pruner="none"), True),
+            **(bare if with_ray else {}),
             "Optuna: TPE, Hyperband": (methods.hyperband, True),
+            "random": (methods.random, True),
         }
     return {
         **own,
@@ -102,11 +105,14 @@ def replay(options: argparse.Namespace) -> None:
     for name in options.space or GRIDS:
         wanted = {
             method: how
-            for method, how in methods_of(GRIDS[name]).items()
+            for method, how in methods_of(GRIDS[name], not options.without_ray).items()
             if not options.method or any(word in method for word in options.method)
         }
         came: dict[str, list[tuple[float, bool]]] = {method: [] for method in wanted}
-        with tempfile.TemporaryDirectory() as folder, ours.one_ray(Path(folder)):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ours.one_ray(Path(folder), options.without_ray),
+        ):
             for seed in range(options.seeds):
                 for method, (search, shares) in wanted.items():
                     came[method].append(found(search, shares, name, seed))
@@ -142,6 +148,11 @@ def main() -> None:
     replaying.add_argument("--space", choices=GRIDS, action="append")
     replaying.add_argument("--method", action="append", help="part of a name; all if none is given")
     replaying.add_argument("--seeds", type=int, default=20)
+    replaying.add_argument(
+        "--without-ray",
+        action="store_true",
+        help="ours by its ledger, study, sampler, pruner and records alone: the same trials sooner",
+    )
     replaying.set_defaults(call=replay)
     options = parser.parse_args()
     options.call(options)

@@ -80,5 +80,6 @@ def register(add: Any) -> None:
             reports="epoch" if epochs else "nothing",
             metrics=METRICS,
             needs_images=False,
+            pruner=get_space(name).pruner,
         )
         add(Learner(space, Training if epochs else Staged))

@@ -14,13 +14,10 @@ from analysis.run.directory import RunDirectory
 from analysis.run.working_copy import place_of
 from spaces import CNN, CnnConfig
 from spaces.domain import Value
-from spaces.objectives import METRICS
+from spaces.objectives import JUDGED_BY, METRICS
 from trainables.contract.assignment import Shared, TrainingSettings
 from trainables.io.files import write_whole
 from trainables.io.remote import join_place
-
-JUDGED_BY = ("val_accuracy", "balanced_accuracy", "macro_f1", "val_loss")
-"""Objectives that tell a better epoch from a worse one."""
 
 
 def on_this_machine(plan: Plan, gpus: float) -> Plan:

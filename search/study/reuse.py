@@ -124,10 +124,17 @@ class Reuse(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """TPE's own."""
+        """TPE's own; where it was tried already, one that was not, if one is easily found: it would
+        come to the same again.
+        """
         if trial.number in self._given:
             return {}
-        return self._tpe.sample_relative(study, trial, search_space)
+        had = [one.params for one in study.get_trials(deepcopy=False) if one.number != trial.number]
+        for _ in range(DRAWS):
+            found = self._tpe.sample_relative(study, trial, search_space)
+            if not found or found not in had:
+                break
+        return found
 
     def sample_independent(
         self,

@@ -258,4 +258,5 @@ CNN = Space(
     ),
     config=CnnConfig.of,
     recipe=_recipe,
+    pruner="asha",
 )
