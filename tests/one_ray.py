@@ -12,12 +12,10 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from multiprocessing import resource_tracker as of_multiprocessing
 from typing import Any
 
 import pytest
 import ray
-from joblib.externals.loky.backend import resource_tracker as of_joblib
 from program import PATIENCE, environment_kept, only_line, typed
 from ray.util import list_named_actors
 
@@ -51,9 +49,6 @@ class OneRay:
 def shared_ray() -> Iterator[OneRay]:
     """Ray for the time of the block, which every search typed in this process uses."""
     cores, printed = len(os.sched_getaffinity(0)), sys.stdout
-    # started within the block, they would end with Ray, and be missed by later tests
-    for tracker in (of_multiprocessing, of_joblib):
-        tracker.ensure_running()
 
     @contextlib.contextmanager
     def joined(*given: object) -> Iterator[Any]:

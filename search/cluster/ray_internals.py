@@ -79,10 +79,10 @@ class OwnPathJob(JobConfig):
 
 
 @contextlib.contextmanager
-def bare_node() -> Iterator[list[Any]]:
+def bare_node(told: Mapping[str, str]) -> Iterator[list[Any]]:
     """While a node is started in this block, it starts nothing that a search does not need, and is
-    waited for with patience. Gives the nodes that were begun: when one fails to start, what it had
-    started by then goes on running.
+    waited for with patience; its processes are told ``told`` beside the environment. Gives the
+    nodes that were begun: when one fails to start, what it had started by then goes on running.
     """
     begun: list[Any] = []
     make, start_raylet = node.Node.__init__, node.Node.start_raylet
@@ -104,8 +104,8 @@ def bare_node() -> Iterator[list[Any]]:
         start_raylet(self, *args, **options)
 
     def start_process_without_agent(command: list[str], *args: Any, **options: Any) -> Any:
-        told = {**(options.pop("env_updates", None) or {}), **WORKERS}
-        return start_process([_idle(x) for x in command], *args, env_updates=told, **options)
+        more = {**(options.pop("env_updates", None) or {}), **WORKERS, **told}
+        return start_process([_idle(x) for x in command], *args, env_updates=more, **options)
 
     def await_port(*where: Any, timeout_ms: int) -> Any:
         """Within Ray's own wait nothing else of Python's runs, an interruption neither."""

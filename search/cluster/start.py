@@ -13,11 +13,11 @@ import re
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from search.cluster.marked import Marked, lives
 from search.cluster.own_code import difference, first_folders, looker, with_plugins
 from search.cluster.ray_folder import ray_folder, ray_folder_problem
 from search.cluster.token import own_token
@@ -66,8 +66,6 @@ results did.
 """
 WORKERS_PATIENCE = 600.0
 """Seconds that the first worker has to answer."""
-MOMENT = 5.0
-"""Seconds that a killed process has to be gone, as a busy machine takes its time over it."""
 LATER = ("search.cluster.tune_adapters", "sklearn.metrics", "search.driver.reporting")
 """Modules that take long to import and are not needed before Ray has started."""
 
@@ -124,49 +122,17 @@ def local_cluster(
             "object_store_memory": min(OBJECT_STORE_BYTES, memory // 4),
             **own_options(ray_folder()),
         }
-        leaving = threading.Event()
-        before = _descendants()
+        leaving, marked = threading.Event(), Marked()
         try:
-            _start(ray, options, before)
+            _start(ray, options, marked)
             threading.Thread(
-                target=_watch, args=(leaving, lost), name="visiontune-head", daemon=True
+                target=_watch, args=(leaving, lost, marked), name="visiontune-head", daemon=True
             ).start()
             _check_code(ray)
             yield ray
         finally:
             leaving.set()
-            _end(ray, before)
-
-
-def _descendants() -> set[Any]:
-    """Every process that this one has started, and those that they have."""
-    import psutil
-
-    return set(psutil.Process().children(recursive=True))
-
-
-def _end(ray: Any, before: set[Any]) -> None:
-    """End Ray, with every process that it has started: by itself some live on for seconds, or for
-    ever where it was interrupted while it started.
-    """
-    import psutil
-
-    started = _descendants() - before
-    ray.shutdown()
-    for process in started:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    end = time.monotonic() + MOMENT
-    while any(map(_lives, started)) and time.monotonic() < end:
-        time.sleep(0.01)
-
-
-def _lives(process: Any) -> Any:
-    import psutil
-
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
+            marked.end(ray.shutdown)
 
 
 def _leave() -> None:
@@ -179,22 +145,19 @@ def _leave() -> None:
     os._exit(1)
 
 
-def _start(ray: Any, options: Mapping[str, Any], before: set[Any]) -> None:
+def _start(ray: Any, options: Mapping[str, Any], marked: Marked) -> None:
     """Start Ray's own processes, trying again once: what keeps them from it may be the moment's
     load.
-
-    Args:
-        before: processes that are none of Ray's.
     """
     from search.cluster.ray_internals import bare_node, log_of
 
     for attempt in (1, 2):
-        with bare_node() as begun:
+        with bare_node(marked.mark) as begun:
             try:
                 ray.init(job_config=_job(), runtime_env=with_plugins(), **options)
                 return
             except BaseException as error:
-                _end(ray, before)
+                marked.end(ray.shutdown)
                 for node in begun:
                     node.kill_all_processes(check_alive=False, allow_graceful=False)
                 if not isinstance(error, Exception):
@@ -333,18 +296,13 @@ def _import() -> None:
             importlib.import_module(module)
 
 
-def _watch(leaving: threading.Event, lost: Callable[[str], None]) -> None:
+def _watch(leaving: threading.Event, lost: Callable[[str], None], marked: Marked) -> None:
     """End the program when Ray's head is gone, as a kill would: what is written is written."""
-    import psutil
-
-    children = psutil.Process().children(recursive=True)
-    head = {child: child.name() for child in children if child.name() in HEAD}
+    head = {one: one.name() for one in marked.there() if one.name() in HEAD}
     while not leaving.wait(0.5):
         for process, name in head.items():
-            if _lives(process):
+            if lives(process):
                 continue
             lost(f"Ray's {name}")
-            for child in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.kill()
+            marked.end()
             os._exit(1)

@@ -24,8 +24,7 @@ from analysis.run.sealed import sealed, unsealed
 from analysis.run.trial_files import LABELS
 from analysis.run.working_copy import copy_of
 from search.cluster.capacity import Capacity
-from search.cluster.lookahead import Lookahead
-from search.cluster.stage_counts import StageCounts
+from search.cluster.stages_ahead import Lookahead, StageCounts
 from search.driver.networks import prepare
 from search.ledger.identity import renew_digests
 from spaces.errors import DatasetError, UserError, shown

@@ -19,7 +19,7 @@ from analysis.run.changing import Change, change_plan
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.notes import note, taken
 from search.cluster.capacity import Capacity
-from search.cluster.lookahead import Lookahead
+from search.cluster.stages_ahead import Lookahead
 from search.driver.beginning import is_gone
 from search.driver.driver_log import log_to
 from search.driver.trial_loop import TrialLoop

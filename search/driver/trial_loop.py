@@ -9,7 +9,7 @@ from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
 from analysis.run.working_copy import place_of
 from search.cluster.capacity import Capacity
-from search.cluster.lookahead import Lookahead
+from search.cluster.stages_ahead import Lookahead
 from search.ledger.kept_checkpoints import checkpoints, end_parts
 from search.ledger.trial_source import Proposal, TrialSource
 from trainables.io.remote import join_place

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from one_ray import OneRay
 
-from search.cluster.lookahead import Lookahead
+from search.cluster.stages_ahead import Lookahead
 
 
 def test_work_is_started_so_many_kinds_ahead_and_each_once() -> None:
