@@ -20,7 +20,7 @@ from spaces.errors import echo, shortened, shown
 
 WIDEST = 40
 """Characters of a class's name in a table."""
-LISTED = 20
+LISTED, MOST_NAMED = 20, 8
 """Groups of images that a terminal shows of one finding."""
 JUDGED = ("auto", "leave-one-out", "k-fold", "hold-out")
 
@@ -194,7 +194,9 @@ def check(
     for finding in look.findings:
         print(shortened(shown(finding.said)))
         for group in finding.groups[:LISTED]:
-            print("  " + "  =  ".join(_named(entry) for entry in group))
+            rest = len(group) - MOST_NAMED
+            more = f"  and {rest:,} more" if rest > 0 else ""
+            print("  " + "  =  ".join(_named(entry) for entry in group[:MOST_NAMED]) + more)
         if len(finding.groups) > LISTED:
             print(f"  and {len(finding.groups) - LISTED:,} more; --json and --out name them")
     if not look.findings:

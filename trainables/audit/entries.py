@@ -94,7 +94,11 @@ def _of_file(path: Path) -> Entry:
     picture = read_alone(path, HOW)
     if isinstance(picture, DatasetError):
         return replace(found, fault=str(picture))
-    return replace(found, mark=mark_of(picture), content=sha256(path), picture=small(picture))
+    try:
+        content = sha256(path)
+    except OSError as error:
+        return replace(found, fault=f"{path}: changed while it was looked at ({error.strerror})")
+    return replace(found, mark=mark_of(picture), content=content, picture=small(picture))
 
 
 def of_dataset(dataset: Dataset) -> Iterator[Entry]:

@@ -80,6 +80,12 @@ def of_classes(
     train = {name: count for name, count in counts.get("train", {}).items() if count}
     if not train:
         return
+    if len(train) == 1:
+        yield Finding(
+            "few-images",
+            f"there is one class only, {', '.join(train)}; a search tells two apart at least",
+            classes=tuple(train),
+        )
     least, why = 2, "to be learned from and judged"
     if validation and validation.scheme == "k-fold":
         least, why = validation.folds, f"to stand in each of {validation.folds} folds"

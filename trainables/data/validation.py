@@ -146,9 +146,12 @@ def held_out_rows(cannot: str, labels: Int64, groups: Int64, fraction: float, se
     """
     import numpy as np
 
-    parts = min(max(2, round(1 / min(fraction, 1 - fraction))), len(np.unique(groups)))
-    if parts < 2:
+    most = len(np.unique(groups))
+    if most < 2:
         raise DatasetError(f"{cannot}: all of them are of one group; there must be two at least")
+    # scikit-learn makes no more parts than the largest class has images
+    most = max(2, min(most, int(np.bincount(labels).max())))
+    parts = min(max(2, round(1 / min(fraction, 1 - fraction))), most)
     folds = grouped_folds(labels, groups, parts, seed)
     classes = np.unique(labels)
     whole = [

@@ -127,6 +127,8 @@ class Header:
 def read_header(path: Path) -> Header | None:
     """What the file says; None if it is none of the formats that are read, or damaged."""
     try:
+        if not path.is_file():  # a pipe or a device would be waited for
+            return None
         with Image.open(path, formats=FORMATS) as image:
             form = "JPEG" if image.format == "MPO" else image.format or ""
             endings = tuple(sorted(end for end, of in Image.EXTENSION.items() if of == form))
@@ -186,6 +188,8 @@ def _read(path: Path, how: Reading) -> UInt8 | Needs:
         raise
     except UserError as error:
         raise DatasetError(f"{path}: {error}") from None
+    except PermissionError:
+        raise DatasetError(f"{path}: may not be read; give yourself the right to it") from None
     except Image.DecompressionBombError:
         raise DatasetError(
             f"{path}: an image may have {MAX_PIXELS:,} pixels, but this has more; shrink it or "

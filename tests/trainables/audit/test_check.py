@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -219,3 +220,25 @@ def test_the_copies_of_the_15_scenes_are_named() -> None:
         f"train/LivingRoom/image_{number}.jpg" for number in ("0028", "0030", "0034", "0289")
     ]
     assert len(found["copies-inside"]) == 2
+
+
+def test_a_pipe_is_not_waited_for(data: Path) -> None:
+    """Nobody writes into it, and the look would never end."""
+    os.mkfifo(data / "train/ant/pipe.jpg")
+    assert found_in(data) == {"damaged": [["train/ant/pipe.jpg"]]}
+
+
+def test_one_class_alone_is_said(data: Path) -> None:
+    """A search refuses it, so the look that comes before it must not call it clean."""
+    for part in ("train", "test"):
+        shutil.rmtree(data / part / "ant")
+    assert "there is one class only" in typed("check", f"folder:{data}").stdout
+
+
+def test_a_picture_that_is_there_a_hundred_times_is_a_short_line(data: Path) -> None:
+    """A line of a thousand names hides those after it."""
+    for number in range(100):
+        os.link(data / "train/ant/003.jpg", data / f"train/ant/again{number}.jpg")
+    lines = typed("check", f"folder:{data}").stdout.splitlines()
+    assert max(map(len, lines)) < 400
+    assert any(line.endswith("and 93 more") for line in lines)
