@@ -75,6 +75,7 @@ def look_at(
     listed = function_of(reader.files)(spec, place, options) if reader.files else None
     if listed is not None:
         classes, notes = listed.classes, listed.notes
+        listed.fetch()
         seen, of = of_files(listed), len(listed.files)
     else:
         dataset = read_dataset(spec, options)

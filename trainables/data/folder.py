@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spaces.errors import DatasetError
 from trainables.data.dataset import Dataset
-from trainables.data.fetched import fetched_folder
+from trainables.data.fetched import copy_of
 from trainables.data.listed import File, Listed, read_listed
 from trainables.data.options import ReadOptions
 from trainables.data.tree import Tree, list_folder
@@ -40,7 +40,8 @@ def _nested(spec: str) -> bool:
 
 def files_of_folder(spec: str, place: str, options: ReadOptions) -> Listed:
     """The files of a tree, class by class."""
-    root = fetched_folder(place) if is_uri(place) else Path(place)
+    copy = copy_of(place) if is_uri(place) else None
+    root = copy.files if copy else Path(place)
     tree = tree_of(spec, root, options)
     files = (
         File(name, path, label)
@@ -48,7 +49,7 @@ def files_of_folder(spec: str, place: str, options: ReadOptions) -> Listed:
         for label, cls in enumerate(tree.classes)
         for path in listing.files.get(cls, ())
     )
-    return Listed(root, tree.classes, tuple(files), tree.notes, place if is_uri(place) else "")
+    return Listed(root, tree.classes, tuple(files), tree.notes, copy)
 
 
 def read_folder(spec: str, place: str, options: ReadOptions) -> Dataset:

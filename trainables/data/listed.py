@@ -14,9 +14,10 @@ import numpy as np
 
 from spaces.errors import DatasetError
 from trainables.data.dataset import Dataset, Gathered, Images, Int64, Split, joined
+from trainables.data.fetched import Copy
 from trainables.data.options import ReadOptions, fitting_size
 from trainables.images.image_file import Reading, outcomes
-from trainables.images.packing import Estimate, estimate, most_in_memory, pack
+from trainables.images.packing import PROBED, Estimate, estimate, most_in_memory, pack
 from trainables.images.rule import Needs, Rule, completed
 from trainables.io.refused import amount
 from trainables.stages.cache import DiskCache
@@ -54,14 +55,14 @@ class Listed:
         root: the folder that their names are told from.
         files: by split; those of a split in the order of its images.
         notes: what is to be known of the list, a line each.
-        uri: that the root is a copy of; empty if it is none.
+        copy: of a dataset at a URI, whose files are empty until they are fetched.
     """
 
     root: Path
     classes: tuple[str, ...]
     files: tuple[File, ...]
     notes: tuple[str, ...] = ()
-    uri: str = ""
+    copy: Copy | None = None
 
     def name(self, file: File) -> str:
         """Its path from the root."""
@@ -69,6 +70,12 @@ class Listed:
         if path.startswith(root):  # of 100,000 files, in a sixth of the time of what follows
             return path.removeprefix(root)
         return str(file.path.relative_to(self.root))
+
+    def fetch(self, files: Sequence[File] | None = None) -> None:
+        """Have the content of these files, or of all of them."""
+        if self.copy is not None:
+            some = self.files if files is None else files
+            self.copy.fetch(file.path.relative_to(self.root).as_posix() for file in some)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -137,6 +144,7 @@ def read_listed(spec: str, listed: Listed, options: ReadOptions) -> Dataset:
 
 def _in_memory(listed: Listed, options: ReadOptions, how: Reading) -> Read:
     files, gone = listed.files, set(options.left_out)
+    listed.fetch()
     read = [file.path for file in files if not gone or listed.name(file) not in gone]
     arrays, known = outcomes(read, how), set(read)
     found: list[int | Needs | DatasetError] = []
@@ -164,13 +172,14 @@ def _left_out(file: File) -> DatasetError:
 
 def _packing(listed: Listed, options: ReadOptions, how: Reading) -> Estimate | None:
     """What the images are, if they are to be packed."""
-    paths = [file.path for file in listed.files]
-    channels, most = 1 if how.color == "grey" else 3, most_in_memory()
+    channels, most, count = 1 if how.color == "grey" else 3, most_in_memory(), len(listed.files)
     if options.shards is None or (
-        not options.packed and len(paths) * channels * options.max_side**2 <= most
+        not options.packed and count * channels * options.max_side**2 <= most
     ):
         return None
-    about = estimate(paths, how)
+    probed = listed.files[:: max(1, count // PROBED)]
+    listed.fetch(probed)
+    about = estimate([file.path for file in probed], count, how)
     return about if options.packed or about.bytes > most else None
 
 
@@ -185,11 +194,13 @@ def _packed(listed: Listed, options: ReadOptions, how: Reading, about: Estimate)
         rows[file.split].append(row)
     parts: dict[str, list[Images]] = {name: [] for name in rows}
 
+    there = (listed.copy.uri, listed.copy.there) if listed.copy else ()
+
     def read(how: Reading, rows: dict[str, list[int]]) -> None:
         for name, some in rows.items():
             names = [listed.name(files[row]) for row in some]
             paths = [files[row].path for row in some]
-            pixels, shapes, said = pack(cache, names, paths, how, listed.uri)
+            pixels, shapes, said = pack(cache, names, paths, how, *there)
             before = sum(map(len, parts[name]))
             for at, row in enumerate(some):
                 if not gone or names[at] not in gone:

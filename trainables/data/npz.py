@@ -40,7 +40,7 @@ def read_npz(spec: str, place: str, options: ReadOptions) -> Dataset:
     Raises:
         DatasetError: if the file is missing, damaged, or holds something else.
     """
-    arrays = _arrays(spec, fetched_file(place) if is_uri(place) else Path(place))
+    arrays = _arrays(spec, fetched_file(spec, place) if is_uri(place) else Path(place))
     rule, color, judged_only = options.rule, options.color, options.judged_only
     given, notes = ({name: name for name in arrays}, []) if options.exactly else _keys(spec, arrays)
     found: dict[str, tuple[Numbers, Numbers]] = {}

@@ -12,20 +12,23 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from spaces.errors import DatasetError, UserError, echo
-from trainables.images.image_file import Reading, outcomes, read_alone, read_header
+from trainables.images.image_file import Reading, outcomes, read_header
 from trainables.images.rule import Needs, UInt8, middle
-from trainables.io.remote import fetched
+from trainables.io.remote import ListedFile, fetched
 from trainables.stages.cache import DiskCache
 from trainables.stages.shards import PIXELS, Shards, kept
 from trainables.stages.stage import Stage
@@ -78,14 +81,13 @@ def most_in_memory() -> int:
     return int(gib * 2**30)
 
 
-def estimate(paths: Sequence[Path], how: Reading) -> Estimate:
-    """What the images in files take when they are read."""
-    some = paths[:: max(1, len(paths) // PROBED)]
+def estimate(some: Sequence[Path], count: int, how: Reading) -> Estimate:
+    """What ``count`` images take when they are read, by some of their files."""
     sizes = [header.size for path in some if (header := read_header(path))]
     seen = np.array([_size(*size, how) for size in sizes] or [(1, 1)], np.float64)
     mean = float(seen.prod(axis=1).mean()) * (1 if how.color == "grey" else 3)
     width, height = (int(side) for side in np.median(seen, axis=0))
-    return Estimate(int(mean * len(paths)), width, height)
+    return Estimate(int(mean * count), width, height)
 
 
 def _size(width: int, height: int, how: Reading) -> tuple[int, int]:
@@ -109,7 +111,8 @@ class FileRuns:
     Attributes:
         paths, names: of all files; names as they lie below ``uri``, if there is one.
         runs: first and last + 1 of those of each shard.
-        uri: where copies of them came from, which another machine has not; empty for none.
+        uri: where the files lie if they are not here, or empty ones in their places; what is
+            fetched of them is not kept. Empty for none.
     """
 
     paths: tuple[str, ...]
@@ -124,16 +127,45 @@ class FileRuns:
         Raises:
             RemoteError: if its files cannot be fetched.
         """
-        files = self.files(number)
-        if not self.uri or all(path.is_file() for path in files):
-            return packed(outcomes(files, self.how))
-        start, stop = self.runs[number]
-        with fetched(self.uri, self.names[start:stop]) as copies:
-            return packed(outcomes(copies, self.how))
+        return packed(self.outcomes(range(*self.runs[number])))
 
-    def files(self, number: int) -> list[Path]:
-        start, stop = self.runs[number]
-        return [Path(path) for path in self.paths[start:stop]]
+    def outcomes(self, rows: Sequence[int]) -> Iterator[UInt8 | Needs | DatasetError]:
+        """What is in the files at ``rows``, in their order."""
+        with self._opened(rows) as paths:
+            for row, path, found in zip(rows, paths, outcomes(paths, self.how), strict=True):
+                if isinstance(found, DatasetError):
+                    found = DatasetError(str(found).replace(str(path), self.paths[row]))
+                yield found
+
+    @contextmanager
+    def _opened(self, rows: Sequence[int]) -> Iterator[list[Path]]:
+        files = [Path(self.paths[row]) for row in rows]
+        if not self.uri or all(map(_whole, files)):
+            yield files
+            return
+        with fetched(self.uri, [self.names[row] for row in rows]) as copies:
+            yield copies
+
+    def sound(self, found: dict[str, Any]) -> bool:
+        """Whether each file of a shard could be read."""
+        return not any(isinstance(why, str) for why in json.loads(found["said"].tobytes()).values())
+
+    def mended(self, number: int, found: dict[str, Any]) -> bool:
+        """Whether a file can be read now that could not be: the disk or the network was at
+        fault.
+        """
+        said, start = json.loads(found["said"].tobytes()), self.runs[number][0]
+        bad = [start + int(row) for row, reason in said.items() if isinstance(reason, str)]
+        return bool(bad) and any(
+            not isinstance(outcome, DatasetError) for outcome in self.outcomes(bad)
+        )
+
+
+def _whole(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def packed(found: Iterator[UInt8 | Needs | DatasetError]) -> dict[str, Any]:
@@ -153,14 +185,49 @@ def packed(found: Iterator[UInt8 | Needs | DatasetError]) -> dict[str, Any]:
     }
 
 
+def made_here(make: FileRuns, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """The shards of these numbers, one after another, whose files are read on all cores; of files
+    that are fetched no more lie here at a time than one shard's.
+    """
+    step = 1 if make.uri else AT_ONCE
+    for at in range(0, len(numbers), step):
+        group = numbers[at : at + step]
+        found = make.outcomes([row for number in group for row in range(*make.runs[number])])
+        for number in group:
+            start, stop = make.runs[number]
+            yield packed(itertools.islice(found, stop - start))
+        next(found, None)  # its threads end here
+
+
+Maker: TypeAlias = Callable[[FileRuns, Sequence[int]], Iterator[dict[str, Any]]]
+_maker: ContextVar[Maker] = ContextVar("maker", default=made_here)
+
+
+@contextmanager
+def made_by(maker: Maker) -> Iterator[None]:
+    """In the block, ``maker`` makes shards that are not there."""
+    before = _maker.set(maker)
+    try:
+        yield
+    finally:
+        _maker.reset(before)
+
+
 def pack(
-    cache: DiskCache, names: Sequence[str], paths: Sequence[Path], how: Reading, uri: str = ""
+    cache: DiskCache,
+    names: Sequence[str],
+    paths: Sequence[Path],
+    how: Reading,
+    uri: str = "",
+    there: Mapping[str, ListedFile] = MappingProxyType({}),
 ) -> tuple[Shards, Int64, dict[int, Needs | DatasetError]]:
     """The images in files, packed; those that are already are not read again.
 
     Args:
         names: of the files, by which they are known with their sizes and times.
-        uri: that the files are copies from, below which they have these names.
+        uri: below which the files lie, if they are not here: they are fetched, a shard's at a
+            time, and not kept.
+        there: what they are there, by name.
 
     Returns:
         their pixels; the (n, 3) shape of each; and by its number why there is none of a file.
@@ -171,7 +238,7 @@ def pack(
     rows = run_length(how)
     runs = tuple((at, min(at + rows, len(paths))) for at in range(0, len(paths), rows))
     make = FileRuns(tuple(map(str, paths)), runs, how, tuple(names) if uri else (), uri)
-    marks = [_mark(name, path) for name, path in zip(names, paths, strict=True)]
+    marks = [_mark(name, path, there.get(name)) for name, path in zip(names, paths, strict=True)]
     about = {**asdict(how), "rule": asdict(how.rule)}
     stages = [
         Stage(
@@ -185,18 +252,12 @@ def pack(
     results = {
         number: found
         for number, found in enumerate(there)
-        if found is not None and not _mended(make, number, found)
+        if found is not None and not make.mended(number, found)
     }
     missing = [number for number in range(len(runs)) if number not in results]
-    for at in range(0, len(missing), AT_ONCE):
-        group = missing[at : at + AT_ONCE]
-        found = outcomes([path for number in group for path in make.files(number)], how)
-        for number in group:
-            start, stop = runs[number]
-            arrays = packed(itertools.islice(found, stop - start))
-            cache.write(stages[number], arrays)  # in place of one that was made otherwise
-            results[number] = kept(cache, stages[number], partial(dict, arrays))
-        next(found, None)  # its threads end here
+    for number, arrays in zip(missing, _maker.get()(make, missing), strict=True):
+        cache.write(stages[number], arrays)  # in place of one that was made otherwise
+        results[number] = kept(cache, stages[number], partial(dict, arrays))
     ordered = [results[number] for number in range(len(runs))]
     shapes = np.concatenate([one["shapes"] for one in ordered])
     said = {
@@ -214,7 +275,9 @@ def run_length(how: Reading) -> int:
     return max(FEWEST, min(MOST, 2 ** (fitting.bit_length() - 1)))
 
 
-def _mark(name: str, path: Path) -> str:
+def _mark(name: str, path: Path, there: ListedFile | None) -> str:
+    if there is not None:
+        return f"{name}\0{there.size}\0{there.written}"
     try:
         about = os.stat(path)
         return f"{name}\0{about.st_size}\0{about.st_mtime_ns}"
@@ -224,11 +287,3 @@ def _mark(name: str, path: Path) -> str:
 
 def _said(reason: Any) -> Needs | DatasetError:
     return DatasetError(reason) if isinstance(reason, str) else Needs(**reason)
-
-
-def _mended(make: FileRuns, number: int, found: dict[str, Any]) -> bool:
-    """Whether a file can be read now that could not be: the disk or the network was at fault."""
-    said = json.loads(found["said"].tobytes())
-    bad = [int(row) for row, reason in said.items() if isinstance(reason, str)]
-    files = make.files(number) if bad else []
-    return any(isinstance(read_alone(files[row], make.how), np.ndarray) for row in bad)

@@ -249,6 +249,11 @@ def local_copies(places: Iterable[str]) -> Iterator[list[Path]]:
         yield found
 
 
+def folder_of(uri: str) -> str:
+    """The URI of the folder that a file at a URI lies in."""
+    return _split(uri)[0].uri
+
+
 def _split(uri: str) -> tuple[Remote, str]:
     place, mark, query = uri.partition("?")
     parent, _, name = place.rpartition("/")

@@ -1,43 +1,33 @@
 """``csv:FILE`` and ``parquet:FILE``: a row an image, with columns for its path and its label and,
 as wished, for its split and its group.
 
-Paths are relative to the folder of the file, and none may leave it. Rows without a split are
-training images. Images of one group (a patient, a video, a place) are never split: neither by the
-table, which is refused if it does, nor by a search that holds some out or makes folds.
+Paths are relative to the folder of the file, which may lie at a URI, and none may leave it. Rows
+without a split are training images. Images of one group (a patient, a video, a place) are never
+split: neither by the table, which is refused if it does, nor by a search that holds some out or
+makes folds.
 """
 
 from __future__ import annotations
 
-import csv
+import errno
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
 
-from spaces.errors import DatasetError, echo, on_one_line
+from spaces.errors import DatasetError, echo
 from trainables.data.dataset import Dataset, few
+from trainables.data.fetched import copy_of, fetched_file
 from trainables.data.listed import File, Listed, read_listed
-from trainables.data.names import PARTS, check_utf8, part_of, parts_in_words, twins
+from trainables.data.names import PARTS, part_of, parts_in_words, twins
 from trainables.data.options import ReadOptions
-from trainables.io.remote import is_uri
+from trainables.io.remote import folder_of, is_uri
+from trainables.tables.columns import read_columns
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-COLUMNS = {
-    "path": ("path", "image", "file", "filename", "image_path", "file_name", "filepath"),
-    "label": ("label", "class", "category", "target"),
-    "split": ("split", "part", "subset"),
-    "group": ("group", "group_id"),
-}
-"""What a column is for, and the names under which it is found, in any case."""
-NEEDED = ("path", "label")
-MOST_ROWS = 5_000_000
-LONGEST_HEADER = 1_000_000
-NO_UTF8 = "is not UTF-8; save it as CSV in UTF-8"
+MISSING = {"nan", "na", "n/a", "<na>", "null", "none", "nil"}
+"""What programs write where there is no label."""
 DRIVE = re.compile(r"[A-Za-z]:")
-Row = dict[str, str]
 
 
 def check_table(spec: str, place: str) -> None:
@@ -57,180 +47,134 @@ def read_table(spec: str, place: str, options: ReadOptions) -> Dataset:
 
 def files_of_table(spec: str, place: str, options: ReadOptions) -> Listed:
     """The files that a table names: by split, class and row."""
-    if is_uri(place):
-        raise DatasetError(
-            f"{spec}: a table is read from this machine, with its images beside it; copy both here"
-        )
-    table = Path(place)
+    there, notes = is_uri(place), list[str]()
+    table = fetched_file(spec, place) if there else Path(place)
     if not table.is_file():
         raise DatasetError(f"{spec}: no such file")
-    root, notes = table.parent, list[str]()
-    try:
-        rows = list(_rows(spec, table, notes))
-    except DatasetError:
-        raise
-    except (OSError, ValueError) as error:  # pyarrow's own are among these
-        if "UTF8" in str(error):
-            raise DatasetError(f"{spec}: {NO_UTF8}") from None
-        raise DatasetError(f"{spec}: cannot be read as a table: {on_one_line(error)}") from None
-    if not rows:
-        raise DatasetError(f"{spec}: has no rows; expected one an image")
-    paths = _paths(spec, root, rows)
-    classes = tuple(sorted({row["label"] for row in rows}))
-    notes += [f"warning: two classes {said}" for said in twins(classes)]
+    columns = read_columns(spec, table, notes)
+    copy = copy_of(folder_of(place), _names(columns["path"]), f"{place}#images") if there else None
+    root = copy.files if copy else table.parent
+    labels = columns["label"]
+    splits = _splits(spec, columns)
+    if "train" not in splits and not options.judged_only:
+        there = ", ".join(sorted(set(splits)))
+        raise DatasetError(f"{spec}: has no row of train; its splits are {there}")
+    groups = columns.get("group") or [""] * len(labels)
+    _check_groups(spec, groups, splits)
+    paths = _paths(spec, root, columns["path"])
+    classes = tuple(sorted(set(labels)))
+    notes += _notes(classes)
+    place_of = {name: number for number, name in enumerate(classes)}
+    order = {name: number for number, name in enumerate(PARTS)}
+    files = [
+        File(split, path, place_of[label], group)
+        for split, path, label, group in zip(splits, paths, labels, groups, strict=True)
+    ]
+    files.sort(key=lambda file: (order[file.split], file.label))
+    listed = Listed(root, classes, tuple(files), tuple(notes), copy)
+    _check_train(spec, listed, options)
+    return listed
+
+
+def _splits(spec: str, columns: dict[str, list[str]]) -> list[str]:
+    """The split of each row."""
+    said = columns.get("split")
+    if said is None:
+        return ["train"] * len(columns["path"])
+    parts = {name: part_of(name or "train") for name in set(said)}
+    if unknown := {name for name, part in parts.items() if part is None}:
+        row = next(row for row, name in enumerate(said) if name in unknown)
+        raise DatasetError(
+            f"{spec}: row {row + 1}: the split must be {parts_in_words()}, but got "
+            f"{echo(said[row])}"
+        )
+    return [parts[name] or "" for name in said]
+
+
+def _notes(classes: Sequence[str]) -> list[str]:
+    """What is to be said of the names of classes."""
+    notes = [f"warning: two classes {said}" for said in twins(classes)]
+    if missing := [name for name in classes if name.casefold() in MISSING]:
+        notes.append(
+            f"warning: {few([echo(name) for name in missing])} is taken for the name of a class; "
+            "leave rows out that have no label"
+        )
     numbers = [name for name in classes if _is_number(name)]
     if numbers and len(numbers) < len(classes):
         notes.append(
             f"warning: some labels are numbers ({few(numbers)}) and others are not; all are taken "
             "as text"
         )
-    splits = {row["split"] for row in rows}
-    if "train" not in splits and not options.judged_only:
-        raise DatasetError(f"{spec}: has no row of train; its splits are {', '.join(splits)}")
-    _check_groups(spec, rows)
-    place_of = {name: number for number, name in enumerate(classes)}
-    order = {name: number for number, name in enumerate(PARTS)}
-    files = [
-        File(row["split"], path, place_of[row["label"]], row["group"])
-        for row, path in zip(rows, paths, strict=True)
-    ]
-    files.sort(key=lambda file: (order[file.split], file.label))
-    listed = Listed(root, classes, tuple(files), tuple(notes))
-    _check_train(spec, listed, options)
-    return listed
+    return notes
 
 
-def _rows(spec: str, path: Path, notes: list[str]) -> Iterator[Row]:
-    """Each row, by what its columns are for."""
-    count = 0
-    columns: dict[str, str] | None = None
-    for batch in _batches(spec, path):
-        if columns is None:
-            columns = _columns(spec, batch.schema.names, notes)
-        count += batch.num_rows
-        if count > MOST_ROWS:
-            raise DatasetError(f"{spec}: has more than {MOST_ROWS:,} rows; give a part of them")
-        values = {use: _texts(spec, name, batch.column(name)) for use, name in columns.items()}
-        for number in range(batch.num_rows):
-            where = f"{spec}: row {count - batch.num_rows + number + 1}"
-            row = {use: texts[number] for use, texts in values.items()}
-            for use in NEEDED:
-                if not row[use]:
-                    raise DatasetError(f"{where}: {columns[use]} is empty")
-            if said := check_utf8("the path", row["path"]) or check_utf8("the label", row["label"]):
-                raise DatasetError(f"{where}: {said}")
-            said_split = row.get("split", "") or "train"
-            split = part_of(said_split)
-            if split is None:
-                raise DatasetError(
-                    f"{where}: {columns['split']} must be {parts_in_words()}, but got "
-                    f"{echo(said_split)}"
-                )
-            yield {"group": "", **row, "split": split}
-    if columns is None:
-        raise DatasetError(f"{spec}: has no rows; expected one an image")
+def _names(said: Sequence[str]) -> set[str]:
+    """Of images, as a listing has them."""
+    return {str(PurePosixPath(name.replace("\\", "/"))) for name in said}
 
 
-def _batches(spec: str, path: Path) -> Iterator[pa.RecordBatch]:
-    """The rows of a file, some at a time, those of CSV as text."""
-    if spec.startswith("parquet:"):
-        import pyarrow.parquet as pq
-
-        with pq.ParquetFile(path) as file:
-            yield from file.iter_batches()
-        return
-    import pyarrow as pa
-    import pyarrow.csv as pc
-
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        try:
-            names = next(csv.reader([file.readline(LONGEST_HEADER)]), [])
-        except UnicodeDecodeError:
-            raise DatasetError(f"{spec}: {NO_UTF8}") from None
-        except csv.Error as error:
-            why = on_one_line(error)
-            raise DatasetError(f"{spec}: its first line is no names of columns ({why})") from None
-    as_text = pc.ConvertOptions(
-        column_types={name: pa.string() for name in names}, strings_can_be_null=False
-    )
-    yield from pc.open_csv(
-        path, parse_options=pc.ParseOptions(newlines_in_values=True), convert_options=as_text
-    )
-
-
-def _columns(spec: str, names: list[str], notes: list[str]) -> dict[str, str]:
-    """What each of the columns that are used is called."""
-    found: dict[str, str] = {}
-    for use, words in COLUMNS.items():
-        mine = [name for name in names if name.strip().casefold() in words]
-        if len(mine) > 1:
-            raise DatasetError(
-                f"{spec}: columns {few(mine)} are all for the {use}; rename all but one"
-            )
-        if mine:
-            found[use] = mine[0]
-        elif use in NEEDED:
-            raise DatasetError(
-                f"{spec}: no column for the {use}: expected {words[0]} (or "
-                f"{', '.join(words[1:])}), but there is {few([echo(name) for name in names], 10)}"
-            )
-    if rest := [name for name in names if name not in found.values()]:
-        notes.append(f"columns that are not used: {few([echo(name) for name in rest])}")
-    return found
-
-
-def _texts(spec: str, name: str, column: Any) -> list[str]:
-    """A column as text, its missing values as none."""
-    import pyarrow as pa
-
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    known = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_null)
-    if not any(test(kind) for test in known):
-        raise DatasetError(f"{spec}: column {name} must be text or whole numbers, but is {kind}")
-    return ["" if value is None else str(value).strip() for value in column.to_pylist()]
-
-
-def _paths(spec: str, root: Path, rows: list[Row]) -> list[Path]:
+def _paths(spec: str, root: Path, names: Sequence[str]) -> list[Path]:
     """Where the images of the rows lie, each once and none outside the folder."""
-    home, seen = root.resolve(), dict[str, int]()
-    paths, missing = list[Path](), list[str]()
-    for number, row in enumerate(rows, 1):
-        name = row["path"].replace("\\", "/")
+    home, seen, folders = root.resolve(), dict[str, int](), dict[Path, bool]()
+    paths, missing, more = list[Path](), "", 0
+    for number, said in enumerate(names, 1):
+        name = said.replace("\\", "/")
         pure = PurePosixPath(name)
-        where = f"{spec}: row {number}: {echo(name)}"
         if pure.is_absolute() or ".." in pure.parts or "\0" in name or DRIVE.match(name):
-            raise DatasetError(f"{where} leaves the folder of the table; put the images beside it")
+            raise DatasetError(
+                f"{_row(spec, number, name)} leaves the folder of the table; put the images "
+                "beside it"
+            )
         if (before := seen.setdefault(str(pure), number)) != number:
-            raise DatasetError(f"{where} stands in row {before} too; an image has one row")
+            raise DatasetError(
+                f"{_row(spec, number, name)} stands in row {before} too; an image has one row"
+            )
         path = root / pure
-        if not path.is_file():
-            missing.append(where)
-        elif not path.resolve().is_relative_to(home):
-            raise DatasetError(f"{where} is a link that leaves the folder; copy the files instead")
+        folder = path.parent
+        if not _is_file(path):
+            more += bool(missing)
+            missing = missing or _row(spec, number, name)
+            continue
+        if folder not in folders:
+            folders[folder] = folder.resolve().is_relative_to(home)
+        if not folders[folder] or (path.is_symlink() and not path.resolve().is_relative_to(home)):
+            raise DatasetError(
+                f"{_row(spec, number, name)} is a link that leaves the folder; copy the files "
+                "instead"
+            )
         paths.append(path)
     if missing:
-        more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-        raise DatasetError(f"{missing[0]}: no such file{more}")
+        raise DatasetError(f"{missing}: no such file{f' (and {more:,} more)' if more else ''}")
     return paths
 
 
-def _check_groups(spec: str, rows: list[Row]) -> None:
+def _row(spec: str, number: int, name: str) -> str:
+    return f"{spec}: row {number}: {echo(name)}"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
+def _check_groups(spec: str, groups: Sequence[str], splits: Sequence[str]) -> None:
     """Refuse a group that stands on both sides, and rows without one where others have some."""
-    given = [row["group"] for row in rows]
-    if not any(given):
+    if not any(groups):
         return
-    if not all(given):
+    if not all(groups):
         raise DatasetError(
-            f"{spec}: row {given.index('') + 1}: has no group, but others have; give each row one"
+            f"{spec}: row {groups.index('') + 1}: has no group, but others have; give each row one"
         )
     side: dict[str, str] = {}
-    for row in rows:
-        if side.setdefault(row["group"], row["split"]) != row["split"]:
+    for group, split in zip(groups, splits, strict=True):
+        if side.setdefault(group, split) != split:
             raise DatasetError(
-                f"{spec}: group {echo(row['group'])} stands in {side[row['group']]} and in "
-                f"{row['split']}; all of its images belong into one"
+                f"{spec}: group {echo(group)} stands in {side[group]} and in {split}; all of its "
+                "images belong into one"
             )
 
 
@@ -243,7 +187,6 @@ def _check_train(spec: str, listed: Listed, options: ReadOptions) -> None:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True

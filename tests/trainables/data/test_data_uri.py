@@ -4,16 +4,20 @@ outside their own copy.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
 import pytest
 from s3_server import s3_here
 
 from spaces.errors import DatasetError
 from trainables.data import ReadOptions, read_dataset
-from trainables.data.fetched import fetched_folder
+from trainables.data.fetched import copy_of
 from trainables.data.spec import absolute_spec, check_place
 from trainables.io.remote import Remote, RemoteError
 
@@ -55,12 +59,12 @@ def test_only_what_changed_is_fetched_again(tmp_path: Path, make_folder: MakeFol
     """A node reads its own copy again for every search, and a dataset may have a million files."""
     root = make_folder(tmp_path / "there", LAYOUT)
     uri = f"file://{root}"
-    copy = fetched_folder(uri)
+    copy = copy_of(uri).fetch()
     before = {path: path.stat().st_ino for path in copy.rglob("*.*")}
     gone, changed = sorted(root.glob("train/cat/*"))[:2]
     gone.unlink()
     changed.write_bytes(changed.read_bytes() + b"\0")
-    assert fetched_folder(uri) == copy
+    assert copy_of(uri).fetch() == copy
     after = {path: path.stat().st_ino for path in copy.rglob("*.*")}
     assert set(before) - set(after) == {copy / gone.relative_to(root)}
     assert {path for path in after if after[path] != before[path]} == {
@@ -99,11 +103,66 @@ def test_a_copy_that_was_cut_off_is_finished(
     with monkeypatch.context() as patch:
         patch.setattr(Remote, "read", broken)
         with pytest.raises(RemoteError, match="the network is gone"):
-            fetched_folder(f"file://{root}")
-    copy = fetched_folder(f"file://{root}")
+            copy_of(f"file://{root}").fetch()
+    copy = copy_of(f"file://{root}").fetch()
     assert {path.relative_to(copy) for path in copy.rglob("*.*")} == {
         path.relative_to(root) for path in root.rglob("*.*")
     }
+
+
+def test_a_class_that_is_removed_at_the_uri_is_none_here(
+    tmp_path: Path, make_folder: MakeFolder
+) -> None:
+    """There are no folders at a URI, and an empty one here would be a class without images; nor
+    may a file stand where a folder has been, or the other way round.
+    """
+    root = make_folder(tmp_path / "there", {"train": {"cat": 3, "dog": 2, "ant": 1}})
+    copy = copy_of(f"file://{root}").fetch()
+    shutil.rmtree(root / "train/ant")
+    (root / "train/cat").rename(root / "cats")
+    (root / "train/cat").write_bytes((root / "train/dog/000.png").read_bytes())
+    copy_of(f"file://{root}").fetch()
+    assert {p.relative_to(copy) for p in copy.rglob("*")} == {
+        p.relative_to(root) for p in root.rglob("*")
+    }
+    (root / "train/cat").unlink()
+    (root / "cats").rename(root / "train/cat")
+    assert read_dataset(f"folder:file://{root}", ReadOptions()).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_at_a_uri_names_images_beside_it(
+    bucket: str, kind: str, tmp_path: Path, make_folder: MakeFolder
+) -> None:
+    """The same images, labels and groups as here, and nothing is fetched that no row names."""
+    root = make_folder(tmp_path / "here", {"images": {"cat": 3, "dog": 3}})
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.*"))
+    rows = {"path": names[:5], "label": ["a", "b", "a", "b", "a"], "group": [*"uvwxy"]}
+    pc.write_csv(pa.table(rows), root / "t.csv")
+    pq.write_table(pa.table(rows), root / "t.parquet")
+    uri = put(f"{bucket}/table-{kind}", root)
+    check_place(f"{kind}:{uri}/t.{kind}")
+    assert not any(path.stat().st_size for path in (tmp_path / "copies").rglob("0*"))
+    here, there = (read_dataset(f"{kind}:{place}/t.{kind}", ReadOptions()) for place in (root, uri))
+    assert there.fingerprint == here.fingerprint
+    assert there.train.groups is not None
+    fetched = {"/".join(path.parts[-3:]) for path in (tmp_path / "copies").rglob("0*")}
+    assert fetched == set(names[:5])
+    for bad, said in (
+        ("images/none.png", "row 1: .*no such file"),
+        ("../a.png", "leaves the fold"),
+    ):
+        pc.write_csv(pa.table(rows | {"path": [bad, *names[1:5]]}), root / "t.csv")
+        put(uri, root)
+        with pytest.raises(DatasetError, match=said):
+            check_place(f"csv:{uri}/t.csv")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
+def test_a_file_that_is_not_at_the_uri_is_one_line(kind: str, tmp_path: Path) -> None:
+    """As one that is not here."""
+    with pytest.raises(DatasetError, match="no such file"):
+        read_dataset(f"{kind}:file://{tmp_path}/none.{kind}", ReadOptions())
 
 
 @pytest.mark.parametrize("name", ["../outside.png", "train/../../outside.png", "train//cat.png"])
@@ -116,7 +175,7 @@ def test_a_name_that_leaves_the_copy_is_refused(
     # no server takes such a name today
     monkeypatch.setattr(Remote, "files", lambda self, folder="", recursive=True: names)
     with pytest.raises(DatasetError, match="would lie outside the folder"):
-        fetched_folder(uri)
+        copy_of(uri).fetch()
     assert list(tmp_path.rglob("*.png")) == [tmp_path / "one" / "train" / "cat" / "a.png"], (
         "nothing was fetched, here or elsewhere"
     )

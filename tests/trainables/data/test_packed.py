@@ -21,9 +21,10 @@ from planted import photograph
 
 from spaces.errors import DatasetError, UserError
 from trainables.cnn.images import channel_statistics, squares, stack
-from trainables.data import Dataset, ReadOptions, read_dataset
+from trainables.data import Dataset, ReadOptions, listed, read_dataset
 from trainables.images import packing
 from trainables.images.rule import Rule
+from trainables.stages import cache
 
 SIZES = ((60, 40), (40, 60), (50, 50), (33, 70))
 HOW = ReadOptions(color="rgb", max_side=48, hold_out=0.25, rule=Rule(orientation="exif"))
@@ -155,7 +156,11 @@ packed(Path(sys.argv[1]), square=32)
 
 @pytest.mark.parametrize("notes", [1, 4])
 def test_a_process_killed_while_it_packs_loses_what_it_was_at(
-    root: Path, small_shards: None, read_files: list[Path], notes: int
+    root: Path,
+    small_shards: None,
+    read_files: list[Path],
+    notes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A power cut costs the shards that were being made: those that were done are not made again,
     nothing half is taken for whole, and nothing stays behind.
@@ -169,6 +174,7 @@ def test_a_process_killed_while_it_packs_loses_what_it_was_at(
     process.kill()
     process.wait()
     finished = {path: path.stat().st_ino for path in folder.glob("*.json")}
+    monkeypatch.setattr(cache, "LEFTOVER_SECONDS", 0.0)  # as if that were long ago
     again = packed(root, square=32)
     assert {path: path.stat().st_ino for path in finished} == finished
     assert len(done) <= len(finished) < len(list(folder.glob("*.json")))
@@ -214,6 +220,33 @@ def test_a_node_fetches_the_files_of_the_shards_it_is_asked_for(
     assert np.array_equal(copy.test.images[3], kept)
     assert len(read_files) == len(copy.test)
     assert not home.exists()
+
+
+def test_what_is_packed_from_a_uri_is_not_kept_as_files_too(
+    root: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch, read_files: list[Path]
+) -> None:
+    """Nobody keeps two copies, nor fetches anything for the second search; what has changed there
+    is seen, and damaged files are named by where they would lie.
+    """
+    home = root.parent / "home"
+    monkeypatch.setenv("VISIONTUNE_DATA", str(home))
+    monkeypatch.setattr(listed, "PROBED", 5)
+    options = replace(HOW, packed=True, square=32, shards=str(root.parent / "shards"))
+    spec = f"folder:file://{root}"
+    first = read_dataset(spec, options)
+    assert first.fingerprint == packed(root, square=32, shards=str(root.parent / "own")).fingerprint
+    assert sum(path.stat().st_size > 0 for path in home.rglob("*.*g")) <= 10
+    read_files.clear()
+    assert read_dataset(spec, options).fingerprint == first.fingerprint
+    assert not read_files
+    photograph(77, 60, 40).save(root / "train/ant/003.jpg")
+    (root / "train/bee/004.jpg").write_bytes(b"none")
+    with pytest.raises(DatasetError, match=r"files/train/bee/004\.jpg: not an image"):
+        read_dataset(spec, options)
+    photograph(78, 60, 40).save(root / "train/bee/004.jpg")
+    found = read_dataset(spec, options).fingerprint
+    assert found == packed(root, square=32, shards=str(root.parent / "own")).fingerprint
+    assert found != first.fingerprint
 
 
 def test_files_that_cannot_be_read_are_named_left_out_and_mended(

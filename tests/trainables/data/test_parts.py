@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from trainables.data import Dataset, Images, ReadOptions, Split, read_dataset
-from trainables.data.fetched import fetched_folder
+from trainables.data.fetched import copy_of
 
 MakeFolder = Callable[..., Path]
 
@@ -126,8 +126,8 @@ def test_a_file_of_the_same_size_that_was_written_later_is_fetched_again(
     monkeypatch.setenv("VISIONTUNE_DATA", str(tmp_path / "copies"))
     root = make_folder(tmp_path / "there", {"train": {"a": 2, "b": 2}})
     path = sorted(root.glob("train/a/*"))[0]
-    copy = fetched_folder(f"file://{root}")
+    copy = copy_of(f"file://{root}").fetch()
     path.write_bytes(path.read_bytes()[::-1])
     os.utime(path, (1e9, 1e9))
-    assert fetched_folder(f"file://{root}") == copy
+    assert copy_of(f"file://{root}").fetch() == copy
     assert (copy / path.relative_to(root)).read_bytes() == path.read_bytes()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
 from one_ray import OneRay
@@ -16,8 +17,8 @@ from program import output, refused, typed
 
 from spaces.errors import DatasetError
 from trainables.data import Dataset, ReadOptions, read_dataset
-from trainables.data.validation import validation_groups
-from trainables.tables import table as T  # noqa: N812
+from trainables.data.validation import held_out_rows, validation_groups
+from trainables.tables import columns as T  # noqa: N812
 
 ROWS = [
     ("images/b1.png", "bee", "train", "p1"),
@@ -115,7 +116,21 @@ BAD: dict[str, tuple[str, str]] = {
     "unknown split": (table([(*ROWS[0][:2], "sometimes", "p1")]), "'sometimes'"),
     "twice": (table([*ROWS, ROWS[0]]), "stands in row 1 too"),
     "uneven rows": (table() + "images/a1.png,ant\n", "cannot be read as a table"),
-    "nothing": ("", "cannot be read as a table"),
+    "nothing": ("", "has no rows"),
+    "no line": ("\n\n", "has no rows"),
+    "one line of another kind": ("<html>404</html>", "no column for the path"),
+    "semicolons": (table().replace(",", ";"), "parted by commas, not by ';'"),
+    "tabs": (table().replace(",", "\t"), "parted by commas, not by '\\t'"),
+    "quote never closed": (HEADER + '\n"' + "images/a1.png,ant\n" * 120_000, "never closed"),
+    "NUL in a label": (
+        table([(ROWS[0][0], "a\0t", "", "p1"), *ROWS[1:]]),
+        "row 1: label has a NUL",
+    ),
+    "NUL in a path": (table([("images/a\0.png", "ant", "", "p1")]), "leaves the folder"),
+    "NUL bytes alone": ("\0" * 1000, "is not UTF-8"),
+    "UTF-16 without its mark": ("\0".join(table()), "is not UTF-8"),
+    "endless label": (table([ROWS[0], (ROWS[1][0], "x" * 5000, "", "p1")]), "row 2: label has"),
+    "endless path": (table([("images/" + "x" * 3000 + ".png", "a", "", "p1")]), "no such file"),
     "header alone": (HEADER + "\n", "has no rows"),
     "no training": (table([(*ROWS[4],)]), "no row of train"),
     "class of the test alone": (
@@ -147,17 +162,80 @@ def test_other_encodings_links_and_columns_are_one_line(folder: Path, tmp_path: 
     (folder / "g.parquet").write_text("no table")
     assert "cannot be read as a table" in refused("check", f"parquet:{folder}/g.parquet")
     assert "no such file" in refused("check", f"csv:{folder}/none.csv")
+    none = [(row[0], "nan" if i < 2 else row[1], *row[2:]) for i, row in enumerate(ROWS)]
+    notes = read(written(folder, table(none))).notes
+    assert [note for note in notes if "'nan' is taken for the name of a class" in note] == [*notes]
     mixed = table([(*row[:1], str(i % 2 or "x"), *row[2:]) for i, row in enumerate(ROWS)])
     assert any("some labels are numbers" in note for note in read(written(folder, mixed)).notes)
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_table_of_millions_of_rows_is_refused_in_a_line(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """No file of more rows than images fit anywhere is read to its end."""
+    """No row of a file of more rows than images fit anywhere is looked at: memory would not hold
+    them.
+    """
     monkeypatch.setattr(T, "MOST_ROWS", 20_000)
-    rows = "".join(f"images/{i}.png,ant\n" for i in range(100_000))
-    assert "more than 20,000 rows" in refused("check", written(folder, "path,label\n" + rows))
+    monkeypatch.setattr(T, "_texts", None)
+    columns = {"path": [f"images/{i}.png" for i in range(100_000)], "label": ["ant"] * 100_000}
+    pc.write_csv(pa.table(columns), folder / "t.csv")
+    pq.write_table(pa.table(columns), folder / "t.parquet")
+    assert "more than 20,000" in refused("check", f"{kind}:{folder / 't'}.{kind}")
+
+
+def test_columns_that_are_not_used_are_not_read(folder: Path) -> None:
+    """Tables of images often hold the images' bytes too, far more than memory does."""
+    columns = dict(zip(HEADER.split(","), map(list, zip(*ROWS, strict=True)), strict=True))
+    before = pa.total_allocated_bytes()
+    pool = pa.default_memory_pool()
+    pq.write_table(pa.table(columns | {"bytes": ["x" * 20_000_000] * 6}), folder / "t.parquet")
+    most = pool.max_memory()
+    assert read(f"parquet:{folder / 't.parquet'}").classes == ("ant", "bee")
+    assert pool.max_memory() == most or pool.max_memory() < before + 20_000_000
+
+
+PARQUET: dict[str, tuple[dict[str, pa.Array | list[object]], str]] = {
+    "a list": ({"label": [["ant"]] * 6}, "must be text or whole numbers, but is list"),
+    "a structure": ({"path": [{"bytes": b"x"}] * 6}, "must be text or whole numbers, but is str"),
+    "yes or no": ({"label": [True] * 6}, "must be text or whole numbers, but is bool"),
+    "numbers in a dictionary": (
+        {"label": pa.array([0.5] * 6).dictionary_encode()},
+        "must be text or whole numbers, but is double",
+    ),
+    "no label": ({"label": ["ant", None, *"bbbb"]}, "row 2: label is empty"),
+    "no label in a dictionary": (
+        {"label": pa.array(["ant", None, *"bbbb"]).dictionary_encode()},
+        "row 2: label is empty",
+    ),
+    "no label at all": ({"label": pa.nulls(6)}, "row 1: label is empty"),
+    "some without group": ({"group": ["a", None, *"bcde"]}, "row 2: has no group"),
+    "missing file": ({"path": [*"abcdef"]}, "row 1: 'a': no such file (and 5 more)"),
+    "leaves upward": ({"path": ["../a", *"bcdef"]}, "leaves the folder"),
+    "NUL": ({"label": ["a\0t", *"bbbbb"]}, "row 1: label has a NUL"),
+    "endless label": ({"label": ["x" * 10_000_000, *"bbbbb"]}, "row 1: label has more than"),
+    "unknown split": ({"split": ["sometimes", *["train"] * 5]}, "row 1: the split must be"),
+}
+
+
+@pytest.mark.parametrize("kind", PARQUET)
+def test_what_a_parquet_table_cannot_say_is_one_line(folder: Path, kind: str) -> None:
+    """Columns have types, and may have no value at all."""
+    columns = dict(zip(HEADER.split(","), map(list, zip(*ROWS, strict=True)), strict=True))
+    other, said = PARQUET[kind]
+    pq.write_table(pa.table(columns | other), folder / "t.parquet")
+    assert said in refused("check", f"parquet:{folder / 't.parquet'}")
+
+
+def test_every_way_in_which_parquet_stores_text_is_read(folder: Path) -> None:
+    """Programs differ in it, and their users do not know."""
+    columns = dict(zip(HEADER.split(","), map(list, zip(*ROWS, strict=True)), strict=True))
+    found = set()
+    for kind in (pa.string(), pa.large_string(), pa.string_view()):
+        texts = {name: pa.array(values, kind) for name, values in columns.items()}
+        pq.write_table(pa.table(texts), folder / "t.parquet")
+        found.add(read(f"parquet:{folder / 't.parquet'}").fingerprint)
+    assert found == {read(written(folder, table())).fingerprint}
 
 
 def random_groups(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -211,6 +289,24 @@ def test_a_held_out_part_is_of_whole_groups(fraction: float) -> None:
         assert len(data.val) + len(data.train) == len(labels)
         assert abs(len(data.val) / len(labels) - fraction) < 0.12
         assert np.abs(shares(data.val.labels) - shares(data.train.labels)).max() < 0.25
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_few_images_in_few_groups_are_held_out_or_refused_in_a_line(seed: int) -> None:
+    """Whatever share is asked for: of small classes scikit-learn makes no twenty parts, and says so
+    in words that are no answer to whoever asked for a twentieth.
+    """
+    draw = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(12), draw.choice([1, 2, 3, 9], 12))
+    labels = draw.integers(0, 2, len(groups))
+    for fraction in (0.05, 0.1, 0.5, 0.9, 0.95):
+        try:
+            rows = held_out_rows("cannot", labels, groups, fraction, seed)
+        except DatasetError:
+            continue
+        held = np.isin(np.arange(len(groups)), rows)
+        assert not set(groups[held]) & set(groups[~held])
+        assert set(labels[held]) == set(labels[~held]) == {0, 1}
 
 
 def test_groups_that_cannot_be_split_are_one_line(folder: Path) -> None:
