@@ -1,7 +1,7 @@
 """A search on many nodes, proved on one machine: nodes come, go and are killed, and so is the
 driver.
 
-    python benchmarks/cluster/namespaces.py [--trials 10] [--quick]
+    python benchmarks/cluster/namespaces.py [--trials 10] [--quick | --images]
 
 A head and three workers in network namespaces, each with an address of its own and a declared GPU,
 and an S3 server (moto) on the bridge as all that they share. A first search of sleeping trials on
@@ -9,8 +9,9 @@ half a GPU each spreads over all workers. Two small ones use a plug-in that lies
 once as a job that was submitted. A last one trains networks: one worker is killed and
 another joins, then the driver is killed and the search resumed; it is reported and its best
 exported from the head. Prints a line for each thing seen, and ends with status 1 if one does not
-hold. ``--quick`` does the first search alone, of a few trials on two workers. Needs root; where
-namespaces cannot be made it says why and ends with status 77.
+hold. ``--quick`` does the first search alone, of a few trials on two workers. ``--images`` searches
+images alone, which a table on S3 names and which are packed: which files and shards each node then
+has is printed. Needs root; where namespaces cannot be made it says why and ends with status 77.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import psutil
 from network_nodes import PORT, ROOT, Node, Nodes, bridge, missing, nodes
 
 sys.path.insert(0, str(ROOT / "tests"))
+from planted import photograph
 from s3_server import BUCKET, s3_server
 
 RUNS = f"s3://{BUCKET}/runs"
@@ -40,6 +42,8 @@ SMALL = (
     "model=fastnet", "width=0.125", "flip=0.0", "test_flip=false", "cutout=0", "jitter=0.0",
     "mixup=0.0", "cutmix=0.0", "batch_size=128",
 )  # fmt: skip
+MANY = 2400
+"""Images that are packed: five shards of train, one of test."""
 PATIENCE = 900.0
 """Seconds for each of the searches: the machine may be busy."""
 
@@ -70,17 +74,23 @@ def records(environment: dict[str, str], run: str) -> list[dict[str, Any]]:
 def _objects(environment: dict[str, str], prefix: str) -> dict[str, bytes]:
     from pyarrow import fs
 
-    s3 = fs.S3FileSystem(
-        endpoint_override=environment["AWS_ENDPOINT_URL"].partition("//")[2], scheme="http",
-        access_key=environment["AWS_ACCESS_KEY_ID"],
-        secret_key=environment["AWS_SECRET_ACCESS_KEY"], region="us-east-1",
-    )  # fmt: skip
+    s3 = _s3(environment)
     chosen = fs.FileSelector(f"{BUCKET}/runs/{prefix}", recursive=True, allow_not_found=True)
     files = [info.path for info in s3.get_file_info(chosen) if info.type == fs.FileType.File]
     return {
         path: s3.open_input_stream(path).read() if path.endswith("result.json") else b""
         for path in files
     }
+
+
+def _s3(environment: dict[str, str]) -> Any:
+    from pyarrow import fs
+
+    return fs.S3FileSystem(
+        endpoint_override=environment["AWS_ENDPOINT_URL"].partition("//")[2], scheme="http",
+        access_key=environment["AWS_ACCESS_KEY_ID"],
+        secret_key=environment["AWS_SECRET_ACCESS_KEY"], region="us-east-1",
+    )  # fmt: skip
 
 
 def wait_for(
@@ -225,6 +235,38 @@ def incidents(there: Nodes, environment: dict[str, str], trials: int, first: Nod
     )
 
 
+def pictures(there: Nodes, environment: dict[str, str]) -> bool:
+    """A search of packed images on S3: no node has the tree, and each makes what it needs."""
+    folder = there.scratch / "pictures"
+    rows = ["path,label,split"]
+    for number in range(MANY):
+        label, split = "ab"[number % 2], "test" if number % 6 == 5 else "train"
+        path = folder / f"{number}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        photograph(number, 40, 30).save(path)
+        rows.append(f"{path.name},{label},{split}")
+    (folder / "t.csv").write_text("\n".join(rows))
+    s3 = _s3(environment)
+    for path in folder.iterdir():
+        with s3.open_output_stream(f"{BUCKET}/pictures/{path.name}") as file:
+            file.write(path.read_bytes())
+    log = there.scratch / "pictures.log"
+    words = ("--space", "tiny-image", "--trials", "6", "--no-tracking", "--audit", "off")
+    spec = f"csv:s3://{BUCKET}/pictures/t.csv"
+    finish(driver(there.head, log, "run", *words, "--dataset", spec, "--name", "pictures"), log)
+    found = records(environment, "pictures")
+    good = [
+        say(f"{len(found)} trials of packed images", all(r["state"] == "COMPLETE" for r in found))
+    ]
+    for data in sorted(there.scratch.glob("*-data")):
+        files = sum(path.stat().st_size > 0 for path in data.rglob("*.jpg"))
+        shards = len(list((data / "shards").glob("*.safetensors")))
+        good.append(
+            say(f"{data.name}: {files} of {MANY} files, {shards} shards", files <= MANY / 4)
+        )
+    return all(good)
+
+
 def results(there: Nodes, environment: dict[str, str]) -> bool:
     """What is left on S3, and what the head makes of it."""
     head, bundle = there.head, there.scratch / "bundle"
@@ -265,24 +307,31 @@ def main() -> int:
     )
     parser.add_argument("--trials", default=10, type=int)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--images", action="store_true")
     options = parser.parse_args()
     if reason := missing():
         print(f"skipped: {reason}")
         return SKIPPED
-    jobs = not options.quick
+    few = options.quick or options.images
+    jobs = not few
     with (
         bridge() as address,
         s3_server(address) as environment,
-        nodes(environment, job_server=jobs) as there,
+        nodes(
+            environment | ({"VISIONTUNE_PACKED_GIB": "0"} if options.images else {}),
+            job_server=jobs,
+        ) as there,
     ):
         with ThreadPool(3) as pool:
-            workers = pool.map(there.add, (11, 12) if options.quick else (11, 12, 13))
+            workers = pool.map(there.add, (11, 12) if few else (11, 12, 13))
         say(
             f"head {there.head.address} without CPUs, workers "
             f"{', '.join(node.address for node in workers)}, S3 on {address}",
             True,
         )
-        if options.quick:
+        if options.images:
+            good = [pictures(there, environment)]
+        elif options.quick:
             good = [spread(there, environment, 8, 4, 2)]
         else:
             good = [

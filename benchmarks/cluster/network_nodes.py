@@ -185,7 +185,11 @@ class Nodes:
         node = Node(
             name,
             address,
-            self.environment | {"VISIONTUNE_WORK": str(self.scratch / name)},
+            self.environment
+            | {
+                "VISIONTUNE_WORK": str(self.scratch / name),
+                "VISIONTUNE_DATA": str(self.scratch / f"{name}-data"),
+            },
             self.scratch / f"{name}-ray",
         )
         for folder in (node.ray, Path("/tmp/ray")):

@@ -5,7 +5,8 @@ and what they offer.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from search.cluster.preflight import Probe, answer
 from search.cluster.ray_internals import leaving_nodes, node_groups
 from search.cluster.start import ClusterError
 from spaces.errors import on_one_line
+from trainables.data import Dataset, ReadOptions, read_dataset
+from trainables.images.packing import FileRuns, made_by, made_here
 
 LOOK_EVERY = 3.0
 """Seconds between two looks at which nodes there are."""
@@ -181,3 +184,42 @@ def _ask(node: Node, probe: Probe) -> list[Any]:
         .options(**there, num_gpus=SLIVER if gpu else 0)
         .remote(*probe.questions(), node.id, gpu),
     ]
+
+
+def read_on_all_nodes(spec: str, options: ReadOptions) -> Dataset:
+    """``trainables.data.read_dataset`` by a task of Ray's; images that are packed are unpacked on
+    all nodes that have cores, each fetching what it unpacks of a dataset at a URI.
+    """
+    with made_by(made_on_all_nodes):
+        return read_dataset(spec, options)
+
+
+def made_on_all_nodes(make: FileRuns, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """The shards of these numbers, one after another, made by as many tasks at a time as nodes have
+    room for; here, where there is one node or a task fails.
+    """
+    cores = [cpu for node in alive().values() if (cpu := node.resources.get("CPU", 0.0)) >= 1]
+    if len(cores) < 2:
+        yield from made_here(make, numbers)
+        return
+    # one takes a node's cores, of the smallest one: each reads its files on all of them
+    options = {"num_cpus": min(cores), "scheduling_strategy": "SPREAD", "max_retries": 1}
+    task, shared = ray.remote(_shard).options(**options), ray.put(make)
+    at_once = int(sum(cores) // min(cores)) + 1
+    rest, asked = list(reversed(numbers)), deque[tuple[int, Any]]()
+    while rest or asked:
+        while rest and len(asked) < at_once:
+            number = rest.pop()
+            asked.append((number, task.remote(shared, number)))
+        number, reference = asked.popleft()
+        try:
+            found = ray.get(reference)
+        except ray.exceptions.RayError:
+            found = None
+        del reference  # so that Ray lets go of it
+        # the files may be seen from here alone
+        yield found if found is not None and make.sound(found) else make(number)
+
+
+def _shard(make: FileRuns, number: int) -> dict[str, Any]:
+    return make(number)

@@ -67,12 +67,13 @@ class Images:
     """
 
     def __init__(self, ray: Any, plan: Plan, began: DataFacts | None, shards: Path) -> None:
-        from trainables.data import read_dataset
+        from search.cluster.nodes import read_on_all_nodes
 
         self._ray = ray
         options = replace(plan.read_options(), shards=str(shards))
         options = began.as_read(options) if began else options
-        self._ref = ray.remote(read_dataset).options(max_retries=2).remote(plan.dataset, options)
+        read = ray.remote(read_on_all_nodes).options(max_retries=2)
+        self._ref = read.remote(plan.dataset, options)
         source = ray.remote(data_source).remote(self._ref, options, plan.parts)
         try:
             self._source: DataSource = ray.get(source)

@@ -75,7 +75,7 @@ class Listed:
         """Have the content of these files, or of all of them."""
         if self.copy is not None:
             some = self.files if files is None else files
-            self.copy.fetch(file.path.relative_to(self.root).as_posix() for file in some)
+            self.copy.fetch(map(self.name, some))
 
     @property
     def splits(self) -> tuple[str, ...]:

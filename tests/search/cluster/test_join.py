@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -10,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import photograph
 from program import PATIENCE, ROOT, Driver, refusal
 from s3_server import BUCKET, s3_here
 
 from analysis.run.directory import RunDirectory
 from analysis.run.finding import find_run
+from trainables.data import ReadOptions, read_dataset
 
 TRIALS = 12
 
@@ -195,3 +199,62 @@ def test_a_plug_in_reaches_every_node(nodes: Any, tmp_path: Path) -> None:
     records = RunDirectory(tmp_path / "own").records()
     assert [record.state for record in records] == ["COMPLETE"] * 4
     assert all(record.metrics["worst_recall"] >= 0 for record in records)
+
+
+UNPACKED = """
+import json, sys
+import numpy as np
+import ray
+from search.cluster import nodes
+from trainables.data import ReadOptions, listed
+from trainables.images import packing
+
+packing.MOST = packing.FEWEST = 16
+listed.PROBED = 4
+spec, address, shards = sys.argv[1:]
+ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+made, seen = nodes.made_on_all_nodes, []
+
+
+def shard(make, number):
+    node = ray.get_runtime_context().get_node_id()
+    return make(number) | {"node": np.frombuffer(node.encode(), np.uint8)}
+
+
+def watched(make, numbers):
+    for found in made(make, numbers):
+        seen.append(bytes(found.pop("node", b"")).decode())
+        yield found
+
+
+nodes._shard, nodes.made_on_all_nodes = shard, watched
+options = ReadOptions(color="rgb", packed=True, shards=shards)
+print(json.dumps([nodes.read_on_all_nodes(spec, options).fingerprint, seen]))
+"""
+
+
+def test_images_are_unpacked_by_all_nodes(nodes: Any, tmp_path: Path) -> None:
+    """Pixels are the same, whoever reads a file; of a dataset at a URI each node fetches what it
+    unpacks, and nobody the tree.
+    """
+    for label in ("ant", "bee"):
+        (tmp_path / "data/train" / label).mkdir(parents=True)
+        for number in range(60):
+            place = tmp_path / "data/train" / label / f"{number}.jpg"
+            photograph(number + 100 * (label == "bee"), 30, 20).save(place)
+    plain = read_dataset(f"folder:{tmp_path / 'data'}", ReadOptions(color="rgb")).fingerprint
+    for number, place in enumerate((tmp_path / "data", f"file://{tmp_path / 'data'}")):
+        own = {**os.environ, "VISIONTUNE_DATA": str(tmp_path / "copies")}
+        given = (f"folder:{place}", nodes.address, tmp_path / f"shards{number}")
+        done = subprocess.run(
+            [sys.executable, "-c", UNPACKED, *given], capture_output=True, text=True,
+            timeout=PATIENCE, check=False, env=own,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        fingerprint, seen = json.loads(done.stdout)
+        assert fingerprint == plain
+        assert len(seen) == 8
+        assert len(set(seen)) == 2, "both nodes have made some"
+        assert all(seen), "and nothing was made where it is put together"
+    copied = [path for path in (tmp_path / "copies").rglob("*.jpg") if path.stat().st_size]
+    assert len(copied) <= 5, "those whose headers were looked at"
