@@ -248,10 +248,10 @@ def pack(
         for start, stop in runs
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        there = list(pool.map(lambda stage: cache.mapped(stage, checked=True), stages))
+        before = list(pool.map(lambda stage: cache.mapped(stage, checked=True), stages))
     results = {
         number: found
-        for number, found in enumerate(there)
+        for number, found in enumerate(before)
         if found is not None and not make.mended(number, found)
     }
     missing = [number for number in range(len(runs)) if number not in results]

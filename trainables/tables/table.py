@@ -57,8 +57,9 @@ def files_of_table(spec: str, place: str, options: ReadOptions) -> Listed:
     labels = columns["label"]
     splits = _splits(spec, columns)
     if "train" not in splits and not options.judged_only:
-        there = ", ".join(sorted(set(splits)))
-        raise DatasetError(f"{spec}: has no row of train; its splits are {there}")
+        raise DatasetError(
+            f"{spec}: has no row of train; its splits are {', '.join(sorted(set(splits)))}"
+        )
     groups = columns.get("group") or [""] * len(labels)
     _check_groups(spec, groups, splits)
     paths = _paths(spec, root, columns["path"])

@@ -233,6 +233,7 @@ print(json.dumps([nodes.read_on_all_nodes(spec, options).fingerprint, seen]))
 """
 
 
+@pytest.mark.slow
 def test_images_are_unpacked_by_all_nodes(nodes: Any, tmp_path: Path) -> None:
     """Pixels are the same, whoever reads a file; of a dataset at a URI each node fetches what it
     unpacks, and nobody the tree.

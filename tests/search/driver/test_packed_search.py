@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 from cnn_search import arguments
+from one_ray import OneRay
 from planted import photograph
 from program import output, visiontune
 
-from trainables.data import read_dataset
+from search.cluster import nodes
+from spaces.errors import DatasetError
+from trainables.data import ReadOptions, listed, read_dataset
+from trainables.images import packing
 from trainables.stages.cache import shards_folder
 
 
@@ -48,3 +52,32 @@ def test_packed_images_are_searched_resumed_exported_and_judged(
     assert judged["accuracy"] == made["test_accuracy"]
     kept = output("cache", "list", "--runs-dir", runs)
     assert any(entry["stage"].startswith("packed_images") for entry in kept)
+
+
+@pytest.mark.parametrize("uri", ["", "file://"])
+def test_shards_that_tasks_of_ray_s_make_are_those_made_here(
+    uri: str, tmp_path: Path, one_ray: OneRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pixels are the same, whichever node reads a file; and what a task cannot read is named as by
+    whoever reads alone.
+    """
+    for name in ("ant", "bee"):
+        (tmp_path / "data/train" / name).mkdir(parents=True)
+        for number in range(40):
+            place = tmp_path / "data/train" / name / f"{number}.jpg"
+            photograph(number + 100 * (name == "bee"), 30, 20).save(place)
+    spec = f"folder:{uri}{tmp_path}/data"
+    options = ReadOptions(color="rgb", packed=True, shards=str(tmp_path / "shards"))
+    monkeypatch.setenv("VISIONTUNE_DATA", str(tmp_path / "copies"))
+    monkeypatch.setattr(packing, "MOST", 16)
+    monkeypatch.setattr(packing, "FEWEST", 16)
+    monkeypatch.setattr(listed, "PROBED", 4)
+    monkeypatch.setattr(nodes, "made_here", None)  # no shard is made so
+    two = {name: nodes.Node(name, "", "", {"CPU": 1.0}) for name in "ab"}
+    monkeypatch.setattr(nodes, "alive", lambda: two)
+    found = nodes.read_on_all_nodes(spec, options)
+    assert found.train.images.packed
+    assert found.fingerprint == read_dataset(spec, ReadOptions(color="rgb")).fingerprint
+    (tmp_path / "data/train/bee/7.jpg").write_bytes(b"none")
+    with pytest.raises(DatasetError, match=r"train/bee/7\.jpg: not an image"):
+        nodes.read_on_all_nodes(spec, options)
