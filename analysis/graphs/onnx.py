@@ -25,6 +25,7 @@ from analysis.bundle.classifier import CLASSIFIERS
 from analysis.bundle.facts import BundleError
 from analysis.run.directory import RunError
 from analysis.run.records import TrialRecord
+from spaces.errors import on_one_line
 from trainables.io.files import temporary_name
 from trainables.learners import LEARNERS
 
@@ -59,7 +60,7 @@ def write_onnx(folder: Path) -> float:
     at most.
 
     Raises:
-        BundleError: if onnxruntime gives other scores than torch; no file is left then.
+        BundleError: if torch cannot write it, or onnxruntime gives other scores; no file is left.
     """
     from analysis.graphs.judges import judge_of
 
@@ -85,7 +86,11 @@ def inputs_of(views: Sequence[View]) -> list[str]:
 
 
 def write_graph(judge: Judge, path: Path) -> float:
-    """Write a graph; returns by how much it differs from torch on noise."""
+    """Write a graph; returns by how much it differs from torch on noise.
+
+    Raises:
+        BundleError: if torch has no graph for what the network does.
+    """
     import torch
 
     names, generator = inputs_of(judge.views), np.random.default_rng(0)
@@ -99,15 +104,24 @@ def write_graph(judge: Judge, path: Path) -> float:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, about its own exporter
-        program = torch.onnx.export(
-            judge,
-            tuple(traced),
-            dynamo=True,
-            input_names=names,
-            output_names=["scores"],
-            dynamic_shapes=(({0: "n"},) * len(names),),
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                judge,
+                tuple(traced),
+                dynamo=True,
+                input_names=names,
+                output_names=["scores"],
+                dynamic_shapes=(({0: "n"},) * len(names),),
+                verbose=False,
+            )
+        except Exception as error:  # an exporter that lacks an operation has many kinds
+            why: BaseException = error
+            while why.__cause__ is not None:
+                why = why.__cause__  # the steps before it say only that they came to this
+            raise BundleError(
+                f"{path.parent}: torch cannot write this network as a graph "
+                f"({type(why).__name__}: {on_one_line(why)[:200]}); the bundle is whole without it"
+            ) from error
     assert program is not None  # it is where dynamo exports
     program.save(str(path), external_data=False)
     differences = []

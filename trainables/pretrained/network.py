@@ -219,11 +219,8 @@ def with_tensors(
     import torch
 
     make = partial(_made, weights.architecture, 0, side if resampled else None)
-    head = f"{_classifier(weights.architecture)}."
-    own = shape_of(weights.architecture, 0).state_dict()
-    kept = {
-        name: tensor for name, tensor in tensors.items() if name in own or not name.startswith(head)
-    }
+    own, whole = (shape_of(weights.architecture, n).state_dict() for n in (0, None))
+    kept = {n: tensor for n, tensor in tensors.items() if n in own or n not in whole}
     try:
         net = loaded(make, kept)
     except RuntimeError as error:

@@ -11,6 +11,7 @@ from hostile import cnn_bundle
 
 from analysis.bundle.bundle import read_bundle, read_facts, write_bundle
 from analysis.bundle.classifier import ENSEMBLE
+from analysis.bundle.facts import BundleError
 from analysis.ensemble.model import EnsembleModel, digest_of, place_of
 from analysis.ranking.calibration import Calibration
 from trainables.data import Dataset, Images
@@ -81,3 +82,30 @@ def test_an_ensemble_is_one_graph_and_a_smaller_one_in_integers(ensemble: Path) 
         "bundle.json", "members", "model.onnx", "model-int8.onnx", "model.safetensors", "README.md",
     }  # fmt: skip
     assert judge_of(model).views == ((32, "squash"), (40, "squash"))
+
+
+def test_a_network_that_is_no_graph_is_said_to_be_none_in_a_line(tmp_path: Path) -> None:
+    """torch's exporter fails in many ways, of many lines: the reader learns which network, why,
+    and that the bundle itself is whole.
+    """
+    pytest.importorskip("onnxscript", reason="needs visiontune[onnx]")
+    import torch
+
+    from analysis.graphs.judges import Judge
+    from analysis.graphs.onnx import write_graph
+
+    class Deciding(Judge):
+        views = ((8, "squash"),)
+
+        def decision(self, *images: torch.Tensor) -> torch.Tensor:
+            means = images[0].float().mean((2, 3))
+            return means if means.sum() > 7 else -means
+
+    with pytest.raises(BundleError, match="torch cannot write this network as a graph") as refused:
+        write_graph(Deciding(), tmp_path / "model.onnx")
+    said = str(refused.value)
+    assert str(tmp_path) in said
+    assert "the bundle is whole without it" in said
+    assert "\n" not in said
+    assert len(said) < 500
+    assert not list(tmp_path.iterdir())

@@ -371,18 +371,20 @@ def test_facts_that_no_weights_can_have_are_refused() -> None:
         with_tensors(Weights("x", "toString", "0" * 64, right.mean, right.std), {}, 64)
 
 
-@pytest.mark.parametrize("name", ["test_maxvit", "test_vit_relpos"])
+@pytest.mark.parametrize("name", ["test_maxvit", "test_vit_relpos", "levit_128s"])
 @pytest.mark.parametrize("resampled", [False, True])
 def test_what_a_network_computes_for_itself_is_there_beside_its_weights(
     name: str, resampled: bool
 ) -> None:
     """Indices of relative positions stand in no file of weights; without them there is no image
-    that such a network can see.
+    that such a network can see. Of a network with two classifiers both are left out.
     """
-    whole: torch.nn.Module = timm.create_model(name, num_classes=0).eval()
+    whole: torch.nn.Module = timm.create_model(name).eval()
+    tensors = dict(whole.state_dict())
+    whole.reset_classifier(0)  # type: ignore[operator]
     facts = Weights(name, name, "0" * 64, (0.5,) * 3, (0.5,) * 3)
     side = own_side(whole)
-    net = with_tensors(facts, whole.state_dict(), side, resampled)
+    net = with_tensors(facts, tensors, side, resampled)
     pixels = torch.rand(2, 3, side, side)
     with torch.inference_mode():
         assert torch.allclose(net(pixels), whole(pixels), atol=1e-5)
