@@ -124,14 +124,22 @@ class Reuse(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """TPE's own; where it was tried already, one that was not, if one is easily found: it would
-        come to the same again.
+        """TPE's own; where that was tried already, one that was not: it would come to the same
+        again. A random one if all that TPE draws was tried.
         """
         if trial.number in self._given:
             return {}
-        had = [one.params for one in study.get_trials(deepcopy=False) if one.number != trial.number]
-        for _ in range(DRAWS):
-            found = self._tpe.sample_relative(study, trial, search_space)
+        others = (one for one in study.get_trials(deepcopy=False) if one.number != trial.number)
+        had = [_drawn_of(one) for one in others]
+        for draw in range(2 * DRAWS):
+            found = (
+                self._tpe.sample_relative(study, trial, search_space)
+                if draw < DRAWS
+                else {
+                    name: self._random.sample_independent(study, trial, name, domain)
+                    for name, domain in search_space.items()
+                }
+            )
             if not found or found not in had:
                 break
         return found
@@ -306,6 +314,12 @@ def _part(
         {name: trial.params[name] for name in kept},
         {name: trial.distributions[name] for name in kept},
     )
+
+
+def _drawn_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Its parameters, but for those that have one value in this search."""
+    domains = trial.distributions
+    return {name: value for name, value in trial.params.items() if not domains[name].single()}
 
 
 def _seconds(trial: FrozenTrial) -> float:

@@ -171,3 +171,25 @@ def test_a_prefix_whose_trials_were_stopped_is_paid_for_and_no_better_than_the_w
     assert len(set(prefixes)) == 1
     [found] = sampler._prefixes(study, -1).values()
     assert found.values == [0.4] * 12
+
+
+def test_a_configuration_is_not_tried_twice_while_there_are_others() -> None:
+    """It would come to the same again; a value that is fixed tells no two of them apart."""
+    lists = (Parameter(name, Choice((0, 1, 2, 3)), "list") for name in "ab")
+    space = Space("small", "lists", (*lists, Parameter("c", Choice(("one",)), "one value")))
+
+    def different(sampler: str, seed: int) -> int:
+        study = optuna.create_study(
+            direction="maximize",
+            sampler=make_sampler(sampler, {"n_startup_trials": 3}, seed, space),
+        )
+        tried = set()
+        for _ in range(16):
+            trial = study.ask()
+            config = space.sample(partial(_suggest, trial))
+            tried.add(tuple(config.values()))
+            study.tell(trial, float(config["a"]) + float(config["b"]) / 10)
+        return len(tried)
+
+    assert median(different("reuse", seed) for seed in range(5)) >= 14
+    assert median(different("tpe", seed) for seed in range(5)) < 13
