@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import CategoricalDistribution
 
 from benchmarks.search.grids import EPOCHS
 from benchmarks.search.tape import EndedError, Tape, drawn
@@ -65,18 +66,12 @@ def ray_tune(tape: Tape, seed: int) -> None:
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
 
-    space = tape.table.grid.space
-    rows = tape.table.rows
-
-    def define(trial: optuna.Trial) -> None:
-        space.sample(lambda name, domain: trial.suggest_categorical(name, domain.values()))
-
-    def key(config: dict[str, Any]) -> tuple[Any, ...]:
-        return tape.table.grid.key(space.check(config))
+    rows, grid = tape.table.rows, tape.table.grid
+    space = {name: CategoricalDistribution(options) for name, options in grid.varied.items()}
 
     class Recorded(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
-            self.row, self.epoch = rows[key(config)], 0
+            self.row, self.epoch = rows[grid.key(config)], 0
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.setup(new_config)
@@ -113,7 +108,7 @@ def ray_tune(tape: Tape, seed: int) -> None:
         warnings.simplefilter("ignore")
         tune.run(
             Recorded,
-            search_alg=OptunaSearch(define, metric="accuracy", mode="max", seed=seed),
+            search_alg=OptunaSearch(space, metric="accuracy", mode="max", seed=seed),
             scheduler=ASHAScheduler(
                 time_attr="training_iteration", metric="accuracy", mode="max", max_t=EPOCHS
             ),

@@ -2,8 +2,8 @@
 
     PYTHONPATH=. SYNE/bin/python benchmarks/search/with_syne_tune.py [--seeds 20]
 
-Syne Tune wants other versions than ours, so ``pip install syne-tune`` into another environment, whose
-Python runs this. Its schedulers are asked and told as its own tuner does, by one worker, at their
+Syne Tune wants other versions than ours, so ``pip install syne-tune`` into another environment,
+whose Python runs this. Its schedulers are asked and told as its own tuner does, by one worker, at their
 defaults; BOHB and ASHA with BORE are its multi-fidelity methods that need nothing more.
 """
 
