@@ -3,8 +3,8 @@
     PYTHONPATH=. SYNE/bin/python benchmarks/search/with_syne_tune.py [--seeds 20]
 
 Syne Tune wants other versions than ours, so ``pip install syne-tune`` into another environment,
-whose Python runs this. Its schedulers are asked and told as its own tuner does, by one worker, at their
-defaults; BOHB and ASHA with BORE are its multi-fidelity methods that need nothing more.
+whose Python runs this. Its schedulers are asked and told as its own tuner does, by one worker, at
+their defaults; BOHB and ASHA with BORE are its multi-fidelity methods that need nothing more.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ METHODS = {"ASHA": ASHA, "BOHB": BOHB, "ASHA with BORE": ASHABORE}
 
 def search(method: type, tape: Tape, seed: int) -> None:
     """Play what a scheduler tries."""
-    np.random.seed(seed)  # noqa: NPY002  # its own draw of a bracket
+    np.random.seed(seed)  # its own draw of a bracket
     grid = tape.table.grid
     scheduler = method(
         config_space={name: choice(options) for name, options in grid.varied.items()},
