@@ -42,8 +42,9 @@ def work():
 run_to_end(work)
 """
 GOES_ON = """
-import time
+import signal, time
 from search.screen.signals import ended_in_time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 with ended_in_time(0.5) as begun:
     try:
         print("ready", flush=True)

@@ -77,8 +77,11 @@ def test_a_step_waits_for_its_device_only_to_look_at_the_loss(how: dict[str, Any
     run = small_run(1, batch_size=8, **mixing, **how)
     with Operations() as seen, run.random.use():
         run._train()
-    looks = sum(number % CHECK_EVERY == 0 or number == run.steps - 1 for number in range(run.steps))
-    assert run.steps > CHECK_EVERY
+    looks = sum(
+        number % CHECK_EVERY == 0 or number == run.course.steps[0] - 1
+        for number in range(run.course.steps[0])
+    )
+    assert run.course.steps[0] > CHECK_EVERY
     waits = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "item"}
     found = {name: count for name, count in seen.counts.items() if name in waits}
     assert found == {"_local_scalar_dense": looks + 2}  # and accuracy and loss of the epoch
@@ -384,9 +387,9 @@ def test_batches_are_equal_where_each_size_would_be_compiled_anew(
     monkeypatch.setattr(CnnRun, "_learn", noted)
     run = small_run(1, compile=True, batch_size=44)
     count = len(run.data.train_labels)
-    assert count % run.steps
+    assert count % run.course.steps[0]
     run.step()
-    assert sizes == [count // run.steps] * run.steps
+    assert sizes == [count // run.course.steps[0]] * run.course.steps[0]
 
 
 @pytest.mark.parametrize(
