@@ -1,7 +1,8 @@
 # Two commands: `make demo` and `make test`. Each sets up what it needs, once, into .venv;
 # a step that fails says which and why, and the next run carries on from there.
 # Tests run in an order that SEED draws: the same for the same tree, so that what failed fails again;
-# WORKERS processes share them, a file each at a time, the dearest first (tests/conftest.py).
+# WORKERS processes share them, a file each at a time, the dearest first (tests/conftest.py): three,
+# as tests of searches wait for Ray for much of their time.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -10,7 +11,7 @@ STAMPS := $(VENV)/.setup
 PIP := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt
 RUNS ?= runs
 SEED ?= 1
-WORKERS ?= 2
+WORKERS ?= 3
 ORDER := --randomly-seed=$(SEED) --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all mutants check setup clean
