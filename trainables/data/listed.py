@@ -67,7 +67,7 @@ class Listed:
     def name(self, file: File) -> str:
         """Its path from the root."""
         root, path = f"{self.root}{os.sep}", str(file.path)
-        if path.startswith(root):  # of 100,000 files, in a sixth of the time of what follows
+        if path.startswith(root):  # quicker than pathlib, which counts where there are 100,000
             return path.removeprefix(root)
         return str(file.path.relative_to(self.root))
 
