@@ -20,7 +20,6 @@ from trainables.data.dataset import Images, Split, UInt8
 from trainables.data.listed import File, Listed, groups_of
 from trainables.data.spec import reader_of
 from trainables.images.image_file import read_images
-from trainables.io.remote import is_uri
 
 Int64 = npt.NDArray[np.int64]
 SIDE = 72
@@ -52,7 +51,7 @@ class KnownSplit:
         """
         try:
             reader, place = reader_of(self.spec)
-            if reader.files and not is_uri(place):
+            if reader.files:
                 listed = function_of(reader.files)(self.spec, place, self.options)
                 return self._of_files(listed, rows)
             return self._of_file(rows)
@@ -84,9 +83,10 @@ class KnownSplit:
         return [files[source][int(place)] for place in part.images.offsets]
 
     def _of_files(self, listed: Listed, rows: Sequence[int]) -> dict[int, tuple[str, UInt8]]:
-        """The files at these rows; no other is opened."""
+        """The files at these rows; no other is opened, nor fetched where they lie at a URI."""
         if not (files := self.files(listed)):
             return {}
+        listed.fetch([files[row] for row in rows])
         paths, options = [files[row].path for row in rows], self.options
         outcomes = read_images(paths, options.color, options.max_side, options.rule)
         return {

@@ -47,6 +47,25 @@ def test_a_row_of_the_validation_split_gives_its_own_picture(
         assert nearest == row  # JPEG changes noise a little, and another image's is quite another
 
 
+def test_of_images_at_a_uri_no_others_are_fetched(
+    tmp_path: Path, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report that shows twelve pictures must not bring a hundred thousand to the machine that
+    writes it.
+    """
+    monkeypatch.setenv("VISIONTUNE_DATA", str(tmp_path / "copies"))
+    root = make_folder(tmp_path / "x", {"train": {"cat": 5, "owl": 7}}, side=24)
+    table = root / "t.csv"
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.*g"))
+    table.write_text("\n".join(["path,label", *(f"{name},{name.split('/')[1]}" for name in names)]))
+    labels = read_dataset(f"folder:{root}").train.labels
+    for at, spec in enumerate((f"folder:file://{root}", f"csv:file://{table}"), start=1):
+        found = KnownSplit(spec, ReadOptions(), (), "train", labels).thumbnails([1, 8])
+        assert list(found) == [1, 8]
+        here = [path for path in (tmp_path / "copies").rglob("*.*g") if path.stat().st_size]
+        assert len(here) == 2 * at
+
+
 def test_the_report_shows_them_and_does_without(tmp_path: Path, make_folder: MakeFolder) -> None:
     """Datasets move and disks are unmounted: the report of last month's search must still be
     made.
