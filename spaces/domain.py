@@ -147,6 +147,11 @@ class Parameter:
             return len(self.domain.options) > 1
         return self.domain.low < self.domain.high
 
+    @property
+    def only(self) -> Value:
+        """The value of one that does not vary."""
+        return self.domain.options[0] if isinstance(self.domain, Choice) else self.domain.low
+
     def applies(self, config: Mapping[str, Value]) -> bool:
         return all(config[parent] in values for parent, values in (self.when or {}).items())
 

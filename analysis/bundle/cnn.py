@@ -25,6 +25,7 @@ from trainables.cnn.precision import DTYPES, device_name
 from trainables.cnn.use import NetworkUse
 from trainables.data import Images
 from trainables.pretrained.network import loaded
+from trainables.stages.allocation import keep_memory
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class CnnModel:
         """(m,) predicted class and (m, classes) float64 probabilities of m images of any size."""
         use, device = self.use, _device(self.use)
         torch.set_num_threads(use.threads)  # the bits may depend on it
+        keep_memory()
         pixels = (
             Streamed(images, device)
             if images.squares(use.size)

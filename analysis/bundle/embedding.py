@@ -37,7 +37,7 @@ from trainables.embedding.features import (
     chosen,
     features_of,
     mean_of_views,
-    one_thread,
+    seeing,
 )
 from trainables.embedding.heads import Arrays, Fitted, fit
 from trainables.embedding.pipeline import out_of_fold, seen_stage
@@ -146,7 +146,7 @@ class EmbeddingModel:
         # a thread of the pool has a setting of its own, and none may change another's meanwhile
         cores = len(os.sched_getaffinity(0))
         with (
-            one_thread(),
+            seeing(),
             ThreadPoolExecutor(cores, initializer=set_num_threads, initargs=(1,)) as pool,
         ):
             parts = list(pool.map(seen, runs))

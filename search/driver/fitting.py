@@ -172,11 +172,11 @@ def measured(backbone: bool, classes: int, side: int) -> Machine:
 
     from trainables.cnn.size import training_costs
     from trainables.embedding.cost import cost
-    from trainables.embedding.features import one_thread
+    from trainables.embedding.features import seeing
 
     seen = cost(next(iter(BACKBONES))).seconds if backbone else 0.0
     macs = 1e9 * training_costs(CnnConfig(), classes, side)["gmacs"]
-    with one_thread():
+    with seeing():
         speed = _macs_a_second(torch)
     # a backward pass takes twice a forward one
     return Machine(len(os.sched_getaffinity(0)), torch.cuda.device_count(), seen, 3 * macs / speed)

@@ -52,6 +52,11 @@ def fixed(trial: FrozenTrial) -> dict[str, Any]:
     return {FIXED: trial.system_attrs[FIXED]} if FIXED in trial.system_attrs else {}
 
 
+def breaks_constraint(trial: FrozenTrial) -> bool:
+    """Whether it is known to."""
+    return any(excess > 0 for excess in (trial.constraints or {}).values())
+
+
 def of_sampler(trial: FrozenTrial) -> dict[str, Any]:
     """All that samplers, and Optuna itself, keep in a trial, but for constraints."""
     return {

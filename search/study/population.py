@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.plan.plan import Plan
+from search.study.optuna_internals import breaks_constraint
 from spaces import Space
 from spaces.domain import Choice, Domain, Value
 from spaces.objectives import METRICS
@@ -96,7 +97,7 @@ class Population:
         return sum(
             _generation(trial.user_attrs) == 0
             and trial.state == TrialState.PRUNED
-            and not _broken(trial)
+            and not breaks_constraint(trial)
             for trial in trials
         )
 
@@ -156,7 +157,7 @@ class Population:
         """Sorts the best first; what failed, or breaks a constraint, last."""
         if trial.state != TrialState.COMPLETE or trial.value is None:
             return True, True, math.inf, trial.number
-        return False, _broken(trial), -self._sign * trial.value, trial.number
+        return False, breaks_constraint(trial), -self._sign * trial.value, trial.number
 
     def _born(
         self, generation: int, order: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]
@@ -194,7 +195,7 @@ class Population:
             if p.name in parent.params
         }
         settled = {  # narrowed to one value since it began
-            p.name: p.domain.options[0] if isinstance(p.domain, Choice) else p.domain.low
+            p.name: p.only
             for p in self.space.parameters
             if p.anew and not p.varies and p.name in parent.params and p.name in (asked or [p.name])
         }
@@ -228,11 +229,6 @@ class Population:
 
 def _generation(attributes: Mapping[str, Any]) -> int:
     return int(attributes.get(MEMBER, (0,))[0])
-
-
-def _broken(trial: FrozenTrial) -> bool:
-    """Whether it breaks a constraint."""
-    return any(excess > 0 for excess in (trial.constraints or {}).values())
 
 
 def may_change(space: Space, method: str, change: Sequence[str] = ()) -> list[Any]:

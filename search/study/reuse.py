@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.plan.plan import MOST_SUFFIXES
+from search.study.optuna_internals import breaks_constraint
 from search.study.samplers import make_sampler
 from spaces.space import Space
 
@@ -129,6 +130,8 @@ class Reuse(BaseSampler):
         """
         if trial.number in self._given:
             return {}
+        if any(_is_real(domain) for domain in search_space.values()):  # nothing comes twice
+            return self._tpe.sample_relative(study, trial, search_space)
         others = (one for one in study.get_trials(deepcopy=False) if one.number != trial.number)
         had = [_drawn_of(one) for one in others]
         for draw in range(2 * DRAWS):
@@ -208,9 +211,8 @@ class Reuse(BaseSampler):
             else:
                 assert trial.value is not None
                 value = sign * trial.value
-            within = all(excess <= 0 for excess in trial.constraints.values())
             prefix.trials.append(trial)
-            prefix.values.append(value if within else -math.inf)
+            prefix.values.append(-math.inf if breaks_constraint(trial) else value)
         return prefixes
 
     def _target(self, paid: Iterable[Prefix]) -> float:
@@ -320,6 +322,10 @@ def _drawn_of(trial: FrozenTrial) -> dict[str, Any]:
     """Its parameters, but for those that have one value in this search."""
     domains = trial.distributions
     return {name: value for name, value in trial.params.items() if not domains[name].single()}
+
+
+def _is_real(domain: BaseDistribution) -> bool:
+    return isinstance(domain, FloatDistribution) and domain.step is None and not domain.single()
 
 
 def _seconds(trial: FrozenTrial) -> float:

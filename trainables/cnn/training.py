@@ -40,6 +40,7 @@ from trainables.cnn.steps.tuning import first_side, of_epoch
 from trainables.cnn.use import NetworkUse
 from trainables.cnn.weights import begin_from, class_scores, copied
 from trainables.data.scores import judged, score
+from trainables.stages.allocation import keep_memory
 
 CHECK_EVERY = 16
 """Steps between looks at the loss: each waits for the device."""
@@ -92,6 +93,7 @@ class CnnRun:
     ) -> None:
         check_size(config, classes, data.size, max_model_mb)
         torch.set_num_threads(threads)
+        keep_memory()
         self.config, self.classes, self.epochs, self.seed, self.threads = (
             config,
             classes,

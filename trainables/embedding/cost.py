@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainables.data.dataset import Images
-from trainables.embedding.features import BATCH, features_of, one_thread
+from trainables.embedding.features import BATCH, features_of, seeing
 from trainables.pretrained.facts import Weights
 from trainables.pretrained.network import at_side, own_side, shape_of
 from trainables.pretrained.weights import architecture_of
@@ -58,7 +58,7 @@ def cost(name: str, side: int | None = None) -> Cost:
     net = at_side(timm.create_model(architecture, num_classes=0).eval(), side)
     weights = Weights(architecture, architecture, "0" * 64, half, half)
     images = Images.from_arrays([np.zeros((side, side, 3), np.uint8)] * BATCH)
-    with one_thread():
+    with seeing():
         # the first batch takes longer
         features_of(net, weights, images[:1], side, "squash", False, False)
         began = time.perf_counter()

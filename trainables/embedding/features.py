@@ -17,6 +17,7 @@ from spaces.errors import on_one_line
 from trainables.data.dataset import Images, UInt8
 from trainables.pretrained.facts import BackboneError, Weights
 from trainables.pretrained.network import Arrays, own_side, shape_of, with_arrays
+from trainables.stages.allocation import kept_memory
 from trainables.stages.device import CORES
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def network_features(
         own: of the last layer also what the network itself makes of it for its classifier.
         device: of torch, on which the network computes.
     """
-    with one_thread():
+    with seeing():
         net, of = _network(weights, arrays, side)
         return features_of(net.to(device), of, images, side, crop, mirrored, own)
 
@@ -78,14 +79,17 @@ def _network(content: dict[str, Any], arrays: Arrays, side: int) -> tuple[nn.Mod
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """For whoever asks for features: their bits depend on it, and the cores have other parts."""
+def seeing() -> Iterator[None]:
+    """For whoever asks for features: one thread, as their bits depend on it and the cores have
+    other parts, and memory that is there for the next batch.
+    """
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with kept_memory():
+            yield
     finally:
         torch.set_num_threads(threads)
 
@@ -99,7 +103,7 @@ def features_of(
     mirrored: bool,
     own: bool,
 ) -> Features:
-    """As ``network_features``, with a network that is there; within ``one_thread``."""
+    """As ``network_features``, with a network that is there; within ``seeing``."""
     import torch
 
     parts = []
