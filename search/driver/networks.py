@@ -15,9 +15,11 @@ from analysis.run.working_copy import place_of
 from spaces import CNN, CnnConfig
 from spaces.domain import Value
 from spaces.objectives import JUDGED_BY, METRICS
+from spaces.ours.tuning import PRETRAINED
 from trainables.contract.assignment import Shared, TrainingSettings
 from trainables.io.files import write_whole
 from trainables.io.remote import join_place
+from trainables.pretrained.weights import architecture_of
 
 
 def on_this_machine(plan: Plan, gpus: float) -> Plan:
@@ -108,13 +110,23 @@ def find_precision(ray: Any, plan: Plan) -> Any:
     if not trains or plan.training.precision != "auto":
         return None
     options = {"num_cpus": 0, "num_gpus": plan.trial_gpus, "max_retries": 2}
-    return ray.remote(_fastest).options(**options).remote("cuda" if plan.trial_gpus else "cpu")
+    device = "cuda" if plan.trial_gpus else "cpu"
+    return ray.remote(_fastest).options(**options).remote(device, _architectures(plan))
 
 
-def _fastest(device: str) -> str:
+def _architectures(plan: Plan) -> tuple[str, ...]:
+    """The networks of timm's that a search trains."""
+    narrowed = plan.search_spaces().get(CNN.name)
+    if narrowed is None or PRETRAINED not in narrowed["model"].domain.values():
+        return ()
+    names = (str(name) for name in narrowed["backbone"].domain.values())
+    return tuple(dict.fromkeys(map(architecture_of, names)))
+
+
+def _fastest(device: str, architectures: tuple[str, ...]) -> str:
     from trainables.cnn.precision import NAMES, measured_dtype  # the driver loads no torch
 
-    return NAMES[measured_dtype(device)]
+    return NAMES[measured_dtype(device, architectures)]
 
 
 def with_precision(ray: Any, plan: Plan, found: Any) -> Plan:

@@ -39,7 +39,7 @@ NETWORK = Network(
         "resized_crop": Choice((False, True)),
         "trivial_augment": Choice((False, True)),
         "optimizer": Choice(("adamw",)),
-        "adamw_learning_rate": Float(1e-3, 1e-2, log=True),
+        "adamw_learning_rate": Float(3e-4, 5e-3, log=True),
         "batch_size": Choice((16, 32)),
         "ema": Choice((0.0, 0.99)),
     },
@@ -48,15 +48,32 @@ NETWORK = Network(
 
 TUNING = (
     Parameter(
+        "linear_probe",
+        Choice((True,)),
+        "begin with the head that a logistic regression on the network's features is, in place of "
+        "random numbers (Kumar et al., 2022)",
+        allowed=Choice((False, True)),
+        otherwise=False,
+        before=False,
+    ),
+    Parameter(
+        "frozen_norms",
+        Choice((True,)),
+        "batch norm keeps the statistics that the weights came with",
+        allowed=Choice((False, True)),
+        otherwise=False,
+        before=False,
+    ),
+    Parameter(
         "head_epochs",
-        Choice((1, 2)),
+        Choice((0, 1)),
         "first epochs, in which the head alone is trained",
         allowed=Integer(0, 100_000),
         otherwise=0,
     ),
     Parameter(
         "body_rate",
-        Float(0.02, 0.5, log=True),
+        Float(0.05, 1.0, log=True),
         "learning rate of all other layers, as a share of the head's",
         allowed=Float(1e-6, 1.0, log=True),
         otherwise=1.0,

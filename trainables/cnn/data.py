@@ -164,6 +164,10 @@ class Resident:
         )
         return cls(images, labels, seen(data.val_images), tensor(data.val_labels), *statistics)
 
+    def as_judged(self, rows: Tensor) -> Tensor:
+        """The training images of these numbers, with nothing done to them."""
+        return self.normalise(self.train_images[rows])
+
     def normalise(self, images: Tensor) -> Tensor:
         """Float32 images of mean 0 and variance 1 a channel, channels last in memory, from
         0..255.

@@ -34,9 +34,10 @@ from trainables.cnn.steps.optimizer import (
     rate_at,
     restore_optimizer,
 )
+from trainables.cnn.steps.probe import fit_head
 from trainables.cnn.steps.randomness import RandomState
 from trainables.cnn.steps.resolution import side_at
-from trainables.cnn.steps.tuning import first_side, of_epoch
+from trainables.cnn.steps.tuning import first_side, is_probed, of_epoch
 from trainables.cnn.use import NetworkUse
 from trainables.cnn.weights import begin_from, class_scores, copied
 from trainables.data.scores import judged, score
@@ -94,13 +95,8 @@ class CnnRun:
         check_size(config, classes, data.size, max_model_mb)
         torch.set_num_threads(threads)
         keep_memory()
-        self.config, self.classes, self.epochs, self.seed, self.threads = (
-            config,
-            classes,
-            epochs,
-            seed,
-            threads,
-        )
+        self.config, self.classes, self.epochs = config, classes, epochs
+        self.seed, self.threads = seed, threads
         self.device = torch.device(device)
         self.dtype = chosen_dtype(dtype, str(self.device))
         self.parts, self.scaler = parts, self._new_scaler()
@@ -115,6 +111,7 @@ class CnnRun:
                 net = build(config.model, classes, data.size, config.tweaks())
             if start is not None:
                 begin_from(net, *start)
+            self._probed = start is not None and not start[1] and is_probed(config)
             self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             if config.tweaks().get("whiten") and start is None:
                 net.whiten_stem(self.data.normalise(self.data.train_images[:5000]))  # type: ignore[operator]
@@ -153,6 +150,10 @@ class CnnRun:
         started = time.perf_counter()
         torch.set_num_threads(self.threads)
         with self._memory(), self.random.use():
+            if self._probed and not self.epoch:
+                rows, labels = self.course.rows(0), self.data.train_labels
+                with self._autocast():
+                    fit_head(self.net, self.data.as_judged, rows, labels, self.classes)
             metrics = self._train()
             self.epoch += 1
             self._scores = None
@@ -250,11 +251,9 @@ class CnnRun:
         if self._scores is None:
             if self.data.val_images is None:
                 raise ValueError("there are no validation images")
-            data, config = self.data, self.config
-            views = config.test_flip, config.test_shift
-            self._scores = class_scores(
-                self.judged, self.data.val_images, data.mean, data.std, self.dtype, *views
-            )
+            images, mean, std = self.data.val_images, self.data.mean, self.data.std
+            views = self.config.test_flip, self.config.test_shift
+            self._scores = class_scores(self.judged, images, mean, std, self.dtype, *views)
         return self._scores
 
     def shares(self) -> npt.NDArray[np.float64]:
@@ -332,12 +331,8 @@ class CnnRun:
         self._scores = None
 
     def _identity(self) -> dict[str, Any]:
-        run: dict[str, Any] = {
-            "classes": self.classes,
-            "epochs": self.epochs,
-            "seed": self.seed,
-            "size": int(self.data.train_images.shape[2]),
-        }
+        run: dict[str, Any] = {"classes": self.classes, "epochs": self.epochs, "seed": self.seed}
+        run["size"] = int(self.data.train_images.shape[2])
         run |= {"parts_seen": list(self.course.parts)} if self.course.parts else {}
         return {"config": asdict(self.config), **run, "train_images": len(self.data.train_labels)}
 

@@ -8,8 +8,8 @@ solves some thirty times slower (a test compares).
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,12 @@ import numpy.typing as npt
 from spaces.ours.embedding import EmbeddingConfig
 from trainables.data.dataset import Int64
 from trainables.knn.neighbours import nearest_neighbours, votes_by_k
+from trainables.pretrained.linear import ITERATIONS, estimated, of_all_classes
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[np.generic]]
 LEAST_DEVIATION = 1e-6
-ITERATIONS = 1000
-"""Of the solvers; one that has not converged by then is as good as it gets."""
 
 
 @dataclass(frozen=True)
@@ -115,43 +114,25 @@ def _linear(
     config: EmbeddingConfig, vectors: Float64, labels: Int64, classes: int
 ) -> tuple[Float64, Float64]:
     """(classes, d) weights and (classes,) biases."""
-    there = np.unique(labels)
-    weights, bias = np.zeros((classes, vectors.shape[1])), np.full(classes, -1e9)
-    if len(there) == 1:
-        bias[there] = 0.0
-        return weights, bias
-    own, offset = (
-        _discriminant(config, vectors, labels, there)
-        if (config.head == "lda")
-        else _estimated(config, vectors, labels)
-    )
-    if len(own) == 1:  # one boundary between two classes
-        own, offset = np.concatenate([-own, own]) / 2, np.concatenate([-offset, offset]) / 2
-    weights[there], bias[there] = own, offset
-    return weights, bias
+
+    def find() -> tuple[Float64, Float64]:
+        if config.head == "lda":
+            return _discriminant(config, vectors, labels, np.unique(labels))
+        return estimated(_estimator(config), vectors, labels)
+
+    return of_all_classes(find, labels, classes, vectors.shape[1])
 
 
-def _estimated(config: EmbeddingConfig, vectors: Float64, labels: Int64) -> tuple[Float64, Float64]:
-    """Of vectors scaled to a mean squared length of 1, so that a penalty means the same whatever
-    the features are measured in.
-    """
-    from sklearn.exceptions import ConvergenceWarning
+def _estimator(config: EmbeddingConfig) -> Any:
     from sklearn.linear_model import LogisticRegression, RidgeClassifier
     from sklearn.svm import LinearSVC
 
-    scale = float(np.sqrt(np.mean(np.sum(vectors * vectors, axis=1)))) or 1.0
     weigh = {"class_weight": "balanced" if config.class_weight == "balanced" else None}
-    estimator = {
-        "logistic": lambda: LogisticRegression(C=config.C, max_iter=ITERATIONS, **weigh),
-        "svm": lambda: LinearSVC(
-            C=config.C, tol=1e-3, max_iter=ITERATIONS, random_state=0, **weigh
-        ),
-        "ridge": lambda: RidgeClassifier(alpha=config.alpha, **weigh),
-    }[config.head]()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        estimator.fit(vectors / scale, labels)
-    return np.atleast_2d(estimator.coef_) / scale, np.atleast_1d(estimator.intercept_)
+    if config.head == "logistic":
+        return LogisticRegression(C=config.C, max_iter=ITERATIONS, **weigh)
+    if config.head == "svm":
+        return LinearSVC(C=config.C, tol=1e-3, max_iter=ITERATIONS, random_state=0, **weigh)
+    return RidgeClassifier(alpha=config.alpha, **weigh)
 
 
 def _discriminant(

@@ -126,10 +126,10 @@ def shape_of(architecture: str, classes: int | None = None, side: int | None = N
     import torch
 
     with torch.device("meta"):
-        return _made(architecture, classes, side)
+        return made(architecture, classes, side)
 
 
-def _made(architecture: str, classes: int | None, side: int | None) -> nn.Module:
+def made(architecture: str, classes: int | None = None, side: int | None = None) -> nn.Module:
     """As ``shape_of`` says, with weights as they are drawn."""
     import timm
 
@@ -218,7 +218,7 @@ def with_tensors(
     """
     import torch
 
-    make = partial(_made, weights.architecture, 0, side if resampled else None)
+    make = partial(made, weights.architecture, 0, side if resampled else None)
     own, whole = (shape_of(weights.architecture, n).state_dict() for n in (0, None))
     kept = {n: tensor for n, tensor in tensors.items() if n in own or n not in whole}
     try:

@@ -361,6 +361,30 @@ def test_the_format_that_is_clearly_faster_is_chosen(
     assert measured_dtype.__wrapped__("cpu") is T.DTYPES[chosen]
 
 
+def test_the_dtype_of_a_network_of_timms_is_measured_on_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A processor that runs a convolution twice as fast in bfloat16 may run a whole network of
+    depthwise ones at half the speed.
+    """
+    took = {"resnet18": (2.0, 1.0), "efficientnet_lite0": (1.0, 3.0)}
+    monkeypatch.setattr(P, "_seconds", lambda device, dtype: float(dtype is torch.float32))
+    monkeypatch.setattr(
+        P, "_seconds_of", lambda name, device, dtype: took[name][dtype is torch.bfloat16]
+    )
+    choose = measured_dtype.__wrapped__
+    assert choose("cpu") is torch.bfloat16
+    assert choose("cpu", ("resnet18",)) is torch.bfloat16
+    assert choose("cpu", ("efficientnet_lite0",)) is torch.float32
+    assert choose("cpu", ("resnet18", "efficientnet_lite0")) is torch.float32
+
+
+def test_one_step_of_a_network_is_timed() -> None:
+    """Whatever timm has, transformers for one side alone too, at the start of a search."""
+    for name in ("test_vit", "test_efficientnet"):
+        assert measured_dtype("cpu", (name,)) in (torch.float32, torch.bfloat16)
+
+
 def test_the_dtype_is_measured_and_never_slower_than_float32() -> None:
     """bfloat16 is emulated on processors without it; the choice must follow the clock."""
     found = measured_dtype("cpu")

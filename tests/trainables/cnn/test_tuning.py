@@ -5,7 +5,7 @@ it begins.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,9 @@ def images() -> CnnData:
     )  # fmt: skip
 
 
-def begun(epochs: int = 2, threads: int = 1, start: str = "", **changes: Any) -> CnnRun:
+def begun(
+    epochs: int = 2, threads: int = 1, start: str = "", data: CnnData | None = None, **changes: Any
+) -> CnnRun:
     config = CnnConfig.of(CNN.check({**CONFIG, **changes}))
     settings = TrainingSettings(
         epochs, 32, threads, False, False, 0.0, "val_accuracy", True, precision="float32",
@@ -59,8 +61,9 @@ def begun(epochs: int = 2, threads: int = 1, start: str = "", **changes: Any) ->
     names = tuple("0123456789")
     known = None if start else known_here(config, {})
     return make_run(
-        config, images(), settings, names, seed=3, device="cpu", threads=threads, known=known
-    )
+        config, data or images(), settings, names, seed=3, device="cpu", threads=threads,
+        known=known,
+    )  # fmt: skip
 
 
 def state(run: CnnRun) -> dict[str, Tensor]:
@@ -91,6 +94,43 @@ def test_the_head_is_trained_first_and_everything_else_stands_still() -> None:
     run.step()
     changed = other(second, state(run))
     assert {name for name in second if name not in changed} == set()
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_the_head_begins_as_a_regression_on_what_the_network_sees(ema: float) -> None:
+    """From a head of random numbers the first steps spoil what the weights know, and a few hundred
+    images do not bring it back.
+    """
+    slow = {"head_epochs": 0, "adamw_learning_rate": 1e-5, "ema": ema}
+    random, fitted = (begun(1, linear_probe=probe, **slow) for probe in (False, True))
+    assert other(state(random), state(fitted)) == set()
+    assert fitted.step()["val_accuracy"] > random.step()["val_accuracy"] + 0.2
+    assert fitted.judged.get_submodule("classifier").weight.isfinite().all()
+
+
+def test_a_class_without_an_image_can_still_be_learned() -> None:
+    """A hold-out may leave a class none, and the loss would be infinite where it is smoothed."""
+    whole = images()
+    some = whole.train_labels < 7
+    cut = replace(
+        whole, train_images=whole.train_images[some], train_labels=whole.train_labels[some]
+    )
+    run = begun(1, data=cut, linear_probe=True, label_smoothing=0.1)
+    assert run.step()["train_loss"] < 20
+
+
+def test_batch_norm_keeps_what_the_weights_came_with() -> None:
+    """Statistics of small batches of a few hundred images are others, with which the network no
+    longer sees what it learned; scales and shifts are trained as all else.
+    """
+    kept, changed = (begun(1, frozen_norms=frozen, head_epochs=0) for frozen in (True, False))
+    first = state(kept)
+    kept.step()
+    changed.step()
+    statistics = {name for name in first if "running_" in name}
+    assert other(first, state(kept)) & statistics == set()
+    assert other(first, state(changed)) >= statistics
+    assert any("bn" in name for name in other(first, state(kept)))
 
 
 def test_a_network_with_random_weights_is_trained_whole() -> None:
@@ -150,6 +190,7 @@ def test_images_are_normalised_as_the_weights_know_them() -> None:
 def test_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     """Before and after the other layers join, whose optimiser has no memory of them until then."""
     changes = {"resized_crop": True, "crop_area": 0.4, "trivial_augment": True, "ema": 0.9}
+    changes |= {"linear_probe": True, "frozen_norms": True}
     whole = begun(3, **changes)
     for epoch in (1, 2):
         whole.step()
@@ -173,7 +214,7 @@ def test_a_transformer_is_trained_at_another_side_than_its_weights_were(tmp_path
     torch.manual_seed(0)
     file = tmp_path / "vit.safetensors"
     save_file(timm.create_model("test_vit").state_dict(), file)  # of 160 pixels
-    run = begun(backbone=f"test_vit@{file}", first_side=0.75, layer_decay=1.0)
+    run = begun(backbone=f"test_vit@{file}", first_side=0.75, layer_decay=1.0, linear_probe=True)
     first = state(run)
     run.step()
     assert other(first, state(run)) == {"head.weight", "head.bias"}

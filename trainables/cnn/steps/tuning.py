@@ -17,6 +17,11 @@ def begins_pretrained(config: CnnConfig) -> bool:
     return config.model == PRETRAINED and not getattr(config, "random_weights", False)
 
 
+def is_probed(config: CnnConfig) -> bool:
+    """Whether a new head begins as ``trainables.cnn.steps.probe`` finds it."""
+    return begins_pretrained(config) and bool(getattr(config, "linear_probe", False))
+
+
 def head_epochs(config: CnnConfig) -> int:
     """First epochs, in which the head alone is trained."""
     return int(getattr(config, "head_epochs", 0)) if begins_pretrained(config) else 0
@@ -48,10 +53,15 @@ def in_head(net: nn.Module) -> set[str]:
 def of_epoch(net: nn.Module, config: CnnConfig, epoch: int) -> None:
     """Have ``net`` ready for a training in ``epoch``, from 0.
 
-    While the head alone is trained everything else is as it is when judged: batch norm keeps the
-    statistics that the weights came with, and no gradient is computed.
+    While the head alone is trained everything else is as it is when judged, and no gradient is
+    computed. With ``frozen_norms`` batch norm keeps the statistics that the weights came with all
+    the time: those of small batches of a few hundred images are others.
     """
     net.train()
+    if begins_pretrained(config) and getattr(config, "frozen_norms", False):
+        for module in net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
     if not head_epochs(config):
         return
     alone = epoch < head_epochs(config)
