@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from trainables.stages.allocation import return_memory
+
 if TYPE_CHECKING:
     from trainables.cnn.data import Streamed
 
@@ -89,9 +91,10 @@ def cap(share: float) -> None:
 
 
 def give_back() -> None:
-    """Give a GPU's memory back that nothing holds any more: this process may wait long for its next
-    trial.
+    """Give memory back that nothing holds any more, a GPU's too: this process may wait long for its
+    next trial.
     """
     gc.collect()
+    return_memory()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()

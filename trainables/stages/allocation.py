@@ -45,9 +45,14 @@ def kept_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        trim = _function("malloc_trim")
-        if trim and time.monotonic() - began > SOON:
-            trim(0)
+        if time.monotonic() - began > SOON:
+            return_memory()
+
+
+def return_memory() -> None:
+    """Give the system what this process keeps and does not use."""
+    if trim := _function("malloc_trim"):
+        trim(0)
 
 
 @functools.cache
