@@ -173,7 +173,7 @@ def pictures(folder: Path, scenes: Path | None, case: str, part: int) -> Path:
         for label in sorted(path for path in (scenes / "train").iterdir() if path.is_dir()):
             (made / "train" / label.name).mkdir(parents=True)
             for path in sorted(label.iterdir())[10 * part : 10 * part + 10]:
-                (made / "train" / label.name / path.name).symlink_to(path)
+                shutil.copy(path, made / "train" / label.name / path.name)
         return made
     from sklearn.datasets import load_digits
 
