@@ -72,8 +72,9 @@ class Settings(BaseModel):
         gpus_per_trial: GPUs, or a share of one, that a trial of a space without shared stages gets;
             if None, one a network where there are any.
         training: how networks are trained.
-        validation: ``auto`` is the dataset's val split if it has one, else leave-one-out, or
-            hold-out where networks are trained.
+        validation: ``auto`` is the dataset's val split if it has one, else leave-one-out,
+            hold-out where networks are trained, or k-fold where heads are fitted to features, from
+            10,000 training images on hold-out too.
         folds: of k-fold.
         hold_out: fraction of train set aside, for validation ``hold-out``.
         replicate: the best trials are run again with other seeds when the search has ended, and

@@ -18,7 +18,7 @@ from spaces.kinds import function_of
 from trainables.data import Dataset, ReadOptions, read_dataset
 from trainables.data.dataset import Images, Split, UInt8
 from trainables.data.listed import File, Listed, groups_of
-from trainables.data.spec import reader_of
+from trainables.data.spec import holds_out, reader_of
 from trainables.images.image_file import read_images
 
 Int64 = npt.NDArray[np.int64]
@@ -75,7 +75,7 @@ class KnownSplit:
         splits = {name: _numbered(some) for name, some in files.items()}
         dataset = Dataset("", listed.classes, splits["train"], splits.get("val"))
         source = self.name
-        if options.hold_out and not (options.keep_val and dataset.val is not None):
+        if holds_out(options, len(dataset.train), dataset.val is not None):
             dataset, source = dataset.hold_out(options.hold_out, options.seed), "train"
         part = dataset.splits()[self.name]
         if not np.array_equal(part.labels, self.labels):

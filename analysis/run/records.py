@@ -108,10 +108,13 @@ class DataFacts(BaseModel):
 
     def as_read(self, options: ReadOptions) -> ReadOptions:
         """The plan's options for the same images, read as they were when the run began: by the
-        rule of then (the first release had one of its own), without the files left out then.
+        rule of then (the first release had one of its own), without the files left out then, and
+        with nothing set aside where nothing was.
         """
         return replace(
             options,
+            hold_out=options.hold_out if "val" in self.sizes else 0.0,
+            hold_out_from=0,
             rule=self.rule or FIRST,
             exactly=self.rule is None,
             left_out=self.skipped,

@@ -21,6 +21,7 @@ class ReadOptions:
         max_side: larger pictures of ``folder:`` are shrunk so that no side is longer, pixels.
         skip_unreadable: leave out and count files that cannot be read, instead of refusing them.
         hold_out: set this fraction of train aside as val; 0 leaves the splits as they are.
+        hold_out_from: training images from which on anything is set aside.
         keep_val: hold nothing out where the dataset has a val split of its own.
         seed: of the held-out draw.
         left_out: files of a ``folder:`` that are not read even if they could be now, relative to
@@ -43,6 +44,7 @@ class ReadOptions:
     max_side: int = 512
     skip_unreadable: bool = False
     hold_out: float = 0.0
+    hold_out_from: int = 0
     keep_val: bool = False
     seed: int = 0
     left_out: tuple[str, ...] = ()

@@ -65,7 +65,7 @@ def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
         )
     if not options.judged_only:
         check_classes(spec, dataset)
-    if options.hold_out and not (options.keep_val and dataset.val is not None):
+    if holds_out(options, len(dataset.train), dataset.val is not None):
         if dataset.val is not None:
             raise DatasetError(
                 f"{spec}: already has a val split; leave validation at auto instead of hold-out"
@@ -77,6 +77,12 @@ def read_dataset(spec: str, options: ReadOptions | None = None) -> Dataset:
     if dataset.train.images.packed:
         return with_kept_remarks(dataset)
     return replace(dataset, notes=(*dataset.notes, *remarks(dataset)))
+
+
+def holds_out(options: ReadOptions, count: int, val: bool) -> bool:
+    """Whether part of ``count`` training images is set aside, where there is a val split or not."""
+    held = options.hold_out > 0 and count >= options.hold_out_from
+    return held and not (options.keep_val and val)
 
 
 def check_place(spec: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import timm
-from conftest import for_reading
+from conftest import MakeFolder, for_reading
 from hostile import with_model
 from huggingface_hub import constants
 from only_named import evaluated
@@ -22,7 +22,11 @@ from safetensors.torch import save_file as save_torch
 from sklearn.datasets import load_sample_image
 
 from analysis.bundle.bundle import read_bundle
+from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
+from analysis.run.records import DataFacts
+from trainables.data import ReadOptions, read_dataset
+from trainables.data.source import data_source
 from trainables.io.files import sha256
 
 SMALL = ("--set", "side=64", "--set", "crop=squash")
@@ -55,6 +59,29 @@ def searched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     assert done.returncode == 0, done.stderr
     output("export", "seen", "--runs-dir", runs, "--out", runs / "bundle")
     return for_reading(request, runs)
+
+
+def test_many_images_are_judged_on_a_part_held_out(
+    monkeypatch: pytest.MonkeyPatch, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    """Five classifiers a trial of tens of thousands of images each would leave a search of a
+    quarter of an hour without a trial; a run that began with folds goes on with them.
+    """
+    spec = f"folder:{make_folder(tmp_path / 'x', {'train': {'cat': 10, 'owl': 10}})}"
+    plans = {space: Plan(spaces=(space,), dataset=spec) for space in ("embedding", "tiny-image")}
+
+    def judged(space: str, options: ReadOptions) -> tuple[str, dict[str, int]]:
+        sizes = data_source(read_dataset(spec, options), options).sizes
+        return plans[space].validation_for(sizes).scheme, sizes
+
+    few = plans["embedding"].read_options()
+    assert judged("embedding", few) == ("k-fold", {"train": 20})
+    monkeypatch.setattr("analysis.plan.plan.MANY", 20)
+    many = plans["embedding"].read_options()
+    assert judged("embedding", many) == ("val", {"train": 16, "val": 4})
+    assert judged("tiny-image", plans["tiny-image"].read_options())[0] == "leave-one-out"
+    began = DataFacts(spec=spec, classes=("cat", "owl"), sizes={"train": 20}, fingerprint="")
+    assert judged("embedding", began.as_read(many))[0] == "k-fold"
 
 
 def test_trials_share_features_and_differ_in_what_is_made_of_them(searched: Path) -> None:
