@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,12 @@ from spaces.domain import SpaceError, Value
 from spaces.errors import UserError, echo
 from trainables.data import ReadOptions
 from trainables.data.options import MIN_SIZE, MOST_CHOSEN, fitting_size
-from trainables.data.validation import Validation
+from trainables.data.validation import MANY, Validation, usual_scheme
 from trainables.images.rule import Rule
 from trainables.learners import LEARNERS, Learner
 
 MOST_SUFFIXES = 32
 """Suffixes of a prefix that the sampler ``reuse`` tries, on average, however little they cost."""
-MANY = 10_000
-"""Training images from which on part of them is held out in place of folds: accuracy on a fifth of
-them is known to half a hundredth, and a trial costs a fifth.
-"""
 MAX_SIDE = 512
 """Pixels that the longer side of a photograph keeps."""
 SIDES = 4
@@ -226,10 +222,8 @@ class Plan(Settings):
 
     def read_options(self) -> ReadOptions:
         """How the dataset is to be read."""
-        auto = self.validation == "auto"
-        by_folds = self._all_judged("k-fold") and not self._all_judged("leave-one-out")
-        folds = auto and not self.held_out and by_folds
-        held = self.validation == "hold-out" or (auto and self.held_out) or folds
+        folds = self.validation == "auto" and usual_scheme(self._judged, val=False) == "k-fold"
+        held = folds or {"hold-out": True, "auto": self.held_out}.get(self.validation, False)
         return ReadOptions(
             color="rgb" if any(learner.color == "rgb" for learner in self.learners) else "grey",
             max_side=self._side,
@@ -299,13 +293,8 @@ class Plan(Settings):
         Raises:
             PlanError: if the plan asks for a val split that is not there.
         """
-        scheme = self.validation
-        if scheme == "auto":
-            scheme = "val"
-            if "val" not in splits and self._all_judged("leave-one-out"):
-                scheme = "leave-one-out"
-            elif "val" not in splits and self._all_judged("k-fold"):
-                scheme = "k-fold"
+        usual = usual_scheme(self._judged, val="val" in splits)
+        scheme = usual if self.validation == "auto" else self.validation
         if scheme == "hold-out":
             scheme = "val"
         if scheme == "val" and "val" not in splits:
@@ -315,8 +304,9 @@ class Plan(Settings):
             )
         return Validation(scheme, self.folds, self.seed)
 
-    def _all_judged(self, scheme: str) -> bool:
-        return all(scheme in one.validations for one in self.learners if one.space.needs_images)
+    @property
+    def _judged(self) -> Sequence[Sequence[str]]:
+        return [one.validations for one in self.learners if one.space.needs_images]
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
