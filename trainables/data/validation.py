@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # plans name a validation, and many commands read a plan alon
 
 Scheme: TypeAlias = Literal["leave-one-out", "k-fold", "val"]
 MANY = 10_000
-"""Training images from which on part of them is held out in place of folds: accuracy on a fifth of
-them is known to half a hundredth, and a trial costs a fifth.
+"""Training images from which on part of them is held out in place of folds: a fifth of them tells
+an accuracy well enough, and one classifier is fitted in place of five.
 """
 
 

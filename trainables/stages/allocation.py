@@ -20,8 +20,6 @@ free ones are kept (``M_TRIM_THRESHOLD``), how many more than needed are asked f
 (``M_TOP_PAD``), and how many heaps there are for threads (``M_ARENA_MAX``): those beside the first
 one hold no large blocks.
 """
-
-
 SOON = 1.0
 """Seconds: whoever is done sooner keeps what is free, which takes some hundredths to give back."""
 
