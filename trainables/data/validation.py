@@ -64,15 +64,22 @@ class Validation:
 
 
 def check_folds(validation: Validation, largest_class: int, spec: str, groups: int = 0) -> None:
-    """Refuse more folds than can be made.
+    """Refuse more folds than can be made, and to leave out all images at once.
 
     Args:
         largest_class: training images of the class that has the most.
-        groups: of training images that are not to be parted; 0 where each stands for itself.
+        groups: of training images that are not to be parted; 0 where each stands for itself. Both
+            are of the smallest part of the images that is judged.
 
     Raises:
-        DatasetError: if not even that one can stand in every fold.
+        DatasetError: if not even that class can stand in every fold, or no image would be left.
     """
+    if validation.scheme == "leave-one-out" and groups == 1:
+        raise DatasetError(
+            f"{spec}: validation leave-one-out leaves out an image with its whole group, but all "
+            "training images (of the smallest part that is judged, where there are parts) are of "
+            "one group; make the part larger, or ask for hold-out"
+        )
     if validation.scheme == "k-fold" and validation.folds > largest_class:
         raise DatasetError(
             f"{spec}: validation k-fold makes {validation.folds} folds, each with images of the "

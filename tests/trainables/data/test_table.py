@@ -322,6 +322,20 @@ def test_groups_that_cannot_be_split_are_one_line(folder: Path) -> None:
     assert "there are 2 groups only" in refused("run", "--dataset", spec, *words)
 
 
+def test_leaving_out_the_only_group_of_a_part_is_refused_in_one_line(folder: Path) -> None:
+    """Nothing would be left that can vote: each place has images of both classes, and a tenth of
+    the images is one place.
+    """
+    rows = [(f"images/{c}{i}.png", c, "", f"place {i // 6}") for i in range(24) for c in "ab"]
+    for number, (name, *_) in enumerate(rows):
+        photograph(number, 24, 24).save(folder / name)
+    words = ("--space", "tiny-image", "--trials", 1, "--dry-run", "--dataset")
+    words = (*words, written(folder, table(rows)), "--validation", "leave-one-out")
+    assert output("run", *words)["validation"] == "leave-one-out"
+    said = refused("run", *words, "--fidelity", "images,0.1,1", "--pruner", "asha")
+    assert "are of one group; make the part larger" in said
+
+
 def test_a_table_is_searched_exported_and_checked(folder: Path, one_ray: OneRay) -> None:
     """Every command that takes a data set takes a table."""
     rows = []
