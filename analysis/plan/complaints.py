@@ -12,11 +12,15 @@ from analysis.plan.limits import Limits
 from analysis.plan.population import Population
 from analysis.plan.replicate import Replicate
 from analysis.plan.training import Training
-from spaces.errors import echo
+from spaces.errors import UserError, echo
 from trainables.data.names import on_disk
 
 MOST_TOLD = 20
 """Wrong settings that one error names."""
+
+
+class PlanError(UserError):
+    """A plan that cannot be run; the message lists everything that is wrong with it."""
 
 
 def complaints(error: ValidationError, plan: type[BaseModel]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from analysis.plan.plan import Plan, PlanError
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import Plan
 from trainables.learners import LEARNERS, Learner
 from trainables.stages.registry import TRIAL_CPUS
 

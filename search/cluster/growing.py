@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.plan.plan import PlanError
+from analysis.plan.complaints import PlanError
 from search.cluster.capacity import MORE_TRIALS_THAN_CORES, MOST_TRIALS_A_CORE, Capacity
 from trainables.learners import LEARNERS
 

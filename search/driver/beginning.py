@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from analysis.plan.plan import Plan, PlanError
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.identity import new_study
 from analysis.run.records import DataFacts, DriverState

@@ -16,7 +16,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from analysis.plan.plan import MAX_SIDE, PlanError, make_plan
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import make_plan
+from analysis.plan.seen import MAX_SIDE
 from analysis.plan.settings import NO_DATASET
 from analysis.plan.training import Training
 from search.study.combinations import check_combination

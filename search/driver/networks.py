@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.bundle.bundle import read_bundle, read_facts
-from analysis.plan.plan import Plan, PlanError
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
 from analysis.run.working_copy import place_of
 from spaces import CNN, CnnConfig

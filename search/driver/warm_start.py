@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.plan.addresses import STORAGES
-from analysis.plan.plan import Plan, PlanError
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import Plan
 from analysis.ranking.leaderboard import ranked
 from analysis.run.directory import RunDirectory
 from analysis.run.finding import find_run

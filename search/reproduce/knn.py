@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.plan.plan import Plan, PlanError, read_plan
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import Plan, read_plan
 from analysis.ranking.confusion import Confusion, confusion_between
 from search.reproduce.parts import KeptParts
 from spaces import BagOfSiftConfig, TinyImageConfig

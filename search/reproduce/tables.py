@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from analysis.plan.plan import PlanError
+from analysis.plan.complaints import PlanError
 from search.reproduce.knn import (
     PLANS,
     Scenes,

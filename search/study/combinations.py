@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from analysis.plan.plan import Plan, PlanError
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import Plan
 from analysis.plan.population import Population
 from search.study.population import may_change
 from search.study.pruners import make_pruner

@@ -4,7 +4,8 @@ search began.
 
 from __future__ import annotations
 
-from analysis.plan.plan import Plan, PlanError
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import Plan
 from analysis.ranking.looks import looks
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.jobs import replicated

@@ -23,7 +23,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from analysis.plan.plan import MOST_SUFFIXES
+from analysis.plan.searched import MOST_SUFFIXES
 from search.study.optuna_internals import breaks_constraint
 from search.study.samplers import make_sampler
 from spaces.space import Space

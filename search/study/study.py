@@ -23,7 +23,8 @@ from optuna.distributions import (
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from analysis.plan.plan import Plan, PlanError
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import Plan
 from analysis.plan.population import ONLY_FIRST
 from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord

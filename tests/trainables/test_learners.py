@@ -11,7 +11,8 @@ import pytest
 from program import ROOT
 
 from analysis.bundle.classifier import CLASSIFIERS, ENSEMBLE
-from analysis.plan.plan import Plan, PlanError, make_plan
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import Plan, make_plan
 from search.cluster.capacity import NETWORK_CORES, Capacity
 from search.study.combinations import check_combination
 from spaces import SPACES, Space

@@ -19,7 +19,8 @@ from analysis.bundle.bundle import read_bundle, write_bundle
 from analysis.bundle.export_cnn import refit_cnn
 from analysis.bundle.facts import BundleError, write_facts
 from analysis.bundle.source import Source
-from analysis.plan.plan import PlanError, make_plan
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import make_plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
 from search.driver.networks import keep_start, start_warning, training_settings, with_start

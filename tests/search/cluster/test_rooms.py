@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from analysis.plan.plan import PlanError, make_plan
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import make_plan
 from search.cluster import preflight
 from search.cluster.capacity import Capacity
 from search.cluster.growing import ClusterCapacity, fits

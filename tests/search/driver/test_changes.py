@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from program import PATIENCE, Driver, output, refused, typed, visiontune
 
+from analysis.plan.complaints import PlanError
 from analysis.plan.limits import Limits
-from analysis.plan.plan import Plan, PlanError, make_plan
+from analysis.plan.plan import Plan, make_plan
 from analysis.run.changing import change_plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DataFacts

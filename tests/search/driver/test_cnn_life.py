@@ -12,7 +12,8 @@ from cnn_run import VGG16
 from cnn_search import arguments
 from program import PATIENCE, Driver, output, refused, visiontune
 
-from analysis.plan.plan import Plan, PlanError, make_plan
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import Plan, make_plan
 from analysis.run.directory import RunDirectory
 from search.cluster.capacity import Capacity
 from search.driver.exports import source_of

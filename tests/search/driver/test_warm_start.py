@@ -17,7 +17,8 @@ from golden_runs import golden_runs
 from one_ray import OneRay
 from program import Driver, output, refused
 
-from analysis.plan.plan import Plan, PlanError, make_plan
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import Plan, make_plan
 from analysis.plan.replicate import Replicate
 from analysis.run.changing import change_plan
 from analysis.run.directory import RunDirectory

@@ -16,7 +16,7 @@ from program import refused, typed
 from samples import record, run_with
 from toy_search import begin, plan, run_some
 
-from analysis.plan.plan import PlanError
+from analysis.plan.complaints import PlanError
 from analysis.run.directory import RunDirectory
 from analysis.run.finding import find_run
 from analysis.run.identity import FILE as IDENTITY

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from analysis.plan.plan import PlanError, make_plan
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import make_plan
 from analysis.run.records import TrialRecord
 from search.ledger.shares import Shares
 

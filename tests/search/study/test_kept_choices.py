@@ -11,7 +11,8 @@ from damages import content, newer
 from program import refused, typed
 from samples import run_with
 
-from analysis.plan.plan import PlanError, make_plan
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import make_plan
 from analysis.run.directory import RunDirectory
 from search.ledger.ledger import Ledger
 

@@ -15,7 +15,8 @@ import yaml
 from one_ray import OneRay
 from program import ROOT
 
-from analysis.plan.plan import PlanError, make_plan
+from analysis.plan.complaints import PlanError
+from analysis.plan.plan import make_plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import DriverState
 from search.ledger.ledger import Ledger
