@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 from conftest import copied
 from PIL import Image
-from program import PATIENCE, ROOT, free_port, output, refusal, typed
+from program import PATIENCE, ROOT, free_port, output, refusal, typed, visiontune
 
+from benchmarks.photographs import pieces
 from benchmarks.tracking import kill_tree
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's own, of its own dependencies
@@ -131,40 +132,62 @@ def test_mlflow_serves_a_registered_bundle(
     without visiontune installed.
     """
     bundle, _ = registered
-    port = free_port()
-    serve = ["serve", "-m", "models:/digits@best", "--env-manager", "local", "--port", str(port)]
-    command = [sys.executable, "-m", "mlflow", "models", *serve]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # it starts uvicorn by name
-    environment = {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": f"sqlite:///{own_mlflow / 'mlflow.db'}",
-        "PYTHONPATH": "",
-        "PATH": path,
-    }
-    with open(bundle.parent / "serve.log", "wb") as log:
-        server = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=bundle.parent,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        body = {
-            "dataframe_records": [
-                {"image": base64.b64encode(path.read_bytes()).decode()} for path in pictures
-            ]
-        }
-        answer = _ask(
-            f"http://127.0.0.1:{port}/invocations", body, server, bundle.parent / "serve.log"
-        )
-    finally:
-        kill_tree(server)
+    answer = served("models:/digits@best", own_mlflow, pictures)
     wanted = output("predict", bundle, *pictures, cwd=ROOT)
     assert answer["predictions"] == [
         {"class": row["class"], "scores": row["scores"]} for row in wanted
     ]
+
+
+@pytest.mark.slow
+def test_mlflow_serves_a_head_on_a_pretrained_network(tmp_path: Path) -> None:
+    """The network goes into the model with its head: a server needs neither file nor network."""
+    photographs = pieces(tmp_path / "photographs", 12)
+    run = ("run", "--space", "embedding", "--dataset", f"folder:{photographs}", "--name", "e")
+    done = visiontune(*run, "--trials", 2, "--set", "side=64", "--runs-dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    export = ("export", "e", "--runs-dir", tmp_path, "--out", tmp_path / "bundle")
+    done = typed(*export, "--register", "heads")
+    assert done.returncode == 0, done.stderr
+    pictures = sorted(photographs.glob("train/*/1*.png"))
+    answer = served("models:/heads@best", tmp_path, pictures)
+    wanted = output("predict", tmp_path / "bundle", *pictures, cwd=ROOT)
+    assert [row["class"] for row in answer["predictions"]] == [row["class"] for row in wanted]
+    for row, other in zip(answer["predictions"], wanted, strict=True):
+        assert row["scores"] == pytest.approx(other["scores"], abs=1e-5)
+
+
+def served(model: str, runs: Path, pictures: list[Path]) -> Any:
+    """What `mlflow models serve` answers for pictures, without visiontune installed."""
+    port = free_port()
+    serve = ["serve", "-m", model, "--env-manager", "local", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "models", *serve]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # it starts uvicorn by name
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{runs / 'mlflow.db'}",
+        "PYTHONPATH": "",
+        "PATH": path,
+    }
+    with open(runs / "serve.log", "wb") as log:
+        server = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=runs,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    records = [{"image": base64.b64encode(path.read_bytes()).decode()} for path in pictures]
+    try:
+        return _ask(
+            f"http://127.0.0.1:{port}/invocations",
+            {"dataframe_records": records},
+            server,
+            runs / "serve.log",
+        )
+    finally:
+        kill_tree(server)
 
 
 def _ask(
