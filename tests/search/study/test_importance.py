@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
-from program import typed
+from program import typed, visiontune
 from samples import record, run_with
 
 from analysis.plan.plan import Plan
@@ -160,3 +160,10 @@ def test_reading_leaves_the_study_as_it_is(tmp_path: Path) -> None:
     assert typed("importance", "made", "--runs-dir", tmp_path).returncode == 0
     assert journal.read_bytes() == before
     assert optuna.study.get_all_study_names(open_journal(journal)) == ["toy"]
+
+
+def test_a_command_says_nothing_of_optuna_s_own(tmp_path: Path) -> None:
+    """Optuna tells every study that it makes, and a user has asked for none."""
+    searched(tmp_path, 12, lambda config: accuracy(config["quality"]))
+    done = visiontune("importance", "made", "--runs-dir", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
