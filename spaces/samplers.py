@@ -63,6 +63,10 @@ GREEDY = {"n_ei_candidates": 256}
 """Of TPE: of so many draws from what was good the most promising is tried, where Optuna has 24:
 where much is known, that is worth more than what chance finds.
 """
+SOON = {"n_startup_trials": 5}
+"""Of TPE: where trials are dear there are few, and ten at random, as Optuna has it, are many of
+them (``docs/measurements.md``).
+"""
 SAMPLERS = Registry(Sampler, "sampler")
 for _sampler in (
     Sampler(
@@ -82,7 +86,7 @@ for _sampler in (
         constraints=True,
         learns_from="COMPLETE and PRUNED, broken constraints included",
         # group: parameters that apply under different conditions are modelled apart
-        settings={"multivariate": True, "group": True, "constant_liar": True},
+        settings={"multivariate": True, "group": True, "constant_liar": True, **SOON},
         informed=GREEDY,
         warm="values",
     ),

@@ -30,6 +30,8 @@ from spaces.space import Space
 
 ALIKE = 2.0
 """Where a new prefix costs less than so many times a suffix, sharing is not worth a detour."""
+STARTUP = 10
+"""Prefixes, and suffixes, that are drawn at random before TPE is asked."""
 TELLING = 3
 """Suffixes of a prefix from which it says which of them are good."""
 MOST_SEEN, DRAWS = 256, 8
@@ -75,7 +77,8 @@ class Reuse(BaseSampler):
     Args:
         seed: of all random draws.
         space: its parameters say which of them make up the prefix.
-        n_startup_trials: number of prefixes, and of suffixes, drawn at random before TPE is asked.
+        n_startup_trials: number of prefixes, and of suffixes, drawn at random before TPE is asked,
+            and of trials where a space has none; 10, and as ``tpe`` has it, if None.
         starters: number of suffixes that a new prefix is given if its first one is no worse than
             most.
         most: largest mean number of suffixes of a prefix, however little they cost.
@@ -86,22 +89,24 @@ class Reuse(BaseSampler):
         self,
         seed: int = 0,
         space: Space | None = None,
-        n_startup_trials: int = 10,
+        n_startup_trials: int | None = None,
         starters: int = 4,
         most: int = MOST_SUFFIXES,
         n_ei_candidates: int = 24,
     ) -> None:
         self._rng = np.random.default_rng(seed)
-        self._startup, self._starters, self._most = n_startup_trials, starters, most
-        self._candidates = n_ei_candidates
+        self._options: dict[str, Any] = {"n_ei_candidates": n_ei_candidates}
+        if n_startup_trials is not None:
+            self._options["n_startup_trials"] = n_startup_trials
+        self._startup = self._options.get("n_startup_trials", STARTUP)
+        self._starters, self._most = starters, most
         self._tpe, self._random = self._estimator(seed), RandomSampler(seed)
         self._names = tuple(space.prefix) if space else ()
         self._given: dict[int, dict[str, Any]] = {}
 
     def _estimator(self, seed: int) -> BaseSampler:
         """What ``--sampler tpe`` is."""
-        options = {"n_startup_trials": self._startup, "n_ei_candidates": self._candidates}
-        return make_sampler("tpe", options, seed)
+        return make_sampler("tpe", self._options, seed)
 
     # --- what Optuna asks
 

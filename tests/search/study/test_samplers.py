@@ -90,7 +90,7 @@ def test_a_plan_s_options_come_before_our_own() -> None:
     assert [
         getattr(ours, name)
         for name in ("_multivariate", "_group", "_constant_liar", "_n_startup_trials")
-    ] == [True, True, True, 10]
+    ] == [True, True, True, 5]
     assert [
         getattr(theirs, name)
         for name in ("_multivariate", "_group", "_constant_liar", "_n_startup_trials")
