@@ -26,8 +26,12 @@ FLOORS, POWERS = (1e-6, 1.0), (0.02, 50.0)
 POINTS, LOWEST, APART = 40, -2.0, 0.4
 """Of the curve: how many at most, and for which log odds of the largest class."""
 Odds = Annotated[float, Field(ge=-50, le=50)]
-ROUNDED = 0.995
-"""Shares were kept in 11 bits: what a classifier gives may be so much less than what was kept."""
+TILT = 0.01
+"""By which the curve rises from the least sure image to the surest beside what was seen of them:
+where it stood still, sets would hold all of those images or none, whatever was asked.
+"""
+ROUNDED = 2.0**-10
+"""Shares were kept in 11 bits: what a classifier gives may differ by so much of what was kept."""
 KEPT = 2000
 """Shares of true classes that a calibration keeps, at most."""
 CELLS = 500_000
@@ -119,7 +123,7 @@ def calibrate(shares: Floats, labels: Int64) -> Calibration:
     floor, power = fitted(shares, labels)
     better = _likelihood(curved, labels) > _likelihood(plain, labels)
     curve = risen(mapped(shares, floor, power), labels) if better else ()
-    truth = mapped(shares, floor, power, curve)[np.arange(len(labels)), labels] * ROUNDED
+    truth = mapped(_lowered(shares, labels), floor, power, curve)[np.arange(len(labels)), labels]
     return Calibration(
         floor=floor,
         power=power,
@@ -132,12 +136,20 @@ def calibrate(shares: Floats, labels: Int64) -> Calibration:
     )
 
 
+def _lowered(shares: Floats, labels: Int64) -> Float64:
+    """The shares where the true classes have the least that may have been rounded to these."""
+    found, rows = shares.astype(np.float64), np.arange(len(labels))
+    found *= 1 + ROUNDED
+    found[rows, labels] *= (1 - ROUNDED) / (1 + ROUNDED)
+    return found
+
+
 def _likelihood(given: Float64, labels: Int64) -> float:
     return float(np.log(np.maximum(given[np.arange(len(labels)), labels], LEAST)).mean())
 
 
 def risen(given: Float64, labels: Int64) -> Curve:
-    """The curve from the log odds of the largest class to how often that is right."""
+    """The curve from the log odds of the largest class to how often that is right, and a tilt."""
     from sklearn.isotonic import IsotonicRegression
 
     sure, right = given.max(axis=1), (given.argmax(axis=1) == labels).astype(np.float64)
@@ -147,13 +159,18 @@ def risen(given: Float64, labels: Int64) -> Curve:
     )
     odds = log_odds(given)[2]
     points: list[tuple[float, float]] = []
-    bins = np.clip((odds - LOWEST) / APART, 0, POINTS - 1).astype(np.int64)
+    bins = np.clip((odds - LOWEST) / APART, 0, POINTS - 3).astype(np.int64)
     for inside in (bins == one for one in np.unique(bins)):
         x, y = float(odds[inside].mean()), float(fitted_[inside].mean())
         # never so steep that what onnxruntime rounds otherwise is another probability
         if not points or x - points[-1][0] > APART / 4:
             points.append((x, y))
-    return tuple(points)
+    least_sure, surest = float(odds.min()), float(odds.max())
+    if points[0][0] - least_sure > APART / 4:
+        points.insert(0, (least_sure, points[0][1]))
+    if surest - points[-1][0] > APART / 4:
+        points.append((surest, points[-1][1]))
+    return tuple((x, (1 - TILT) * y + TILT * float((odds <= x).mean())) for x, y in points)
 
 
 def log_odds(given: Float64) -> tuple[Float64, Float64, Float64]:

@@ -107,6 +107,30 @@ def test_sets_hold_the_true_class_as_often_as_was_asked() -> None:
     assert few.threshold(0.99) == 0, "five images cannot tell: every class is in the set"
 
 
+def test_sets_hold_as_many_as_was_asked_where_a_curve_stands_still() -> None:
+    """Whatever is above some share is right in 97 %: a curve says so of all of those, and the sets
+    of eight images of ten must still be told from the others.
+    """
+    random = np.random.default_rng(0)
+
+    def shares(n: int) -> tuple[np.ndarray, np.ndarray]:
+        labels, other = random.integers(0, 4, n), random.integers(1, 4, n)
+        sure = random.random(n)
+        right = random.random(n) < np.where(sure > 0.1, 0.97, 0.4)
+        given = np.full((n, 4), 0.1 * (1 - sure)[:, None])
+        given[np.arange(n), np.where(right, labels, (labels + other) % 4)] += 0.3 + sure**3
+        return given / given.sum(1, keepdims=True), labels
+
+    given, labels = shares(2000)
+    found = calibrate(given.astype(np.float16).astype(np.float32), labels)
+    assert found.curve
+    others, truth = shares(10_000)
+    probabilities = found.of(others)[np.arange(10_000), truth]
+    for coverage in (0.5, 0.8, 0.9):
+        held = (probabilities >= found.threshold(coverage)).mean()
+        assert held == pytest.approx(coverage, abs=0.03)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A finished search of one kNN classifier."""
