@@ -108,7 +108,7 @@ def test_what_a_run_recorded_is_played_as_it_was_run(
     """The figures of ours are read from records: of pruned trials the steps that they did."""
     plugins.load([str(Path(ours.__file__).with_name("replayed.py"))], installed=False)
     try:
-        for table, settings in ((networks, {"pruner": "median"}), (bags, {})):
+        for table, settings in ((networks, {"pruner": "median", "sampler": "random"}), (bags, {})):
             run, told = ours.by_ledger(table, tmp_path, 9.0, 0, trials=12, **settings)
             played = Tape(table, 9.0, 1e9)
             ours.play(played, run)

@@ -76,7 +76,7 @@ def test_many_images_are_judged_on_a_part_held_out(
 
     few = plans["embedding"].read_options()
     assert judged("embedding", few) == ("k-fold", {"train": 20})
-    monkeypatch.setattr("analysis.plan.plan.MANY", 20)
+    monkeypatch.setattr("analysis.plan.seen.MANY", 20)
     many = plans["embedding"].read_options()
     assert judged("embedding", many) == ("val", {"train": 16, "val": 4})
     assert judged("tiny-image", plans["tiny-image"].read_options())[0] == "leave-one-out"
