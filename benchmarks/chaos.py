@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import random
 import signal
@@ -83,11 +84,12 @@ def run(kinds: list[str], trials: int, runs: Path, seed: int, case: str = "toy")
     driver = _start(runs, "run", *_words(case, trials, runs), "--seed", str(seed))
     finished: dict[str, Any] = {}
     changed = 0
-    for number, kind in enumerate(kinds):
+    changes = itertools.chain(CHANGES, itertools.cycle(AFTER))
+    for kind in kinds:
         _until_reported(folder, driver)
         if case == "together":
             # asked at once: whether the driver has taken it up when it dies is chance
-            words = ("change", "chaos", *(CHANGES + AFTER * len(kinds))[number])
+            words = ("change", "chaos", *next(changes))
             assert _start(runs, *words).wait(PATIENCE) == 0, (runs / "log").read_text()[-2000:]
             changed += 1
         time.sleep(generator.uniform(0, 1.0))

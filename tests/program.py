@@ -35,6 +35,14 @@ def visiontune(
     )
 
 
+def gone(pid: int) -> bool:
+    """Whether a process has come to its end, waited for or not."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "search", *(str(argument) for argument in arguments)]
 

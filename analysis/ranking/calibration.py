@@ -165,6 +165,7 @@ def risen(given: Float64, labels: Int64) -> Curve:
         # never so steep that what onnxruntime rounds otherwise is another probability
         if not points or x - points[-1][0] > APART / 4:
             points.append((x, y))
+    # two points are left for the ends
     least_sure, surest = float(odds.min()), float(odds.max())
     if points[0][0] - least_sure > APART / 4:
         points.insert(0, (least_sure, points[0][1]))

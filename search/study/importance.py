@@ -26,7 +26,6 @@ from spaces import Space
 from spaces.domain import Choice, Parameter
 from spaces.objectives import METRICS
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 FEWEST = 10
 """Complete trials below which nothing is said of a space."""
 FEWEST_APPLIED = 5

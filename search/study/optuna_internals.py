@@ -14,6 +14,7 @@ from optuna.storages import BaseStorage
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 TRANSACTIONS = (
     "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
     "get_study_id_from_name",

@@ -25,7 +25,6 @@ from spaces.errors import UserError, on_one_line
 from spaces.objectives import METRICS
 from trainables.io.files import append_lines, cut_half_line
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 PATIENCE = 600.0
 """Seconds that a search waits for a database that is locked, or that restarts."""
 READERS_PATIENCE = 30.0

@@ -9,9 +9,8 @@ import subprocess
 import sys
 from typing import Any
 
-import psutil
 import pytest
-from program import PATIENCE, ROOT
+from program import PATIENCE, ROOT, gone
 
 from search.cluster.marked import Marked
 
@@ -67,13 +66,6 @@ def said(script: str, status: int) -> Any:
     )  # fmt: skip
     assert done.returncode == status, done.stderr
     return json.loads(done.stdout)
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_what_has_the_mark_and_what_it_started_is_ended_and_nothing_else() -> None:

@@ -9,9 +9,8 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
-from program import PATIENCE, ROOT
+from program import PATIENCE, ROOT, gone
 
 from search.screen.signals import AGAIN_AFTER, StopSignals, stop_signals
 
@@ -77,16 +76,9 @@ def test_a_program_that_hears_no_signal_is_ended_with_all_that_it_started() -> N
     assert process.returncode == -signal.SIGKILL
     assert errors == "visiontune: interrupted\n"
     until = time.monotonic() + PATIENCE / 4  # it was told to end, and a busy machine takes its time
-    while not has_ended(int(child)):
+    while not gone(int(child)):
         assert time.monotonic() < until
         time.sleep(0.05)
-
-
-def has_ended(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_a_program_that_goes_on_on_purpose_is_not_ended() -> None:
