@@ -1,7 +1,8 @@
 """How soon a search finds what it is after, on recorded trials, replayed in virtual time.
 
     python -m benchmarks.search record cnn|bag-of-sift|embedding --data DIR --out FILE
-    python -m benchmarks.search [replay] [--space NAME] [--method NAME] [--seeds 20]
+    python -m benchmarks.search replay [--space NAME] [--method NAME] [--seeds 20] [--first 0]
+        [--sampler-option KEY=VALUE]
 
 ``record`` really trains each network of a grid (of CIFAR-10's folder DIR), or computes each stage
 of a grid of kNN or embedding configurations (of a folder of scenes), by one thread; killed, it goes
@@ -10,9 +11,9 @@ on where it was, and once all is there it keeps the table in ``benchmarks/search
 ``replay`` has each method look for the best accuracy of 64 random configurations that a seed draws,
 each run to its end, and prints the seconds until an epoch of a trial comes to it: the recorded ones
 of all that was run until then, one after the other. What has not found it in four times what those
-64 cost counts as that. The first method, ``ours``, is a search by the command's own driver at its
-defaults, on Ray. Medians over the seeds, with an interval of 95 % by the bootstrap, and how many
-times as long as ours each took.
+64 cost counts as that. The first method, ``ours``, is a search by the command's own driver, on Ray,
+at its defaults but for options of its sampler that are given. Medians over the seeds, with an
+interval of 95 % by the bootstrap, and how many times as long as ours each took.
 """
 
 from __future__ import annotations
@@ -22,18 +23,25 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.search import methods, ours, pipelines, tables
 from benchmarks.search.grids import GRIDS, Grid
 from benchmarks.search.tape import DRAWN, GENEROUS, EndedError, Search, Tape, goal
+from search.cli.options import read_values
 
 
-def methods_of(grid: Grid, with_ray: bool = True) -> dict[str, tuple[Search, bool]]:
-    """Search by name, and whether its stages are kept."""
-    search = ours.ours if with_ray else ours.without_ray
+def methods_of(
+    grid: Grid, with_ray: bool = True, sampler_options: Mapping[str, Any] | None = None
+) -> dict[str, tuple[Search, bool]]:
+    """Search by name, and whether its stages are kept; ours with options of its sampler."""
+    search = partial(
+        ours.ours if with_ray else ours.without_ray, sampler_options=dict(sampler_options or {})
+    )
     own = {"ours": (search(), True)}
     if not grid.chain:
         bare = {"Ray Tune: OptunaSearch, ASHA": (methods.ray_tune, True)}
@@ -102,10 +110,12 @@ def told(space: str, came: Mapping[str, Sequence[tuple[float, bool]]]) -> str:
 
 
 def replay(options: argparse.Namespace) -> None:
+    given = read_values(options.sampler_option, "--sampler-option")
     for name in options.space or GRIDS:
+        every = methods_of(GRIDS[name], not options.without_ray, given)
         wanted = {
             method: how
-            for method, how in methods_of(GRIDS[name], not options.without_ray).items()
+            for method, how in every.items()
             if not options.method or any(word in method for word in options.method)
         }
         came: dict[str, list[tuple[float, bool]]] = {method: [] for method in wanted}
@@ -113,7 +123,7 @@ def replay(options: argparse.Namespace) -> None:
             tempfile.TemporaryDirectory() as folder,
             ours.one_ray(Path(folder), options.without_ray),
         ):
-            for seed in range(options.seeds):
+            for seed in range(options.first, options.first + options.seeds):
                 for method, (search, shares) in wanted.items():
                     came[method].append(found(search, shares, name, seed))
                     print(json.dumps([name, method, seed, *came[method][-1]]), flush=True)
@@ -147,7 +157,11 @@ def main() -> None:
     replaying = commands.add_parser("replay")
     replaying.add_argument("--space", choices=GRIDS, action="append")
     replaying.add_argument("--method", action="append", help="part of a name; all if none is given")
-    replaying.add_argument("--seeds", type=int, default=20)
+    replaying.add_argument("--seeds", type=int, default=20, help="how many")
+    replaying.add_argument("--first", type=int, default=0, help="the first of the seeds")
+    replaying.add_argument(
+        "--sampler-option", action="append", default=[], metavar="KEY=VALUE", help="of ours"
+    )
     replaying.add_argument(
         "--without-ray",
         action="store_true",
