@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from fuzz_inputs import KINDS, put_good, wrong
-from program import ROOT
+from program import ROOT, WITH_SUPPORT
 
 COUNTS = {
     "plan": 800, "options": 500, "npz": 500, "knn-bundle": 400, "cnn-bundle": 200,
@@ -37,8 +37,15 @@ def test_thousands_of_spoilt_inputs_are_answered_in_a_line(
     """The same, often enough to find what nobody thought of; in a process of its own, which a crash
     may end.
     """
-    words = [sys.executable, ROOT / "tests" / "fuzz_inputs.py", kind, "1000", str(count), tmp_path]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [
+        sys.executable,
+        ROOT / "tests/support/harm/fuzz_inputs.py",
+        kind,
+        "1000",
+        str(count),
+        tmp_path,
+    ]
+    environment = {**os.environ, "PYTHONPATH": WITH_SUPPORT}
     done = subprocess.run(
         words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1400, check=False
     )

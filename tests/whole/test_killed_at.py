@@ -10,13 +10,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from program import ROOT
+from program import ROOT, WITH_SUPPORT
 
 
 def killed(action: str, folder: Path, every: int) -> str:
     """Everything that is wrong; empty if nothing is."""
-    words = [sys.executable, str(ROOT / "tests" / "killed_at.py"), action, str(folder), str(every)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # or tests/trainables hides ours
+    words = [
+        sys.executable,
+        str(ROOT / "tests/support/harm/killed_at.py"),
+        action,
+        str(folder),
+        str(every),
+    ]
+    environment = {**os.environ, "PYTHONPATH": WITH_SUPPORT}
     done = subprocess.run(
         words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1400, check=False
     )

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from cnn_run import digits, program_run, small_run
-from program import PATIENCE, ROOT
+from program import PATIENCE, WITH_SUPPORT
 from safetensors.torch import load_file, save_file
 
 from trainables.cnn import weights
@@ -255,7 +255,6 @@ def test_a_checkpoint_of_another_run_is_refused(
 def program(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "cnn_run", str(folder)],
-        cwd=ROOT / "tests",
         stdout=subprocess.PIPE,
         text=True,
         env=_env(),
@@ -263,11 +262,7 @@ def program(folder: Path) -> subprocess.Popen[str]:
 
 
 def _env() -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-        "OMP_NUM_THREADS": "1",
-    }
+    return {**os.environ, "PYTHONPATH": WITH_SUPPORT, "OMP_NUM_THREADS": "1"}
 
 
 def killed(folder: Path, delay: float) -> None:

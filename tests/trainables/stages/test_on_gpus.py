@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import stage_functions
 import torch
-from program import ROOT, environment_kept
+from program import SUPPORT, environment_kept
 
 from analysis.plan.plan import make_plan
 from search.cluster import ray_internals
@@ -46,7 +46,7 @@ def ray() -> Iterator[Any]:
     with environment_kept(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray_internals, "own_options", lambda *a: {**own(*a), "num_gpus": 1})
         # so that workers find stage_functions
-        os.environ["PYTHONPATH"] = str(ROOT / "tests")
+        os.environ["PYTHONPATH"] = SUPPORT
         with local_cluster(2, print) as ray:
             yield ray
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import stage_functions
 from assigned import given
-from program import ROOT, environment_kept
+from program import SUPPORT, environment_kept
 
 from search.cluster.start import local_cluster
 from trainables.stages.cache import DiskCache
@@ -25,9 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own
 def ray() -> Iterator[Any]:
     with environment_kept():
         # so that workers find stage_functions
-        os.environ["PYTHONPATH"] = os.pathsep.join(
-            [str(ROOT / "tests"), str(Path(__file__).parent)]
-        )
+        os.environ["PYTHONPATH"] = os.pathsep.join([SUPPORT, str(Path(__file__).parent)])
         with local_cluster(2, print, {QUICK_STAGES: 2}) as ray:
             yield ray
 

@@ -1,7 +1,8 @@
 """Inputs made from good ones by a seeded generator, each given to the program; as a program it
 prints what went wrong, a line each.
 
-PYTHONPATH=. python tests/fuzz_inputs.py KIND SEED COUNT FOLDER
+    cd tests/support && export PYTHONPATH=../..:inputs:searches
+    python harm/fuzz_inputs.py KIND SEED COUNT FOLDER
 
 A good answer is exit status 0, or 2 with one line of at most 500 characters, within five seconds of
 this process; a bundle that is accepted gives scores that are numbers.

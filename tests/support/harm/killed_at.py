@@ -1,7 +1,8 @@
 """Kills a process at the N-th thing that it does to files and databases, for every N: as a program,
 for tests.
 
-    PYTHONPATH=. python tests/killed_at.py ACTION FOLDER [EVERY [FIRST]]
+    cd tests/support && export PYTHONPATH=../..:searches
+    python harm/killed_at.py ACTION FOLDER [EVERY [FIRST]]
 
 FOLDER gets a copy of a run for each N; each process is a fork that kills itself with SIGKILL. What
 is left is opened again and gone on with, in another fork; one line a trouble is printed, and

@@ -19,7 +19,13 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
+SUPPORT = os.pathsep.join(
+    str(ROOT / "tests" / "support" / room) for room in ("harm", "inputs", "searches", "servers")
+)
+"""Where a process of its own finds what tests share, as ``PYTHONPATH``."""
+WITH_SUPPORT = os.pathsep.join([str(ROOT), SUPPORT])
+"""The same and the product, or ``tests/trainables`` hides it."""
 PATIENCE = 600.0
 """Seconds that anything a test waits for may take: far more than it needs, for the machine may be
 busy with other things.

@@ -1,7 +1,7 @@
 """A small training for tests; as a program it saves every epoch and goes on from what is saved,
 until it is killed or done.
 
-python tests/cnn_run.py FOLDER
+PYTHONPATH=. python tests/support/searches/cnn_run.py FOLDER
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-GOLDEN = Path(__file__).parent / "golden"
+from program import ROOT
+
+GOLDEN = ROOT / "tests" / "golden"
 RUNS = ("database", "killed", "knn", "networks", "replicas", "toy")
 BUNDLES = ("knn", "networks")
 
