@@ -2,7 +2,7 @@
 
     python -m benchmarks.search record cnn|bag-of-sift|embedding --data DIR --out FILE
     python -m benchmarks.search replay [--space NAME] [--method NAME] [--seeds 20] [--first 0]
-        [--sampler-option KEY=VALUE]
+        [--trials 256] [--sampler-option KEY=VALUE]
 
 ``record`` really trains each network of a grid (of CIFAR-10's folder DIR), or computes each stage
 of a grid of kNN or embedding configurations (of a folder of scenes), by one thread; killed, it goes
@@ -12,8 +12,8 @@ on where it was, and once all is there it keeps the table in ``benchmarks/search
 each run to its end, and prints the seconds until an epoch of a trial comes to it: the recorded ones
 of all that was run until then, one after the other. What has not found it in four times what those
 64 cost counts as that. The first method, ``ours``, is a search by the command's own driver, on Ray,
-at its defaults but for options of its sampler that are given. Medians over the seeds, with an
-interval of 95 % by the bootstrap, and how many times as long as ours each took.
+at its defaults but for what is given. Medians over the seeds, with an interval of 95 % by the
+bootstrap, and how many times as long as ours each took.
 """
 
 from __future__ import annotations
@@ -36,12 +36,10 @@ from search.cli.options import read_values
 
 
 def methods_of(
-    grid: Grid, with_ray: bool = True, sampler_options: Mapping[str, Any] | None = None
+    grid: Grid, with_ray: bool = True, **settings: Any
 ) -> dict[str, tuple[Search, bool]]:
-    """Search by name, and whether its stages are kept; ours with options of its sampler."""
-    search = partial(
-        ours.ours if with_ray else ours.without_ray, sampler_options=dict(sampler_options or {})
-    )
+    """Search by name, and whether its stages are kept; ours with ``settings`` of its plan."""
+    search = partial(ours.ours if with_ray else ours.without_ray, **settings)
     own = {"ours": (search(), True)}
     if not grid.chain:
         bare = {"Ray Tune: OptunaSearch, ASHA": (methods.ray_tune, True)}
@@ -110,9 +108,12 @@ def told(space: str, came: Mapping[str, Sequence[tuple[float, bool]]]) -> str:
 
 
 def replay(options: argparse.Namespace) -> None:
-    given = read_values(options.sampler_option, "--sampler-option")
+    settings = {
+        "trials": options.trials,
+        "sampler_options": read_values(options.sampler_option, "--sampler-option"),
+    }
     for name in options.space or GRIDS:
-        every = methods_of(GRIDS[name], not options.without_ray, given)
+        every = methods_of(GRIDS[name], not options.without_ray, **settings)
         wanted = {
             method: how
             for method, how in every.items()
@@ -159,6 +160,7 @@ def main() -> None:
     replaying.add_argument("--method", action="append", help="part of a name; all if none is given")
     replaying.add_argument("--seeds", type=int, default=20, help="how many")
     replaying.add_argument("--first", type=int, default=0, help="the first of the seeds")
+    replaying.add_argument("--trials", type=int, default=ours.TRIALS, help="of ours at most")
     replaying.add_argument(
         "--sampler-option", action="append", default=[], metavar="KEY=VALUE", help="of ours"
     )
