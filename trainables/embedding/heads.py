@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from spaces.ours.embedding import EmbeddingConfig
 from trainables.data.dataset import Int64
@@ -41,6 +42,7 @@ class Fitted:
     classes: int
     arrays: Arrays
 
+    @threadpool_limits.wrap(limits=1)
     def scores(self, features: Float32) -> Float64:
         """(n, classes) float64 shares, which sum to 1, for (n, d) features."""
         vectors = self.prepared(features)
@@ -73,10 +75,12 @@ def _in_length(features: Float32, norm: str) -> Float64:
     return vectors
 
 
+@threadpool_limits.wrap(limits=1)
 def fit(config: EmbeddingConfig, features: Float32, labels: Int64, classes: int) -> Fitted:
     """The classifier that ``config`` makes of (n, d) features and their (n,) labels.
 
-    A class that no vector has is never given.
+    A class that no vector has is never given. One BLAS thread computes it, as it does the scores:
+    the bits must not depend on how many cores a machine, or a trial, has.
     """
     arrays: Arrays = {}
     vectors = _in_length(features, config.norm)

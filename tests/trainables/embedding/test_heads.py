@@ -13,6 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.svm import LinearSVC
+from threadpoolctl import threadpool_limits
 
 from spaces.ours.embedding import HEADS, EmbeddingConfig
 from trainables.data.validation import Validation, validation_groups
@@ -135,6 +136,24 @@ def test_an_image_has_no_say_in_how_it_is_classified(
         alone = held_out(config, features[others], labels[others], features[own], CLASSES)
         assert np.array_equal(scores[own], alone)
     assert (scores.argmax(axis=1) == labels).mean() > 0.6
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("components", [0, 64])
+def test_a_head_is_the_same_to_the_bit_on_any_number_of_cores(head: str, components: int) -> None:
+    """A trial has some of a machine's cores, and the export all of another's: an image near a tie
+    would be given another class than was recorded, and the bundle be refused.
+    """
+    features, labels = vectors(1200, 400)
+    config = replace(CONFIG, head=head, components=components)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            fitted = fit(config, features, labels, CLASSES)
+            found.append((fitted.arrays, fitted.scores(features)))
+    (one, of_one), (two, of_two) = found
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    assert np.array_equal(of_one, of_two)
 
 
 def test_views_count_alike() -> None:
