@@ -13,7 +13,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from analysis.bundle.classifier import Classifier, Float64, Int64
-from analysis.bundle.facts import BundleError, BundleFacts
+from analysis.bundle.facts import TOLERANCE, BundleError, BundleFacts
 from analysis.bundle.source import ExportRequest, Source, bundle_facts
 from analysis.run.records import TrialRecord
 from spaces.errors import FailedError, on_one_line
@@ -52,7 +52,7 @@ class ArraysModel:
     fitted: Fitted
 
     how_tested = "fitted to all training images"
-    tolerance = 0.0
+    tolerance = TOLERANCE  # other cores, or another number of them, may round otherwise
     batch = 500
 
     def scores_of(self, images: Images) -> tuple[Int64, Float64]:
