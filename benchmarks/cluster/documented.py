@@ -19,9 +19,9 @@ import sys
 from pathlib import Path
 
 from namespaces import SKIPPED, say
-from network_nodes import ROOT, Node, Nodes, bridge, missing, nodes
+from network_nodes import ROOT, SUPPORT, Node, Nodes, bridge, missing, nodes
 
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.extend(SUPPORT)
 from s3_server import s3_server
 
 PAGE = ROOT / "docs" / "cluster.md"

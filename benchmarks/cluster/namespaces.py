@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from network_nodes import PORT, ROOT, Node, Nodes, bridge, missing, nodes
+from network_nodes import PORT, ROOT, SUPPORT, Node, Nodes, bridge, missing, nodes
 
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.extend(SUPPORT)
 from planted import photograph
 from s3_server import BUCKET, s3_server
 

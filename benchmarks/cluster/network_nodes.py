@@ -26,6 +26,8 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
+SUPPORT = [str(ROOT / "tests" / "support" / room) for room in ("inputs", "searches", "servers")]
+"""Where what tests share is found: a server of S3, photographs."""
 RAY = str(Path(sys.executable).with_name("ray"))
 NET = "10.213.0"
 BRIDGE = f"{NET}.254"

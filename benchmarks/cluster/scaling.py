@@ -20,9 +20,9 @@ from typing import Any
 
 import psutil
 from namespaces import SKIPPED, driver, records
-from network_nodes import ROOT, Nodes, bridge, missing, nodes
+from network_nodes import SUPPORT, Nodes, bridge, missing, nodes
 
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.extend(SUPPORT)
 from s3_server import s3_server
 
 A_SLOT = 12
