@@ -17,6 +17,7 @@ from damage_table import FAST, SLOW, cases, check
 from damages import DAMAGES
 from finished import scored, shares
 from one_ray import OneRay
+from program import typed
 
 from analysis.plan.plan import Plan, make_plan
 from analysis.plan.replicate import Replicate
@@ -155,6 +156,23 @@ def test_a_damaged_file_changes_nothing_silently(whole: Path, tmp_path: Path) ->
         FAST,
         random.Random(20).sample([case for case in every if case[2] not in DEAR], SAMPLE),
     )
+
+
+def test_a_bundle_that_was_made_stands_though_the_report_cannot_be_made(
+    whole: Path, tmp_path: Path
+) -> None:
+    """Whoever exports wants the bundle; the report that tells of its test score is made again at
+    the end, and is the first to read how trials began.
+    """
+    runs = Path(shutil.copytree(whole, tmp_path / "runs"))
+    assert typed("report", "k", "--runs-dir", runs).returncode == 0
+    page = runs / "k" / "report" / "report.html"
+    before, begun = page.read_bytes(), runs / "k" / "trials" / "tiny-image" / "00001" / "trial.json"
+    DAMAGES["a newer version"](begun)
+    done = typed("export", "k", "--out", runs / "out", "--runs-dir", runs)
+    assert (done.returncode, (runs / "out" / "bundle.json").is_file()) == (0, True)
+    assert [line for line in done.stderr.splitlines() if f"{begun}: written by a newer" in line]
+    assert page.read_bytes() == before
 
 
 @pytest.mark.slow
