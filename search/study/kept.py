@@ -24,12 +24,13 @@ def check_files(run: RunDirectory, plan: Plan) -> None:
     nothing else can replace.
 
     Raises:
-        NewerError: if a newer version wrote a record, began a trial or took trials of an earlier
-            search: the report would be the first to read that, when all is done.
+        NewerError: if a newer version wrote the state or a record, began a trial or took trials of
+            an earlier search: the report would be the first to read that, when all is done.
         UnreadableError: if one may not be read.
         RunError: if it is lost which trials were run again, or how often the test images were
             looked at.
     """
+    run.state()
     read_shelves(run, plan.spaces)
     read_earlier(run)
     for trial in run.trial_files.all():

@@ -14,6 +14,7 @@ from samples import run_with
 from analysis.plan.complaints import PlanError
 from analysis.plan.plan import make_plan
 from analysis.run.directory import RunDirectory
+from analysis.run.records import DriverState
 from search.ledger.ledger import Ledger
 
 SETTINGS = "trials: 2\ntracking: {enabled: false}\n"
@@ -90,15 +91,20 @@ def test_a_space_that_changed_is_found_when_its_study_is_opened(tmp_path: Path) 
 @pytest.mark.parametrize(
     "words", [("resume",), ("extend", "--trials", "3"), ("replicate",)], ids=lambda words: words[0]
 )
-def test_a_trial_that_a_newer_version_began_is_refused_before_anything_starts(
-    tmp_path: Path, words: tuple[str, ...]
+@pytest.mark.parametrize("name", ["trials/tiny-image/00000/trial.json", "state.json"])
+def test_what_a_newer_version_wrote_is_refused_before_anything_starts(
+    tmp_path: Path, words: tuple[str, ...], name: str
 ) -> None:
-    """The report reads it when all the work is done, and refused it then."""
+    """The report reads how a trial began when all the work is done, and refused it then; what the
+    driver said last was read when Ray had started.
+    """
     folder = begun(tmp_path, "k: [1, 3]")
-    newer(folder.trial("tiny-image", 0) / "trial.json")
+    if name == "state.json":
+        folder.write_state(DriverState(id="0", state="finished"))
+    newer(folder.path / name)
     before = content(folder.path, {"lock"})
     done = typed(words[0], "made", *words[1:], "--runs-dir", tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-    assert "trial.json: written by a newer visiontune" in done.stderr
+    assert f"{name}: written by a newer visiontune" in done.stderr
     assert content(folder.path, {"lock"}) == before
