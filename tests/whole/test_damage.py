@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cnn_search import SMALL
+from cnn_search import arguments
 from damage_table import FAST, SLOW, cases, check
 from damages import DAMAGES
 from finished import scored, shares
@@ -134,12 +134,8 @@ def several(whole: Path, one_ray: OneRay, tmp_path_factory: pytest.TempPathFacto
     """The same of two spaces, one of networks, with their weights."""
     runs = tmp_path_factory.mktemp("several")
     shutil.copy(whole / "images.npz", runs)
-    words = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
-    asked = ("--space", "tiny-image", "--space", "cnn", "--trials", 4, "--epochs", 2)
-    done = one_ray.typed(
-        *("run", *asked, "--dataset", f"npz:{runs / 'images.npz'}", "--name", "k"),
-        *("--runs-dir", runs, "--no-tracking", *words),
-    )
+    spec = f"npz:{runs / 'images.npz'}"
+    done = one_ray.typed(*arguments(runs, "k", 4, 2, "--space", "tiny-image", dataset=spec))
     assert done.returncode == 0, done.stderr
     assert list((runs / "k" / "trials" / "cnn").glob("*/weights/*")), "weights are what it is for"
     return runs

@@ -24,8 +24,6 @@ from search.study.kept import check_files, check_kept
 from spaces.errors import UserError
 
 NEVER_THERE_TWICE = {"lock", "plan.lock"}
-
-
 ALIKE = ("trials/tiny-image/00001", "trials/tiny-image/00003")
 """Trials like others of the run."""
 EDITABLE = {"plan.yaml"}
