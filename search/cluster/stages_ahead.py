@@ -27,7 +27,8 @@ class StageCounts:
         self._counts: dict[str, int] = {}
 
     def line(self, wait: float = 0.0) -> str:
-        """``stages: 12 computed, 340 shared, 5 read from disk``; empty before the first answer.
+        """``stages: 12 computed, 5 read from disk, shared by 340 trials``; empty before the first
+        answer.
 
         Args:
             wait: seconds to wait for a fresh answer.
@@ -43,7 +44,7 @@ class StageCounts:
                 except self._ray.exceptions.RayError:
                     return ""  # it died; the next one counts from nothing
         return (
-            "stages: {computed} computed, {shared} shared, {read} read from disk".format(
+            "stages: {computed} computed, {read} read from disk, shared by {shared} trials".format(
                 **self._counts
             )
             if self._counts

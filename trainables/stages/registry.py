@@ -145,6 +145,7 @@ class StageRegistry:
         self._gpus = gpus
         self._devices: Iterator[Any] | None = None
         self._counts = {"computed": 0, "shared": 0, "read": 0}
+        self._asked: set[str] = set()
 
     def adopt(self, stage: Stage, refs: list[Any]) -> None:
         """Know a result that exists already; the reference is in a list, so that Ray does not
@@ -155,7 +156,11 @@ class StageRegistry:
     def request(self, *stages: Stage) -> tuple[list[Any], bool]:
         """(references to the results, whether the first was asked for before)."""
         there = stages[0].digest in self._refs
-        self._counts["shared"] += there
+        all_of_it = (one for stage in stages for one in stage.upstream().values())
+        worked = {one.digest: one for one in all_of_it if not one.light}
+        new = worked.keys() - self._asked
+        self._counts["shared"] += len(new) < len(worked) and all(worked[one].quick for one in new)
+        self._asked |= new
         return [self._submit(stage) for stage in stages], there
 
     def prepare(self, stage: Stage) -> None:
@@ -262,8 +267,8 @@ class StageRegistry:
             self._made.pop(stage.digest, None)
 
     def stats(self) -> dict[str, int]:
-        """Stages computed and read from disk, and how often a trial asked for one that was there
-        already.
+        """Stages computed and read from disk, and trials for which no dear stage was made: others
+        had asked for those that they have in common.
         """
         return dict(self._counts)
 

@@ -85,6 +85,17 @@ class Stage:
         key = [what, self.rows is not None, [stage.digest for stage in self.inputs]]
         return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
+    def upstream(self) -> dict[str, Stage]:
+        """This stage and all that it is made of, each once, by digest."""
+        found: dict[str, Stage] = {}
+        waiting = [self]
+        while waiting:
+            stage = waiting.pop()
+            if stage.digest not in found:
+                found[stage.digest] = stage
+                waiting += stage.inputs
+        return found
+
     def __str__(self) -> str:
         settings = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
         return f"{self.name}({settings})"

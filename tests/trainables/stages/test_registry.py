@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,33 @@ def test_a_stage_that_many_ask_for_at_once_runs_once(
     assert [answer.tolist() for answer in answers[:3]] == [[2, 1], [2, 1], [3, 1]]
     assert [runs(tmp_path / "n", value) for value in (1, 2, 3)] == [1, 1, 1]
     assert ray.get(registry.stats.remote())["computed"] == 3
+
+
+def test_trials_are_counted_as_sharing_if_nothing_dear_is_made_for_them(
+    ray: Any, registry: Any, tmp_path: Path
+) -> None:
+    """The progress line says how many: a search is cheap if most of its trials share."""
+    given = replace(counted(tmp_path / "n", 60), light=True)
+
+    def trial(dear: int, quick: int) -> Stage:
+        return replace(
+            counted(tmp_path / "n", quick, counted(tmp_path / "n", dear, given)), quick=True
+        )
+
+    def sharing() -> int:
+        return ray.get(registry.stats.remote())["shared"]
+
+    fetch(registry, trial(61, 1))
+    assert sharing() == 0  # what is light, all trials read
+    fetch(registry, trial(61, 2))
+    assert sharing() == 1  # another distance between the same histograms
+    fetch(registry, trial(61, 2))
+    assert sharing() == 2  # all of it
+    fetch(registry, trial(62, 3))
+    assert sharing() == 2  # another vocabulary
+    ray.get(registry.prepare.remote(trial(63, 4)))
+    fetch(registry, trial(63, 4))
+    assert sharing() == 2  # made ahead of the trial, and for nobody else
 
 
 @pytest.mark.parametrize("first", ["dear", "quick"])
@@ -318,4 +346,4 @@ def test_a_reused_actor_leaks_nothing_from_one_trial_to_the_next(ray: Any, regis
     assert first["accuracy_by_k"] == again["accuracy_by_k"]
     assert not np.array_equal(first["predictions"], other["predictions"])
     assert "cosine" not in again["log"]
-    assert ray.get(named.stats.remote())["shared"] > 0
+    assert ray.get(named.stats.remote())["shared"] == 2
