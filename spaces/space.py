@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from spaces.domain import (
@@ -39,6 +39,9 @@ class Space:
         recipe: domains in place of parameters' own, by name, for those that nobody set; of the
             domains that there are once it is narrowed.
         pruner: that a search of many of its trials has unless it is told otherwise.
+        start: values of a configuration that is good as a rule, where prefixes are too dear to
+            begin with any: the first that the sampler ``reuse`` proposes, as far as a search has
+            them.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Space:
     config: Callable[[Mapping[str, Any]], Any] = dict
     recipe: Callable[[Mapping[str, Domain]], Mapping[str, Domain]] | None = None
     pruner: str = "none"
+    start: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -66,6 +70,8 @@ class Space:
                     "otherwise"
                 )
             seen.add(parameter.name)
+        for name in self.start:
+            self[name]  # raises, naming what there is
 
     def become(self, parameters: tuple[Parameter, ...]) -> None:
         """Have these parameters from now on, for whoever holds this space: plug-ins add to some.

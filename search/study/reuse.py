@@ -102,6 +102,7 @@ class Reuse(BaseSampler):
         self._starters, self._most = starters, most
         self._tpe, self._random = self._estimator(seed), RandomSampler(seed)
         self._names = tuple(space.prefix) if space else ()
+        self._start = dict(space.start) if space else {}
         self._given: dict[int, dict[str, Any]] = {}
 
     def _estimator(self, seed: int) -> BaseSampler:
@@ -187,6 +188,8 @@ class Reuse(BaseSampler):
         target = self._target(paid.values())
         if paid and target < ALIKE:
             return None
+        if not prefixes and self._start:
+            return self._start
         chosen = self._of_paid(paid, len(prefixes), target)
         if chosen is not None:
             return self._suffix(paid, chosen)

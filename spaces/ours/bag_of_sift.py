@@ -118,4 +118,20 @@ BAG_OF_SIFT = Space(
     "kNN on histograms of dense SIFT descriptors quantised to a vocabulary of visual words",
     parameters(),
     config=lambda config: BagOfSiftConfig(**config),
+    # RootSIFT at three sizes (Bosch et al., 2007), 400 words in the cells of a pyramid, and what
+    # two images have in common (Lazebnik et al., 2006)
+    start={
+        "step": 6,
+        "bin_size": 4,
+        "transform": "root",
+        "vocabulary_step": 8,
+        "vocabulary_size": 400,
+        "scales": 3,
+        "mirrored": True,
+        "regions": "pyramid",
+        "metric": "histogram-intersection",
+        "norm": "l1",
+        "k": 10,
+        "vote": "distance",
+    },
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from trainables.knn.norms import Float64, Floats
+from trainables.knn.norms import Floats
 from trainables.knn.sift import GRID, Float32
 
 Int64 = npt.NDArray[np.int64]
@@ -60,14 +60,14 @@ def city_block(gallery: Float32, device: str) -> Callable[[Float32], Float32]:
     return sums
 
 
-def products(gallery: Float64, device: str) -> Callable[[Float64], Float64]:
-    """A function from (m, d) queries to the (m, n) inner products, in float64."""
+def products(gallery: Floats, device: str) -> Callable[[Floats], Floats]:
+    """A function from (m, d) queries to the (m, n) inner products, in the type of both."""
     import torch
 
     there = torch.tensor(gallery, device=device)
 
-    def inner(queries: Floats) -> Float64:
-        found: Float64 = (torch.tensor(queries, device=device) @ there.T).cpu().numpy()
+    def inner(queries: Floats) -> Floats:
+        found: Floats = (torch.tensor(queries, device=device) @ there.T).cpu().numpy()
         return found
 
     return inner

@@ -67,7 +67,8 @@ def test_torch_counts_the_same_words(device: str, assignment: str) -> None:
 
 @pytest.mark.parametrize("device", TORCH)
 @pytest.mark.parametrize(
-    "metric", ["cityblock", "histogram-intersection", "bray-curtis", "euclidean", "hellinger"]
+    "metric",
+    ["cityblock", "histogram-intersection", "bray-curtis", "euclidean", "hellinger", "chi-squared"],
 )
 def test_neighbours_through_torch_are_the_same_to_the_last_bit(device: str, metric: str) -> None:
     """Only bounds come from the device; what may be among the nearest is compared exactly, ties
