@@ -188,7 +188,7 @@ class Reuse(BaseSampler):
         target = self._target(paid.values())
         if paid and target < ALIKE:
             return None
-        if not prefixes and self._start:
+        if self._start and len(study.get_trials(deepcopy=False)) == 1:  # this one
             return self._start
         chosen = self._of_paid(paid, len(prefixes), target)
         if chosen is not None:

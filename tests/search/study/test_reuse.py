@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from search.study.samplers import make_sampler
 from search.study.study import _suggest
@@ -128,6 +129,35 @@ def test_a_prefix_narrowed_to_one_value_leaves_a_plain_search() -> None:
     assert SPACE.narrow({"a": 1, "b": 2}).prefix == ()
     assert SPACE.narrow({"x": "r", "y": "p", "z": 0.5}).prefix == ()
     assert get_space("embedding").prefix == ("backbone", "side", "crop", "views")
+
+
+@pytest.mark.parametrize("narrowed", [{}, {"scales": "1", "metric": "cosine,euclidean"}])
+def test_the_first_trial_is_what_a_space_is_started_from(narrowed: dict[str, Any]) -> None:
+    """A first prefix drawn at random may cost minutes and be worth nothing; one that fails is not
+    tried again, and other samplers know nothing of it.
+    """
+    space = get_space("bag-of-sift").narrow(narrowed)
+    drawn = {}
+    for sampler in ("reuse", "tpe"):
+        study = optuna.create_study(
+            direction="maximize", sampler=make_sampler(sampler, {}, 3, space)
+        )
+        drawn[sampler] = []
+        for _ in range(3):
+            trial = study.ask()
+            drawn[sampler].append(space.sample(partial(_suggest, trial)))
+            if trial.number == 1:
+                study.tell(0, state=TrialState.FAIL)
+    start = {name: value for name, value in space.start.items() if name not in narrowed}
+    assert len(start) >= 10
+    if narrowed:  # a distance that is drawn may be blind to the norm
+        del start["norm"]
+    else:
+        assert drawn["reuse"][0].items() >= start.items()
+    shared = [sum(one[name] == start[name] for name in start) for one in drawn["reuse"]]
+    assert shared[0] == len(start)
+    assert max(shared[1:]) < len(start)
+    assert sum(one == start[name] for name, one in drawn["tpe"][0].items() if name in start) < 8
 
 
 def test_failures_enqueued_trials_and_constraints_are_borne() -> None:
