@@ -19,10 +19,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from spaces.ours.knn import OURS
-from trainables.knn import neighbours
-from trainables.knn.bounds import Bounds
-from trainables.knn.distances import computed
-from trainables.knn.norms import Floats, normalised
+from trainables.neighbours import nearest as neighbours
+from trainables.neighbours.bounds import Bounds
+from trainables.neighbours.distances import computed
+from trainables.neighbours.norms import Floats, normalised
 
 MOST = 50
 

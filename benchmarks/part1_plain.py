@@ -17,10 +17,10 @@ from threadpoolctl import threadpool_limits
 from trainables.data import Images, ReadOptions, read_dataset
 from trainables.knn.descriptors import dense_descriptors
 from trainables.knn.encoding import word_counts
-from trainables.knn.neighbours import nearest_neighbours, votes_by_k
-from trainables.knn.norms import normalised
 from trainables.knn.sift import sampled_descriptors
 from trainables.knn.vocabulary import vocabulary
+from trainables.neighbours.nearest import nearest_neighbours, votes_by_k
+from trainables.neighbours.norms import normalised
 
 STEPS, SIZES, METRICS, NORMS, KS = (
     (3, 5, 8),

@@ -19,9 +19,9 @@ from threadpoolctl import threadpool_limits
 
 from trainables.data import ReadOptions, read_dataset
 from trainables.knn.encoding import nearest_words
-from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.sift import dense_sift, transformed
 from trainables.knn.vocabulary import vocabulary
+from trainables.neighbours.nearest import nearest_neighbours
 
 
 def seconds(action: Callable[[], object], runs: int = 3) -> float:

@@ -73,7 +73,7 @@ for _sampler in (
         "reuse",
         "tpe that tries many cheap suffixes of each dear prefix, where a space has such; the "
         "default",
-        "search.study.reuse:Reuse",
+        "search.sampling.reuse:Reuse",
         constraints=True,
         learns_from="COMPLETE and PRUNED",
         informed=GREEDY,
@@ -131,13 +131,13 @@ for _sampler in (
     Sampler(
         "grid",
         "every combination, in the space's own order",
-        "search.study.samplers:random_in_order",
+        "search.sampling.samplers:random_in_order",
         needs="finite",
     ),
     Sampler(
         "brute-force",
         "every combination, in random order",
-        "search.study.samplers:BruteForce",
+        "search.sampling.samplers:BruteForce",
         needs="finite",
     ),
 ):
@@ -158,18 +158,18 @@ for _pruner in (
     Pruner(
         "percentile",
         "the same with another percentile (25 keeps the best quarter)",
-        "search.study.pruners:percentile_pruner",
+        "search.sampling.pruners:percentile_pruner",
     ),
     Pruner(
         "median-stopping",
         "Ray Tune's: stops what is at its best below the median of the others' means so far",
-        "search.study.tune_pruners:median_stopping",
+        "search.sampling.tune_pruners:median_stopping",
     ),
     Pruner(
         "asha",
         "Ray Tune's asynchronous successive halving (max_t, grace_period, reduction_factor); the "
         "default for 20 or more trials of cnn",
-        "search.study.tune_pruners:asha",
+        "search.sampling.tune_pruners:asha",
     ),
     Pruner(
         "successive-halving",
@@ -188,7 +188,7 @@ for _pruner in (
     Pruner(
         "patient",
         "stops what has not gained for patience steps",
-        "search.study.pruners:patient_pruner",
+        "search.sampling.pruners:patient_pruner",
         needs=("patience",),
     ),
     Pruner(

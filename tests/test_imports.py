@@ -15,22 +15,23 @@ LAYERS = ("spaces", "trainables", "analysis", "search")
 """Each may import those before it."""
 ROOMS = {
     "trainables": (
-        "io", "stages", "images", "data", "tables", "audit", "pretrained", "contract", "knn",
-        "cnn/models", "cnn/steps", "cnn", "embedding", "learners", "",
+        "io", "stages", "images", "data", "tables", "audit", "pretrained", "contract",
+        "neighbours", "knn", "cnn/models", "cnn/steps", "cnn", "embedding", "learners", "",
     ),
     "analysis": (
         "plan", "run", "ranking", "figures", "bundle", "ensemble", "graphs", "explain", "report",
         "",
     ),
     "search": (
-        "study", "ledger", "screen", "cluster", "tracking", "driver", "doctor", "reproduce", "cli",
-        "",
+        "sampling", "study", "ledger", "screen", "cluster", "tracking", "driver", "doctor",
+        "reproduce", "cli", "",
     ),
 }  # fmt: skip
 """The folders of a layer: each may import those before it, but for ``STRANGERS``."""
 STRANGERS = {
     frozenset({"cluster", "tracking"}),
     frozenset({"knn", "cnn"}),
+    frozenset({"knn", "embedding"}),
     frozenset({"cnn", "embedding"}),
 }
 MOST_FILES, MOST_LINES = 15, 350
@@ -41,24 +42,25 @@ IMPORTERS = {
         "search/cluster/ray_internals.py",
         "search/cluster/submit.py",
         "search/cluster/tune_adapters.py",
-        "search/study/tune_pruners.py",
+        "search/sampling/tune_pruners.py",
         "trainables/worker.py",
         "trainables/stages/registry.py",
     },
     "optuna": {
         "search/study/database.py",
         "search/study/folders.py",
-        "search/study/guided.py",
+        "search/sampling/guided.py",
         "search/study/importance.py",
-        "search/study/optuna_internals.py",
-        "search/study/population.py",
-        "search/study/pruners.py",
-        "search/study/reuse.py",
+        "search/sampling/optuna_internals.py",
+        "search/sampling/population.py",
+        "search/sampling/pruners.py",
+        "search/sampling/reuse.py",
+        "search/sampling/prefixes.py",
         "search/ledger/rebuilt_studies.py",
-        "search/study/samplers.py",
+        "search/sampling/samplers.py",
         "search/study/storage.py",
         "search/study/study.py",
-        "search/study/tune_pruners.py",
+        "search/sampling/tune_pruners.py",
     },
     "mlflow": {
         "analysis/bundle/served_model.py",
@@ -67,7 +69,7 @@ IMPORTERS = {
         "search/tracking/registered.py",
     },
     "cyvlfeat": {"trainables/knn/sift.py"},
-    "faiss": {"trainables/knn/bounds.py"},
+    "faiss": {"trainables/neighbours/bounds.py"},
 }
 PATHS = {layer: sorted((ROOT / layer).rglob("*.py")) for layer in LAYERS}
 SOURCES = {

@@ -23,8 +23,6 @@ from spaces import BagOfSiftConfig, TinyImageConfig, get_space
 from trainables.data import Dataset, Images
 from trainables.data.source import data_source
 from trainables.data.validation import Validation, validation_groups
-from trainables.knn.neighbours import Neighbours, nearest_neighbours, votes_by_k
-from trainables.knn.norms import Floats
 from trainables.knn.pipeline import (
     KnnConfig,
     bag_stage,
@@ -36,6 +34,8 @@ from trainables.knn.pipeline import (
 )
 from trainables.knn.regions import REGIONS
 from trainables.knn.sift import DESCRIPTOR
+from trainables.neighbours.nearest import Neighbours, nearest_neighbours, votes_by_k
+from trainables.neighbours.norms import Floats
 from trainables.stages.stage import Stage, compute
 
 PACKAGES = ("cyvlfeat", "faiss-cpu")

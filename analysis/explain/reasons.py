@@ -21,9 +21,9 @@ from spaces.ours.embedding import EmbeddingConfig
 from trainables.data import Images
 from trainables.data.dataset import UInt8
 from trainables.embedding.features import chosen
-from trainables.knn.neighbours import nearest_neighbours
-from trainables.knn.norms import Floats
 from trainables.knn.pipeline import KnnConfig
+from trainables.neighbours.nearest import nearest_neighbours
+from trainables.neighbours.norms import Floats
 
 if TYPE_CHECKING:  # loads torch, which no report of other kinds needs
     from analysis.bundle.embedding import EmbeddingModel

@@ -9,11 +9,11 @@ from analysis.bundle.classifier import Int64
 from analysis.bundle.knn import KnnModel
 from spaces import BagOfSiftConfig
 from trainables.data.dataset import UInt8
-from trainables.knn.distances import computed
 from trainables.knn.encoding import nearest_words
-from trainables.knn.neighbours import nearest_neighbours
-from trainables.knn.norms import Floats, normalised
 from trainables.knn.sift import placed_sift, transformed
+from trainables.neighbours.distances import computed
+from trainables.neighbours.nearest import nearest_neighbours
+from trainables.neighbours.norms import Floats, normalised
 
 METHOD = "places of the words that bring it nearer to this class than to others, each left out once"
 MOST = 200

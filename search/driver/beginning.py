@@ -19,7 +19,7 @@ from analysis.run.working_copy import copy_of, shown
 from search.driver.networks import keep_start
 from search.driver.warm_start import begin_with
 from search.ledger.identity import make_identity
-from search.study.guided import Earlier
+from search.sampling.guided import Earlier
 from trainables.data.names import check_utf8
 from trainables.io.files import (
     TEMPORARY,

@@ -27,8 +27,8 @@ from search.ledger.kept_checkpoints import clear_checkpoints
 from search.ledger.ledger import Ledger
 from search.ledger.replicas import Replicas
 from search.ledger.status import Summary, best_of
+from search.sampling.population import Explore
 from search.screen.progress import ProgressLine
-from search.study.population import Explore
 from search.tracking.sender import Sender
 from search.tracking.tracked_facts import best_metrics, run_fact
 from search.tracking.tracker import Tracker

@@ -18,7 +18,7 @@ from analysis.run.directory import RunDirectory
 from analysis.run.finding import find_run
 from analysis.run.records import DataFacts, TrialRecord
 from search.ledger.requests import ask
-from search.study.guided import ENOUGH, Earlier, fitting, keep_earlier, told
+from search.sampling.guided import ENOUGH, Earlier, fitting, keep_earlier, told
 from search.study.storage import study_records
 from spaces.samplers import SAMPLERS
 from trainables.learners import LEARNERS

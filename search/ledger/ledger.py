@@ -27,8 +27,8 @@ from search.ledger.outbox import Outbox, trial_fact
 from search.ledger.running import Running
 from search.ledger.tally import Tally
 from search.ledger.trial_source import Key, Proposal
+from search.sampling.population import Explore
 from search.study.folders import read_shelves
-from search.study.population import Explore
 from search.study.storage import study_name
 from search.study.study import REQUEST, Answer, SpaceStudy
 from spaces.domain import Value

@@ -17,8 +17,8 @@ from analysis.run.notes import note
 from analysis.run.working_copy import remote_of
 from search.ledger.kept_checkpoints import drop_checkpoints, drop_unknown
 from search.ledger.status import ENDED
+from search.sampling.optuna_internals import study_ids
 from search.study.folders import Shelf, differs, read_shelves, trials_of
-from search.study.optuna_internals import study_ids
 from search.study.storage import (
     close,
     directions_of,

@@ -21,8 +21,6 @@ from spaces.ours.knn import MAX_K
 from trainables.data import Dataset, read_dataset
 from trainables.data.source import DataSource, data_source
 from trainables.data.tree import list_folder
-from trainables.knn.neighbours import nearest_neighbours
-from trainables.knn.norms import normalised
 from trainables.knn.pipeline import (
     KnnConfig,
     counts_stage,
@@ -31,6 +29,8 @@ from trainables.knn.pipeline import (
     words_stage,
 )
 from trainables.knn.report import stretched_histograms
+from trainables.neighbours.nearest import nearest_neighbours
+from trainables.neighbours.norms import normalised
 from trainables.stages.stage import Cache, Stage, code_version, compute
 
 PLANS = Path(__file__).parents[2] / "plans" / "report"

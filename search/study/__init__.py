@@ -1,1 +1,1 @@
-"""One Optuna study a space: samplers, pruners, what goes with what, and where studies live."""
+"""One Optuna study a space: what goes with what, and where studies live."""

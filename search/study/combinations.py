@@ -10,9 +10,9 @@ from typing import Any
 from analysis.plan.complaints import PlanError
 from analysis.plan.plan import Plan
 from analysis.plan.population import Population
-from search.study.population import may_change
-from search.study.pruners import make_pruner
-from search.study.samplers import make_sampler
+from search.sampling.population import may_change
+from search.sampling.pruners import make_pruner
+from search.sampling.samplers import make_sampler
 from spaces import SPACES, Space, SpaceError
 from spaces.domain import Choice
 from spaces.errors import echo

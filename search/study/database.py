@@ -17,7 +17,7 @@ from typing import Any
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 
-from search.study.optuna_internals import TRANSACTIONS
+from search.sampling.optuna_internals import TRANSACTIONS
 from spaces.errors import FailedError, on_one_line
 
 logger = logging.getLogger("visiontune.storage")

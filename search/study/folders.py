@@ -18,9 +18,9 @@ from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
 from analysis.run.sealed import DamagedError
-from search.study.optuna_internals import FIXED, fixed, of_sampler
-from search.study.population import MEMBER, PARENT
-from search.study.samplers import distribution_of
+from search.sampling.optuna_internals import FIXED, fixed, of_sampler
+from search.sampling.population import MEMBER, PARENT
+from search.sampling.samplers import distribution_of
 from search.study.study import (
     ATTEMPT,
     CONFIG,

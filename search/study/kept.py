@@ -10,8 +10,8 @@ from analysis.ranking.looks import looks
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.jobs import replicated
 from analysis.run.provenance import sessions
+from search.sampling.guided import read_earlier
 from search.study.folders import read_shelves
-from search.study.guided import read_earlier
 from search.study.storage import read_trials
 from search.study.study import check_choices
 

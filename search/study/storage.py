@@ -18,7 +18,7 @@ from analysis.plan.addresses import sqlite_file
 from analysis.plan.plan import Plan
 from analysis.run.directory import RunDirectory, RunError
 from analysis.run.records import TrialRecord
-from search.study.optuna_internals import TURNS, study_ids
+from search.sampling.optuna_internals import TURNS, study_ids
 from search.study.study import CONFIG
 from spaces import SPACES
 from spaces.errors import UserError, on_one_line

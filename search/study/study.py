@@ -28,11 +28,11 @@ from analysis.plan.plan import Plan
 from analysis.plan.population import ONLY_FIRST
 from analysis.run.directory import RunDirectory
 from analysis.run.records import TrialRecord
-from search.study.guided import Guided, earlier_trials
-from search.study.optuna_internals import live
-from search.study.population import Explore, Population
-from search.study.pruners import make_pruner
-from search.study.samplers import EXHAUSTIVE, distribution_of
+from search.sampling.guided import Guided, earlier_trials
+from search.sampling.optuna_internals import live
+from search.sampling.population import Explore, Population
+from search.sampling.pruners import make_pruner
+from search.sampling.samplers import EXHAUSTIVE, distribution_of
 from spaces.domain import Choice, Domain, Integer, Value
 from spaces.objectives import METRICS
 from spaces.space import Space

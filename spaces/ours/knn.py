@@ -11,13 +11,13 @@ MAX_K = 50
 
 DISTANCES = Registry(Distance, "distance")
 for _distance in (
-    Distance("euclidean", "trainables.knn.distances:euclidean", signed=True),
-    Distance("cityblock", "trainables.knn.distances:city_block", signed=True),
-    Distance("cosine", "trainables.knn.distances:cosine", signed=True, blind=True),
-    Distance("chi-squared", "trainables.knn.distances:chi_squared"),
-    Distance("hellinger", "trainables.knn.distances:hellinger"),
-    Distance("histogram-intersection", "trainables.knn.distances:histogram_intersection"),
-    Distance("bray-curtis", "trainables.knn.distances:bray_curtis"),
+    Distance("euclidean", "trainables.neighbours.distances:euclidean", signed=True),
+    Distance("cityblock", "trainables.neighbours.distances:city_block", signed=True),
+    Distance("cosine", "trainables.neighbours.distances:cosine", signed=True, blind=True),
+    Distance("chi-squared", "trainables.neighbours.distances:chi_squared"),
+    Distance("hellinger", "trainables.neighbours.distances:hellinger"),
+    Distance("histogram-intersection", "trainables.neighbours.distances:histogram_intersection"),
+    Distance("bray-curtis", "trainables.neighbours.distances:bray_curtis"),
 ):
     DISTANCES.add(_distance)
 OURS = tuple(DISTANCES)

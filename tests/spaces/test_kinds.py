@@ -66,7 +66,7 @@ def test_what_a_table_names_is_there(name: str, where: str) -> None:
 
 ADDED = {
     "spaces/ours/knn.py": (
-        '    Distance("bray-curtis", "trainables.knn.distances:bray_curtis"),',
+        '    Distance("bray-curtis", "trainables.neighbours.distances:bray_curtis"),',
         '    Distance("mine", "trainables.knn.mine:gap", signed=True),',
     ),
     "spaces/ours/cnn.py": (
@@ -113,7 +113,7 @@ from spaces import get_space
 from trainables.cnn.models import build
 from trainables.data import read_dataset
 from trainables.data.scores import judged, score
-from trainables.knn.distances import distances
+from trainables.neighbours.distances import distances
 
 assert "mine" in get_space("tiny-image")["metric"].domain
 assert "mine" in get_space("cnn")["model"].limits

@@ -309,7 +309,7 @@ def test_a_stage_of_a_plug_in_is_computed_in_other_processes(small: Path) -> Non
 
 def test_what_a_plug_in_gives_is_checked(small: Path) -> None:
     """A mistake in it must be told as one, where it is made."""
-    from trainables.knn.distances import distances
+    from trainables.neighbours.distances import distances
 
     plugins.load([str(small)], installed=False)
     x = np.ones((2, 3))

@@ -30,7 +30,7 @@ from search.ledger import requests
 from search.ledger.ledger import Ledger
 from search.ledger.replicas import Replicas
 from search.ledger.trial_source import Proposal
-from search.study.guided import Earlier, keep_earlier
+from search.sampling.guided import Earlier, keep_earlier
 from search.tracking.tracked_facts import run_fact
 from trainables.data import Dataset, read_dataset
 from trainables.data.scores import answers

@@ -29,9 +29,9 @@ from trainables.data import Dataset, Images, ReadOptions, Split
 from trainables.data.source import data_source
 from trainables.data.validation import Validation, validation_groups
 from trainables.embedding.pipeline import held_out, out_of_fold, seen_stage
-from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.pipeline import evaluate, validation_stage
 from trainables.learners import LEARNERS
+from trainables.neighbours.nearest import nearest_neighbours
 from trainables.pretrained.network import read_arrays, weights_stage
 from trainables.pretrained.packaged import BACKBONES
 from trainables.pretrained.weights import find

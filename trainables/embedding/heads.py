@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from spaces.ours.embedding import EmbeddingConfig
 from trainables.data.dataset import Int64
-from trainables.knn.neighbours import nearest_neighbours, votes_by_k
+from trainables.neighbours.nearest import nearest_neighbours, votes_by_k
 from trainables.pretrained.linear import ITERATIONS, estimated, of_all_classes
 
 Float32 = npt.NDArray[np.float32]

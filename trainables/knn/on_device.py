@@ -1,7 +1,6 @@
-"""Nearest words and distances through torch, for a CUDA device: what ``encoding`` and ``bounds`` do
-on the cores.
+"""Nearest words through torch, for a CUDA device: what ``encoding`` does on the cores.
 
-torch is loaded by the functions, since no other part of kNN needs it.
+torch is loaded by the function, since no other part of kNN needs it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from trainables.knn.norms import Floats
 from trainables.knn.sift import GRID, Float32
 
 Int64 = npt.NDArray[np.int64]
@@ -45,29 +43,3 @@ def word_counter(
         return counts
 
     return counted
-
-
-def city_block(gallery: Float32, device: str) -> Callable[[Float32], Float32]:
-    """A function from (m, d) queries to the (m, n) sums of |x - y|, in float32."""
-    import torch
-
-    there = torch.tensor(gallery, device=device)
-
-    def sums(queries: Float32) -> Float32:
-        found: Float32 = torch.cdist(torch.tensor(queries, device=device), there, p=1).cpu().numpy()
-        return found
-
-    return sums
-
-
-def products(gallery: Floats, device: str) -> Callable[[Floats], Floats]:
-    """A function from (m, d) queries to the (m, n) inner products, in the type of both."""
-    import torch
-
-    there = torch.tensor(gallery, device=device)
-
-    def inner(queries: Floats) -> Floats:
-        found: Floats = (torch.tensor(queries, device=device) @ there.T).cpu().numpy()
-        return found
-
-    return inner

@@ -14,17 +14,17 @@ from trainables.data.source import DataSource
 from trainables.data.validation import Validation, validation_groups
 from trainables.knn.descriptors import dense_descriptors
 from trainables.knn.encoding import streamed_word_counts, word_counts
-from trainables.knn.neighbours import (
+from trainables.knn.regions import inverse_document_frequency, region_features
+from trainables.knn.sift import DESCRIPTOR, GRID, sampled_descriptors
+from trainables.knn.tiny import tiny_images
+from trainables.knn.vocabulary import vocabulary
+from trainables.neighbours.nearest import (
     Neighbours,
     nearest_neighbours,
     predicted_by_k,
     votes_by_k,
 )
-from trainables.knn.norms import Floats, normalised
-from trainables.knn.regions import inverse_document_frequency, region_features
-from trainables.knn.sift import DESCRIPTOR, GRID, sampled_descriptors
-from trainables.knn.tiny import tiny_images
-from trainables.knn.vocabulary import vocabulary
+from trainables.neighbours.norms import Floats, normalised
 from trainables.stages.device import CORES, on
 from trainables.stages.stage import Stage
 

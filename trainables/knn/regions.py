@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainables.knn.norms import Float64, normalised
 from trainables.knn.sift import GRID, Float32
+from trainables.neighbours.norms import Float64, normalised
 
 REGIONS = {"none": 1, "2x2": 4, "pyramid": 21}
 """Kind of region to how many of them count the words of an image."""
@@ -30,7 +30,7 @@ def region_features(
         regions: ``none``: the words of the whole image; ``2x2``: those of each quarter, end to
             end; ``pyramid``: the whole image, its quarters and its 16 cells, weighted ¼, ¼
             and ½ (Lazebnik, Schmid & Ponce, CVPR 2006).
-        norm: as in ``trainables.knn.norms.normalised``.
+        norm: as in ``trainables.neighbours.norms.normalised``.
 
     Returns:
         (n, d) float32, d = size, 4 size or 21 size.

@@ -24,7 +24,7 @@ from search.driver.trial_loop import TrialLoop
 from search.ledger import requests
 from search.ledger.ledger import Ledger
 from search.ledger.status import read_status
-from search.study.samplers import distribution_of
+from search.sampling.samplers import distribution_of
 from search.study.storage import read_trials
 from spaces.samplers import SAMPLERS
 from trainables.learners import Shared

@@ -132,6 +132,27 @@ def test_evaluate_gives_what_export_said(searched: Path, tmp_path: Path) -> None
     assert found["accuracy"] == facts.test.accuracy
 
 
+@pytest.mark.parametrize(("off", "made"), [(0.004, True), (0.006, False)])
+def test_another_processor_may_tip_an_image_near_a_tie_and_no_more(
+    searched: Path, tmp_path: Path, off: float, made: bool
+) -> None:
+    """A head that was judged on a node of another kind is worth exporting; one whose figure is
+    another is none of that trial.
+    """
+    runs = Path(shutil.copytree(searched, tmp_path / "runs"))
+    folder = RunDirectory(runs / "seen")
+    best = max(folder.records(), key=lambda record: record.metrics["val_accuracy"])
+    (folder.trial("embedding", best.number) / "result.json").unlink()
+    there = best.metrics["val_accuracy"]
+    changed = best.model_copy(update={"metrics": best.metrics | {"val_accuracy": there - off}})
+    folder.write_record(changed, "", None, folder.predictions(best))
+    asked = ("export", "seen", "--trial", best.number, "--runs-dir", runs, "--out", tmp_path / "b")
+    if made:
+        output(*asked)
+    else:
+        assert "recorded" in refusal(*asked)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

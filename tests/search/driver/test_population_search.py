@@ -14,7 +14,7 @@ from program import Driver, output, refused, typed, visiontune
 from analysis.ranking.leaderboard import ranked
 from analysis.run.directory import RunDirectory
 from search.ledger.outbox import Outbox
-from search.study.population import MEMBER, PARENT
+from search.sampling.population import MEMBER, PARENT
 from search.study.storage import read_trials
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # Ray's own

@@ -30,8 +30,8 @@ from search.ledger.ledger import Ledger
 from search.ledger.replicas import Replicas
 from search.ledger.requests import pending
 from search.ledger.status import read_status
+from search.sampling.guided import FILE, earlier_trials
 from search.study.combinations import check_combination
-from search.study.guided import FILE, earlier_trials
 from search.study.storage import read_trials
 from spaces import TOY, ToyConfig
 from spaces.errors import UserError

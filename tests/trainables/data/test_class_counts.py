@@ -17,7 +17,7 @@ from spaces.errors import DatasetError
 from trainables.data import read_dataset
 from trainables.data.scores import score
 from trainables.images.unpacked import VARIABLE
-from trainables.knn.neighbours import predicted_by_k, votes_by_k
+from trainables.neighbours.nearest import predicted_by_k, votes_by_k
 
 MANY = 20_000
 

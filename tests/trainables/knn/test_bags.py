@@ -23,15 +23,15 @@ from trainables.data.source import data_source
 from trainables.data.validation import Validation
 from trainables.knn import pipeline
 from trainables.knn.descriptors import Descriptors, dense_descriptors
-from trainables.knn.distances import distances
 from trainables.knn.encoding import nearest_words, streamed_word_counts, word_counts
-from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.pipeline import gallery_stage, validation_stage
 from trainables.knn.regions import inverse_document_frequency, region_features
 from trainables.knn.report import stretched_histograms
 from trainables.knn.sift import dense_sift, located_sift, sampled_descriptors, transformed
 from trainables.knn.tiny import tiny_images
 from trainables.knn.vocabulary import vocabulary
+from trainables.neighbours.distances import distances
+from trainables.neighbours.nearest import nearest_neighbours
 from trainables.stages.stage import compute
 
 GENERATOR = np.random.default_rng(3)

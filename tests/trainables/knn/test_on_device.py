@@ -10,8 +10,8 @@ import torch
 
 from trainables.knn.descriptors import Descriptors
 from trainables.knn.encoding import word_counts
-from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.sift import transformed
+from trainables.neighbours.nearest import nearest_neighbours
 
 GENERATOR = np.random.default_rng(5)
 WORDS = (GENERATOR.random((30, 128)) / 8).astype(np.float32)

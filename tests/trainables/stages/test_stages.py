@@ -17,9 +17,9 @@ from trainables.data import Images, ReadOptions, read_dataset
 from trainables.data.source import data_source
 from trainables.data.validation import Validation, validation_groups
 from trainables.knn.encoding import streamed_word_counts
-from trainables.knn.neighbours import nearest_neighbours
 from trainables.knn.pipeline import evaluate, validation_stage
 from trainables.knn.tiny import tiny_images
+from trainables.neighbours.nearest import nearest_neighbours
 from trainables.stages.stage import BLOCK, Stage, chunks, compute, join, run_stage
 
 ROWS = 4 * BLOCK + 37

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.plan.plan import Plan
-from search.study.optuna_internals import breaks_constraint
+from search.sampling.optuna_internals import breaks_constraint
 from spaces import Space
 from spaces.domain import Choice, Domain, Value
 from spaces.objectives import METRICS

@@ -1,7 +1,7 @@
 """What we ask of Optuna beyond what it promises, all in one place: ids of trials and studies, what
 its storages write, and what its samplers leave in a trial.
 
-``tests/search/study/test_optuna_internals.py`` says which of it a version of Optuna has no more.
+``tests/search/sampling/test_optuna_internals.py`` says which of it a version of Optuna has no more.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from analysis.run.records import DriverState, TrialRecord
 from search.cluster.ray_internals import explored
 from search.ledger.ledger import Ledger
 from search.ledger.trial_source import Proposal
-from search.study.population import MEMBER
+from search.sampling.population import MEMBER
 from search.study.storage import read_trials
 from spaces import TOY
 from trainables.learners.toy import ToyRun

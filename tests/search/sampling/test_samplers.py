@@ -18,8 +18,8 @@ from optuna.testing.pytest_samplers import (
 )
 from optuna.trial import FrozenTrial, create_trial
 
-from search.study.guided import Guided
-from search.study.samplers import make_sampler
+from search.sampling.guided import Guided
+from search.sampling.samplers import make_sampler
 from spaces import TOY
 from spaces.samplers import SAMPLERS
 

@@ -14,9 +14,9 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 
-from search.study.pruners import make_pruner
+from search.sampling.pruners import make_pruner
+from search.sampling.tune_pruners import Numbered
 from search.study.storage import open_journal
-from search.study.tune_pruners import Numbered
 from spaces.samplers import PRUNERS
 
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -13,7 +13,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.study.samplers import make_sampler
+from search.sampling.prefixes import prefixes_of
+from search.sampling.samplers import make_sampler
 from search.study.study import _suggest
 from spaces import get_space
 from spaces.domain import Choice, Float, Parameter
@@ -200,7 +201,7 @@ def test_a_prefix_whose_trials_were_stopped_is_paid_for_and_no_better_than_the_w
         else:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     assert len(set(prefixes)) == 1
-    [found] = sampler._prefixes(study, -1).values()
+    [found] = prefixes_of(study, -1, NAMES).values()
     assert found.values == [0.4] * 12
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
@@ -20,12 +19,11 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.plan.searched import MOST_SUFFIXES
-from search.study.optuna_internals import breaks_constraint
-from search.study.samplers import make_sampler
+from search.sampling.prefixes import Prefix, part_of, prefixes_of
+from search.sampling.samplers import make_sampler
 from spaces.space import Space
 
 ALIKE = 2.0
@@ -36,36 +34,6 @@ TELLING = 3
 """Suffixes of a prefix from which it says which of them are good."""
 MOST_SEEN, DRAWS = 256, 8
 """Trials by which a suffix is drawn, the newest, and draws until it is one that was not tried."""
-
-
-@dataclass
-class Prefix:
-    """The trials of one prefix.
-
-    Attributes:
-        trials: those that ended, in the order of their numbers.
-        values: what each came to, larger is better; none is worse than one out of bounds.
-        running: how many have not ended.
-    """
-
-    trials: list[FrozenTrial] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    running: int = 0
-
-    @property
-    def best(self) -> float:
-        return max(self.values)
-
-    @property
-    def seconds(self) -> list[float]:
-        """That each took."""
-        return [_seconds(trial) for trial in self.trials]
-
-    @property
-    def within(self) -> list[tuple[FrozenTrial, float]]:
-        """Those within the constraints, and what each came to."""
-        pairs = zip(self.trials, self.values, strict=True)
-        return [(trial, value) for trial, value in pairs if math.isfinite(value)]
 
 
 class Reuse(BaseSampler):
@@ -183,7 +151,7 @@ class Reuse(BaseSampler):
 
     def _choose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any] | None:
         """Values of a trial's parameters, as far as they are decided; None if TPE should decide."""
-        prefixes = self._prefixes(study, trial.number)
+        prefixes = prefixes_of(study, trial.number, self._names)
         paid = {key: prefix for key, prefix in prefixes.items() if prefix.values}
         target = self._target(paid.values())
         if paid and target < ALIKE:
@@ -194,34 +162,6 @@ class Reuse(BaseSampler):
         if chosen is not None:
             return self._suffix(paid, chosen)
         return self._new_prefix(prefixes) | self._best_suffix(paid)
-
-    def _prefixes(self, study: optuna.Study, number: int) -> dict[tuple[Any, ...], Prefix]:
-        """All there are, by their values, but for those whose trials all failed. A trial that a
-        pruner stopped is no better than the worst that came to its end.
-        """
-        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-        prefixes: dict[tuple[Any, ...], Prefix] = {}
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        trials = study.get_trials(deepcopy=False, states=states)
-        complete = [one for one in trials if one.state == TrialState.COMPLETE]
-        worst = min((sign * one.values[0] for one in complete), default=math.inf)
-        for trial in trials:
-            reports = trial.intermediate_values
-            if trial.number == number or (trial.state == TrialState.PRUNED and not reports):
-                continue
-            key = tuple(trial.params.get(name) for name in self._names)
-            prefix = prefixes.setdefault(key, Prefix())
-            if trial.state == TrialState.RUNNING:
-                prefix.running += 1
-                continue
-            if trial.state == TrialState.PRUNED:
-                value = min(sign * reports[max(reports)], worst)
-            else:
-                assert trial.value is not None
-                value = sign * trial.value
-            prefix.trials.append(trial)
-            prefix.values.append(-math.inf if breaks_constraint(trial) else value)
-        return prefixes
 
     def _target(self, paid: Iterable[Prefix]) -> float:
         """How many suffixes of a prefix cost what it does itself, as measured; a power of two, so
@@ -259,7 +199,7 @@ class Reuse(BaseSampler):
     def _new_prefix(self, prefixes: dict[tuple[Any, ...], Prefix]) -> dict[str, Any]:
         """Values of a prefix that was not tried, if one is easily found."""
         seen = [
-            (_part(prefix.trials[0], self._names, True), prefix.best)
+            (part_of(prefix.trials[0], self._names, True), prefix.best)
             for prefix in prefixes.values()
             if prefix.within
         ]
@@ -276,9 +216,9 @@ class Reuse(BaseSampler):
             mean = fmean(value for _, value in prefix.within)
             gains += [(trial, value - mean) for trial, value in prefix.within]
         gains.sort(key=lambda gain: gain[0].number)
-        seen = [(_part(trial, self._names, False), gain) for trial, gain in gains[-MOST_SEEN:]]
+        seen = [(part_of(trial, self._names, False), gain) for trial, gain in gains[-MOST_SEEN:]]
         had = [trial.params for trial in paid[key].trials]
-        start = _part(paid[key].trials[0], self._names, True)[0]
+        start = part_of(paid[key].trials[0], self._names, True)[0]
         for drawn in self._drawn(seen):
             found = start | drawn
             if not any(params.items() <= found.items() for params in had):
@@ -291,7 +231,7 @@ class Reuse(BaseSampler):
             return {}
         best = max(paid.values(), key=lambda prefix: prefix.best)
         trial = best.trials[best.values.index(best.best)]
-        return _part(trial, self._names, False)[0]
+        return part_of(trial, self._names, False)[0]
 
     def _drawn(
         self, seen: Sequence[tuple[tuple[dict[str, Any], dict[str, BaseDistribution]], float]]
@@ -315,17 +255,6 @@ class Reuse(BaseSampler):
             yield dict(study.ask().relative_params)
 
 
-def _part(
-    trial: FrozenTrial, names: Sequence[str], of_prefix: bool
-) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Parameters of a trial that are, or are not, of its prefix, with their domains."""
-    kept = [name for name in trial.params if (name in names) == of_prefix]
-    return (
-        {name: trial.params[name] for name in kept},
-        {name: trial.distributions[name] for name in kept},
-    )
-
-
 def _drawn_of(trial: FrozenTrial) -> dict[str, Any]:
     """Its parameters, but for those that have one value in this search."""
     domains = trial.distributions
@@ -334,14 +263,6 @@ def _drawn_of(trial: FrozenTrial) -> dict[str, Any]:
 
 def _is_real(domain: BaseDistribution) -> bool:
     return isinstance(domain, FloatDistribution) and domain.step is None and not domain.single()
-
-
-def _seconds(trial: FrozenTrial) -> float:
-    """That a trial took, as it says itself."""
-    said = trial.user_attrs.get("seconds")
-    if isinstance(said, int | float):
-        return float(said)
-    return trial.duration.total_seconds() if trial.duration else 0.0
 
 
 def _allows(distribution: BaseDistribution, value: Any) -> bool:

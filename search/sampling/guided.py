@@ -23,8 +23,8 @@ from analysis.run.notes import note
 from analysis.run.records import TrialRecord
 from analysis.run.sealed import DamagedError, read_as, sealed
 from analysis.run.trial_files import read_bytes
-from search.study.optuna_internals import StudySeen
-from search.study.samplers import distribution_of, make_sampler
+from search.sampling.optuna_internals import StudySeen
+from search.sampling.samplers import distribution_of, make_sampler
 from spaces import Space, get_space
 from spaces.domain import Choice, Value
 from spaces.errors import echo

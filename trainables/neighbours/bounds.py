@@ -1,17 +1,17 @@
 """Distances from below and above, quickly: only what may be among the nearest is compared exactly.
 
-The exact distance of the few candidates is then what ``trainables.knn.distances`` says, so
+The exact distance of the few candidates is then what ``trainables.neighbours.distances`` says, so
 neighbours, ties and votes are those of a full comparison in float64, to the last bit.
 
 - Sums of |x - y| come from faiss in float32, six times as fast as SciPy in float64. A sum of
   d terms in float32 is off by less than (d + 2) ε times the sum of what is added (Higham,
   Accuracy and Stability of Numerical Algorithms, 2002, section 4.2).
 - Euclidean distances come from one matrix product in float64, with the same bound.
-- χ² comes from five matrix products in float32, ``trainables.knn.chi_squared``.
+- χ² comes from five matrix products in float32, ``trainables.neighbours.chi_squared``.
 - Other metrics are compared exactly at once.
 
-On a CUDA device the sums and products come from ``trainables.knn.on_device``. The bounds hold for
-any order of adding up, so the neighbours are the same.
+On a CUDA device the sums and products come from ``trainables.neighbours.on_device``. The bounds
+hold for any order of adding up, so the neighbours are the same.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from trainables.knn import chi_squared, on_device
-from trainables.knn.distances import computed
-from trainables.knn.norms import Float64, Floats
-from trainables.knn.sift import Float32
+from trainables.neighbours import chi_squared, on_device
+from trainables.neighbours.distances import computed
+from trainables.neighbours.norms import Float32, Float64, Floats
 from trainables.stages.device import CORES
 
 TILE_BYTES = 512 * 1024

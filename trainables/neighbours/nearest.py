@@ -7,9 +7,9 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from trainables.knn.bounds import bounds_of
-from trainables.knn.distances import check_metric, computed
-from trainables.knn.norms import Float64, Floats
+from trainables.neighbours.bounds import bounds_of
+from trainables.neighbours.distances import check_metric, computed
+from trainables.neighbours.norms import Float64, Floats
 from trainables.stages.device import CORES
 from trainables.stages.stage import BLOCK
 

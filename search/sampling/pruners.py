@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.pruners import BasePruner
 
-from search.study.samplers import check_options
+from search.sampling.samplers import check_options
 from spaces.errors import echo
 from spaces.kinds import function_of
 from spaces.samplers import PRUNERS

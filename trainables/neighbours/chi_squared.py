@@ -16,9 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trainables.knn import on_device
-from trainables.knn.norms import Float64, Floats
-from trainables.knn.sift import Float32
+from trainables.neighbours import on_device
+from trainables.neighbours.norms import Float32, Float64, Floats
 from trainables.stages.device import CORES
 
 PERIOD = 0.56

@@ -13,8 +13,8 @@ import pytest
 from optuna.storages import RDBStorage
 from private_names import private_uses
 
-from search.study import optuna_internals
-from search.study.optuna_internals import CONSTRAINTS, TRANSACTIONS, TURNS
+from search.sampling import optuna_internals
+from search.sampling.optuna_internals import CONSTRAINTS, TRANSACTIONS, TURNS
 
 
 def _studied(**options: Any) -> optuna.Study:
@@ -93,4 +93,4 @@ def test_optuna_still_has(name: str) -> None:
 
 def test_nothing_else_of_ours_names_a_private_part_of_optuna() -> None:
     """Whoever takes up a new version of Optuna has one file to read."""
-    assert private_uses("optuna") == {"search/study/optuna_internals.py"}
+    assert private_uses("optuna") == {"search/sampling/optuna_internals.py"}

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from spaces.ours.knn import DISTANCES
-from trainables.knn.norms import Float64, Floats
+from trainables.neighbours.norms import Float64, Floats
 
 
 def euclidean(x: Float64, y: Float64) -> Float64:

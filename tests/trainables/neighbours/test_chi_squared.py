@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainables.knn import chi_squared
-from trainables.knn.bounds import bounds_of
-from trainables.knn.distances import distances
-from trainables.knn.neighbours import nearest_neighbours
+from trainables.neighbours import chi_squared
+from trainables.neighbours.bounds import bounds_of
+from trainables.neighbours.distances import distances
+from trainables.neighbours.nearest import nearest_neighbours
 
 RNG = np.random.default_rng(8)
 

@@ -18,9 +18,9 @@ from threadpoolctl import threadpool_limits
 from spaces.ours.knn import DISTANCES, signed_metrics
 from spaces.ours.knn import metric as metric_parameter
 from trainables.data.scores import confusion, score
-from trainables.knn.distances import distances
-from trainables.knn.neighbours import Neighbours, nearest_neighbours, votes_by_k
-from trainables.knn.norms import normalised
+from trainables.neighbours.distances import distances
+from trainables.neighbours.nearest import Neighbours, nearest_neighbours, votes_by_k
+from trainables.neighbours.norms import normalised
 from trainables.stages.stage import BLOCK
 
 SIGNED_METRICS = signed_metrics()
