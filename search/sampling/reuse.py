@@ -44,7 +44,8 @@ class Reuse(BaseSampler):
 
     Args:
         seed: of all random draws.
-        space: its parameters say which of them make up the prefix.
+        space: its parameters say which of them make up the prefix; its ``start``, if it has one, is
+            the first trial of a study.
         n_startup_trials: number of prefixes, and of suffixes, drawn at random before TPE is asked,
             and of trials where a space has none; 10, and as ``tpe`` has it, if None.
         starters: number of suffixes that a new prefix is given if its first one is no worse than
