@@ -4,88 +4,35 @@ own.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
+from earlier_searches import NO_IMAGES, begin, go_on, plan_of, searched
 from golden_runs import golden_runs
 from one_ray import OneRay
 from program import Driver, output, refused
 
-from analysis.plan.complaints import PlanError
-from analysis.plan.plan import Plan, make_plan
 from analysis.plan.replicate import Replicate
 from analysis.run.changing import change_plan
 from analysis.run.directory import RunDirectory
-from analysis.run.records import DataFacts
 from search.cli.changing import _longer
-from search.driver.beginning import create
-from search.driver.warm_start import find_sources, take
 from search.ledger.ledger import Ledger
 from search.ledger.replicas import Replicas
 from search.ledger.requests import pending
 from search.ledger.status import read_status
 from search.sampling.guided import FILE, earlier_trials
-from search.study.combinations import check_combination
 from search.study.storage import read_trials
-from spaces import TOY, ToyConfig
+from spaces import TOY
 from spaces.errors import UserError
 from spaces.samplers import SAMPLERS
-from trainables.learners.toy import ToyRun
 
-NO_IMAGES = DataFacts(spec="none", classes=(), sizes={}, fingerprint="")
 TOO_FINE = {"grid", "brute-force"}
 """Samplers for which the toy's ranges have no list of values."""
 LISTS = {"quality": [0.1, 0.5, 0.9], "rate": [0.5, 1.0], "momentum": [0.0], "width": [8, 16]}
-
-
-def plan_of(name: str, **settings: Any) -> Plan:
-    facts = {"spaces": "toy", "name": name, "tracking": {"enabled": False}, "trials": 6}
-    return make_plan({**facts, **settings})
-
-
-def begin(
-    runs: Path, plan: Plan, facts: DataFacts = NO_IMAGES, labels: Any = None
-) -> tuple[RunDirectory, list[str]]:
-    """A new run as the driver begins it, and what it says."""
-    said: list[str] = []
-    check_combination(plan)
-    earlier = take(plan, find_sources(plan, runs), facts, labels, said.append)
-    folder = RunDirectory(runs / plan.name)
-    lock = create(folder, plan, facts, labels, earlier)
-    os.close(lock)
-    return folder, said
-
-
-def toy_accuracy(config: dict[str, Any]) -> float:
-    run = ToyRun(ToyConfig(**config))
-    return float([run.step()["val_accuracy"] for _ in range(config["steps"])][-1])
-
-
-def go_on(folder: RunDirectory, trials: int, say: Any = lambda line: None) -> list[float]:
-    """A driver that tries so many more, one after the other; what each came to."""
-    ledger = Ledger(folder, folder.plan(), say=say)
-    ledger.take_requests()
-    found = []
-    for _ in range(trials):
-        proposal = ledger.propose()
-        if proposal is None:
-            break
-        found.append(toy_accuracy(proposal.config))
-        measured = {"step": 7, "val_loss": 0.5, "model_mb": 1.0, "latency_ms": 1.0, "seconds": 2.0}
-        ledger.end(proposal.key, {**measured, "val_accuracy": found[-1], "done": True})
-    return found
-
-
-def searched(runs: Path, name: str, trials: int, **settings: Any) -> RunDirectory:
-    folder, _ = begin(runs, plan_of(name, trials=trials, **settings))
-    go_on(folder, trials)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -212,116 +159,6 @@ def test_what_needs_no_images_is_known_whatever_is_searched_beside_it(
     folder, said = begin(runs, plan, images, np.zeros(9, np.int64))
     assert "20 trials are known to the sampler" in said[0]
     assert len(earlier_trials(folder, plan, plan.search_spaces()["toy"])) == 20
-
-
-def test_of_other_images_only_the_best_configurations_are_taken(tmp_path: Path) -> None:
-    """An accuracy on other images is none on these: a sampler that took it for one would believe
-    the earlier data set's best for ever.
-    """
-    runs = golden_runs(tmp_path / "runs", "knn", "networks")
-    data = RunDirectory(runs / "knn").data()
-    labels = np.load(runs / "knn" / "val_labels.npy")
-    plan = plan_of("same", spaces="tiny-image", dataset="digits", warm_start=["knn"])
-    same, said = begin(runs, plan, data, labels)
-    assert "are known to the sampler" in said[0]
-    others = data.model_copy(update={"fingerprint": "0" * 64})
-    plan = plan_of("other", spaces="tiny-image", dataset="digits", warm_start=["knn"])
-    other, said = begin(runs, plan, others, labels)
-    assert "no more is taken: it is of other images (digits)" in said[0]
-    space = plan.search_spaces()["tiny-image"]
-    assert len(earlier_trials(same, plan, space)) > 0
-    assert earlier_trials(other, plan, space) == []
-    ranked = sorted(
-        (r for r in RunDirectory(runs / "knn").records() if r.state == "COMPLETE"),
-        key=lambda record: -record.metrics["val_accuracy"],
-    )
-    first = [request.params for request in pending(other)]
-    assert 1 < len(first) <= 5
-    assert first[0].items() <= ranked[0].config.items()
-    networks = RunDirectory(runs / "networks")
-    narrow = networks.plan().set
-    plan = plan_of("trained", spaces="cnn", dataset="digits", warm_start=["networks"], set=narrow)
-    plan = plan.model_copy(update={"training": networks.plan().training})
-    longer = plan.training.model_copy(update={"epochs": 99})
-    for training, what in ((plan.training, "known to the sampler"), (longer, "with epochs ")):
-        said = []
-        asked = plan.model_copy(update={"training": training})
-        labels = networks.validation_labels()
-        take(asked, find_sources(asked, runs), networks.data(), labels, said.append)
-        assert what in said[0]
-
-
-def test_a_study_of_anybody_s_can_be_started_from(tmp_path: Path) -> None:
-    """Searches with plain Optuna, in a journal or a database, are earlier searches too."""
-    url = f"sqlite:///{tmp_path / 'studies.db'}"
-    for name, direction in (("mine", "maximize"), ("other", "minimize")):
-        study = optuna.create_study(storage=url, study_name=name, direction=direction)
-        study.add_trial(
-            optuna.create_trial(
-                value=0.75,
-                params={"quality": 0.75, "optimiser": "adam", "rate": 1.0, "width": 4},
-                distributions={
-                    "quality": optuna.distributions.FloatDistribution(0, 1),
-                    "optimiser": optuna.distributions.CategoricalDistribution(["adam"]),
-                    "rate": optuna.distributions.FloatDistribution(0.1, 2),
-                    "width": optuna.distributions.IntDistribution(1, 64),
-                },
-            )
-        )
-    fixed = {"steps": 8, "pause": 0.0, "fault": "none"}
-    plan = plan_of("new", warm_start=[f"{url}#mine"], set=fixed)
-    with pytest.raises(UserError, match="steps is missing"):
-        begin(tmp_path, plan)
-    study = optuna.load_study(storage=url, study_name="mine")
-    (trial,) = study.get_trials()
-    trial.set_user_attr("visiontune:config", {**trial.params, **fixed})
-    study.add_trial(trial)
-    folder, said = begin(tmp_path, plan)
-    assert "1 trials are known to the sampler" in said[0]
-    assert go_on(folder, 1) == [pytest.approx(0.75, abs=0.01)]
-    with pytest.raises(UserError, match=r"say which study, as in .*#NAME; there are mine, other"):
-        begin(tmp_path, plan_of("two", warm_start=[url]))
-    with pytest.raises(UserError, match="'other' is of minimize, and this search of val_accuracy"):
-        begin(tmp_path, plan_of("two", warm_start=[f"{url}#other"]))
-
-
-def test_configurations_of_the_plan_are_tried_first_in_their_order(tmp_path: Path) -> None:
-    """What somebody knows to be good is worth the first trials of a night; what the plan leaves
-    open is drawn.
-    """
-    first = [{"quality": 0.25, "width": 3}, {"optimiser": "adam", "quality": 0.5}]
-    folder, _ = begin(tmp_path, plan_of("run", try_first=first, trials=4))
-    assert read_status(folder)["trials"]["WAITING"] == 2
-    go_on(folder, 1)
-    folder.journal.unlink()  # with what waited in it
-    shutil.rmtree(folder.requests, ignore_errors=True)
-    go_on(folder, 3)
-    configs = [record.config for record in folder.records()]
-    assert (configs[0]["quality"], configs[0]["width"]) == (0.25, 3)
-    assert len(configs) == 4
-    folder, _ = begin(tmp_path, plan_of("again", try_first=first, trials=4))
-    go_on(folder, 4)
-    assert [r.config["quality"] for r in folder.records()][:2] == [0.25, 0.5]
-    assert folder.records()[1].config["optimiser"] == "adam"
-
-
-@pytest.mark.parametrize(
-    ("point", "said"),
-    [
-        ({"quality": 2}, "toy.quality must be a number in 0.0..1.0 in this search, but got 2"),
-        ({"colour": 1}, "space toy has no parameter 'colour'; it has quality, "),
-        ({"space": "cnn"}, "space must be toy, but got 'cnn'"),
-    ],
-)
-def test_a_configuration_that_cannot_be_tried_first_is_named(
-    tmp_path: Path, point: dict[str, Any], said: str
-) -> None:
-    """The second of ten is found by its place."""
-    plan = plan_of("run", try_first=[{"quality": 0.5}, point])
-    with pytest.raises(PlanError, match="try_first, configuration 2: ") as told:
-        check_combination(plan)
-    assert said in str(told.value)
-    assert "\n" not in str(told.value)
 
 
 def test_a_damaged_note_of_earlier_trials_ends_no_search(tmp_path: Path, before: Path) -> None:

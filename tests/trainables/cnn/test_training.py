@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,13 @@ from cnn_run import EVERYTHING, VGG16, digits, few, small_run
 from PIL import Image
 
 from spaces.errors import UserError
-from trainables.cnn import precision as P  # noqa: N812
 from trainables.cnn import size
 from trainables.cnn import training as T  # noqa: N812
 from trainables.cnn.data import CnnData
 from trainables.cnn.images import stack
 from trainables.cnn.memory import TrainingError
 from trainables.cnn.models import build
-from trainables.cnn.precision import measured_dtype
 from trainables.cnn.size import ModelTooLarge, model_size_mb
-from trainables.cnn.steps.optimizer import fraction, make_optimizer
 from trainables.cnn.steps.randomness import RandomState
 from trainables.cnn.training import CnnRun
 from trainables.data import Images, ReadOptions, read_dataset
@@ -158,36 +154,6 @@ def test_a_learning_rate_far_too_high_is_an_error_not_a_result() -> None:
         trained(small_run(6, learning_rate=1e9, dtype="float32", weight_decay=1.0))
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        RuntimeError(
-            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 "
-            "bytes"
-        ),
-    ],
-)
-def test_too_little_memory_names_batch_size_and_device(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    """What to change must be in the line."""
-
-    def fail(*_: object) -> None:
-        raise error
-
-    run = small_run(2)
-    monkeypatch.setattr(T, "augment", fail)
-    with pytest.raises(
-        TrainingError,
-        match=r"out of memory on cpu with batch size 64 \(fastnet\): lower batch_size or width",
-    ):
-        run.step()
-    monkeypatch.setattr(T, "augment", lambda *_: [][0])
-    with pytest.raises(IndexError):
-        run.step()
-
-
 def test_a_network_over_the_limit_is_refused_before_it_is_built(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -214,38 +180,6 @@ def test_a_network_over_the_limit_is_refused_before_it_is_built(
     assert small_run(1, max_model_mb=80).epoch == 0
 
 
-def test_biases_and_norms_do_not_decay() -> None:
-    """Decay on a norm's scale works against what the norm does."""
-    run = small_run(1)
-    groups = make_optimizer(run.net, run.config).param_groups
-    assert [group["weight_decay"] for group in groups] == [EVERYTHING.weight_decay, 0.0]
-    assert all(p.ndim == 1 for p in groups[1]["params"])
-    learned = sum(p.requires_grad for p in run.net.parameters())
-    # the whitened stem
-    assert (
-        sum(len(group["params"]) for group in groups)
-        == learned
-        == sum(1 for _ in run.net.parameters()) - 1
-    )
-
-
-def test_ema_is_the_average_of_the_weights_on_their_way() -> None:
-    """With decay d, an average moves (1 - d) of the way at each step; in the first steps faster."""
-    run = small_run(1, ema=0.9)
-    assert run.ema is not None
-    run.step()
-    judged, net = dict(run.judged.named_parameters()), dict(run.net.named_parameters())
-    assert any(not torch.equal(judged[name], net[name]) for name in net)
-    with torch.no_grad():
-        for p in run.net.parameters():
-            p.fill_(3.0)
-        before = {name: p.clone() for name, p in judged.items()}
-        run.ema.go_on(run.ema.state_dict() | {"n_averaged": torch.tensor(1000)})
-        run.ema.update_parameters(run.net)
-    assert all(torch.allclose(p, 0.9 * before[name] + 0.3, atol=1e-5) for name, p in judged.items())
-    assert small_run(1, ema=0.0).ema is None
-
-
 def test_every_image_is_seen_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """One pass over the data: none left out, none twice, in another order each epoch."""
     seen: list[np.ndarray[Any, Any]] = []
@@ -264,21 +198,6 @@ def test_every_image_is_seen_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> N
     second = np.concatenate(seen)
     assert sorted(first) == sorted(second) == sorted(fingerprint.values())
     assert not np.array_equal(first, second)
-
-
-@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "triangular"])
-def test_a_schedule_ends_at_nothing_and_never_leaves_its_range(schedule: str) -> None:
-    """A last step at a high rate would undo what was learned."""
-    values = [fraction(schedule, step / 1000) for step in range(1001)]
-    assert max(values) == pytest.approx(1)
-    assert min(values) >= 0
-    assert values[-1] == pytest.approx(0, abs=1e-9)
-    assert values[0] == (1 if schedule == "cosine" else 0)
-    assert max(abs(a - b) for a, b in pairwise(values)) < 0.01
-    with pytest.raises(
-        ValueError, match="schedule must be one-cycle, cosine or triangular, but got 'x'"
-    ):
-        fraction("x", 0.5)
 
 
 def test_what_normalises_and_whitens_is_taken_from_training_images_alone() -> None:
@@ -342,53 +261,3 @@ def test_images_of_any_size_and_colour_become_square_rgb(tmp_path: Any) -> None:
         UserError, match=r"images must be \(n, 3, size, size\) uint8, but got \(6, 3, 48, 40\)"
     ):
         CnnData(data.train_images[..., :40], data.train_labels)
-
-
-@pytest.mark.parametrize(
-    ("float32", "bfloat16", "chosen"),
-    [(3.0, 1.0, "bfloat16"), (1.0, 3.0, "float32"), (1.1, 1.0, "float32")],
-)
-def test_the_format_that_is_clearly_faster_is_chosen(
-    monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float, chosen: str
-) -> None:
-    """Fewer digits are worth it where they save time, and not for a tenth, which chance may
-    make.
-    """
-    took = {torch.float32: float32, torch.bfloat16: bfloat16}
-    # a neighbour that wants the processor too: the least of three counts
-    busy = iter([9.0, 0.0, 5.0] * 2)
-    monkeypatch.setattr(P, "_seconds", lambda device, dtype: took[dtype] + next(busy))
-    assert measured_dtype.__wrapped__("cpu") is T.DTYPES[chosen]
-
-
-def test_the_dtype_of_a_network_of_timms_is_measured_on_itself(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A processor that runs a convolution twice as fast in bfloat16 may run a whole network of
-    depthwise ones at half the speed.
-    """
-    took = {"resnet18": (2.0, 1.0), "efficientnet_lite0": (1.0, 3.0)}
-    monkeypatch.setattr(P, "_seconds", lambda device, dtype: float(dtype is torch.float32))
-    monkeypatch.setattr(
-        P, "_seconds_of", lambda name, device, dtype: took[name][dtype is torch.bfloat16]
-    )
-    choose = measured_dtype.__wrapped__
-    assert choose("cpu") is torch.bfloat16
-    assert choose("cpu", ("resnet18",)) is torch.bfloat16
-    assert choose("cpu", ("efficientnet_lite0",)) is torch.float32
-    assert choose("cpu", ("resnet18", "efficientnet_lite0")) is torch.float32
-
-
-def test_one_step_of_a_network_is_timed() -> None:
-    """Whatever timm has, transformers for one side alone too, at the start of a search."""
-    for name in ("test_vit", "test_efficientnet"):
-        assert measured_dtype("cpu", (name,)) in (torch.float32, torch.bfloat16)
-
-
-def test_the_dtype_is_measured_and_never_slower_than_float32() -> None:
-    """bfloat16 is emulated on processors without it; the choice must follow the clock."""
-    found = measured_dtype("cpu")
-    assert found in (torch.float32, torch.bfloat16)
-    assert measured_dtype("cpu") is found
-    assert small_run(1).dtype is found
-    assert small_run(1, dtype="float32").dtype is torch.float32

