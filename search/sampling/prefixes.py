@@ -22,12 +22,12 @@ class Prefix:
     Attributes:
         trials: those that ended, in the order of their numbers.
         values: what each came to, larger is better; none is worse than one out of bounds.
-        running: how many have not ended.
+        running: those that have not ended.
     """
 
     trials: list[FrozenTrial] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
-    running: int = 0
+    running: list[FrozenTrial] = field(default_factory=list)
 
     @property
     def best(self) -> float:
@@ -65,7 +65,7 @@ def prefixes_of(
         key = tuple(trial.params.get(name) for name in names)
         prefix = prefixes.setdefault(key, Prefix())
         if trial.state == TrialState.RUNNING:
-            prefix.running += 1
+            prefix.running.append(trial)
             continue
         if trial.state == TrialState.PRUNED:
             value = min(sign * reports[max(reports)], worst)

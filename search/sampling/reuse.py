@@ -23,7 +23,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.plan.searched import MOST_SUFFIXES
 from search.sampling.prefixes import Prefix, part_of, prefixes_of
-from search.sampling.samplers import make_sampler
+from search.sampling.samplers import distribution_of, make_sampler
+from spaces.domain import Domain, Value
 from spaces.space import Space
 
 ALIKE = 2.0
@@ -70,6 +71,7 @@ class Reuse(BaseSampler):
         self._startup = self._options.get("n_startup_trials", STARTUP)
         self._starters, self._most = starters, most
         self._tpe, self._random = self._estimator(seed), RandomSampler(seed)
+        self._space = space
         self._names = tuple(space.prefix) if space else ()
         self._start = dict(space.start) if space else {}
         self._given: dict[int, dict[str, Any]] = {}
@@ -160,9 +162,12 @@ class Reuse(BaseSampler):
         if self._start and len(study.get_trials(deepcopy=False)) == 1:  # this one
             return self._start
         chosen = self._of_paid(paid, len(prefixes), target)
-        if chosen is not None:
-            return self._suffix(paid, chosen)
-        return self._new_prefix(prefixes) | self._best_suffix(paid)
+        if chosen is None:
+            new = self._new_prefix(prefixes, study, trial)
+            if new is not None or not paid:
+                return (new or {}) | self._best_suffix(paid)
+            chosen = self._ranked(paid)  # there is none left to buy
+        return self._suffix(paid, chosen, study, trial)
 
     def _target(self, paid: Iterable[Prefix]) -> float:
         """How many suffixes of a prefix cost what it does itself, as measured; a power of two, so
@@ -182,49 +187,71 @@ class Reuse(BaseSampler):
         """The prefix of which another suffix is tried next; None if a new one is bought."""
         if not paid:
             return None
-        best_first = sorted(paid, key=lambda key: paid[key].best, reverse=True)
+        best_first = _best_first(paid)
         middle = median(prefix.values[0] for prefix in paid.values())
-        tried = {key: len(prefix.values) + prefix.running for key, prefix in paid.items()}
+        tried = {key: len(prefix.values) + len(prefix.running) for key, prefix in paid.items()}
         for key in best_first:
             promising = paid[key].values[0] >= middle or key == best_first[0]
             if tried[key] < min(self._starters, target) and promising:
                 return key
         if sum(tried.values()) >= there * target:
             return None
-        # half of the time the best, a quarter the next, and so on
+        return self._ranked(paid)
+
+    def _ranked(self, paid: dict[tuple[Any, ...], Prefix]) -> tuple[Any, ...]:
+        """Half of the time the best prefix, a quarter of it the next, and so on."""
         rank = int(self._rng.geometric(0.5)) - 1
-        return best_first[min(rank, len(best_first) - 1)]
+        return _best_first(paid)[min(rank, len(paid) - 1)]
 
     # --- what is drawn
 
-    def _new_prefix(self, prefixes: dict[tuple[Any, ...], Prefix]) -> dict[str, Any]:
-        """Values of a prefix that was not tried, if one is easily found."""
+    def _new_prefix(
+        self, prefixes: dict[tuple[Any, ...], Prefix], study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, Any] | None:
+        """Values of a prefix that was not tried; None if none is easily found."""
         seen = [
             (part_of(prefix.trials[0], self._names, True), prefix.best)
             for prefix in prefixes.values()
             if prefix.within
         ]
-        for drawn in self._drawn(seen):
+        for drawn in self._drawn(seen, True, study, trial):
             if tuple(drawn.get(name) for name in self._names) not in prefixes:
-                break
-        return drawn
+                return drawn
+        return None
 
-    def _suffix(self, paid: dict[tuple[Any, ...], Prefix], key: tuple[Any, ...]) -> dict[str, Any]:
-        """The prefix ``key`` with a suffix that it has not had, if one is easily found."""
+    def _suffix(
+        self,
+        paid: dict[tuple[Any, ...], Prefix],
+        key: tuple[Any, ...],
+        study: optuna.Study,
+        trial: FrozenTrial,
+    ) -> dict[str, Any]:
+        """The prefix ``key`` with a suffix that it has not had; where none is easily found, the
+        best other prefix that has not had one of those drawn. Nothing if all had them.
+        """
         telling = [p for p in paid.values() if len(p.values) >= TELLING] or list(paid.values())
         gains = []
         for prefix in filter(lambda prefix: prefix.within, telling):
             mean = fmean(value for _, value in prefix.within)
-            gains += [(trial, value - mean) for trial, value in prefix.within]
+            gains += [(one, value - mean) for one, value in prefix.within]
         gains.sort(key=lambda gain: gain[0].number)
-        seen = [(part_of(trial, self._names, False), gain) for trial, gain in gains[-MOST_SEEN:]]
-        had = [trial.params for trial in paid[key].trials]
-        start = part_of(paid[key].trials[0], self._names, True)[0]
-        for drawn in self._drawn(seen):
-            found = start | drawn
-            if not any(params.items() <= found.items() for params in had):
-                break
-        return found
+        seen = [(part_of(one, self._names, False), gain) for one, gain in gains[-MOST_SEEN:]]
+        drawn = []
+        for suffix in self._drawn(seen, False, study, trial):
+            if (found := self._untried(paid[key], suffix)) is not None:
+                return found
+            drawn.append(suffix)
+        for other in _best_first(paid):
+            for suffix in drawn:
+                if (found := self._untried(paid[other], suffix)) is not None:
+                    return found
+        return {}
+
+    def _untried(self, prefix: Prefix, suffix: dict[str, Any]) -> dict[str, Any] | None:
+        """Both together; None if there was such a trial."""
+        found = part_of(prefix.trials[0], self._names, True)[0] | suffix
+        had = (*prefix.trials, *prefix.running)
+        return None if any(one.params.items() <= found.items() for one in had) else found
 
     def _best_suffix(self, paid: dict[tuple[Any, ...], Prefix]) -> dict[str, Any]:
         """That of the best trial, by which a new prefix is compared with the others."""
@@ -235,25 +262,42 @@ class Reuse(BaseSampler):
         return part_of(trial, self._names, False)[0]
 
     def _drawn(
-        self, seen: Sequence[tuple[tuple[dict[str, Any], dict[str, BaseDistribution]], float]]
+        self,
+        seen: Sequence[tuple[tuple[dict[str, Any], dict[str, BaseDistribution]], float]],
+        of_prefix: bool,
+        study: optuna.Study,
+        trial: FrozenTrial,
     ) -> Iterator[dict[str, Any]]:
-        """What TPE proposes where these values of some parameters came to that; larger is better.
-        Nothing while there is little to go by: what is left open is drawn at random then.
+        """What TPE proposes where these values of some parameters came to that, larger is better;
+        then, and while there is little to go by, values drawn at random.
         """
-        if len(seen) < self._startup:
-            yield {}
-            return
-        study = optuna.create_study(
-            direction="maximize", sampler=self._estimator(int(self._rng.integers(2**31)))
-        )
-        study.add_trials(
-            [
-                create_trial(value=value, params=params, distributions=distributions)
-                for (params, distributions), value in seen
-            ]
-        )
+        if len(seen) >= self._startup:
+            told = optuna.create_study(
+                direction="maximize", sampler=self._estimator(int(self._rng.integers(2**31)))
+            )
+            told.add_trials(
+                [
+                    create_trial(value=value, params=params, distributions=distributions)
+                    for (params, distributions), value in seen
+                ]
+            )
+            for _ in range(DRAWS):
+                yield dict(told.ask().relative_params)
+
+        def suggest(name: str, domain: Domain) -> Value:
+            drawn: Value = self._random.sample_independent(
+                study, trial, name, distribution_of(domain)
+            )
+            return drawn
+
+        assert self._space is not None
         for _ in range(DRAWS):
-            yield dict(study.ask().relative_params)
+            drawn = self._space.sample(suggest)
+            yield {name: drawn[name] for name in drawn if (name in self._names) == of_prefix}
+
+
+def _best_first(paid: dict[tuple[Any, ...], Prefix]) -> list[tuple[Any, ...]]:
+    return sorted(paid, key=lambda key: paid[key].best, reverse=True)
 
 
 def _drawn_of(trial: FrozenTrial) -> dict[str, Any]:

@@ -161,6 +161,27 @@ def test_the_first_trial_is_what_a_space_is_started_from(narrowed: dict[str, Any
     assert sum(one == start[name] for name, one in drawn["tpe"][0].items() if name in start) < 8
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_where_no_prefix_is_left_other_suffixes_are_tried(workers: int) -> None:
+    """Of a pretrained network's features there are eight kinds by default: a search that goes on
+    buying tries the best head on each of them for the rest of the night.
+    """
+    lists = [Parameter(name, Choice(tuple(range(6))), "cheap") for name in "xy"]
+    space = Space("few", "3 × 36", (Parameter("a", Choice((0, 1, 2)), "dear", prefix=True), *lists))
+    study = optuna.create_study(direction="maximize", sampler=make_sampler("reuse", {}, 0, space))
+    tried, waiting = [], []
+    for number in range(90 + workers):
+        trial = study.ask()
+        config = space.sample(partial(_suggest, trial))
+        trial.set_user_attr("seconds", 1.0 if config["a"] in [one["a"] for one in tried] else 9.0)
+        tried.append(config)
+        waiting.append((trial, config))
+        if number >= workers - 1:
+            trial, config = waiting.pop(0)
+            study.tell(trial, config["a"] + config["x"] - abs(config["y"] - 3.0))
+    assert len({tuple(config.values()) for config in tried}) >= 0.95 * len(tried)
+
+
 def test_failures_enqueued_trials_and_constraints_are_borne() -> None:
     """What a search meets at three in the morning: a lost prefix, a wish from another terminal, a
     configuration out of bounds, an objective that is better when smaller.
