@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -107,10 +107,8 @@ class Reuse(BaseSampler):
         """
         if trial.number in self._given:
             return {}
-        if any(_is_real(domain) for domain in search_space.values()):  # nothing comes twice
-            return self._tpe.sample_relative(study, trial, search_space)
         others = (one for one in study.get_trials(deepcopy=False) if one.number != trial.number)
-        had = [_drawn_of(one) for one in others]
+        had = [drawn for one in others if (drawn := _drawn_of(one))]
         for draw in range(2 * DRAWS):
             found = (
                 self._tpe.sample_relative(study, trial, search_space)
@@ -120,7 +118,8 @@ class Reuse(BaseSampler):
                     for name, domain in search_space.items()
                 }
             )
-            if not found or found not in had:
+            # what is drawn has values of parameters that do not apply, too
+            if not any(one.items() <= found.items() for one in had):
                 break
         return found
 
@@ -271,6 +270,7 @@ class Reuse(BaseSampler):
         """What TPE proposes where these values of some parameters came to that, larger is better;
         then, and while there is little to go by, values drawn at random.
         """
+        assert self._space is not None
         if len(seen) >= self._startup:
             told = optuna.create_study(
                 direction="maximize", sampler=self._estimator(int(self._rng.integers(2**31)))
@@ -281,8 +281,11 @@ class Reuse(BaseSampler):
                     for (params, distributions), value in seen
                 ]
             )
+            # which has no values of parameters that have one only
+            single = {p.name: p.only for p in self._space.parameters if not p.varies}
             for _ in range(DRAWS):
-                yield dict(told.ask().relative_params)
+                drawn = single | told.ask().relative_params
+                yield {name: drawn[name] for name in drawn if (name in self._names) == of_prefix}
 
         def suggest(name: str, domain: Domain) -> Value:
             drawn: Value = self._random.sample_independent(
@@ -290,7 +293,6 @@ class Reuse(BaseSampler):
             )
             return drawn
 
-        assert self._space is not None
         for _ in range(DRAWS):
             drawn = self._space.sample(suggest)
             yield {name: drawn[name] for name in drawn if (name in self._names) == of_prefix}
@@ -304,10 +306,6 @@ def _drawn_of(trial: FrozenTrial) -> dict[str, Any]:
     """Its parameters, but for those that have one value in this search."""
     domains = trial.distributions
     return {name: value for name, value in trial.params.items() if not domains[name].single()}
-
-
-def _is_real(domain: BaseDistribution) -> bool:
-    return isinstance(domain, FloatDistribution) and domain.step is None and not domain.single()
 
 
 def _allows(distribution: BaseDistribution, value: Any) -> bool:

@@ -166,11 +166,18 @@ def test_where_no_prefix_is_left_other_suffixes_are_tried(workers: int) -> None:
     """Of a pretrained network's features there are eight kinds by default: a search that goes on
     buying tries the best head on each of them for the rest of the night.
     """
-    lists = [Parameter(name, Choice(tuple(range(6))), "cheap") for name in "xy"]
-    space = Space("few", "3 × 36", (Parameter("a", Choice((0, 1, 2)), "dear", prefix=True), *lists))
+    six = Choice(tuple(range(6)))
+    parameters = (
+        Parameter("one", Choice(("network",)), "what a search has one value of", prefix=True),
+        Parameter("a", Choice((0, 1, 2)), "dear", prefix=True),
+        Parameter("x", six, "cheap"),
+        Parameter("y", six, "cheap", when={"x": (0, 1, 2, 3, 4)}, otherwise=0),
+        Parameter("two", Choice((7,)), "one value, and cheap"),
+    )
+    space = Space("few", "3 × 31", parameters)
     study = optuna.create_study(direction="maximize", sampler=make_sampler("reuse", {}, 0, space))
     tried, waiting = [], []
-    for number in range(90 + workers):
+    for number in range(80 + workers):
         trial = study.ask()
         config = space.sample(partial(_suggest, trial))
         trial.set_user_attr("seconds", 1.0 if config["a"] in [one["a"] for one in tried] else 9.0)
