@@ -147,8 +147,8 @@ def test_the_first_trial_is_what_a_space_is_started_from(narrowed: dict[str, Any
         for _ in range(3):
             trial = study.ask()
             drawn[sampler].append(space.sample(partial(_suggest, trial)))
-            if trial.number == 1:
-                study.tell(0, state=TrialState.FAIL)
+            if trial.number == 0:
+                study.tell(trial, state=TrialState.FAIL)
     start = {name: value for name, value in space.start.items() if name not in narrowed}
     assert len(start) >= 10
     if narrowed:  # a distance that is drawn may be blind to the norm
