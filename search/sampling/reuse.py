@@ -73,7 +73,6 @@ class Reuse(BaseSampler):
         self._tpe, self._random = self._estimator(seed), RandomSampler(seed)
         self._space = space
         self._names = tuple(space.prefix) if space else ()
-        self._start = dict(space.start) if space else {}
         self._given: dict[int, dict[str, Any]] = {}
 
     def _estimator(self, seed: int) -> BaseSampler:
@@ -158,8 +157,9 @@ class Reuse(BaseSampler):
         target = self._target(paid.values())
         if paid and target < ALIKE:
             return None
-        if self._start and len(study.get_trials(deepcopy=False)) == 1:  # this one
-            return self._start
+        assert self._space is not None
+        if self._space.start and len(study.get_trials(deepcopy=False)) == 1:  # this one
+            return dict(self._space.start)
         chosen = self._of_paid(paid, len(prefixes), target)
         if chosen is None:
             new = self._new_prefix(prefixes, study, trial)

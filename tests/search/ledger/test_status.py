@@ -5,9 +5,9 @@ trial.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
+from knn_ledger import result
 
 from analysis.plan.plan import make_plan
 from analysis.run.directory import RunDirectory
@@ -16,17 +16,6 @@ from search.ledger import status
 from search.ledger.ledger import Ledger
 from search.ledger.status import best_of, read_status
 from trainables.io.files import write_whole
-
-
-def result(value: float) -> dict[str, Any]:
-    return {
-        "val_accuracy": value,
-        "balanced_accuracy": value,
-        "macro_f1": value,
-        "accuracy_by_k": [value],
-        "seconds": 0.1,
-        "log": "",
-    }
 
 
 def dead(tmp_path: Path, noted: int, ended: int) -> RunDirectory:
