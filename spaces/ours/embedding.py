@@ -155,4 +155,18 @@ EMBEDDING = Space(
         ),
     ),
     config=lambda config: EmbeddingConfig(**config),
+    # logistic regression on vectors of length 1 (Kornblith et al., 2019, Radford et al., 2021), of
+    # the last layer and of those before it (Evci et al., 2022), from images somewhat larger than
+    # the network was trained on (Touvron et al., 2019) and from their mirror images
+    start={
+        "side": 288,
+        "crop": "squash",
+        "views": "mirrored",
+        "layer": "both",
+        "pooling": "average",
+        "norm": "l2",
+        "components": 0,
+        "head": "logistic",
+        "C": 10.0,
+    },
 )

@@ -132,12 +132,22 @@ def test_a_prefix_narrowed_to_one_value_leaves_a_plain_search() -> None:
     assert get_space("embedding").prefix == ("backbone", "side", "crop", "views")
 
 
-@pytest.mark.parametrize("narrowed", [{}, {"scales": "1", "metric": "cosine,euclidean"}])
-def test_the_first_trial_is_what_a_space_is_started_from(narrowed: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("name", "narrowed"),
+    [
+        ("bag-of-sift", {}),
+        ("bag-of-sift", {"scales": "1", "metric": "cosine,euclidean"}),
+        ("embedding", {}),
+        ("embedding", {"side": "128"}),
+    ],
+)
+def test_the_first_trial_is_what_a_space_is_started_from(
+    name: str, narrowed: dict[str, Any]
+) -> None:
     """A first prefix drawn at random may cost minutes and be worth nothing; one that fails is not
     tried again, and other samplers know nothing of it.
     """
-    space = get_space("bag-of-sift").narrow(narrowed)
+    space = get_space(name).narrow(narrowed)
     drawn = {}
     for sampler in ("reuse", "tpe"):
         study = optuna.create_study(
@@ -150,15 +160,16 @@ def test_the_first_trial_is_what_a_space_is_started_from(narrowed: dict[str, Any
             if trial.number == 0:
                 study.tell(trial, state=TrialState.FAIL)
     start = {name: value for name, value in space.start.items() if name not in narrowed}
-    assert len(start) >= 10
-    if narrowed:  # a distance that is drawn may be blind to the norm
+    assert len(start) >= 8
+    if "metric" in narrowed:  # a distance that is drawn may be blind to the norm
         del start["norm"]
-    else:
+    if not narrowed:
         assert drawn["reuse"][0].items() >= start.items()
     shared = [sum(one[name] == start[name] for name in start) for one in drawn["reuse"]]
     assert shared[0] == len(start)
     assert max(shared[1:]) < len(start)
-    assert sum(one == start[name] for name, one in drawn["tpe"][0].items() if name in start) < 8
+    by_chance = sum(drawn["tpe"][0].get(name) == start[name] for name in start)
+    assert by_chance < 0.75 * len(start)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
