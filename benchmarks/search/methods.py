@@ -35,12 +35,16 @@ def tpe(tape: Tape, seed: int) -> None:
 def hyperband(tape: Tape, seed: int) -> None:
     """Optuna alone: TPE with Hyperband, as they come."""
     pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=EPOCHS)
-    _optimized(tape, optuna.samplers.TPESampler(seed=seed), pruner)
+    _optimized(tape, optuna.samplers.TPESampler(seed=seed), pruner, f"seed {seed}")
 
 
 def _optimized(
-    tape: Tape, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner
+    tape: Tape,
+    sampler: optuna.samplers.BaseSampler,
+    pruner: optuna.pruners.BasePruner,
+    name: str | None = None,
 ) -> None:
+    """``name``: of the study, by which Hyperband draws brackets; one at random if None."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = tape.table.grid.space
 
@@ -56,7 +60,9 @@ def _optimized(
                 raise optuna.TrialPruned
         return row.accuracy[-1]
 
-    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+    study = optuna.create_study(
+        direction="maximize", sampler=sampler, pruner=pruner, study_name=name
+    )
     study.optimize(objective)
 
 
