@@ -311,4 +311,4 @@ def test_concurrency_changes_while_trials_run(tmp_path: Path) -> None:
     assert driver.end() == 0, driver.log
     assert "asked from another terminal: concurrency 2 (was 1)" in driver.log
     assert [sorted(change.now) for change in folder.plan().changes] == [["concurrency"], ["trials"]]
-    assert driver.log.count("finished: all ") == 1
+    assert driver.log.count("finished: ") == 1  # those that began in the meantime end too

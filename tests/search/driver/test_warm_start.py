@@ -218,7 +218,8 @@ def test_the_program_kills_extends_and_replicates_a_warm_started_run(tmp_path: P
     """The same as a user types it, with Ray and SIGKILL."""
     runs = golden_runs(tmp_path / "runs", "toy")
     common = ("--runs-dir", runs)
-    fixed = ("--set", "pause=0.3", "--set", "fault=none", "--no-tracking", "--trials", 8)
+    # without a pause the earlier trials were drawn, and with one there is time to kill
+    fixed = ("--set", "pause=0,0.3", "--set", "fault=none", "--no-tracking", "--trials", 8)
     driver = Driver(
         "run", "--space", "toy", *fixed, "--name", "new", "--warm-start", "toy", *common,
         log=tmp_path / "log",
