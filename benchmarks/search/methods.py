@@ -29,22 +29,16 @@ def random(tape: Tape, seed: int) -> None:
 
 def tpe(tape: Tape, seed: int) -> None:
     """Optuna's TPE as it comes, which knows nothing of stages."""
-    _optimized(tape, optuna.samplers.TPESampler(seed=seed), optuna.pruners.NopPruner())
+    _optimized(tape, seed, optuna.pruners.NopPruner())
 
 
 def hyperband(tape: Tape, seed: int) -> None:
     """Optuna alone: TPE with Hyperband, as they come."""
     pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=EPOCHS)
-    _optimized(tape, optuna.samplers.TPESampler(seed=seed), pruner, f"seed {seed}")
+    _optimized(tape, seed, pruner)
 
 
-def _optimized(
-    tape: Tape,
-    sampler: optuna.samplers.BaseSampler,
-    pruner: optuna.pruners.BasePruner,
-    name: str | None = None,
-) -> None:
-    """``name``: of the study, by which Hyperband draws brackets; one at random if None."""
+def _optimized(tape: Tape, seed: int, pruner: optuna.pruners.BasePruner) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = tape.table.grid.space
 
@@ -61,7 +55,10 @@ def _optimized(
         return row.accuracy[-1]
 
     study = optuna.create_study(
-        direction="maximize", sampler=sampler, pruner=pruner, study_name=name
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=pruner,
+        study_name=f"seed {seed}",  # by which Hyperband draws brackets
     )
     study.optimize(objective)
 

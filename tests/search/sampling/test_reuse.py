@@ -133,16 +133,16 @@ def test_a_prefix_narrowed_to_one_value_leaves_a_plain_search() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "narrowed"),
+    ("name", "narrowed", "least"),
     [
-        ("bag-of-sift", {}),
-        ("bag-of-sift", {"scales": "1", "metric": "cosine,euclidean"}),
-        ("embedding", {}),
-        ("embedding", {"side": "128"}),
+        ("bag-of-sift", {}, 10),
+        ("bag-of-sift", {"scales": "1", "metric": "cosine,euclidean"}, 10),
+        ("embedding", {}, 8),
+        ("embedding", {"side": "128"}, 8),
     ],
 )
 def test_the_first_trial_is_what_a_space_is_started_from(
-    name: str, narrowed: dict[str, Any]
+    name: str, narrowed: dict[str, Any], least: int
 ) -> None:
     """A first prefix drawn at random may cost minutes and be worth nothing; one that fails is not
     tried again, and other samplers know nothing of it.
@@ -160,7 +160,7 @@ def test_the_first_trial_is_what_a_space_is_started_from(
             if trial.number == 0:
                 study.tell(trial, state=TrialState.FAIL)
     start = {name: value for name, value in space.start.items() if name not in narrowed}
-    assert len(start) >= 8
+    assert len(start) >= least
     if "metric" in narrowed:  # a distance that is drawn may be blind to the norm
         del start["norm"]
     if not narrowed:
@@ -169,7 +169,7 @@ def test_the_first_trial_is_what_a_space_is_started_from(
     assert shared[0] == len(start)
     assert max(shared[1:]) < len(start)
     by_chance = sum(drawn["tpe"][0].get(name) == start[name] for name in start)
-    assert by_chance < 0.75 * len(start)
+    assert 3 * by_chance < 2 * len(start)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
